@@ -1,0 +1,208 @@
+"""Coefficients under the constraints beta_k >= lower_k, exactly.
+
+Given the nonlinear parameters, the coefficients follow a multivariate t (nu degrees of freedom). They are
+drawn one after the other, the tightest constraint first, each from its univariate t cut at its bound; a
+t given some of its coordinates is again a t with one more degree of freedom each.  The product of
+the cut probabilities is an unbiased estimate of the probability that all constraints hold (the GHK
+simulator: Geweke 1991, Hajivassiliou & McFadden 1998), so that it serves as an importance weight.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import uint64
+
+from .marginal import BASE_B, BASE_NU, BASE_U, row_of_h, row_of_q, row_of_u
+from .maths import kernel, student_t_logsf
+from .philox import gamma, normal_pair, philox, uniform
+
+__all__ = ["draw_coefficients", "log_orthant"]
+
+ZERO = uint64(0)
+ONE = uint64(1)
+
+
+@kernel
+def _normal(draw, stream, key):
+    w0, w1, _w2, _w3 = philox(draw, ZERO, stream, ONE, key)
+    first, _second = normal_pair(w0, w1)
+    return first
+
+
+@kernel
+def _cut_t(z, nu, draw, stream, key):
+    """T ~ t_nu given T >= -z."""
+    if -z > 0.5:
+        # In the tail w = nu / (nu + T^2) has density w^(nu/2 - 1) (1 - w)^(-1/2) below its value at the
+        # bound: draw the power, accept the square root.
+        bound = nu / (nu + z * z)
+        w = bound
+        for block in range(1000):
+            w0, w1, _w2, _w3 = philox(draw, uint64(block), stream, uint64(2), key)
+            w = bound * uniform(w0) ** (2.0 / nu)
+            u = uniform(w1)
+            if u * u * (1.0 - w) < 1.0 - bound:
+                break
+        return math.sqrt(nu * (1.0 - w) / w)
+    t = -z
+    for block in range(1000):
+        shift = uint64(block) * uint64(1 << 20)
+        g = gamma(0.5 * nu, draw, stream + shift, key)
+        candidate = _normal(draw, stream + shift, key) * math.sqrt(0.5 * nu / g)
+        if candidate >= -z:
+            t = candidate
+            break
+    return t
+
+
+@kernel
+def _joint(lane, n_fixed, m, rows, base, mean, cov):
+    """Mean and covariance / sigma^2 of all coefficients (fixed, then varying)."""
+    factor = np.zeros((6, 6))  # beta - mean = sigma factor z, z = (varying, fixed)
+    p = n_fixed + m
+    for a in range(m):
+        mean[n_fixed + a] = rows[a, lane]
+        for b in range(a, m):
+            factor[n_fixed + a, b] = rows[row_of_u(m, a, b), lane]
+    for k in range(n_fixed):
+        t = base[BASE_B + k]
+        for a in range(m):
+            t -= rows[row_of_h(m, a, k), lane] * rows[a, lane]
+        mean[k] = t
+        for b in range(m):
+            f = 0.0
+            for a in range(b + 1):
+                f -= rows[row_of_h(m, a, k), lane] * rows[row_of_u(m, a, b), lane]
+            factor[k, b] = f
+        for l in range(k, n_fixed):
+            factor[k, m + l] = base[BASE_U + 3 * k + l]
+    for i in range(p):
+        for j in range(i + 1):
+            t = 0.0
+            for b in range(p):
+                t += factor[i, b] * factor[j, b]
+            cov[i, j] = t
+            cov[j, i] = t
+
+
+@kernel
+def _condition(k, value, p, done, mean, cov):
+    """Condition the coefficients that are not done on coefficient k; returns its squared deviation."""
+    v = cov[k, k]
+    e = value - mean[k]
+    for i in range(p):
+        if not done[i]:
+            mean[i] += cov[i, k] / v * e
+    for i in range(p):
+        if not done[i]:
+            for j in range(p):
+                if not done[j]:
+                    cov[i, j] -= cov[i, k] * cov[j, k] / v
+    return e * e / v
+
+
+@kernel
+def _tightest(p, done, mean, cov, lower, scale2):
+    """The coefficient that is not done and least likely within its bound, and its z."""
+    which = -1
+    z = 1e300
+    for i in range(p):
+        if not done[i] and lower[i] > -1e299:
+            t = (mean[i] - lower[i]) / math.sqrt(max(cov[i, i], 1e-300) * scale2)
+            if t < z:
+                z = t
+                which = i
+    return which, z
+
+
+@kernel
+def log_orthant(lane, n_fixed, m, work):
+    """Approximate log probability that the constraints hold, in lane `lane`.
+
+    Each coefficient is moved to its mean beyond the bound before the next one is looked at.  It only
+    guides proposals; the draws' weights make up for it.
+    """
+    p = n_fixed + m
+    mean = np.empty(6)
+    cov = np.empty((6, 6))
+    done = np.zeros(6, np.bool_)
+    _joint(lane, n_fixed, m, work.rows, work.base, mean, cov)
+    q = work.rows[row_of_q(m), lane]
+    q = q * q
+    nu = work.base[BASE_NU]
+    total = 0.0
+    for _ in range(p):
+        k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
+        if k < 0 or z > 40.0 or (z > 9.0 and nu > 50.0):
+            break
+        total += student_t_logsf(-z, nu)
+        sd = math.sqrt(max(cov[k, k], 1e-300) * q / nu)
+        # mean of a cut normal: close enough, also for a t
+        if z > -5.0:
+            density = math.exp(-0.5 * z * z) / 2.5066282746310002
+            beyond = density / (0.5 * math.erfc(-z / 1.4142135623730951))
+        else:
+            beyond = -z - 1.0 / z
+        value = mean[k] + sd * beyond
+        done[k] = True
+        if z < 4.0:
+            q += _condition(k, value, p, done, mean, cov)
+            nu += 1.0
+    return total
+
+
+@kernel
+def draw_coefficients(lane, n_fixed, m, work, draw, stream, key, out):
+    """Draw the coefficients and sigma given the nonlinear parameters of a lane.
+
+    Parameters
+    ----------
+    out : float64, shape (p + 1,)
+        Filled with the coefficients (fixed, then varying; centred) and sigma.
+
+    Returns
+    -------
+    float64
+        Log importance weight: its exponential is an unbiased estimate of the probability that the
+        constraints hold.
+    """
+    p = n_fixed + m
+    mean = np.empty(6)
+    cov = np.empty((6, 6))
+    done = np.zeros(6, np.bool_)
+    _joint(lane, n_fixed, m, work.rows, work.base, mean, cov)
+    q = work.rows[row_of_q(m), lane]
+    q = q * q
+    nu = work.base[BASE_NU]
+    weight = 0.0
+    step = stream
+    for _ in range(p):
+        k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
+        # Beyond 9 sd of a near-normal t nothing is cut off.
+        if k < 0 or z > 40.0 or (z > 9.0 and nu > 50.0):
+            break
+        weight += student_t_logsf(-z, nu)
+        t = _cut_t(z, nu, draw, step, key)
+        step += ONE
+        value = mean[k] + math.sqrt(max(cov[k, k], 1e-300) * q / nu) * t
+        value = max(value, work.lower[k])
+        out[k] = value
+        done[k] = True
+        q += _condition(k, value, p, done, mean, cov)
+        nu += 1.0
+    sigma = math.sqrt(0.5 * q / gamma(0.5 * nu, draw, step, key))
+    step += ONE
+    for k in range(p):
+        if not done[k]:
+            value = mean[k] + sigma * math.sqrt(max(cov[k, k], 0.0)) * _normal(draw, step, key)
+            step += ONE
+            out[k] = value
+            done[k] = True
+            if cov[k, k] > 0.0:
+                _condition(k, value, p, done, mean, cov)
+            if value < work.lower[k]:
+                weight = -1e300
+    out[p] = sigma
+    return weight

@@ -1,0 +1,140 @@
+"""One run: from data to draws."""
+
+from __future__ import annotations
+
+import math
+
+from .columns import call_column
+from .compress import compress
+from .draws import draw_exact, draw_fast
+from .marginal import set_up
+from .maths import exp, kernel, sums
+from .quadrature import distribution, integrate_inner, integrate_outer
+from .work import LANES, NODES, OUTER
+
+__all__ = ["bounds", "draw_quadrature", "residual_autocorrelation"]
+
+
+@kernel
+def bounds(i, model, prior):
+    """Bounds of the coordinate of nonlinear parameter i."""
+    low = prior.nonlinear[i, 0]
+    high = prior.nonlinear[i, 1]
+    if model.log[i] == 1:
+        return math.log(low), math.log(high)
+    return low, high
+
+
+@kernel
+def _tabulate(n_points, model, prior, work, constrained):
+    """Quadrature over the one or two nonlinear parameters; returns first, step, mass, effective nodes."""
+    low, high = bounds(0, model, prior)
+    if model.n_nonlinear == 1:
+        work.z[1, 0] = 0.0
+        first, step, top = integrate_inner(
+            low, high, NODES, n_points, model, prior, work, constrained, True, work.scan
+        )
+        one = 0.0
+        two = 0.0
+        for j in range(NODES):
+            v = exp(work.scan[j] - top)
+            work.density[j] = v
+            one += v
+            two += v * v
+        return first, step, distribution(NODES, work.density, work.cumulative), one * one / two
+    low1, high1 = bounds(1, model, prior)
+    first, step, mass = integrate_outer(
+        low, high, low1, high1, n_points, model, prior, work, constrained
+    )
+    one = 0.0
+    two = 0.0
+    for i in range(OUTER):
+        one += work.outer[1, i]
+        two += work.outer[1, i] * work.outer[1, i]
+    return first, step, mass, one * one / two
+
+
+@kernel
+def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior, work, out):
+    """Draws of one run whose points lie in ``work.points``.
+
+    Returns
+    -------
+    filled : int64
+    effective : float64
+        Effective number of (outer) nodes: how many share the mass.
+    share : float64
+        Probability that the constraints hold without being imposed.
+    """
+    set_up(n_data, n_points, centre, total, model, prior, work)
+    first, step, mass, effective = _tabulate(n_points, model, prior, work, False)
+    share = 1.0
+    if model.n_nonlinear == 1:
+        filled, good, kept = draw_fast(n_draws, key, first, step, mass, model, work, out)
+        share = kept / max(good, 1.0)
+        if filled >= 0:
+            return filled, effective, share
+    else:
+        filled, share = draw_exact(
+            n_draws, key, first, step, mass, n_points, model, prior, work, False, out
+        )
+        if filled >= 0:
+            return filled, effective, share
+    first, step, mass, effective = _tabulate(n_points, model, prior, work, True)
+    filled, _share = draw_exact(
+        n_draws, key, first, step, mass, n_points, model, prior, work, True, out
+    )
+    return filled, effective, share
+
+
+@sums
+def _add_column(n, coefficient, column, out):
+    for i in range(n):
+        out[i] += coefficient * column[i]
+
+
+@sums
+def _lag_products(n, y, w, fitted):
+    """Sums of e_i^2 and e_i e_{i+1} of standardised residuals."""
+    s0 = 0.0
+    s1 = 0.0
+    last = 0.0
+    for i in range(n):
+        fitted[i] = (y[i] - fitted[i]) * math.sqrt(w[i])
+    for i in range(n):
+        s0 += fitted[i] * fitted[i]
+    for i in range(n - 1):
+        s1 += fitted[i] * fitted[i + 1]
+    return s0, s1, last
+
+
+@kernel
+def residual_autocorrelation(x, y, w, n_draws, model, work, draws):
+    """Lag-1 autocorrelation of the residuals of a central draw.
+
+    The central draw is the one nearest to the mean of the first nonlinear parameter (in its coordinate).
+    """
+    n = x.size
+    d = model.n_nonlinear
+    p = model.n_fixed + model.n_varying
+    mean = 0.0
+    for i in range(n_draws):
+        mean += draws[0, i]
+    mean /= n_draws
+    best = 0
+    for i in range(n_draws):
+        if abs(draws[0, i] - mean) < abs(draws[0, best] - mean):
+            best = i
+    for k in range(d):
+        work.theta[k, 0] = draws[k, best]
+    fitted = work.data[6]
+    column = work.data[5]
+    for i in range(n):
+        fitted[i] = 0.0
+    for k in range(p):
+        call_column(
+            model.columns[k], 1, n, 1, x, work.data[0], work.theta, LANES, column
+        )
+        _add_column(n, draws[d + model.order[k], best], column, fitted)
+    s0, s1, _last = _lag_products(n, y, w, fitted)
+    return s1 / s0 if s0 > 0.0 else 0.0

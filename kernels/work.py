@@ -1,0 +1,153 @@
+"""Arrays that one thread works in, and what a kernel is told of a law and of a run's priors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .columns import MAX_COLUMNS, MAX_FIXED, MAX_NONLINEAR, MAX_VARYING, ORDERS, chebyshev
+from .maths import kernel
+
+__all__ = [
+    "BLOCK",
+    "GUIDE",
+    "INNER",
+    "LANES",
+    "MAX_ROWS",
+    "NODES",
+    "OUTER",
+    "SLACK",
+    "TILE",
+    "Model",
+    "RunPrior",
+    "Tables",
+    "Work",
+    "make_tables",
+    "make_work",
+]
+
+LANES = 32  # parameter values that are evaluated together
+TILE = 64  # points that are evaluated together
+COARSE = 48  # nodes of the first scan of the inner parameter
+NODES = 128  # final nodes for one nonlinear parameter
+INNER = 64  # final nodes of the inner of two nonlinear parameters
+OUTER = 40  # final nodes of the outer one
+BLOCK = 256  # candidate draws that are made together
+GUIDE = 128  # entries of the guide table of an inverse distribution function
+SLACK = 16  # up to order + SLACK points, compression does not pay
+PILOT = 128  # candidates that set the bound of rejection sampling
+MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_VARYING + 1
+MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
+
+
+class Model(NamedTuple):
+    """A law, to a kernel; linear parameters are in the order fixed, then varying."""
+
+    n_fixed: int
+    n_varying: int
+    n_nonlinear: int
+    columns: np.ndarray  # (6,) int64, addresses of the columns
+    log: np.ndarray  # (4,) int64, 1 where z = log(theta)
+    order: np.ndarray  # (p,) int64, position in the law of each linear parameter
+    constant: int  # fixed column that is the constant 1, or -1
+
+
+class RunPrior(NamedTuple):
+    """Priors of one run, linear parameters in the kernels' order."""
+
+    nonlinear: np.ndarray  # (d, 5) low, high, kind, first, second
+    mean: np.ndarray  # (p,)
+    precision: np.ndarray  # (p,) in units of 1 / sigma^2
+    lower: np.ndarray  # (p,)
+    shape: float  # sigma^2 ~ InverseGamma(shape, shape * scale^2)
+    scale: float
+
+
+class Tables(NamedTuple):
+    """Chebyshev nodes and matrices for every number of pseudo-points in `ORDERS`."""
+
+    orders: np.ndarray  # (n_orders,)
+    u: np.ndarray  # (n_orders, max order)
+    matrix: np.ndarray  # (n_orders, max order, max order)
+
+
+def make_tables() -> Tables:
+    """`Tables`, made once."""
+    top = max(ORDERS)
+    u = np.zeros((len(ORDERS), top))
+    matrix = np.zeros((len(ORDERS), top, top))
+    for i, order in enumerate(ORDERS):
+        u[i, :order], matrix[i, :order, :order] = chebyshev(order)
+    return Tables(np.array(ORDERS, np.int64), u, matrix)
+
+
+class Work(NamedTuple):
+    """Scratch of one thread; nothing in it outlives a run."""
+
+    data: np.ndarray  # (7, n_max + 8): log x, weight, weight * y, 2u, T_k, T_k+1, fitted curve
+    moments: np.ndarray  # (2, max order)
+    points: np.ndarray  # (4, n): x, log x, weight, weighted residual
+    fixed: np.ndarray  # (3, n): fixed columns times the weight
+    base: np.ndarray  # constants of a run, see base.py
+    mean: np.ndarray  # (6,) prior means, centred
+    lower: np.ndarray  # (6,) lower bounds, centred
+    phi: np.ndarray  # (3, TILE * LANES): varying columns
+    z: np.ndarray  # (4, LANES): coordinates of nonlinear parameters
+    theta: np.ndarray  # (4, LANES): their values
+    sums: np.ndarray  # (MAX_SUMS, LANES)
+    rows: np.ndarray  # (MAX_ROWS, LANES): conditional posterior of a lane, see marginal.py
+    logp: np.ndarray  # (LANES,): log posterior of a lane, up to a constant of the run
+    scan: np.ndarray  # (NODES,): log posterior at evenly spaced nodes
+    node: np.ndarray  # (MAX_ROWS, NODES): rows at these nodes
+    density: np.ndarray  # (NODES,)
+    cumulative: np.ndarray  # (NODES,)
+    guide: np.ndarray  # (GUIDE,) int64
+    candidates: np.ndarray  # (9, BLOCK): uniform, gamma variate, kept, normals
+    cell: np.ndarray  # (BLOCK,) int64
+    value: np.ndarray  # (MAX_ROWS + 8, BLOCK)
+    outer: np.ndarray  # (4, OUTER): log evidence, density, cumulative
+    inner: np.ndarray  # (OUTER, 2): first node and step
+    inner_scan: np.ndarray  # (OUTER, NODES): density
+    inner_cumulative: np.ndarray  # (OUTER, NODES)
+    joint: np.ndarray  # (8, 8): means and covariances while coefficients are drawn one by one
+    pilot: np.ndarray  # (PILOT, 12): candidates
+    pilot_weight: np.ndarray  # (PILOT,)
+    proposal: np.ndarray  # (LANES,): log proposal density of a lane
+
+
+@kernel
+def make_work(n_max):
+    """Scratch for runs of at most `n_max` points."""
+    n = max(n_max, 64) + SLACK + 8
+    return Work(
+        np.empty((7, n_max + 8)),
+        np.empty((2, 64)),
+        np.empty((4, n)),
+        np.empty((MAX_FIXED, n)),
+        np.empty(32),
+        np.empty(MAX_COLUMNS),
+        np.empty(MAX_COLUMNS),
+        np.empty((MAX_VARYING, TILE * LANES)),
+        np.zeros((MAX_NONLINEAR, LANES)),
+        np.zeros((MAX_NONLINEAR, LANES)),
+        np.empty((MAX_SUMS, LANES)),
+        np.empty((MAX_ROWS, LANES)),
+        np.empty(LANES),
+        np.empty(NODES),
+        np.empty((MAX_ROWS, NODES)),
+        np.empty(NODES),
+        np.empty(NODES),
+        np.empty(GUIDE, np.int64),
+        np.empty((9, BLOCK)),
+        np.empty(BLOCK, np.uint64),
+        np.empty((MAX_ROWS + 8, BLOCK)),
+        np.empty((4, OUTER)),
+        np.empty((OUTER, 2)),
+        np.empty((OUTER, NODES)),
+        np.empty((OUTER, NODES)),
+        np.empty((8, 8)),
+        np.empty((PILOT, 12)),
+        np.empty(PILOT),
+        np.empty(LANES),
+    )

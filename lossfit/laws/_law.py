@@ -1,0 +1,281 @@
+"""What a loss law is: parameter declarations and scalar basis functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import DataError
+from ..priors import Prior, inverse_gamma
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..kernels.columns import Program
+
+__all__ = ["Law", "Linear", "Nonlinear", "constant"]
+
+MAX_FIXED = 3  # linear parameters whose basis does not depend on a nonlinear parameter
+MAX_VARYING = 3  # linear parameters whose basis does
+MAX_NONLINEAR = 4
+
+
+def constant() -> float:
+    """Basis function of a constant term."""
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A parameter that multiplies a basis function.
+
+    Parameters
+    ----------
+    name, doc : str
+        Name in the posterior, and one line that says what it is.
+    prior : Prior
+        A `normal` prior; relative ones are in units of the loss at the end of the window.
+    positive : bool
+        Whether the parameter is restricted to values >= 0.
+    """
+
+    name: str
+    doc: str
+    prior: Prior
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Nonlinear:
+    """A parameter inside a basis function.
+
+    Parameters
+    ----------
+    name, doc : str
+        Name in the posterior, and one line that says what it is.
+    low, high : float
+        Bounds; the prior is cut to them.  With ``low > 0`` quadrature nodes are even in the logarithm.
+    prior : Prior
+        A `uniform`, `normal` or `lognormal` prior.
+    unit : {"none", "start"}
+        ``"start"``: bounds and relative priors are multiples of the axis value (in units of the
+        window's end) at which the window starts, as suits an offset of the axis.
+    """
+
+    name: str
+    doc: str
+    low: float
+    high: float
+    prior: Prior
+    unit: Literal["none", "start"] = "none"
+
+    @property
+    def log(self) -> bool:
+        """Whether quadrature works in the logarithm of the parameter."""
+        return self.low > 0
+
+
+Rescale = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A loss law ``sum_k linear_k * column_k(x; nonlinear)``.
+
+    Parameters
+    ----------
+    name, formula, doc : str
+        Name, one-line formula and description.
+    linear : tuple of Linear
+        Linear parameters, one for each column.
+    columns : tuple of callable
+        Scalar basis functions.  The names of their arguments say what they get: ``x`` (the axis
+        divided by the end of the fitted window, so that data end at 1), ``log_x`` (its natural
+        logarithm) and names of nonlinear parameters.  They are compiled with Numba; use
+        ``lossfit.kernels.maths.exp`` and ``log`` in place of ``math``'s where speed matters.
+    nonlinear : tuple of Nonlinear
+        Nonlinear parameters, at most 4.  One or two are integrated by quadrature.
+    sigma : Prior
+        Noise prior.
+    to_axis_units : callable, optional
+        ``f(draws, x_ref) -> draws`` turns a dict of parameters for ``x / x_ref`` into parameters for
+        ``x`` in the units of the axis.  By default they are reported as they are.
+
+    Raises
+    ------
+    DataError
+        If the declarations do not fit together.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> from lossfit import priors
+    >>> def stretched(x, tau, gamma):
+    ...     return math.exp(-((x / tau) ** gamma))
+    >>> law = lossfit.Law(
+    ...     name="stretched",
+    ...     formula="E + A exp(-(x/tau)^gamma)",
+    ...     linear=(
+    ...         lossfit.Linear("E", "final loss", priors.normal(0, 2, relative=True)),
+    ...         lossfit.Linear("A", "amplitude", priors.normal(0, 2, relative=True)),
+    ...     ),
+    ...     columns=(lossfit.laws.constant, stretched),
+    ...     nonlinear=(
+    ...         lossfit.Nonlinear("tau", "time scale", 0.01, 10, priors.lognormal(0.3, 1)),
+    ...         lossfit.Nonlinear("gamma", "stretching", 0.2, 2, priors.lognormal(0.7, 0.5)),
+    ...     ),
+    ... )
+    """
+
+    name: str
+    formula: str
+    linear: tuple[Linear, ...]
+    columns: tuple[Callable[..., float], ...]
+    nonlinear: tuple[Nonlinear, ...]
+    doc: str = ""
+    sigma: Prior = field(default_factory=lambda: inverse_gamma(1.0, 1.0, relative=True))
+    to_axis_units: Rescale | None = None
+
+    def __post_init__(self) -> None:
+        for attribute in ("linear", "columns", "nonlinear"):
+            object.__setattr__(self, attribute, tuple(getattr(self, attribute)))
+        if len(self.linear) != len(self.columns) or not self.linear:
+            raise DataError(
+                f"law {self.name!r}: {len(self.linear)} linear parameters need as many columns, "
+                f"got {len(self.columns)}"
+            )
+        names = self.parameters
+        if len(set(names)) != len(names):
+            raise DataError(f"law {self.name!r}: parameter names repeat: {', '.join(names)}")
+        if "sigma" in names:
+            raise DataError(f"law {self.name!r}: 'sigma' is the noise; rename the parameter")
+        if not 1 <= len(self.nonlinear) <= MAX_NONLINEAR:
+            raise DataError(
+                f"law {self.name!r} needs 1 to {MAX_NONLINEAR} nonlinear parameters, "
+                f"got {len(self.nonlinear)}"
+            )
+        for parameter in self.nonlinear:
+            if not parameter.low < parameter.high:
+                raise DataError(f"law {self.name!r}: {parameter.name} needs low < high")
+        self._check_prior_kinds({})
+        known = {"x", "log_x", *(p.name for p in self.nonlinear)}
+        used: set[str] = set()
+        for parameter, arguments in zip(self.linear, self.arguments, strict=True):
+            unknown = [a for a in arguments if a not in known]
+            if unknown:
+                raise DataError(
+                    f"law {self.name!r}: the column of {parameter.name} takes {unknown[0]!r}, which is "
+                    f"neither x, log_x nor a nonlinear parameter"
+                )
+            used.update(arguments)
+        idle = [p.name for p in self.nonlinear if p.name not in used]
+        if idle:
+            raise DataError(f"law {self.name!r}: no column takes the nonlinear parameter {idle[0]!r}")
+        n_fixed = sum(self.fixed)
+        if n_fixed > MAX_FIXED or len(self.linear) - n_fixed > MAX_VARYING:
+            raise DataError(
+                f"law {self.name!r}: at most {MAX_FIXED} columns without and {MAX_VARYING} with "
+                f"nonlinear parameters"
+            )
+
+    def _check_prior_kinds(self, priors: Mapping[str, Prior]) -> None:
+        for parameter in self.linear:
+            if priors.get(parameter.name, parameter.prior).kind != "normal":
+                raise DataError(
+                    f"law {self.name!r}: the linear parameter {parameter.name} needs a normal prior "
+                    f"(lossfit.priors.normal)"
+                )
+        for nonlinear in self.nonlinear:
+            if priors.get(nonlinear.name, nonlinear.prior).kind == "inverse_gamma":
+                raise DataError(
+                    f"law {self.name!r}: {nonlinear.name} needs a uniform, normal or lognormal prior"
+                )
+        if priors.get("sigma", self.sigma).kind != "inverse_gamma":
+            raise DataError(f"law {self.name!r}: sigma needs an inverse_gamma prior")
+
+    def with_priors(self, priors: Mapping[str, Prior] | None) -> Law:
+        """The same law with some priors replaced.
+
+        Raises
+        ------
+        DataError
+            If a name is not a parameter of the law, or a family does not suit it.
+        """
+        if not priors:
+            return self
+        known = {*self.parameters, "sigma"}
+        for name in priors:
+            if name not in known:
+                raise DataError(
+                    f"law {self.name!r} has no parameter {name!r}; it has {', '.join(self.parameters)} "
+                    f"and sigma"
+                )
+        self._check_prior_kinds(priors)
+        from dataclasses import replace
+
+        return replace(
+            self,
+            linear=tuple(replace(p, prior=priors.get(p.name, p.prior)) for p in self.linear),
+            nonlinear=tuple(replace(p, prior=priors.get(p.name, p.prior)) for p in self.nonlinear),
+            sigma=priors.get("sigma", self.sigma),
+        )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names: nonlinear parameters first, then linear ones (``sigma`` is not among them)."""
+        return tuple(p.name for p in (*self.nonlinear, *self.linear))
+
+    @cached_property
+    def arguments(self) -> tuple[tuple[str, ...], ...]:
+        """Argument names of each column."""
+        return tuple(
+            tuple(inspect.signature(getattr(c, "py_func", c)).parameters) for c in self.columns
+        )
+
+    @cached_property
+    def fixed(self) -> tuple[bool, ...]:
+        """For each column, whether it is free of nonlinear parameters."""
+        names = {p.name for p in self.nonlinear}
+        return tuple(not names.intersection(arguments) for arguments in self.arguments)
+
+    @cached_property
+    def program(self) -> Program:
+        """The columns compiled for the kernels (compiled at first use)."""
+        from ..kernels.columns import Program
+
+        return Program(
+            columns=self.columns,
+            arguments=self.arguments,
+            nonlinear=tuple(p.name for p in self.nonlinear),
+            log=tuple(p.log for p in self.nonlinear),
+            bounds=tuple((p.low, p.high, p.unit == "start") for p in self.nonlinear),
+        )
+
+    def evaluate(
+        self, x: ArrayLike, nonlinear: ArrayLike, linear: ArrayLike
+    ) -> NDArray[np.float64]:
+        """The law's curves for many parameter sets.
+
+        Parameters
+        ----------
+        x : array_like, shape (n_points,)
+            Axis values divided by the end of the window.
+        nonlinear : array_like, shape (n_nonlinear, n_sets)
+        linear : array_like, shape (n_linear, n_sets)
+
+        Returns
+        -------
+        ndarray, shape (n_points, n_sets)
+            Loss.
+        """
+        import numpy as np
+
+        beta = np.atleast_2d(np.asarray(linear, float))
+        out = np.zeros((np.size(x), beta.shape[1]))
+        for k in range(len(self.linear)):
+            out += beta[k] * self.program.column(k, x, nonlinear)
+        return out
