@@ -42,41 +42,60 @@ MASK32 = uint64(0xFFFFFFFF)
 
 
 @sums
-def _candidates(count, key, base, shape, n_normals, out):
-    """Uniform, gamma variate, whether it was accepted (1 or 0), and normals, for `count` candidates."""
-    d = shape - 1.0 / 3.0
-    c = 1.0 / math.sqrt(9.0 * d)
-    u, g, kept, n0 = out[0], out[1], out[2], out[3]
+def _words(count, key, base, block, out):
+    """Four random words of each of `count` candidates."""
+    a, b, c, d = out[0], out[1], out[2], out[3]
     for i in range(count):
         draw = uint64(base + i)
-        w0, w1, w2, w3 = philox(draw & MASK32, uint64(0), STREAM_FAST, draw >> uint64(32), key)
-        zg, z0 = normal_pair(w2, w3)
-        u[i] = uniform(w0)
-        n0[i] = z0
-        v = 1.0 + c * zg
-        v = v * v * v
-        safe = max(v, 1e-300)
-        good = log(uniform(w1)) < 0.5 * zg * zg + d - d * v + d * log(safe) and v > 0.0
-        g[i] = d * safe
-        kept[i] = 1.0 if good else 0.0
+        a[i], b[i], c[i], d[i] = philox(
+            draw & MASK32, uint64(block), STREAM_FAST, draw >> uint64(32), key
+        )
+
+
+@sums
+def _normals(count, word0, word1, first, second):
+    for i in range(count):
+        first[i], second[i] = normal_pair(word0[i], word1[i])
+
+
+@sums
+def _uniforms(count, word, out):
+    for i in range(count):
+        out[i] = uniform(word[i])
+
+
+@sums
+def _gammas(count, shape, word, normal, value, kept):
+    """Marsaglia and Tsang's gamma variates; `kept` is 0 where one is rejected."""
+    d = shape - 1.0 / 3.0
+    c = 1.0 / math.sqrt(9.0 * d)
+    for i in range(count):
+        z = normal[i]
+        v = 1.0 + c * z
+        v = max(v * v * v, 1e-300)
+        value[i] = d * v
+        excess = log(uniform(word[i])) - (0.5 * z * z + d - d * v + d * log(v))
+        kept[i] = 1.0 if excess < 0.0 else 0.0
+
+
+@kernel
+def _candidates(count, key, base, shape, n_normals, words, out):
+    """Uniform, gamma variate, whether it was accepted (1 or 0), and normals, for `count` candidates.
+
+    Words, normals and gammas are made in loops of their own: each then vectorises.
+    """
+    _words(count, key, base, 0, words)
+    _uniforms(count, words[0], out[0])
+    _normals(count, words[2], words[3], out[9], out[3])
+    _gammas(count, shape, words[1], out[9], out[1], out[2])
     if n_normals > 1:
-        n1, n2, n3, n4 = out[4], out[5], out[6], out[7]
-        for i in range(count):
-            draw = uint64(base + i)
-            w0, w1, w2, w3 = philox(draw & MASK32, uint64(1), STREAM_FAST, draw >> uint64(32), key)
-            a, b = normal_pair(w0, w1)
-            n1[i] = a
-            n2[i] = b
-            a, b = normal_pair(w2, w3)
-            n3[i] = a
-            n4[i] = b
+        _words(count, key, base, 1, words)
+        _normals(count, words[0], words[1], out[4], out[5])
+        if n_normals > 3:
+            _normals(count, words[2], words[3], out[6], out[7])
     if n_normals > 5:
-        n5 = out[8]
-        for i in range(count):
-            draw = uint64(base + i)
-            w0, w1, _w2, _w3 = philox(draw & MASK32, uint64(2), STREAM_FAST, draw >> uint64(32), key)
-            a, b = normal_pair(w0, w1)
-            n5[i] = a
+        _words(count, key, base, 2, words)
+        _normals(count, words[0], words[1], out[8], out[9])
 
 
 @kernel
@@ -137,6 +156,24 @@ def _add_noise(count, factor, sigma, normal, out):
 
 
 @sums
+def _add_varying_noise(count, factor, sigma, normal, out):
+    for i in range(count):
+        out[i] += factor[i] * sigma[i] * normal[i]
+
+
+@sums
+def _fill(count, value, out):
+    for i in range(count):
+        out[i] = value
+
+
+@sums
+def _coordinates(count, first, step, cell, fraction, out):
+    for i in range(count):
+        out[i] = first + step * (np.float64(np.int64(cell[i])) + fraction[i])
+
+
+@sums
 def _within(count, value, lower, kept):
     for i in range(count):
         kept[i] = kept[i] if value[i] >= lower else 0.0
@@ -151,15 +188,20 @@ def _total(count, kept):
 
 
 @kernel
-def _copy(count, kept, source, shift, limit, out):
-    """Append the kept entries of `source` to `out` (as many as it holds)."""
-    filled = 0
+def _kept_indices(count, kept, limit, index):
+    """Indices of the first `limit` kept candidates; returns how many there are."""
+    number = 0
     for i in range(count):
-        if filled == limit:
-            break
-        if kept[i] > 0.0:
-            out[filled] = source[i] + shift
-            filled += 1
+        if kept[i] > 0.0 and number < limit:
+            index[number] = np.uint64(i)
+            number += 1
+    return number
+
+
+@sums
+def _gather(count, index, source, shift, out):
+    for i in range(count):
+        out[i] = source[index[i]] + shift
 
 
 @kernel
@@ -176,8 +218,7 @@ def _assemble(count, first, step, total, model, work):
     cell = work.cell
     fraction = value[p + 2]
     _fractions(count, candidates[0], cell, work.density, work.cumulative, total, fraction)
-    for i in range(count):
-        value[0, i] = first + step * (np.float64(np.int64(cell[i])) + fraction[i])
+    _coordinates(count, first, step, cell, fraction, value[0])
     scratch = value[p + 3]
     root_q = value[p + 4]
     _interpolate(count, cell, fraction, work.node[row_of_q(m)], root_q)
@@ -188,14 +229,11 @@ def _assemble(count, first, step, total, model, work):
         _interpolate(count, cell, fraction, work.node[a], row)
         for b in range(a, m):
             _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], scratch)
-            for i in range(count):
-                scratch[i] *= sigma[i]
-            _add_product(count, 1.0, scratch, candidates[3 + b], row)
+            _add_varying_noise(count, scratch, sigma, candidates[3 + b], row)
     for k in range(q):
         row = value[1 + k]
         b = work.base[BASE_B + k]
-        for i in range(count):
-            row[i] = b
+        _fill(count, b, row)
         for a in range(m):
             _interpolate(count, cell, fraction, work.node[row_of_h(m, a, k)], scratch)
             _add_product(count, -1.0, scratch, value[1 + q + a], row)
@@ -206,10 +244,10 @@ def _assemble(count, first, step, total, model, work):
             _within(count, value[1 + k], work.lower[k], candidates[2])
 
 
-@kernel
-def _natural(count, z, is_log, out):
+@sums
+def _exponentials(count, z):
     for i in range(count):
-        out[i] = exp(z[i]) if is_log else z[i]
+        z[i] = exp(z[i])
 
 
 @kernel
@@ -236,21 +274,24 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
     while filled < n_draws:
         left = n_draws - filled
         count = min(BLOCK, (left + left // 16 + 15) // 8 * 8)
-        _candidates(count, key, tried, 0.5 * work.base[BASE_NU], p, work.candidates)
+        _candidates(
+            count, key, tried, 0.5 * work.base[BASE_NU], p, work.words, work.candidates
+        )
         good += _total(count, work.candidates[2])
         _cells(count, work.candidates[0], work.guide, work.cumulative, work.cell)
         _assemble(count, first, step, total, model, work)
         kept = _total(count, work.candidates[2])
         kept_total += kept
         tried += count
-        number = min(int(kept), left)
-        mask = work.candidates[2]
-        _natural(count, work.value[0], model.log[0] == 1, work.value[0])
-        _copy(count, mask, work.value[0], 0.0, number, out[0, filled:])
+        # the cells are no longer needed: their array takes the indices
+        number = _kept_indices(count, work.candidates[2], left, work.cell)
+        if model.log[0] == 1:
+            _exponentials(count, work.value[0])
+        _gather(number, work.cell, work.value[0], 0.0, out[0, filled:])
         for k in range(p):
             shift = work.base[BASE_CENTRE] if k == model.constant else 0.0
-            _copy(count, mask, work.value[1 + k], shift, number, out[1 + model.order[k], filled:])
-        _copy(count, mask, work.value[p + 1], 0.0, number, out[p + 1, filled:])
+            _gather(number, work.cell, work.value[1 + k], shift, out[1 + model.order[k], filled:])
+        _gather(number, work.cell, work.value[p + 1], 0.0, out[p + 1, filled:])
         filled += number
         if filled < n_draws and tried >= BLOCK and kept_total < FAST_SHARE * good:
             return -1, good, kept_total

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from .columns import MAX_NONLINEAR, Program, call_column
 from .compress import compress
+from .ensemble import draw_ensemble
+from .marginal import set_up
 from .maths import kernel
 from .posterior import draw_quadrature, residual_autocorrelation
+from .student_t import draw_student_t
 from .work import Model, RunPrior, Tables, make_tables, make_work
 
 __all__ = ["INFO", "Batch", "PriorTable", "Result", "fit_batch", "predict_batch"]
@@ -116,7 +119,7 @@ def _fit_range(
     n_max = 0
     for r in range(start, stop):
         n_max = max(n_max, offsets[r + 1] - offsets[r])
-    work = make_work(n_max)
+    work = make_work(n_max, tables)
     for r in range(start, stop):
         a = offsets[r]
         b = offsets[r + 1]
@@ -132,6 +135,59 @@ def _fit_range(
             x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
         )
         info[r, 4] = 0.0 if filled == n_draws else 1.0
+
+
+@kernel
+def _fit_range_ensemble(
+    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
+    keys, n_draws, tune, chains, draws, info,
+):  # fmt: skip
+    n_max = 0
+    for r in range(start, stop):
+        n_max = max(n_max, offsets[r + 1] - offsets[r])
+    work = make_work(n_max, tables)
+    for r in range(start, stop):
+        a = offsets[r]
+        b = offsets[r + 1]
+        prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
+        n_points, centre, total = compress(x[a:b], y[a:b], weight[a:b], orders[r], tables, work)
+        set_up(b - a, n_points, centre, total, model, prior, work)
+        filled, accepted = draw_ensemble(
+            n_draws, tune, chains, keys[r], n_points, model, prior, work, draws[r]
+        )
+        info[r, 0] = np.nan
+        info[r, 1] = _bound_share(filled, model, prior, draws[r])
+        info[r, 2] = np.nan
+        info[r, 3] = residual_autocorrelation(
+            x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
+        )
+        info[r, 4] = 0.0 if filled == chains * n_draws and accepted > 0.05 else 1.0
+
+
+@kernel
+def _fit_range_student_t(
+    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
+    keys, n_draws, tune, chains, dof, draws, info,
+):  # fmt: skip
+    n_max = 0
+    for r in range(start, stop):
+        n_max = max(n_max, offsets[r + 1] - offsets[r])
+    work = make_work(n_max, tables)
+    for r in range(start, stop):
+        a = offsets[r]
+        b = offsets[r + 1]
+        prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
+        filled, effective, share = draw_student_t(
+            n_draws, tune, chains, dof, x[a:b], y[a:b], weight[a:b], orders[r], keys[r], tables, model,
+            prior, work, draws[r],
+        )  # fmt: skip
+        info[r, 0] = effective
+        info[r, 1] = _bound_share(filled, model, prior, draws[r])
+        info[r, 2] = share
+        info[r, 3] = residual_autocorrelation(
+            x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
+        )
+        info[r, 4] = 0.0 if filled == chains * n_draws else 1.0
 
 
 @kernel
@@ -219,7 +275,7 @@ def fit_batch(
     noise: str = "gaussian",
     dof: float = 4.0,
     chains: int = 1,
-    tune: int = 500,
+    tune: int | None = None,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
@@ -244,7 +300,8 @@ def fit_batch(
         Noise distribution; Student's t with `dof` degrees of freedom is sampled by Gibbs sweeps over
         the points' precisions, with the exact conditional posterior in each.
     chains, tune : int
-        Chains and discarded sweeps of the two samplers.
+        Chains and discarded sweeps of the two samplers (by default 500 for the ensemble, 100 for Gibbs
+        sweeps); quadrature draws independently and has one chain.
     threads : int, optional
         Threads; by default one for each processor this process may use.
     progress : callable, optional
@@ -272,15 +329,27 @@ def fit_batch(
     sigma = np.ascontiguousarray(table.sigma, np.float64)
     keys = np.ascontiguousarray(keys, np.uint64)
     n_parameters = nonlinear.shape[1] + mean.shape[1] + 1
-    out = np.empty((n_runs, n_parameters, draws))
+    if method == "ensemble" and noise == "student_t":
+        raise ValueError("the ensemble sampler knows Gaussian noise only")
+    if method == "quadrature" and nonlinear.shape[1] > 2:
+        raise ValueError("quadrature needs at most two nonlinear parameters")
+    exact = method == "quadrature" and noise == "gaussian"
+    total_draws = draws if exact else chains * draws
+    out = np.empty((n_runs, n_parameters, total_draws))
     info = np.empty((n_runs, len(INFO)))
     tables = _tables()
 
+    common = (x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma, keys)
+
     def task(start: int, stop: int) -> None:
-        _fit_range(
-            start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision,
-            lower, sigma, keys, draws, out, info,
-        )  # fmt: skip
+        if exact:
+            _fit_range(start, stop, *common, draws, out, info)
+        elif method == "ensemble":
+            sweeps = 500 if tune is None else tune
+            _fit_range_ensemble(start, stop, *common, draws, sweeps, chains, out, info)
+        else:
+            sweeps = 100 if tune is None else tune
+            _fit_range_student_t(start, stop, *common, draws, sweeps, chains, dof, out, info)
 
     _spread(task, n_runs, threads, progress)
     return Result(out, info)

@@ -32,7 +32,10 @@ __all__ = [
     "row_of_q",
     "row_of_u",
     "set_up",
-    "solve_one",
+    "solve",
+    "on_fixed",
+    "schur_pivot",
+    "values",
 ]
 
 # Places in work.base; 3 x 3 matrices by rows, padded with the identity.
@@ -167,125 +170,135 @@ def set_up(n_data, n_points, centre, total, model, prior, work):
             work.fixed[k, i] = 0.0
 
 
-@sums
-def _sums_one(n, start, lanes, phi, weight, residual, f0, f1, f2, s):
-    """Sums of one varying column: with the residual, with the fixed columns, with itself.
-
-    Four points at a time: each accumulator is then loaded and stored once for four additions.
-    """
-    sy = s[0]
-    s0 = s[1]
-    s1 = s[2]
-    s2 = s[3]
-    sv = s[4]
-    stop = n - n % 4
-    for p in range(0, stop, 4):
-        i = start + p
-        w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        r0, r1, r2, r3 = residual[i], residual[i + 1], residual[i + 2], residual[i + 3]
-        a0, a1, a2, a3 = f0[i], f0[i + 1], f0[i + 2], f0[i + 3]
-        b0, b1, b2, b3 = f1[i], f1[i + 1], f1[i + 2], f1[i + 3]
-        c0, c1, c2, c3 = f2[i], f2[i + 1], f2[i + 2], f2[i + 3]
-        o = p * lanes
-        for j in range(lanes):
-            v0 = phi[o + j]
-            v1 = phi[o + lanes + j]
-            v2 = phi[o + 2 * lanes + j]
-            v3 = phi[o + 3 * lanes + j]
-            sy[j] += r0 * v0 + r1 * v1 + r2 * v2 + r3 * v3
-            s0[j] += a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
-            s1[j] += b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
-            s2[j] += c0 * v0 + c1 * v1 + c2 * v2 + c3 * v3
-            sv[j] += w0 * v0 * v0 + w1 * v1 * v1 + w2 * v2 * v2 + w3 * v3 * v3
-    for p in range(stop, n):
-        i = start + p
-        o = p * lanes
-        for j in range(lanes):
-            v = phi[o + j]
-            sy[j] += residual[i] * v
-            s0[j] += f0[i] * v
-            s1[j] += f1[i] * v
-            s2[j] += f2[i] * v
-            sv[j] += weight[i] * v * v
-
-
-@sums
-def _sums_pair(n, start, lanes, phi_a, phi_b, weight, s):
-    for p in range(n):
-        w = weight[start + p]
-        o = p * lanes
-        for j in range(lanes):
-            s[j] += w * phi_a[o + j] * phi_b[o + j]
+# LLVM compares pointers at run time before it vectorises a loop, and gives up beyond 8 comparisons: so
+# every loop below has one output and few inputs.
 
 
 @sums
 def _sums_linear(n, start, lanes, phi, coefficient, s):
-    for p in range(n):
-        c = coefficient[start + p]
+    """s[j] += sum_p coefficient[start + p] phi[p, j]; four points at a time, to load s less often."""
+    stop = n - n % 4
+    for p in range(0, stop, 4):
+        i = start + p
+        c0, c1, c2, c3 = coefficient[i], coefficient[i + 1], coefficient[i + 2], coefficient[i + 3]
+        o = p * lanes
+        o1 = o + lanes
+        o2 = o1 + lanes
+        o3 = o2 + lanes
+        for j in range(lanes):
+            s[j] += c0 * phi[o + j] + c1 * phi[o1 + j] + c2 * phi[o2 + j] + c3 * phi[o3 + j]
+    for p in range(stop, n):
+        c0 = coefficient[start + p]
         o = p * lanes
         for j in range(lanes):
-            s[j] += c * phi[o + j]
+            s[j] += c0 * phi[o + j]
+
+
+@sums
+def _sums_pair(n, start, lanes, phi_a, phi_b, weight, s):
+    """s[j] += sum_p weight[start + p] phi_a[p, j] phi_b[p, j]."""
+    stop = n - n % 4
+    for p in range(0, stop, 4):
+        i = start + p
+        c0, c1, c2, c3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
+        o = p * lanes
+        o1 = o + lanes
+        o2 = o1 + lanes
+        o3 = o2 + lanes
+        for j in range(lanes):
+            s[j] += (
+                c0 * phi_a[o + j] * phi_b[o + j]
+                + c1 * phi_a[o1 + j] * phi_b[o1 + j]
+                + c2 * phi_a[o2 + j] * phi_b[o2 + j]
+                + c3 * phi_a[o3 + j] * phi_b[o3 + j]
+            )
+    for p in range(stop, n):
+        c0 = weight[start + p]
+        o = p * lanes
+        for j in range(lanes):
+            s[j] += c0 * phi_a[o + j] * phi_b[o + j]
 
 
 @inline
-def solve_one(sy, s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision, mean, q0, floor):
-    """Conditional posterior of a law with one varying column, from its five sums.
-
-    Returns the coefficient, its sd / sigma, its coefficients on the fixed columns, RSS + 2b, and the
-    pivot whose logarithm enters the determinant.
-    """
+def schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision):
+    """Squared norm of a varying column that the fixed columns do not explain."""
     k0 = i00 * s0
     k1 = i10 * s0 + i11 * s1
     k2 = i20 * s0 + i21 * s1 + i22 * s2
     square = sv + precision
-    pivot = max(square - k0 * k0 - k1 * k1 - k2 * k2, 1e-15 * square)
-    rhs = sy + precision * mean
-    a = rhs / pivot
-    q = max(q0 - rhs * a, floor)
-    h0 = i00 * k0 + i10 * k1 + i20 * k2
-    h1 = i11 * k1 + i21 * k2
-    h2 = i22 * k2
-    return a, 1.0 / math.sqrt(pivot), h0, h1, h2, q, pivot
+    return max(square - k0 * k0 - k1 * k1 - k2 * k2, 1e-15 * square)
+
+
+@inline
+def on_fixed(s0, s1, s2, i00, i10, i11, i20, i21, i22):
+    """Coefficients of a varying column on the three fixed columns, from its sums with them."""
+    k0 = i00 * s0
+    k1 = i10 * s0 + i11 * s1
+    k2 = i20 * s0 + i21 * s1 + i22 * s2
+    return i00 * k0 + i10 * k1 + i20 * k2, i11 * k1 + i21 * k2, i22 * k2
 
 
 @sums
-def _solve_lanes_one(lanes, s, base, precision, mean, prior, rows, out):
-    i00 = base[BASE_INVERSE]
-    i10 = base[BASE_INVERSE + 3]
-    i11 = base[BASE_INVERSE + 4]
-    i20 = base[BASE_INVERSE + 6]
-    i21 = base[BASE_INVERSE + 7]
-    i22 = base[BASE_INVERSE + 8]
-    q0 = base[BASE_Q]
-    floor = base[BASE_FLOOR]
-    half_nu = 0.5 * base[BASE_NU]
-    f0, f1, f2, f3, f4, f5 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    t0, t1, t2, t3, t4 = s[0], s[1], s[2], s[3], s[4]
+def _pivots(lanes, s, base, precision, out):
+    i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+    i20, i21, i22 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7], base[BASE_INVERSE + 8]
+    s0, s1, s2, sv = s[1], s[2], s[3], s[4]
     for j in range(lanes):
-        a, sd, h0, h1, h2, q, pivot = solve_one(
-            t0[j],
-            t1[j],
-            t2[j],
-            t3[j],
-            t4[j],
-            i00,
-            i10,
-            i11,
-            i20,
-            i21,
-            i22,
-            precision,
-            mean,
-            q0,
-            floor,
-        )
-        f0[j] = a
-        f1[j] = sd
-        f2[j] = h0
-        f3[j] = h1
-        f4[j] = h2
-        f5[j] = math.sqrt(q)
-        out[j] = prior[j] - 0.5 * log(pivot) - half_nu * log(q)
+        out[j] = schur_pivot(s0[j], s1[j], s2[j], sv[j], i00, i10, i11, i20, i21, i22, precision)
+
+
+@sums
+def _on_fixed(lanes, k, s, base, out):
+    i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+    i20, i21, i22 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7], base[BASE_INVERSE + 8]
+    s0, s1, s2 = s[1], s[2], s[3]
+    if k == 0:
+        for j in range(lanes):
+            out[j] = on_fixed(s0[j], s1[j], s2[j], i00, i10, i11, i20, i21, i22)[0]
+    elif k == 1:
+        for j in range(lanes):
+            out[j] = on_fixed(s0[j], s1[j], s2[j], i00, i10, i11, i20, i21, i22)[1]
+    else:
+        for j in range(lanes):
+            out[j] = on_fixed(s0[j], s1[j], s2[j], i00, i10, i11, i20, i21, i22)[2]
+
+
+@sums
+def _coefficients(lanes, shift, sy, pivot, out):
+    for j in range(lanes):
+        out[j] = (sy[j] + shift) / pivot[j]
+
+
+@sums
+def _squares(lanes, q0, floor, shift, sy, coefficient, out):
+    for j in range(lanes):
+        out[j] = max(q0 - (sy[j] + shift) * coefficient[j], floor)
+
+
+@sums
+def _add_log_marginal(lanes, half_nu, pivot, q, out):
+    for j in range(lanes):
+        out[j] -= 0.5 * log(pivot[j]) + half_nu * log(q[j])
+
+
+@sums
+def _square_roots(lanes, pivot, q):
+    for j in range(lanes):
+        q[j] = math.sqrt(q[j])
+        pivot[j] = 1.0 / math.sqrt(pivot[j])
+
+
+@kernel
+def _solve_lanes_one(lanes, s, base, precision, mean, rows, out):
+    """Conditional posteriors of a law with one varying column; adds the log marginal to `out`."""
+    shift = precision * mean
+    _pivots(lanes, s, base, precision, rows[1])
+    _coefficients(lanes, shift, s[0], rows[1], rows[0])
+    _squares(lanes, base[BASE_Q], base[BASE_FLOOR], shift, s[0], rows[0], rows[5])
+    _add_log_marginal(lanes, 0.5 * base[BASE_NU], rows[1], rows[5], out)
+    _square_roots(lanes, rows[1], rows[5])
+    for k in range(3):
+        _on_fixed(lanes, k, s, base, rows[2 + k])
 
 
 @kernel
@@ -349,45 +362,83 @@ def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
     return -0.5 * log_det - 0.5 * base[BASE_NU] * math.log(q)
 
 
+@sums
+def values(lanes, is_log, z, theta):
+    """Values of a nonlinear parameter from its coordinate."""
+    if is_log:
+        for j in range(lanes):
+            theta[j] = exp(z[j])
+    else:
+        for j in range(lanes):
+            theta[j] = z[j]
+
+
+@sums
+def _add_log_prior(lanes, is_log, kind, first, second, z, theta, out):
+    """Add the log prior density of a coordinate (kinds: `lossfit.priors.KIND_CODES`)."""
+    inverse = 1.0 / second if second != 0.0 else 0.0
+    if is_log:  # the Jacobian is theta; it cancels the 1/theta of a log-normal
+        if kind == 2.0:
+            centre = log(first)
+            for j in range(lanes):
+                e = (z[j] - centre) * inverse
+                out[j] -= 0.5 * e * e
+        elif kind == 1.0:
+            for j in range(lanes):
+                e = (theta[j] - first) * inverse
+                out[j] += z[j] - 0.5 * e * e
+        else:
+            for j in range(lanes):
+                out[j] += z[j]
+    elif kind == 2.0:
+        centre = log(first)
+        for j in range(lanes):
+            log_value = log(max(theta[j], TINY))
+            e = (log_value - centre) * inverse
+            density = -0.5 * e * e - log_value
+            out[j] = out[j] + density if theta[j] > 0.0 else -1e300
+    elif kind == 1.0:
+        for j in range(lanes):
+            e = (theta[j] - first) * inverse
+            out[j] -= 0.5 * e * e
+
+
 @kernel
-def _log_prior(lanes, d, log_flags, nonlinear, z, theta, out):
-    """Log prior density of the coordinates z, and the values of the parameters."""
+def solve(lanes, s, z, theta, model, prior, work, rows, out):
+    """From sums to log posteriors (``out``, with respect to z) and conditional posteriors (``rows``).
+
+    ``theta`` holds the values at the coordinates ``z``.
+    """
+    m = model.n_varying
+    q = model.n_fixed
     for j in range(lanes):
         out[j] = 0.0
-    for i in range(d):
-        kind = nonlinear[i, 2]
-        first = nonlinear[i, 3]
-        second = nonlinear[i, 4]
-        is_log = log_flags[i] == 1
+    for i in range(model.n_nonlinear):
+        kind = prior.nonlinear[i, 2]
+        first = prior.nonlinear[i, 3]
+        second = prior.nonlinear[i, 4]
+        _add_log_prior(lanes, model.log[i] == 1, kind, first, second, z[i], theta[i], out)
+    if m == 1:
+        precision = prior.precision[q]
+        _solve_lanes_one(lanes, s, work.base, precision, work.mean[q], rows, out)
+    else:
         for j in range(lanes):
-            value = exp(z[i, j]) if is_log else z[i, j]
-            theta[i, j] = value
-            if is_log:
-                out[j] += z[i, j]  # Jacobian
-            if kind == 1.0:
-                e = (value - first) / second
-                out[j] -= 0.5 * e * e
-            elif kind == 2.0:
-                if value > 0.0:
-                    log_value = z[i, j] if is_log else log(max(value, TINY))
-                    e = (log_value - math.log(first)) / second
-                    out[j] -= 0.5 * e * e + log_value
-                else:
-                    out[j] = -1e300
+            out[j] += _solve_lane(j, m, s, work.base, prior.precision, work.mean, rows, q)
 
 
 @kernel
 def evaluate(lanes, n_points, model, prior, work):
     """Collapsed log posterior and conditional posteriors at the coordinates ``work.z[:, :lanes]``.
 
-    Fills ``work.theta``, ``work.rows`` and ``work.logp`` (up to a constant of the run; the density is
-    with respect to z).
+    Fills ``work.theta``, ``work.sums``, ``work.rows`` and ``work.logp`` (up to a constant of the run; the
+    density is with respect to z).
     """
     m = model.n_varying
     q = model.n_fixed
     points = work.points
     s = work.sums
-    _log_prior(lanes, model.n_nonlinear, model.log, prior.nonlinear, work.z, work.theta, work.logp)
+    for i in range(model.n_nonlinear):
+        values(lanes, model.log[i] == 1, work.z[i], work.theta[i])
     n_sums = 4 * m + (m * (m + 1)) // 2
     for r in range(n_sums):
         for j in range(lanes):
@@ -407,41 +458,12 @@ def evaluate(lanes, n_points, model, prior, work):
                 LANES,
                 work.phi[a],
             )
-        if m == 1:
-            _sums_one(
-                n,
-                start,
-                lanes,
-                work.phi[0],
-                points[2],
-                points[3],
-                work.fixed[0],
-                work.fixed[1],
-                work.fixed[2],
-                s,
-            )
-        else:
-            for a in range(m):
-                _sums_linear(n, start, lanes, work.phi[a], points[3], s[a])
-                for k in range(q):
-                    _sums_linear(n, start, lanes, work.phi[a], work.fixed[k], s[m + 3 * a + k])
-                for b in range(a + 1):
-                    r = 4 * m + (a * (a + 1)) // 2 + b
-                    _sums_pair(n, start, lanes, work.phi[a], work.phi[b], points[2], s[r])
+        for a in range(m):
+            _sums_linear(n, start, lanes, work.phi[a], points[3], s[a])
+            for k in range(q):
+                _sums_linear(n, start, lanes, work.phi[a], work.fixed[k], s[m + 3 * a + k])
+            for b in range(a + 1):
+                r = 4 * m + (a * (a + 1)) // 2 + b
+                _sums_pair(n, start, lanes, work.phi[a], work.phi[b], points[2], s[r])
         start += n
-    if m == 1:
-        _solve_lanes_one(
-            lanes,
-            s,
-            work.base,
-            prior.precision[q],
-            work.mean[q],
-            work.logp,
-            work.rows,
-            work.logp,
-        )
-    else:
-        for j in range(lanes):
-            work.logp[j] += _solve_lane(
-                j, m, s, work.base, prior.precision, work.mean, work.rows, q
-            )
+    solve(lanes, s, work.z, work.theta, model, prior, work, work.rows, work.logp)

@@ -118,8 +118,8 @@ def _tightest(p, done, mean, cov, lower, scale2):
 
 
 @kernel
-def log_orthant(lane, n_fixed, m, work):
-    """Approximate log probability that the constraints hold, in lane `lane`.
+def log_orthant(lane, n_fixed, m, rows, work):
+    """Approximate log probability that the constraints hold, for the node in column `lane` of `rows`.
 
     Each coefficient is moved to its mean beyond the bound before the next one is looked at.  It only
     guides proposals; the draws' weights make up for it.
@@ -128,8 +128,8 @@ def log_orthant(lane, n_fixed, m, work):
     mean = np.empty(6)
     cov = np.empty((6, 6))
     done = np.zeros(6, np.bool_)
-    _joint(lane, n_fixed, m, work.rows, work.base, mean, cov)
-    q = work.rows[row_of_q(m), lane]
+    _joint(lane, n_fixed, m, rows, work.base, mean, cov)
+    q = rows[row_of_q(m), lane]
     q = q * q
     nu = work.base[BASE_NU]
     total = 0.0

@@ -32,7 +32,7 @@ def _tabulate(n_points, model, prior, work, constrained):
     if model.n_nonlinear == 1:
         work.z[1, 0] = 0.0
         first, step, top = integrate_inner(
-            low, high, NODES, n_points, model, prior, work, constrained, True, work.scan
+            low, high, NODES, n_points, model, prior, work, constrained, work.scan
         )
         one = 0.0
         two = 0.0

@@ -29,7 +29,8 @@ __all__ = [
 
 LANES = 32  # parameter values that are evaluated together
 TILE = 64  # points that are evaluated together
-COARSE = 48  # nodes of the first scan of the inner parameter
+CHECKS = 4  # lanes that check an interpolation
+COARSE = 32  # nodes of the first scan of the inner parameter
 NODES = 128  # final nodes for one nonlinear parameter
 INNER = 64  # final nodes of the inner of two nonlinear parameters
 OUTER = 40  # final nodes of the outer one
@@ -70,16 +71,36 @@ class Tables(NamedTuple):
     orders: np.ndarray  # (n_orders,)
     u: np.ndarray  # (n_orders, max order)
     matrix: np.ndarray  # (n_orders, max order, max order)
+    lanes: np.ndarray  # (LANES,) Chebyshev nodes of a window on [-1, 1], then CHECKS others
+    spread_long: np.ndarray  # (LANES - CHECKS, NODES + CHECKS) interpolation from the former
+    spread_short: np.ndarray  # (LANES - CHECKS, INNER + CHECKS)
 
 
 def make_tables() -> Tables:
     """`Tables`, made once."""
+    count = LANES - CHECKS
+    nodes, transform = chebyshev(count)
+    checks = np.array([-0.83, -0.27, 0.31, 0.77])
+
+    def spread(n: int) -> np.ndarray:
+        at = np.concatenate([np.linspace(-1, 1, n), checks])
+        return np.ascontiguousarray(
+            transform.T @ np.cos(np.arange(count)[:, None] * np.arccos(at))
+        )
+
     top = max(ORDERS)
     u = np.zeros((len(ORDERS), top))
     matrix = np.zeros((len(ORDERS), top, top))
     for i, order in enumerate(ORDERS):
         u[i, :order], matrix[i, :order, :order] = chebyshev(order)
-    return Tables(np.array(ORDERS, np.int64), u, matrix)
+    return Tables(
+        np.array(ORDERS, np.int64),
+        u,
+        matrix,
+        np.concatenate([nodes, checks]),
+        spread(NODES),
+        spread(INNER),
+    )
 
 
 class Work(NamedTuple):
@@ -99,25 +120,30 @@ class Work(NamedTuple):
     rows: np.ndarray  # (MAX_ROWS, LANES): conditional posterior of a lane, see marginal.py
     logp: np.ndarray  # (LANES,): log posterior of a lane, up to a constant of the run
     scan: np.ndarray  # (NODES,): log posterior at evenly spaced nodes
-    node: np.ndarray  # (MAX_ROWS, NODES): rows at these nodes
+    node: np.ndarray  # (MAX_ROWS, NODES + CHECKS): rows at these nodes
+    wide_sums: np.ndarray  # (MAX_SUMS, NODES + CHECKS)
+    wide_z: np.ndarray  # (4, NODES + CHECKS)
+    wide_theta: np.ndarray  # (4, NODES + CHECKS)
+    wide_logp: np.ndarray  # (NODES + CHECKS,)
     density: np.ndarray  # (NODES,)
     cumulative: np.ndarray  # (NODES,)
     guide: np.ndarray  # (GUIDE,) int64
-    candidates: np.ndarray  # (9, BLOCK): uniform, gamma variate, kept, normals
+    words: np.ndarray  # (4, BLOCK) uint64, random words
+    candidates: np.ndarray  # (10, BLOCK): uniform, gamma variate, kept, normals, spare
     cell: np.ndarray  # (BLOCK,) int64
     value: np.ndarray  # (MAX_ROWS + 8, BLOCK)
     outer: np.ndarray  # (4, OUTER): log evidence, density, cumulative
     inner: np.ndarray  # (OUTER, 2): first node and step
     inner_scan: np.ndarray  # (OUTER, NODES): density
     inner_cumulative: np.ndarray  # (OUTER, NODES)
-    joint: np.ndarray  # (8, 8): means and covariances while coefficients are drawn one by one
     pilot: np.ndarray  # (PILOT, 12): candidates
     pilot_weight: np.ndarray  # (PILOT,)
     proposal: np.ndarray  # (LANES,): log proposal density of a lane
+    tables: Tables
 
 
 @kernel
-def make_work(n_max):
+def make_work(n_max, tables):
     """Scratch for runs of at most `n_max` points."""
     n = max(n_max, 64) + SLACK + 8
     return Work(
@@ -135,19 +161,24 @@ def make_work(n_max):
         np.empty((MAX_ROWS, LANES)),
         np.empty(LANES),
         np.empty(NODES),
-        np.empty((MAX_ROWS, NODES)),
+        np.empty((MAX_ROWS, NODES + CHECKS)),
+        np.empty((MAX_SUMS, NODES + CHECKS)),
+        np.zeros((MAX_NONLINEAR, NODES + CHECKS)),
+        np.zeros((MAX_NONLINEAR, NODES + CHECKS)),
+        np.empty(NODES + CHECKS),
         np.empty(NODES),
         np.empty(NODES),
         np.empty(GUIDE, np.int64),
-        np.empty((9, BLOCK)),
+        np.empty((4, BLOCK), np.uint64),
+        np.empty((10, BLOCK)),
         np.empty(BLOCK, np.uint64),
         np.empty((MAX_ROWS + 8, BLOCK)),
         np.empty((4, OUTER)),
         np.empty((OUTER, 2)),
         np.empty((OUTER, NODES)),
         np.empty((OUTER, NODES)),
-        np.empty((8, 8)),
         np.empty((PILOT, 12)),
         np.empty(PILOT),
         np.empty(LANES),
+        tables,
     )

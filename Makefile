@@ -1,0 +1,49 @@
+# make demo    the first answer, in an environment of its own (.venv)
+# make test    lint, types, tests and the README's code, in another (.venv-test)
+# make bench   the benches (benches/README.md), in that of the tests
+# make clean   remove what the others made
+#
+# PYTHON picks the interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+TEST_VENV ?= .venv-test
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint types pytest bench clean
+
+demo: $(VENV)/installed
+	mkdir -p out
+	$(VENV)/bin/lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B --plot out/llama2_7B.png
+
+test: lint types pytest
+
+lint: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/ruff check .
+	$(TEST_VENV)/bin/ruff format --check .
+
+types: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/mypy
+
+# The README's code blocks are run by tests/test_readme.py.
+pytest: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+bench: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m benches.peers
+
+# An environment is made again when pyproject.toml changes, and used as it is otherwise: the package
+# is installed editable, so changes of the code need nothing.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(TEST_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(TEST_VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

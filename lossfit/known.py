@@ -1,0 +1,98 @@
+"""What the user knows of runs besides their logs: keywords of one value, or one by run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ._ragged import Floats
+from .errors import DataError
+from .schedules import Schedule
+
+__all__ = [
+    "Known",
+    "NumberByRun",
+    "ScheduleByRun",
+    "close_to",
+    "meta_by_run",
+    "numbers",
+    "schedules_by_run",
+]
+
+NumberByRun: TypeAlias = float | Mapping[str, float] | None
+ScheduleByRun: TypeAlias = Schedule | Mapping[str, Schedule] | None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the user knows of the runs besides the log; each one value or a dict by run."""
+
+    params: NumberByRun = None
+    tokens_per_step: NumberByRun = None
+    gpu_hours: NumberByRun = None
+    schedules: ScheduleByRun = None
+    meta: Mapping[str, Mapping[str, Any]] | None = None
+
+
+def close_to(name: object, names: Iterable[str]) -> str:
+    """``"; did you mean 'a', 'b'?"`` for names like the one given, else nothing."""
+    close = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+
+
+def _check_names(given: Iterable[str], names: tuple[str, ...], what: str) -> None:
+    there = set(names)
+    for name in given:
+        if name not in there:
+            raise DataError(f"{what} names run {name!r}, which is not there{close_to(name, names)}")
+
+
+def numbers(value: NumberByRun, names: tuple[str, ...], what: str) -> Floats:
+    """The keyword as an array, shape (R,), NaN where it says nothing."""
+    if value is None:
+        return np.full(len(names), np.nan)
+    if not isinstance(value, Mapping):
+        return np.full(len(names), _positive(value, what))
+    _check_names(value, names, what)
+    found = {name: _positive(number, f"{what} of run {name!r}") for name, number in value.items()}
+    return np.array([found.get(name, np.nan) for name in names])
+
+
+def _positive(value: object, what: str) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        number = float(value)
+        if number > 0 and np.isfinite(number):
+            return number
+    raise DataError(f"{what} must be a positive number or a dict of them by run, got {value!r}")
+
+
+def schedules_by_run(value: ScheduleByRun, names: tuple[str, ...]) -> dict[str, Schedule]:
+    """The keyword ``schedules`` as a dict by run."""
+    if value is None:
+        return {}
+    by_run = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
+    _check_names(by_run, names, "schedules")
+    for name, schedule in by_run.items():
+        if not isinstance(schedule, Schedule):
+            raise DataError(
+                f"the schedule of run {name!r} must be made with lossfit.schedules, e.g. "
+                f"lossfit.schedules.cosine(...); got {type(schedule).__name__}"
+            )
+    return dict(by_run)
+
+
+def meta_by_run(
+    value: Mapping[str, Mapping[str, Any]] | None, names: tuple[str, ...]
+) -> dict[str, Mapping[str, Any]]:
+    """The keyword ``meta``, checked and copied."""
+    if value is None:
+        return {}
+    _check_names(value, names, "meta")
+    for name, mapping in value.items():
+        if not isinstance(mapping, Mapping):
+            raise DataError(f"meta of run {name!r} must be a dict, got {type(mapping).__name__}")
+    return {name: dict(mapping) for name, mapping in value.items()}

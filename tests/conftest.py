@@ -1,0 +1,34 @@
+"""Fixtures that several test files use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data beside the repository."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder shared/ is not beside the repository")
+    return folder
+
+
+@pytest.fixture
+def curve() -> pd.DataFrame:
+    """One run of 40 points, a power law with noise, on the axis step."""
+    step = np.arange(1, 41) * 100.0
+    noise = np.random.default_rng(7).normal(0, 0.01, len(step))
+    return pd.DataFrame({"step": step, "loss": 2.0 + 8 * step**-0.4 + noise})
