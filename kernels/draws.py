@@ -84,17 +84,20 @@ def _candidates(count, key, base, shape, n_normals, words, out):
 
     Words, normals and gammas are made in loops of their own: each then vectorises.
     """
-    _words(count, key, base, 0, words)
+    block = np.int64(0)
+    _words(count, key, base, block, words)
     _uniforms(count, words[0], out[0])
     _normals(count, words[2], words[3], out[9], out[3])
     _gammas(count, shape, words[1], out[9], out[1], out[2])
     if n_normals > 1:
-        _words(count, key, base, 1, words)
+        block += 1
+        _words(count, key, base, block, words)
         _normals(count, words[0], words[1], out[4], out[5])
         if n_normals > 3:
             _normals(count, words[2], words[3], out[6], out[7])
     if n_normals > 5:
-        _words(count, key, base, 2, words)
+        block += 1
+        _words(count, key, base, block, words)
         _normals(count, words[0], words[1], out[8], out[9])
 
 
@@ -267,8 +270,8 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
     """
     p = model.n_fixed + model.n_varying
     _make_guide(work.cumulative, work.guide)
-    filled = 0
-    tried = 0
+    filled = np.int64(0)  # typed: Numba would compile what it is passed to for the constant 0, too
+    tried = np.int64(0)
     good = 0.0
     kept_total = 0.0
     while filled < n_draws:
@@ -367,7 +370,7 @@ def draw_exact(
     coefficients = np.empty(8)
     u = np.empty(LANES)
     weight = np.empty(LANES)
-    filled = 0
+    filled = np.int64(0)
     bound = -1e300
     share = 0.0
     piloted = 0
@@ -377,7 +380,7 @@ def draw_exact(
         for lane in range(LANES):
             draw = uint64(tried + lane)
             work.proposal[lane] = _propose(lane, draw, key, first, step, total, two, work)
-        evaluate(LANES, n_points, model, prior, work)
+        evaluate(work.z.shape[1], n_points, model, prior, work)
         for lane in range(LANES):
             draw = uint64(tried + lane)
             orthant = draw_coefficients(
@@ -413,6 +416,6 @@ def draw_exact(
                         work.theta[k, 0] = work.pilot[i, k]
                     for k in range(p + 1):
                         coefficients[k] = work.pilot[i, d + k]
-                    write_draw(0, work.theta, coefficients, model, work, out, filled)
+                    write_draw(piloted - PILOT, work.theta, coefficients, model, work, out, filled)
                     filled += 1
     return filled, share / PILOT

@@ -116,7 +116,7 @@ def _fit_range(
     start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
     keys, n_draws, draws, info,
 ):  # fmt: skip
-    n_max = 0
+    n_max = np.int64(0)
     for r in range(start, stop):
         n_max = max(n_max, offsets[r + 1] - offsets[r])
     work = make_work(n_max, tables)
@@ -142,7 +142,7 @@ def _fit_range_ensemble(
     start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
     keys, n_draws, tune, chains, draws, info,
 ):  # fmt: skip
-    n_max = 0
+    n_max = np.int64(0)
     for r in range(start, stop):
         n_max = max(n_max, offsets[r + 1] - offsets[r])
     work = make_work(n_max, tables)
@@ -169,7 +169,7 @@ def _fit_range_student_t(
     start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
     keys, n_draws, tune, chains, dof, draws, info,
 ):  # fmt: skip
-    n_max = 0
+    n_max = np.int64(0)
     for r in range(start, stop):
         n_max = max(n_max, offsets[r + 1] - offsets[r])
     work = make_work(n_max, tables)

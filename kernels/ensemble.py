@@ -49,7 +49,7 @@ def _start(key, model, prior, n_points, work, low, high, z, logp, coefficients):
             for k in range(d):
                 work.z[k, lane] = low[k] + (high[k] - low[k]) * uniform(words[k])
                 all_z[block + lane, k] = work.z[k, lane]
-        evaluate(LANES, n_points, model, prior, work)
+        evaluate(work.z.shape[1], n_points, model, prior, work)
         for lane in range(LANES):
             all_logp[block + lane] = work.logp[lane]
     best = np.argsort(-all_logp)
@@ -57,7 +57,7 @@ def _start(key, model, prior, n_points, work, low, high, z, logp, coefficients):
         for lane in range(LANES):
             for k in range(d):
                 work.z[k, lane] = all_z[best[start + lane], k]
-        evaluate(LANES, n_points, model, prior, work)
+        evaluate(work.z.shape[1], n_points, model, prior, work)
         for lane in range(LANES):
             i = start + lane
             logp[i] = work.logp[lane] + draw_coefficients(
@@ -101,7 +101,7 @@ def _move(half, key, model, prior, n_points, work, low, high, z, logp, coefficie
         if not inside[lane]:
             for k in range(d):
                 work.z[k, lane] = z[k, i]
-    evaluate(LANES, n_points, model, prior, work)
+    evaluate(work.z.shape[1], n_points, model, prior, work)
     moved = 0
     for lane in range(LANES):
         i = here + lane

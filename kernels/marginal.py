@@ -443,8 +443,7 @@ def evaluate(lanes, n_points, model, prior, work):
     for r in range(n_sums):
         for j in range(lanes):
             s[r, j] = 0.0
-    start = 0
-    while start < n_points:
+    for start in range(0, n_points, TILE):
         n = min(TILE, n_points - start)
         for a in range(m):
             call_column(
@@ -465,5 +464,4 @@ def evaluate(lanes, n_points, model, prior, work):
             for b in range(a + 1):
                 r = 4 * m + (a * (a + 1)) // 2 + b
                 _sums_pair(n, start, lanes, work.phi[a], work.phi[b], points[2], s[r])
-        start += n
     solve(lanes, s, work.z, work.theta, model, prior, work, work.rows, work.logp)

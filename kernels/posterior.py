@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 from .columns import call_column
-from .compress import compress
 from .draws import draw_exact, draw_fast
 from .marginal import set_up
 from .maths import exp, kernel, sums
 from .quadrature import distribution, integrate_inner, integrate_outer
-from .work import LANES, NODES, OUTER
+from .work import LANES, NODES, OUTER, SIZE_NODES
 
 __all__ = ["bounds", "draw_quadrature", "residual_autocorrelation"]
 
@@ -32,7 +31,7 @@ def _tabulate(n_points, model, prior, work, constrained):
     if model.n_nonlinear == 1:
         work.z[1, 0] = 0.0
         first, step, top = integrate_inner(
-            low, high, NODES, n_points, model, prior, work, constrained, work.scan
+            low, high, work.sizes[SIZE_NODES], n_points, model, prior, work, constrained, work.scan
         )
         one = 0.0
         two = 0.0
@@ -67,23 +66,23 @@ def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior,
         Probability that the constraints hold without being imposed.
     """
     set_up(n_data, n_points, centre, total, model, prior, work)
-    first, step, mass, effective = _tabulate(n_points, model, prior, work, False)
+    filled = -1
+    effective = 0.0
     share = 1.0
-    if model.n_nonlinear == 1:
-        filled, good, kept = draw_fast(n_draws, key, first, step, mass, model, work, out)
-        share = kept / max(good, 1.0)
+    for attempt in range(2):  # without the constraints in the proposal; with them where that is needed
+        constrained = attempt == 1
+        first, step, mass, effective = _tabulate(n_points, model, prior, work, constrained)
+        if attempt == 0 and model.n_nonlinear == 1:
+            filled, good, kept = draw_fast(n_draws, key, first, step, mass, model, work, out)
+            share = kept / max(good, 1.0)
+        else:
+            filled, pilot_share = draw_exact(
+                n_draws, key, first, step, mass, n_points, model, prior, work, constrained, out
+            )
+            if attempt == 0:
+                share = pilot_share
         if filled >= 0:
-            return filled, effective, share
-    else:
-        filled, share = draw_exact(
-            n_draws, key, first, step, mass, n_points, model, prior, work, False, out
-        )
-        if filled >= 0:
-            return filled, effective, share
-    first, step, mass, effective = _tabulate(n_points, model, prior, work, True)
-    filled, _share = draw_exact(
-        n_draws, key, first, step, mass, n_points, model, prior, work, True, out
-    )
+            break
     return filled, effective, share
 
 

@@ -12,23 +12,32 @@ import math
 from .marginal import evaluate, solve, values
 from .maths import exp, kernel, sums
 from .orthant import log_orthant
-from .work import CHECKS, COARSE, INNER, LANES, MAX_ROWS, NODES, OUTER
+from .work import (
+    CHECKS,
+    INNER,
+    LANES,
+    MAX_ROWS,
+    NODES,
+    OUTER,
+    SIZE_COARSE,
+    SIZE_INNER,
+    SIZE_OUTER,
+)
 
 __all__ = ["distribution", "integrate_inner", "integrate_outer", "locate_cell"]
 
 DROP = 18.0  # nats below the maximum that a window keeps
-REFINE = 32  # nodes of a refinement
+REFINE = 32  # up to so many nodes, each is evaluated and no rows are kept
 SPAN = 10  # steps that the window must span before the final nodes are placed
-COARSE_OUTER = 24
 TOLERANCE = 1e-5  # nats, of interpolated log posteriors
 
 
 @kernel
-def _scan(first, step, n, n_points, model, prior, work, constrained, keep_rows, out):
+def _scan(first, step, n, n_points, model, prior, work, constrained, out):
     """Log posterior at even nodes of the inner coordinate; returns its maximum.
 
-    With `constrained`, the log probability of the constraints is added; with `keep_rows` the conditional
-    posteriors are kept in ``work.node``.
+    With `constrained`, the log probability of the constraints is added.  The conditional posteriors are
+    kept in ``work.node``.
     """
     top = -1e300
     for start in range(0, n, LANES):
@@ -43,7 +52,7 @@ def _scan(first, step, n, n_points, model, prior, work, constrained, keep_rows, 
                 value += log_orthant(j, model.n_fixed, model.n_varying, work.rows, work)
             out[start + j] = value
             top = max(top, value)
-        if keep_rows:
+        if n > REFINE:
             for r in range(MAX_ROWS):
                 for j in range(lanes):
                     work.node[r, start + j] = work.rows[r, j]
@@ -78,7 +87,7 @@ def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
     for j in range(LANES):
         work.z[0, j] = middle + half * tables.lanes[j]
         work.z[1, j] = work.z[1, 0]
-    evaluate(LANES, n_points, model, prior, work)
+    evaluate(work.z.shape[1], n_points, model, prior, work)
     wide = n + CHECKS
     for r in range(4 * m + (m * (m + 1)) // 2):
         _spread(LANES - CHECKS, wide, matrix, work.sums[r], work.wide_sums[r])
@@ -107,7 +116,7 @@ def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
         if exact > top - DROP:
             error = max(error, abs(work.wide_logp[n + j] - exact))
     if not error < TOLERANCE:
-        return _scan(first, step, n, n_points, model, prior, work, constrained, True, out)
+        return _scan(first, step, n, n_points, model, prior, work, constrained, out)
     if not constrained:
         for j in range(n):
             out[j] = work.wide_logp[j]
@@ -144,22 +153,21 @@ def integrate_inner(low, high, nodes, n_points, model, prior, work, constrained,
     top : float64
         Its maximum.
     """
-    n = COARSE
+    n = work.sizes[SIZE_COARSE]
     step = (high - low) / (n - 1)
     first = low
-    top = _scan(first, step, n, n_points, model, prior, work, constrained, False, out)
+    top = _scan(first, step, n, n_points, model, prior, work, constrained, out)
     for _ in range(12):
         j0, j1 = _window(n, out, top)
         last = first + j1 * step
         first = first + j0 * step
-        if j1 - j0 >= SPAN and n == REFINE or j1 - j0 >= 2 * SPAN:
+        if j1 - j0 >= SPAN:
             break
-        n = REFINE
         step = (last - first) / (n - 1)
-        top = _scan(first, step, n, n_points, model, prior, work, constrained, False, out)
+        top = _scan(first, step, n, n_points, model, prior, work, constrained, out)
     step = (last - first) / (nodes - 1)
-    if nodes == REFINE:
-        top = _scan(first, step, nodes, n_points, model, prior, work, constrained, False, out)
+    if nodes <= REFINE:
+        top = _scan(first, step, nodes, n_points, model, prior, work, constrained, out)
     else:
         top = _tabulate(first, step, nodes, n_points, model, prior, work, constrained, out)
     return first, step, top
@@ -220,7 +228,7 @@ def integrate_outer(low, high, low1, high1, n_points, model, prior, work, constr
     first, step, mass : float64
         Outer nodes are ``first + step * i``; mass of the tabulated outer density.
     """
-    n = COARSE_OUTER
+    n = work.sizes[SIZE_OUTER]
     first = low1
     step = (high1 - low1) / (n - 1)
     for _ in range(12):
@@ -230,7 +238,7 @@ def integrate_outer(low, high, low1, high1, n_points, model, prior, work, constr
                 first + step * i,
                 low,
                 high,
-                REFINE,
+                work.sizes[SIZE_COARSE],
                 n_points,
                 model,
                 prior,
@@ -253,7 +261,7 @@ def integrate_outer(low, high, low1, high1, n_points, model, prior, work, constr
             first + step * i,
             low,
             high,
-            INNER,
+            work.sizes[SIZE_INNER],
             n_points,
             model,
             prior,

@@ -65,17 +65,18 @@ def run_scales(
     Parameters
     ----------
     x, y, weight : ndarray, shape (n_points,)
-        Axis values (strictly increasing in a run), losses and weights of all runs, one after the other.
+        Axis values (strictly increasing in a run), losses and weights of all runs, one after the
+        other.
     offsets : ndarray of int64, shape (n_runs + 1,)
         Where each run starts; every run has at least 3 points.
 
     Returns
     -------
     ndarray, shape (n_runs, 2)
-        The median absolute loss over the last tenth of the points (at least 3), and a robust standard
-        deviation of an observation of weight 1: 1.4826 times the median absolute deviation of each
-        point from the line through its neighbours, standardised (of about `MOST_DEVIATIONS` points,
-        evenly spread, when there are more); at least `NOISE_FLOOR` times the loss.
+        The median absolute loss over the last tenth of the points (at least 3), and a robust
+        standard deviation of an observation of weight 1: 1.4826 times the median absolute deviation
+        of each point from the line through its neighbours, standardised (of about `MOST_DEVIATIONS`
+        points, evenly spread, when there are more); at least `NOISE_FLOOR` times the loss.
     """
     n_runs = offsets.size - 1
     out = np.empty((n_runs, 2))
@@ -103,9 +104,7 @@ def run_scales(
             left = (x[i + 1] - x[i]) / (x[i + 1] - x[i - 1])
             right = 1.0 - left
             gap = y[i] - left * y[i - 1] - right * y[i + 1]
-            spread = (
-                1.0 / weight[i] + left * left / weight[i - 1] + right * right / weight[i + 1]
-            )
+            spread = 1.0 / weight[i] + left * left / weight[i - 1] + right * right / weight[i + 1]
             work[count] = abs(gap) / np.sqrt(spread)
             count += 1
         noise = 1.4826 * _median(work, count)

@@ -30,7 +30,8 @@ __all__ = [
 LANES = 32  # parameter values that are evaluated together
 TILE = 64  # points that are evaluated together
 CHECKS = 4  # lanes that check an interpolation
-COARSE = 32  # nodes of the first scan of the inner parameter
+COARSE = 32  # nodes of a scan that looks for the window of the inner parameter
+COARSE_OUTER = 24  # the same for the outer one
 NODES = 128  # final nodes for one nonlinear parameter
 INNER = 64  # final nodes of the inner of two nonlinear parameters
 OUTER = 40  # final nodes of the outer one
@@ -40,6 +41,14 @@ SLACK = 16  # up to order + SLACK points, compression does not pay
 PILOT = 128  # candidates that set the bound of rejection sampling
 MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_VARYING + 1
 MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
+
+
+# Places in Work.sizes.  Sizes are read from an array because Numba compiles a function anew for every
+# constant that it is called with.
+SIZE_COARSE = 0
+SIZE_OUTER = 1
+SIZE_INNER = 2
+SIZE_NODES = 3
 
 
 class Model(NamedTuple):
@@ -140,6 +149,7 @@ class Work(NamedTuple):
     pilot_weight: np.ndarray  # (PILOT,)
     proposal: np.ndarray  # (LANES,): log proposal density of a lane
     tables: Tables
+    sizes: np.ndarray  # (4,) int64: numbers of nodes, see `SIZE_COARSE` and the like
 
 
 @kernel
@@ -181,4 +191,5 @@ def make_work(n_max, tables):
         np.empty(PILOT),
         np.empty(LANES),
         tables,
+        np.array([COARSE, COARSE_OUTER, INNER, NODES]),
     )
