@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from .cache import cached_njit
 
 __all__ = [
     "FAST",
@@ -31,10 +32,10 @@ LN2 = 0.6931471805599453
 FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf", "afn"}
 
 # error_model="numpy" matters: Python's tests every divisor for zero, which stops vectorisation.
-inline = njit(forceinline=True, error_model="numpy", cache=True)
+inline = cached_njit(forceinline=True, error_model="numpy")
 scalar = inline  # what a law's columns are decorated with
-sums = njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
-kernel = njit(error_model="numpy", nogil=True, cache=True)
+sums = cached_njit(fastmath=FAST, error_model="numpy", nogil=True)
+kernel = cached_njit(error_model="numpy", nogil=True)
 
 
 @inline

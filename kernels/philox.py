@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 
 from .maths import inline, kernel, log, sincos_turns
 
@@ -100,7 +100,7 @@ def gamma(shape, draw, stream, key):
     return value
 
 
-@njit(cache=True)
+@kernel
 def known_answer(c0, c1, c2, c3, key):
     """`philox` for tests, from Python integers."""
     return philox(uint64(c0), uint64(c1), uint64(c2), uint64(c3), uint64(key))

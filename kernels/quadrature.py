@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from .marginal import evaluate, solve, values
+from .marginal import BASE_NU, evaluate, row_of_q, row_of_u
 from .maths import exp, kernel, sums
 from .orthant import log_orthant
 from .work import (
@@ -29,7 +29,8 @@ __all__ = ["distribution", "integrate_inner", "integrate_outer", "locate_cell"]
 DROP = 18.0  # nats below the maximum that a window keeps
 REFINE = 32  # up to so many nodes, each is evaluated and no rows are kept
 SPAN = 10  # steps that the window must span before the final nodes are placed
-TOLERANCE = 1e-5  # nats, of interpolated log posteriors
+TOLERANCE = 1e-4  # nats, of interpolated log posteriors
+ROW_TOLERANCE = 1e-3  # posterior sd, of interpolated conditional means
 
 
 @kernel
@@ -73,11 +74,12 @@ def _spread(n_in, n_out, matrix, at_nodes, out):
 
 @kernel
 def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
-    """`_scan` of the final nodes, with rows, at a quarter of the cost.
+    """`_scan` of the final nodes at a quarter of the cost.
 
-    The sums over points are smooth functions of the parameter: they are evaluated at Chebyshev nodes of
-    the window and interpolated to the even nodes by a fixed matrix.  `CHECKS` lanes are compared
-    with their own interpolation; where that fails (a law with a kink), every node is evaluated.
+    The log posterior and the conditional posteriors are smooth functions of the parameter: they are
+    evaluated at Chebyshev nodes of the window and interpolated to the even nodes by a fixed matrix.
+    `CHECKS` lanes are compared with their own interpolation; where that fails (a law with a kink, a
+    constraint that sets in), every node is evaluated.
     """
     m = model.n_varying
     tables = work.tables
@@ -88,43 +90,34 @@ def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
         work.z[0, j] = middle + half * tables.lanes[j]
         work.z[1, j] = work.z[1, 0]
     evaluate(work.z.shape[1], n_points, model, prior, work)
+    if constrained:
+        for j in range(LANES):
+            work.logp[j] += log_orthant(j, model.n_fixed, m, work.rows, work)
+    count = LANES - CHECKS
     wide = n + CHECKS
-    for r in range(4 * m + (m * (m + 1)) // 2):
-        _spread(LANES - CHECKS, wide, matrix, work.sums[r], work.wide_sums[r])
-    for j in range(wide):
-        work.wide_z[0, j] = first + step * j if j < n else work.z[0, LANES - CHECKS + j - n]
-        work.wide_z[1, j] = work.z[1, 0]
-    for i in range(model.n_nonlinear):
-        values(wide, model.log[i] == 1, work.wide_z[i], work.wide_theta[i])
-    solve(
-        wide,
-        work.wide_sums,
-        work.wide_z,
-        work.wide_theta,
-        model,
-        prior,
-        work,
-        work.node,
-        work.wide_logp,
-    )
+    _spread(count, wide, matrix, work.logp, work.wide_logp)
     top = -1e300
     for j in range(n):
         top = max(top, work.wide_logp[j])
-    error = 0.0
+    wrong = False
     for j in range(CHECKS):
-        exact = work.logp[LANES - CHECKS + j]
-        if exact > top - DROP:
-            error = max(error, abs(work.wide_logp[n + j] - exact))
-    if not error < TOLERANCE:
+        exact = work.logp[count + j]
+        if exact > top - DROP and not abs(work.wide_logp[n + j] - exact) < TOLERANCE:
+            wrong = True
+    if model.n_nonlinear == 1:
+        root_nu = math.sqrt(work.base[BASE_NU])
+        for r in range(row_of_q(m) + 1):
+            _spread(count, wide, matrix, work.rows[r], work.node[r])
+        for a in range(m):
+            for j in range(CHECKS):
+                i = count + j
+                sd = work.rows[row_of_u(m, a, a), i] * work.rows[row_of_q(m), i] / root_nu
+                if not abs(work.node[a, n + j] - work.rows[a, i]) < ROW_TOLERANCE * sd:
+                    wrong = True
+    if wrong:
         return _scan(first, step, n, n_points, model, prior, work, constrained, out)
-    if not constrained:
-        for j in range(n):
-            out[j] = work.wide_logp[j]
-        return top
-    top = -1e300
     for j in range(n):
-        out[j] = work.wide_logp[j] + log_orthant(j, model.n_fixed, m, work.node, work)
-        top = max(top, out[j])
+        out[j] = work.wide_logp[j]
     return top
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from .maths import kernel
 from numpy.typing import NDArray
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]
@@ -13,7 +13,7 @@ MOST_DEVIATIONS = 128  # as good as all for a prior scale (10 %), and a long cur
 NOISE_FLOOR = 1e-5  # times the loss: a noise-free curve must not make the prior degenerate
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _select(values: NDArray[np.float64], n: int, k: int) -> float:
     """The k-th smallest of the first n values (Hoare's quickselect; reorders them)."""
     low, high = 0, n - 1
@@ -37,23 +37,23 @@ def _select(values: NDArray[np.float64], n: int, k: int) -> float:
             low = i
         else:
             break
-    return values[k]
+    return float(values[k])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _median(values: NDArray[np.float64], n: int) -> float:
     """Median of the first n values (reorders them)."""
     upper = _select(values, n, n // 2)
     if n % 2 == 1:
-        return upper
+        return float(upper)
     # After the selection everything below the middle is on its left.
     lower = values[0]
     for i in range(1, n // 2):
         lower = max(lower, values[i])
-    return 0.5 * (lower + upper)
+    return float(0.5 * (lower + upper))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def run_scales(
     x: NDArray[np.float64],
     y: NDArray[np.float64],

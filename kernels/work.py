@@ -130,9 +130,6 @@ class Work(NamedTuple):
     logp: np.ndarray  # (LANES,): log posterior of a lane, up to a constant of the run
     scan: np.ndarray  # (NODES,): log posterior at evenly spaced nodes
     node: np.ndarray  # (MAX_ROWS, NODES + CHECKS): rows at these nodes
-    wide_sums: np.ndarray  # (MAX_SUMS, NODES + CHECKS)
-    wide_z: np.ndarray  # (4, NODES + CHECKS)
-    wide_theta: np.ndarray  # (4, NODES + CHECKS)
     wide_logp: np.ndarray  # (NODES + CHECKS,)
     density: np.ndarray  # (NODES,)
     cumulative: np.ndarray  # (NODES,)
@@ -172,9 +169,6 @@ def make_work(n_max, tables):
         np.empty(LANES),
         np.empty(NODES),
         np.empty((MAX_ROWS, NODES + CHECKS)),
-        np.empty((MAX_SUMS, NODES + CHECKS)),
-        np.zeros((MAX_NONLINEAR, NODES + CHECKS)),
-        np.zeros((MAX_NONLINEAR, NODES + CHECKS)),
         np.empty(NODES + CHECKS),
         np.empty(NODES),
         np.empty(NODES),
