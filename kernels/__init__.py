@@ -1,4 +1,7 @@
-"""Kernels of lossfit: flat arrays in, flat arrays out; nothing here knows of runs, files or pandas."""
+"""Kernels of lossfit: flat arrays in, flat arrays out.
+
+Nothing here knows of runs, files or pandas.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Where compiled kernels are kept.
 
-Numba renews the cache of a function when the file of that function changes, but not when a function that was
-inlined from another file does.  So the kernels' cache lies in a folder named by a hash of all their
-sources: machine code of other sources is never found.
+Numba renews the cache of a function when the file of that function changes, but not when a function
+that was inlined from another file does.  So the kernels' cache lies in a folder named by a hash of
+all their sources: machine code of other sources is never found.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
+from numba.core import config
 
 __all__ = ["cached_njit", "folder"]
 
+_config: Any = config  # its settings are made at run time, so no type checker sees them
 KEEP_DAYS = 14  # caches of other sources are removed after so long
 
 
@@ -31,8 +33,8 @@ def _digest() -> str:
 
 def _root() -> Path:
     """The user's choice for Numba, beside the sources, or in the user's cache."""
-    if config.CACHE_DIR:
-        return Path(config.CACHE_DIR)
+    if _config.CACHE_DIR:
+        return Path(_config.CACHE_DIR)
     beside = Path(__file__).resolve().parent / "__pycache__"
     try:
         beside.mkdir(exist_ok=True)
@@ -64,12 +66,12 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         # Numba reads the setting when a function is decorated.
-        before = config.CACHE_DIR
-        config.CACHE_DIR = folder
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = folder
         try:
             return njit(cache=True, **options)(function)
         finally:
-            config.CACHE_DIR = before
+            _config.CACHE_DIR = before
 
     return decorate
 

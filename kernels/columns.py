@@ -114,7 +114,8 @@ def call_column(typingctx, address, mode, n, lanes, x, log_x, theta, stride, out
     ----------
     address : int64
     mode : int64
-        0: ``out[p * lanes + j] = column(x[p], theta[:, j])``; 1: ``out[p] = column(x[p], theta[:, 0])``.
+        0: ``out[p * lanes + j] = column(x[p], theta[:, j])``;
+        1: ``out[p] = column(x[p], theta[:, 0])``.
     n, lanes : int64
         Numbers of points and of parameter values.
     x, log_x, theta, out : pointers (``array.ctypes``) to float64
@@ -132,12 +133,15 @@ def call_column(typingctx, address, mode, n, lanes, x, log_x, theta, stride, out
         )
         pointer = builder.inttoptr(args[0], function_type.as_pointer())
         data = [
-            context.make_array(t)(context, builder, value=v).data if isinstance(t, types.Array) else v
+            context.make_array(t)(context, builder, value=v).data
+            if isinstance(t, types.Array)
+            else v
             for t, v in zip(sig.args, args, strict=True)
         ]
         arrays = [builder.bitcast(data[i], double_p) for i in (4, 5, 6, 8)]
         builder.call(
-            pointer, [data[1], data[2], data[3], arrays[0], arrays[1], arrays[2], data[7], arrays[3]]
+            pointer,
+            [data[1], data[2], data[3], arrays[0], arrays[1], arrays[2], data[7], arrays[3]],
         )
         return context.get_dummy_value()
 
@@ -178,17 +182,17 @@ class Program:
         self.order = np.array(where, np.int64)
         self.n_fixed = sum(fixed)
         # Position among the fixed columns of the constant 1, or -1: losses are centred with it.
-        self.constant = next(
-            (i for i in range(self.n_fixed) if not self.arguments[where[i]]), -1
-        )
+        self.constant = next((i for i in range(self.n_fixed) if not self.arguments[where[i]]), -1)
         self._orders: dict[int, int] = {}
 
     @property
     def n_linear(self) -> int:
+        """Number of linear parameters."""
         return len(self.columns)
 
     @property
     def n_varying(self) -> int:
+        """Number of columns that depend on nonlinear parameters."""
         return len(self.columns) - self.n_fixed
 
     def _handle(self, k: int) -> Any:
@@ -233,9 +237,9 @@ class Program:
     def pseudo_points(self, half: float) -> int:
         """Index into `ORDERS` of the pseudo-points that reproduce this law's sums, or -1.
 
-        The columns and their products are interpolated at Chebyshev nodes in log x, for corners of the
-        parameter box and values in between, and compared with their values elsewhere.  The answer
-        depends on the half-width of log x (rounded up), not on the data.
+        The columns and their products are interpolated at Chebyshev nodes in log x, for corners of
+        the parameter box and values in between, and compared with their values elsewhere.  The
+        answer depends on the half-width of log x (rounded up), not on the data.
         """
         bucket = int(np.ceil(max(half, 1e-9) / HALF_STEP))
         if bucket not in self._orders:
@@ -250,7 +254,9 @@ class Program:
         for (low, high, at_start), is_log in zip(self.bounds, self.log, strict=True):
             scale = start if at_start else 1.0
             g = np.array([0.0, 0.15, 0.5, 0.85, 1.0])
-            grid = np.exp(np.log(low) + g * np.log(high / low)) if is_log else low + g * (high - low)
+            grid = (
+                np.exp(np.log(low) + g * np.log(high / low)) if is_log else low + g * (high - low)
+            )
             grids.append(grid * scale)
         theta = np.array([g.ravel() for g in np.meshgrid(*grids, indexing="ij")])
         test = np.cos(np.pi * (np.arange(97) + 0.5) / 97)
@@ -261,7 +267,9 @@ class Program:
             at_nodes = self._products(np.exp(half * (u - 1)), theta)
             polynomials = np.cos(np.arange(order)[:, None] * np.arccos(test))
             # 1e-12 leaves errors of 1e-8 nats in the log posterior of a real curve.
-            if (np.abs(polynomials.T @ (matrix @ at_nodes) - at_test).max(axis=0) < 1e-12 * size).all():
+            if (
+                np.abs(polynomials.T @ (matrix @ at_nodes) - at_test).max(axis=0) < 1e-12 * size
+            ).all():
                 return index
         return -1
 

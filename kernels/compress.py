@@ -1,11 +1,12 @@
 """Lossless compression of a run to a few weighted pseudo-points.
 
-A law's columns are smooth in log x, so sums over the data such as sum_i w_i f(x_i) are reproduced by
-sum_p W_p f(x_p) over P Chebyshev nodes of log x.  With u in [-1, 1] the scaled log x, the weights come
-from moments: M_k = sum_i w_i T_k(u_i), W_p = sum_k M_k D_kp, D_kp = (2 - [k = 0]) T_k(u_p) / P; then
-sum_p W_p f(u_p) = sum_i w_i (I f)(u_i), with I f the interpolant of f at the nodes.  The moments
-need no transcendental function, do not depend on the law, and everything after them does not depend
-on the number of data.  W may be negative: these are quadrature weights, not data.
+A law's columns are smooth in log x, so sums over the data such as sum_i w_i f(x_i) are reproduced
+by sum_p W_p f(x_p) over P Chebyshev nodes of log x.  With u in [-1, 1] the scaled log x, the
+weights come from moments: M_k = sum_i w_i T_k(u_i), W_p = sum_k M_k D_kp, D_kp = (2 - [k = 0])
+T_k(u_p) / P; then sum_p W_p f(u_p) = sum_i w_i (I f)(u_i), with I f the interpolant of f at the
+nodes.  The moments need no transcendental function, do not depend on the law, and everything after
+them does not depend on the number of data.  W may be negative: these are quadrature weights, not
+data.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Independent draws from the posterior that quadrature has tabulated.
 
-`draw_fast` serves laws with one nonlinear parameter where the constraints cut off little: everything
-conditional on the parameter is interpolated between nodes, and candidates outside the
-constraints are rejected.  `draw_exact` evaluates every candidate exactly and corrects for the proposal by
-rejection: for two nonlinear parameters, and where constraints cut off much.
+`draw_fast` serves laws with one nonlinear parameter where the constraints cut off little:
+everything conditional on the parameter is interpolated between nodes, and candidates outside the
+constraints are rejected.  `draw_exact` evaluates every candidate exactly and corrects for the
+proposal by rejection: for two nonlinear parameters, and where constraints cut off much.
 
 Both are keyed by (run key, draw): the same seed gives the same draws whatever the batch.
 """
@@ -28,7 +28,7 @@ from .marginal import (
 from .maths import exp, kernel, log, sums
 from .orthant import draw_coefficients
 from .philox import normal_pair, philox, uniform
-from .quadrature import distribution, locate_cell
+from .quadrature import locate_cell
 from .work import BLOCK, GUIDE, INNER, LANES, NODES, OUTER, PILOT
 
 __all__ = ["FAST_SHARE", "draw_exact", "draw_fast", "write_draw"]
@@ -80,7 +80,7 @@ def _gammas(count, shape, word, normal, value, kept):
 
 @kernel
 def _candidates(count, key, base, shape, n_normals, words, out):
-    """Uniform, gamma variate, whether it was accepted (1 or 0), and normals, for `count` candidates.
+    """Random numbers of `count` candidates: uniform, gamma variate, its acceptance, normals.
 
     Words, normals and gammas are made in loops of their own: each then vectorises.
     """
@@ -209,7 +209,9 @@ def _gather(count, index, source, shift, out):
 
 @kernel
 def _assemble(count, first, step, total, model, work):
-    """Turn candidates into values: rows of ``work.value`` are z, coefficients (fixed, then varying), sigma.
+    """Turn candidates into values.
+
+    Rows of ``work.value`` are z, the coefficients (fixed, then varying) and sigma.
 
     Clears the flag of candidates outside the constraints.
     """
@@ -240,8 +242,8 @@ def _assemble(count, first, step, total, model, work):
         for a in range(m):
             _interpolate(count, cell, fraction, work.node[row_of_h(m, a, k)], scratch)
             _add_product(count, -1.0, scratch, value[1 + q + a], row)
-        for l in range(k, q):
-            _add_noise(count, work.base[BASE_U + 3 * k + l], sigma, candidates[3 + m + l], row)
+        for i in range(k, q):
+            _add_noise(count, work.base[BASE_U + 3 * k + i], sigma, candidates[3 + m + i], row)
     for k in range(p):
         if work.lower[k] > -1e299:
             _within(count, value[1 + k], work.lower[k], candidates[2])
@@ -264,9 +266,10 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
 
     Returns
     -------
-    filled, tried, outside : int64
-        Draws made, candidates tried, candidates with a valid sigma but outside the constraints.
-        ``filled`` is -1 where too few were kept.
+    filled : int64
+        Draws made, or -1 where too few candidates were kept.
+    good, kept : float64
+        Candidates with a valid sigma, and those of them that meet the constraints.
     """
     p = model.n_fixed + model.n_varying
     _make_guide(work.cumulative, work.guide)
@@ -277,9 +280,7 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
     while filled < n_draws:
         left = n_draws - filled
         count = min(BLOCK, (left + left // 16 + 15) // 8 * 8)
-        _candidates(
-            count, key, tried, 0.5 * work.base[BASE_NU], p, work.words, work.candidates
-        )
+        _candidates(count, key, tried, 0.5 * work.base[BASE_NU], p, work.words, work.candidates)
         good += _total(count, work.candidates[2])
         _cells(count, work.candidates[0], work.guide, work.cumulative, work.cell)
         _assemble(count, first, step, total, model, work)
@@ -348,9 +349,7 @@ def _propose(lane, draw, key, first, step, total, two, work):
 
 
 @kernel
-def draw_exact(
-    n_draws, key, first, step, total, n_points, model, prior, work, constrained, out
-):
+def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, constrained, out):
     """Draws by rejection from exactly evaluated candidates.
 
     The first `PILOT` candidates set the bound of their importance weights (exact posterior with the
@@ -359,7 +358,8 @@ def draw_exact(
     Returns
     -------
     filled : int64
-        Draws made, or -1 where the weights are so uneven that the proposal should know of the constraints.
+        Draws made, or -1 where the weights are so uneven that the proposal should know of the
+        constraints.
     share : float64
         Mean over the pilot of the probability that the constraints hold.
     """

@@ -1,8 +1,8 @@
 """CPU driver: batches of ragged runs, spread over threads.
 
-Kernels release the GIL, so plain Python threads run them side by side: no threading layer of Numba's is
-needed, calls from several threads or after a fork are safe, and results do not depend on the number
-of threads because every run is done by itself.
+Kernels release the GIL, so plain Python threads run them side by side: no threading layer of
+Numba's is needed, calls from several threads or after a fork are safe, and results do not depend on
+the number of threads because every run is done by itself.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Result(NamedTuple):
 
 @kernel
 def _bound_share(n_draws, model, prior, draws):
-    """Share of draws within 1 % of a coordinate's range from either bound; the largest parameter's."""
+    """Largest share of draws of a nonlinear parameter within 1 % of its range from a bound."""
     worst = 0.0
     for k in range(model.n_nonlinear):
         low = prior.nonlinear[k, 0]
@@ -113,8 +113,8 @@ def _bound_share(n_draws, model, prior, draws):
 
 @kernel
 def _fit_range(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
-    keys, n_draws, draws, info,
+    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
+    sigma, keys, n_draws, draws, info,
 ):  # fmt: skip
     n_max = np.int64(0)
     for r in range(start, stop):
@@ -139,8 +139,8 @@ def _fit_range(
 
 @kernel
 def _fit_range_ensemble(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
-    keys, n_draws, tune, chains, draws, info,
+    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
+    sigma, keys, n_draws, tune, chains, draws, info,
 ):  # fmt: skip
     n_max = np.int64(0)
     for r in range(start, stop):
@@ -166,8 +166,8 @@ def _fit_range_ensemble(
 
 @kernel
 def _fit_range_student_t(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma,
-    keys, n_draws, tune, chains, dof, draws, info,
+    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
+    sigma, keys, n_draws, tune, chains, dof, draws, info,
 ):  # fmt: skip
     n_max = np.int64(0)
     for r in range(start, stop):
@@ -178,8 +178,8 @@ def _fit_range_student_t(
         b = offsets[r + 1]
         prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
         filled, effective, share = draw_student_t(
-            n_draws, tune, chains, dof, x[a:b], y[a:b], weight[a:b], orders[r], keys[r], tables, model,
-            prior, work, draws[r],
+            n_draws, tune, chains, dof, x[a:b], y[a:b], weight[a:b], orders[r], keys[r], tables,
+            model, prior, work, draws[r],
         )  # fmt: skip
         info[r, 0] = effective
         info[r, 1] = _bound_share(filled, model, prior, draws[r])
@@ -207,9 +207,7 @@ def _predict_range(start, stop, model, draws, at, out):
             log_at[t] = np.log(at[r, t])
         out[r] = 0.0
         for k in range(p):
-            call_column(
-                model.columns[k], 0, n_at, n_draws, at[r], log_at, theta, n_draws, column
-            )
+            call_column(model.columns[k], 0, n_at, n_draws, at[r], log_at, theta, n_draws, column)
             c = draws[r, d + model.order[k]]
             for t in range(n_at):
                 for i in range(n_draws):
@@ -297,11 +295,11 @@ def fit_batch(
         Exact quadrature for one or two nonlinear parameters, or the affine-invariant ensemble
         sampler for any number.
     noise : {"gaussian", "student_t"}
-        Noise distribution; Student's t with `dof` degrees of freedom is sampled by Gibbs sweeps over
-        the points' precisions, with the exact conditional posterior in each.
+        Noise distribution; Student's t with `dof` degrees of freedom is sampled by Gibbs sweeps
+        over the points' precisions, with the exact conditional posterior in each.
     chains, tune : int
-        Chains and discarded sweeps of the two samplers (by default 500 for the ensemble, 100 for Gibbs
-        sweeps); quadrature draws independently and has one chain.
+        Chains and discarded sweeps of the two samplers (by default 500 for the ensemble, 100 for
+        Gibbs sweeps); quadrature draws independently and has one chain.
     threads : int, optional
         Threads; by default one for each processor this process may use.
     progress : callable, optional
@@ -317,7 +315,6 @@ def fit_batch(
     offsets = np.ascontiguousarray(batch.offsets, np.int64)
     n_runs = offsets.size - 1
     model = _model(program)
-    sizes = np.diff(offsets)
     half = 0.5 * np.log(x[offsets[1:] - 1] / x[offsets[:-1]])
     orders = np.array([program.pseudo_points(h) for h in half], np.int64)
     order = program.order
@@ -339,7 +336,9 @@ def fit_batch(
     info = np.empty((n_runs, len(INFO)))
     tables = _tables()
 
-    common = (x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma, keys)
+    common = (
+        x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma, keys
+    )  # fmt: skip
 
     def task(start: int, stop: int) -> None:
         if exact:

@@ -1,10 +1,12 @@
-"""Affine-invariant ensemble sampler on the collapsed posterior, for any number of nonlinear parameters.
+"""Affine-invariant ensemble sampler on the collapsed posterior.
 
-Stretch moves (Goodman & Weare 2010, doi:10.2140/camcos.2010.5.65) of one half of the walkers against the other, which
-is how emcee runs them in parallel (Foreman-Mackey et al. 2013, section 2.1).  A walker is a value of the
-nonlinear parameters with a draw of the coefficients and the unbiased estimate of the probability of the
-constraints that came with it: a pseudo-marginal chain (Andrieu & Roberts 2009), exact for
-whatever noise the estimate has.
+It serves any number of nonlinear parameters.
+
+Stretch moves (Goodman & Weare 2010, doi:10.2140/camcos.2010.5.65) of one half of the walkers
+against the other, which is how emcee runs them in parallel (Foreman-Mackey et al. 2013, section
+2.1).  A walker is a value of the nonlinear parameters with a draw of the coefficients and the
+unbiased estimate of the probability of the constraints that came with it: a pseudo-marginal chain
+(Andrieu & Roberts 2009), exact for whatever noise the estimate has.
 """
 
 from __future__ import annotations
@@ -42,9 +44,7 @@ def _start(key, model, prior, n_points, work, low, high, z, logp, coefficients):
     all_logp = np.empty(STARTS)
     for block in range(0, STARTS, LANES):
         for lane in range(LANES):
-            w0, w1, w2, w3 = philox(
-                uint64(block + lane), uint64(0), STREAM_START, uint64(0), key
-            )
+            w0, w1, w2, w3 = philox(uint64(block + lane), uint64(0), STREAM_START, uint64(0), key)
             words = (w0, w1, w2, w3)
             for k in range(d):
                 work.z[k, lane] = low[k] + (high[k] - low[k]) * uniform(words[k])
@@ -136,7 +136,8 @@ def draw_ensemble(n_draws, tune, chains, key, n_points, model, prior, work, out)
     n_draws, tune, chains : int64
         Draws of each chain (an ensemble of `WALKERS` walkers), discarded sweeps, and chains.
     out : float64, shape (d + p + 1, chains * n_draws)
-        Chain-major, and within a chain walker after walker, so that the autocorrelation of a walker shows.
+        Chain-major, and within a chain walker after walker, so that the autocorrelation of a walker
+        shows.
 
     Returns
     -------
@@ -194,6 +195,14 @@ def draw_ensemble(n_draws, tune, chains, key, n_points, model, prior, work, out)
                         for k in range(d):
                             value = z[k, i]
                             work.theta[k, 0] = math.exp(value) if model.log[k] == 1 else value
-                        write_draw(0, work.theta, coefficients[i], model, work, out, chain * n_draws + place)
+                        write_draw(
+                            0,
+                            work.theta,
+                            coefficients[i],
+                            model,
+                            work,
+                            out,
+                            chain * n_draws + place,
+                        )
                         filled += 1
     return filled, moved / (chains * (tune + steps * thin) * WALKERS)

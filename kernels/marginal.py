@@ -1,16 +1,19 @@
 """The collapsed posterior: linear parameters and sigma integrated out in closed form.
 
-With y = X beta + eps, beta ~ N(mu, sigma^2 diag(lambda)^-1) and sigma^2 ~ IG(a, b), the marginal density of
-the nonlinear parameters is proportional to |X'WX + lambda|^(-1/2) (RSS + 2b)^(-nu/2), nu = n + 2a, with RSS
-the penalised residual sum of squares (conjugate linear regression; O'Hagan & Forster 2004, ch. 11).
+With y = X beta + eps, beta ~ N(mu, sigma^2 diag(lambda)^-1) and sigma^2 ~ IG(a, b), the marginal
+density of the nonlinear parameters is proportional to |X'WX + lambda|^(-1/2) (RSS + 2b)^(-nu/2), nu
+= n + 2a, with RSS the penalised residual sum of squares (conjugate linear regression; O'Hagan &
+Forster 2004, ch. 11).
 
 Columns that do not depend on nonlinear parameters ("fixed") are eliminated once per run.  What is
 left to do for a parameter value are a few sums over points and a solve in the varying columns.
 
 Rows of a node, for m varying columns (`row_of_*` give their numbers):
-    mean of the varying coefficients (m), upper factor U of their covariance / sigma^2 = U U' (m(m+1)/2),
-    coefficients H of the varying columns on the fixed ones (3 m), square root of RSS + 2b.
-Given these, beta_V = mean + sigma U z, beta_F = b - H beta_V + sigma U_F z', sigma^2 = (RSS + 2b) / chi2_nu.
+    mean of the varying coefficients (m), upper factor U of their covariance / sigma^2 = U U'
+    (m(m+1)/2), coefficients H of the varying columns on the fixed ones (3 m), square root of RSS +
+    2b.
+Given these, beta_V = mean + sigma U z, beta_F = b - H beta_V + sigma U_F z', sigma^2 = (RSS + 2b) /
+chi2_nu.
 """
 
 from __future__ import annotations
@@ -28,13 +31,13 @@ __all__ = [
     "BASE_NU",
     "BASE_U",
     "evaluate",
+    "on_fixed",
     "row_of_h",
     "row_of_q",
     "row_of_u",
+    "schur_pivot",
     "set_up",
     "solve",
-    "on_fixed",
-    "schur_pivot",
     "values",
 ]
 
@@ -72,8 +75,11 @@ def row_of_q(m):
 
 @kernel
 def set_up(n_data, n_points, centre, total, model, prior, work):
-    """Eliminate the fixed columns: fills ``work.base``, ``work.fixed`` and turns the weighted losses in
-    ``work.points`` into weighted residuals of the fixed columns."""
+    """Eliminate the fixed columns.
+
+    Fills ``work.base`` and ``work.fixed``, and turns the weighted losses in ``work.points`` into
+    weighted residuals of the fixed columns.
+    """
     q = model.n_fixed
     p = q + model.n_varying
     base = work.base
@@ -170,13 +176,16 @@ def set_up(n_data, n_points, centre, total, model, prior, work):
             work.fixed[k, i] = 0.0
 
 
-# LLVM compares pointers at run time before it vectorises a loop, and gives up beyond 8 comparisons: so
-# every loop below has one output and few inputs.
+# LLVM compares pointers at run time before it vectorises a loop, and gives up beyond 8 comparisons:
+# so every loop below has one output and few inputs.
 
 
 @sums
 def _sums_linear(n, start, lanes, phi, coefficient, s):
-    """s[j] += sum_p coefficient[start + p] phi[p, j]; four points at a time, to load s less often."""
+    """s[j] += sum_p coefficient[start + p] phi[p, j].
+
+    Four points at a time, so that s is loaded and stored less often.
+    """
     stop = n - n % 4
     for p in range(0, stop, 4):
         i = start + p
@@ -308,8 +317,8 @@ def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
     for a in range(m):
         for i in range(3):
             t = 0.0
-            for l in range(i + 1):
-                t += base[BASE_INVERSE + 3 * i + l] * s[m + 3 * a + l, j]
+            for b in range(i + 1):
+                t += base[BASE_INVERSE + 3 * i + b] * s[m + 3 * a + b, j]
             k[i, a] = t
     c = np.zeros((3, 3))
     rhs = np.zeros(3)
@@ -355,8 +364,8 @@ def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
         rows[a, j] = t
         for i in range(3):
             h = 0.0
-            for l in range(i, 3):
-                h += base[BASE_U + 3 * i + l] * k[l, a]
+            for b in range(i, 3):
+                h += base[BASE_U + 3 * i + b] * k[b, a]
             rows[row_of_h(m, a, i), j] = h
     rows[row_of_q(m), j] = math.sqrt(q)
     return -0.5 * log_det - 0.5 * base[BASE_NU] * math.log(q)
@@ -405,9 +414,10 @@ def _add_log_prior(lanes, is_log, kind, first, second, z, theta, out):
 
 @kernel
 def solve(lanes, s, z, theta, model, prior, work, rows, out):
-    """From sums to log posteriors (``out``, with respect to z) and conditional posteriors (``rows``).
+    """From sums to log posteriors and conditional posteriors.
 
-    ``theta`` holds the values at the coordinates ``z``.
+    ``theta`` holds the values at the coordinates ``z``; ``out`` is filled with the log posterior
+    density with respect to z, ``rows`` with the conditional posteriors.
     """
     m = model.n_varying
     q = model.n_fixed
@@ -430,8 +440,8 @@ def solve(lanes, s, z, theta, model, prior, work, rows, out):
 def evaluate(lanes, n_points, model, prior, work):
     """Collapsed log posterior and conditional posteriors at the coordinates ``work.z[:, :lanes]``.
 
-    Fills ``work.theta``, ``work.sums``, ``work.rows`` and ``work.logp`` (up to a constant of the run; the
-    density is with respect to z).
+    Fills ``work.theta``, ``work.sums``, ``work.rows`` and ``work.logp`` (up to a constant of the
+    run; the density is with respect to z).
     """
     m = model.n_varying
     q = model.n_fixed

@@ -127,7 +127,7 @@ def _beta_fraction(a, b, x):
 
 @kernel
 def student_t_logsf(z, nu):
-    """log P(T > z) for Student's t with nu degrees of freedom."""
+    """Log P(T > z) for Student's t with nu degrees of freedom."""
     a = 0.5 * nu
     z2 = z * z
     w = nu / (nu + z2)

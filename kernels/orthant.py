@@ -1,10 +1,11 @@
 """Coefficients under the constraints beta_k >= lower_k, exactly.
 
-Given the nonlinear parameters, the coefficients follow a multivariate t (nu degrees of freedom). They are
-drawn one after the other, the tightest constraint first, each from its univariate t cut at its bound; a
-t given some of its coordinates is again a t with one more degree of freedom each.  The product of
-the cut probabilities is an unbiased estimate of the probability that all constraints hold (the GHK
-simulator: Geweke 1991, Hajivassiliou & McFadden 1998), so that it serves as an importance weight.
+Given the nonlinear parameters, the coefficients follow a multivariate t (nu degrees of freedom).
+They are drawn one after the other, the tightest constraint first, each from its univariate t cut at
+its bound; a t given some of its coordinates is again a t with one more degree of freedom each.  The
+product of the cut probabilities is an unbiased estimate of the probability that all constraints
+hold (the GHK simulator: Geweke 1991, Hajivassiliou & McFadden 1998), so that it serves as an
+importance weight.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def _normal(draw, stream, key):
 def _cut_t(z, nu, draw, stream, key):
     """T ~ t_nu given T >= -z."""
     if -z > 0.5:
-        # In the tail w = nu / (nu + T^2) has density w^(nu/2 - 1) (1 - w)^(-1/2) below its value at the
-        # bound: draw the power, accept the square root.
+        # In the tail w = nu / (nu + T^2) has density w^(nu/2 - 1) (1 - w)^(-1/2) below its value at
+        # the bound: draw the power, accept the square root.
         bound = nu / (nu + z * z)
         w = bound
         for block in range(1000):
@@ -76,8 +77,8 @@ def _joint(lane, n_fixed, m, rows, base, mean, cov):
             for a in range(b + 1):
                 f -= rows[row_of_h(m, a, k), lane] * rows[row_of_u(m, a, b), lane]
             factor[k, b] = f
-        for l in range(k, n_fixed):
-            factor[k, m + l] = base[BASE_U + 3 * k + l]
+        for i in range(k, n_fixed):
+            factor[k, m + i] = base[BASE_U + 3 * k + i]
     for i in range(p):
         for j in range(i + 1):
             t = 0.0
@@ -89,7 +90,10 @@ def _joint(lane, n_fixed, m, rows, base, mean, cov):
 
 @kernel
 def _condition(k, value, p, done, mean, cov):
-    """Condition the coefficients that are not done on coefficient k; returns its squared deviation."""
+    """Condition the coefficients that are not done on coefficient k.
+
+    Returns its squared deviation in units of its variance / sigma^2.
+    """
     v = cov[k, k]
     e = value - mean[k]
     for i in range(p):
@@ -119,10 +123,10 @@ def _tightest(p, done, mean, cov, lower, scale2):
 
 @kernel
 def log_orthant(lane, n_fixed, m, rows, work):
-    """Approximate log probability that the constraints hold, for the node in column `lane` of `rows`.
+    """Approximate log probability that the constraints hold, for column `lane` of `rows`.
 
-    Each coefficient is moved to its mean beyond the bound before the next one is looked at.  It only
-    guides proposals; the draws' weights make up for it.
+    Each coefficient is moved to its mean beyond the bound before the next one is looked at.  It
+    only guides proposals; the draws' weights make up for it.
     """
     p = n_fixed + m
     mean = np.empty(6)

@@ -1,5 +1,6 @@
-"""Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
-easy as 1, 2, 3").
+"""Counter-based random numbers: Philox4x32-10.
+
+Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
 Every number is a function of a 64-bit key (seed and run) and a 128-bit counter (draw, block,
 stream), so that any draw of any run can be made alone, in any order, on any device.

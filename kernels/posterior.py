@@ -26,7 +26,10 @@ def bounds(i, model, prior):
 
 @kernel
 def _tabulate(n_points, model, prior, work, constrained):
-    """Quadrature over the one or two nonlinear parameters; returns first, step, mass, effective nodes."""
+    """Quadrature over the one or two nonlinear parameters.
+
+    Returns the first node, the step, the mass of the tabulated density and how many nodes share it.
+    """
     low, high = bounds(0, model, prior)
     if model.n_nonlinear == 1:
         work.z[1, 0] = 0.0
@@ -69,7 +72,9 @@ def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior,
     filled = -1
     effective = 0.0
     share = 1.0
-    for attempt in range(2):  # without the constraints in the proposal; with them where that is needed
+    for attempt in range(
+        2
+    ):  # without the constraints in the proposal; with them where that is needed
         constrained = attempt == 1
         first, step, mass, effective = _tabulate(n_points, model, prior, work, constrained)
         if attempt == 0 and model.n_nonlinear == 1:
@@ -111,7 +116,8 @@ def _lag_products(n, y, w, fitted):
 def residual_autocorrelation(x, y, w, n_draws, model, work, draws):
     """Lag-1 autocorrelation of the residuals of a central draw.
 
-    The central draw is the one nearest to the mean of the first nonlinear parameter (in its coordinate).
+    The central draw is the one nearest to the mean of the first nonlinear parameter (in its
+    coordinate).
     """
     n = x.size
     d = model.n_nonlinear
@@ -131,9 +137,7 @@ def residual_autocorrelation(x, y, w, n_draws, model, work, draws):
     for i in range(n):
         fitted[i] = 0.0
     for k in range(p):
-        call_column(
-            model.columns[k], 1, n, 1, x, work.data[0], work.theta, LANES, column
-        )
+        call_column(model.columns[k], 1, n, 1, x, work.data[0], work.theta, LANES, column)
         _add_column(n, draws[d + model.order[k], best], column, fitted)
     s0, s1, _last = _lag_products(n, y, w, fitted)
     return s1 / s0 if s0 > 0.0 else 0.0

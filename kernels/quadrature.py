@@ -1,8 +1,9 @@
 """Adaptive quadrature over one or two nonlinear parameters.
 
 The inner parameter is scanned coarsely, the window that holds the mass is found by repeated
-refinement, and the log posterior is tabulated at even nodes of it.  For a second (outer) parameter the same
-is done with the whole inner quadrature at each of its nodes, so that the inner window follows a ridge.
+refinement, and the log posterior is tabulated at even nodes of it.  For a second (outer) parameter
+the same is done with the whole inner quadrature at each of its nodes, so that the inner window
+follows a ridge.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ ROW_TOLERANCE = 1e-3  # posterior sd, of interpolated conditional means
 def _scan(first, step, n, n_points, model, prior, work, constrained, out):
     """Log posterior at even nodes of the inner coordinate; returns its maximum.
 
-    With `constrained`, the log probability of the constraints is added.  The conditional posteriors are
-    kept in ``work.node``.
+    With `constrained`, the log probability of the constraints is added.  The conditional posteriors
+    are kept in ``work.node``.
     """
     top = -1e300
     for start in range(0, n, LANES):
@@ -213,8 +214,8 @@ def _evidence(z1, low, high, nodes, n_points, model, prior, work, constrained, o
 def integrate_outer(low, high, low1, high1, n_points, model, prior, work, constrained):
     """Nodes of the outer coordinate, each with its inner quadrature.
 
-    Fills ``work.outer`` (log evidence, density, cumulative mass), ``work.inner`` (first inner node and
-    step), ``work.inner_scan`` (inner densities) and ``work.inner_cumulative``.
+    Fills ``work.outer`` (log evidence, density, cumulative mass), ``work.inner`` (first inner node
+    and step), ``work.inner_scan`` (inner densities) and ``work.inner_cumulative``.
 
     Returns
     -------

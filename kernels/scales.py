@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from .maths import kernel
 from numpy.typing import NDArray
+
+from .maths import kernel
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]
 

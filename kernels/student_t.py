@@ -1,8 +1,9 @@
 """Student-t noise: Gibbs sampling over the points' precisions.
 
-A t is a normal whose precision is gamma distributed (Andrews & Mallows 1974).  Given the precisions, the noise
-is Gaussian with known weights and all parameters are drawn together, exactly, by quadrature; given the
-parameters, each precision is an independent gamma variate.  Only the precisions are a Markov chain.
+A t is a normal whose precision is gamma distributed (Andrews & Mallows 1974).  Given the
+precisions, the noise is Gaussian with known weights and all parameters are drawn together, exactly,
+by quadrature; given the parameters, each precision is an independent gamma variate.  Only the
+precisions are a Markov chain.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def chain_key(key, chain, sweep):
 
 
 @kernel
-def draw_student_t(n_draws, tune, chains, dof, x, y, weight, order, key, tables, model, prior, work, out):
+def draw_student_t(
+    n_draws, tune, chains, dof, x, y, weight, order, key, tables, model, prior, work, out
+):
     """Draws of one run under Student-t noise.
 
     Parameters

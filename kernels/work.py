@@ -43,8 +43,8 @@ MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_
 MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
 
 
-# Places in Work.sizes.  Sizes are read from an array because Numba compiles a function anew for every
-# constant that it is called with.
+# Places in Work.sizes.  Sizes are read from an array because Numba compiles a function anew for
+# every constant that it is called with.
 SIZE_COARSE = 0
 SIZE_OUTER = 1
 SIZE_INNER = 2
@@ -93,9 +93,7 @@ def make_tables() -> Tables:
 
     def spread(n: int) -> np.ndarray:
         at = np.concatenate([np.linspace(-1, 1, n), checks])
-        return np.ascontiguousarray(
-            transform.T @ np.cos(np.arange(count)[:, None] * np.arccos(at))
-        )
+        return np.ascontiguousarray(transform.T @ np.cos(np.arange(count)[:, None] * np.arccos(at)))
 
     top = max(ORDERS)
     u = np.zeros((len(ORDERS), top))

@@ -75,9 +75,7 @@ def normal(mean: float, sd: float, *, relative: bool = False) -> Prior:
 
 def lognormal(median: float, sigma: float, *, relative: bool = False) -> Prior:
     """Log-normal with the given median and standard deviation of the logarithm."""
-    return Prior(
-        "lognormal", _positive(median, "median"), _positive(sigma, "sigma"), relative
-    )
+    return Prior("lognormal", _positive(median, "median"), _positive(sigma, "sigma"), relative)
 
 
 def inverse_gamma(shape: float, scale: float, *, relative: bool = False) -> Prior:

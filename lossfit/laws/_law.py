@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +58,8 @@ class Nonlinear:
     name, doc : str
         Name in the posterior, and one line that says what it is.
     low, high : float
-        Bounds; the prior is cut to them.  With ``low > 0`` quadrature nodes are even in the logarithm.
+        Bounds; the prior is cut to them.  With ``low > 0`` quadrature nodes are even in the
+        logarithm.
     prior : Prior
         A `uniform`, `normal` or `lognormal` prior.
     unit : {"none", "start"}
@@ -79,7 +80,7 @@ class Nonlinear:
         return self.low > 0
 
 
-Rescale = Callable[[Mapping[str, Any], Any], dict[str, Any]]
+Rescale = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Law:
     sigma : Prior
         Noise prior.
     to_axis_units : callable, optional
-        ``f(draws, x_ref) -> draws`` turns a dict of parameters for ``x / x_ref`` into parameters for
-        ``x`` in the units of the axis.  By default they are reported as they are.
+        ``f(draws, x_ref) -> draws`` turns a dict of parameters for ``x / x_ref`` into parameters
+        for ``x`` in the units of the axis.  By default they are reported as they are.
 
     Raises
     ------
@@ -112,6 +113,7 @@ class Law:
 
     Examples
     --------
+    >>> import math
     >>> import lossfit
     >>> from lossfit import priors
     >>> def stretched(x, tau, gamma):
@@ -164,17 +166,19 @@ class Law:
         self._check_prior_kinds({})
         known = {"x", "log_x", *(p.name for p in self.nonlinear)}
         used: set[str] = set()
-        for parameter, arguments in zip(self.linear, self.arguments, strict=True):
+        for column, arguments in zip(self.linear, self.arguments, strict=True):
             unknown = [a for a in arguments if a not in known]
             if unknown:
                 raise DataError(
-                    f"law {self.name!r}: the column of {parameter.name} takes {unknown[0]!r}, which is "
-                    f"neither x, log_x nor a nonlinear parameter"
+                    f"law {self.name!r}: the column of {column.name} takes {unknown[0]!r}, which "
+                    f"is neither x, log_x nor a nonlinear parameter"
                 )
             used.update(arguments)
         idle = [p.name for p in self.nonlinear if p.name not in used]
         if idle:
-            raise DataError(f"law {self.name!r}: no column takes the nonlinear parameter {idle[0]!r}")
+            raise DataError(
+                f"law {self.name!r}: no column takes the nonlinear parameter {idle[0]!r}"
+            )
         n_fixed = sum(self.fixed)
         if n_fixed > MAX_FIXED or len(self.linear) - n_fixed > MAX_VARYING:
             raise DataError(
@@ -183,16 +187,17 @@ class Law:
             )
 
     def _check_prior_kinds(self, priors: Mapping[str, Prior]) -> None:
-        for parameter in self.linear:
-            if priors.get(parameter.name, parameter.prior).kind != "normal":
+        for linear in self.linear:
+            if priors.get(linear.name, linear.prior).kind != "normal":
                 raise DataError(
-                    f"law {self.name!r}: the linear parameter {parameter.name} needs a normal prior "
-                    f"(lossfit.priors.normal)"
+                    f"law {self.name!r}: the linear parameter {linear.name} needs a normal "
+                    f"prior (lossfit.priors.normal)"
                 )
         for nonlinear in self.nonlinear:
             if priors.get(nonlinear.name, nonlinear.prior).kind == "inverse_gamma":
                 raise DataError(
-                    f"law {self.name!r}: {nonlinear.name} needs a uniform, normal or lognormal prior"
+                    f"law {self.name!r}: {nonlinear.name} needs a uniform, normal or lognormal "
+                    f"prior"
                 )
         if priors.get("sigma", self.sigma).kind != "inverse_gamma":
             raise DataError(f"law {self.name!r}: sigma needs an inverse_gamma prior")
@@ -211,12 +216,10 @@ class Law:
         for name in priors:
             if name not in known:
                 raise DataError(
-                    f"law {self.name!r} has no parameter {name!r}; it has {', '.join(self.parameters)} "
-                    f"and sigma"
+                    f"law {self.name!r} has no parameter {name!r}; it has "
+                    f"{', '.join(self.parameters)} and sigma"
                 )
         self._check_prior_kinds(priors)
-        from dataclasses import replace
-
         return replace(
             self,
             linear=tuple(replace(p, prior=priors.get(p.name, p.prior)) for p in self.linear),
@@ -227,7 +230,7 @@ class Law:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names: nonlinear parameters first, then linear ones (``sigma`` is not among them)."""
-        return tuple(p.name for p in (*self.nonlinear, *self.linear))
+        return (*(p.name for p in self.nonlinear), *(p.name for p in self.linear))
 
     @cached_property
     def arguments(self) -> tuple[tuple[str, ...], ...]:
