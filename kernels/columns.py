@@ -26,7 +26,7 @@ MAX_VARYING = 3
 MAX_COLUMNS = MAX_FIXED + MAX_VARYING
 
 # Numbers of pseudo-points that compression may use; see compress.py.
-ORDERS = (16, 24, 32, 40, 48, 64)
+ORDERS = (16, 24, 32, 40, 48, 64, 96, 128)
 HALF_STEP = 0.25  # granularity of the half-width of log x at which orders are chosen
 HALF_MAX = 16.0
 
@@ -259,7 +259,7 @@ class Program:
             )
             grids.append(grid * scale)
         theta = np.array([g.ravel() for g in np.meshgrid(*grids, indexing="ij")])
-        test = np.cos(np.pi * (np.arange(97) + 0.5) / 97)
+        test = np.cos(np.pi * (np.arange(301) + 0.5) / 301)
         at_test = self._products(np.exp(half * (test - 1)), theta)
         size = np.abs(at_test).max(axis=0) + 1e-300
         for index, order in enumerate(ORDERS):

@@ -40,6 +40,7 @@ GUIDE = 128  # entries of the guide table of an inverse distribution function
 SLACK = 16  # up to order + SLACK points, compression does not pay
 PILOT = 128  # candidates that set the bound of rejection sampling
 MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_VARYING + 1
+MAX_ORDER = max(ORDERS)
 MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
 
 
@@ -95,9 +96,8 @@ def make_tables() -> Tables:
         at = np.concatenate([np.linspace(-1, 1, n), checks])
         return np.ascontiguousarray(transform.T @ np.cos(np.arange(count)[:, None] * np.arccos(at)))
 
-    top = max(ORDERS)
-    u = np.zeros((len(ORDERS), top))
-    matrix = np.zeros((len(ORDERS), top, top))
+    u = np.zeros((len(ORDERS), MAX_ORDER))
+    matrix = np.zeros((len(ORDERS), MAX_ORDER, MAX_ORDER))
     for i, order in enumerate(ORDERS):
         u[i, :order], matrix[i, :order, :order] = chebyshev(order)
     return Tables(
@@ -150,10 +150,10 @@ class Work(NamedTuple):
 @kernel
 def make_work(n_max, tables):
     """Scratch for runs of at most `n_max` points."""
-    n = max(n_max, 64) + SLACK + 8
+    n = max(n_max, MAX_ORDER) + SLACK + 8
     return Work(
         np.empty((7, n_max + 8)),
-        np.empty((2, 64)),
+        np.empty((2, MAX_ORDER)),
         np.empty((4, n)),
         np.empty((MAX_FIXED, n)),
         np.empty(32),
