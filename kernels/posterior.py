@@ -13,6 +13,9 @@ from .work import LANES, NODES, OUTER, SIZE_NODES
 
 __all__ = ["bounds", "draw_quadrature", "residual_autocorrelation"]
 
+MEAN_DRAWS = 32  # draws behind a mean curve, at most ...
+MEAN_WORK = 1024  # ... and points times draws
+
 
 @kernel
 def bounds(i, model, prior):
@@ -102,42 +105,36 @@ def _lag_products(n, y, w, fitted):
     """Sums of e_i^2 and e_i e_{i+1} of standardised residuals."""
     s0 = 0.0
     s1 = 0.0
-    last = 0.0
     for i in range(n):
         fitted[i] = (y[i] - fitted[i]) * math.sqrt(w[i])
     for i in range(n):
         s0 += fitted[i] * fitted[i]
     for i in range(n - 1):
         s1 += fitted[i] * fitted[i + 1]
-    return s0, s1, last
+    return s0, s1
 
 
 @kernel
 def residual_autocorrelation(x, y, w, n_draws, model, work, draws):
-    """Lag-1 autocorrelation of the residuals of a central draw.
+    """Lag-1 autocorrelation of the residuals of the posterior mean curve.
 
-    The central draw is the one nearest to the mean of the first nonlinear parameter (in its
-    coordinate).
+    The mean is taken over a few evenly spaced draws, fewer for longer runs: a draw's curve is off
+    by about sigma sqrt(p / n), which matters for short runs only.
     """
     n = x.size
     d = model.n_nonlinear
     p = model.n_fixed + model.n_varying
-    mean = 0.0
-    for i in range(n_draws):
-        mean += draws[0, i]
-    mean /= n_draws
-    best = 0
-    for i in range(n_draws):
-        if abs(draws[0, i] - mean) < abs(draws[0, best] - mean):
-            best = i
-    for k in range(d):
-        work.theta[k, 0] = draws[k, best]
+    some = min(max(MEAN_WORK // n, 1), MEAN_DRAWS, n_draws)
     fitted = work.data[6]
     column = work.data[5]
     for i in range(n):
         fitted[i] = 0.0
-    for k in range(p):
-        call_column(model.columns[k], 1, n, 1, x, work.data[0], work.theta, LANES, column)
-        _add_column(n, draws[d + model.order[k], best], column, fitted)
-    s0, s1, _last = _lag_products(n, y, w, fitted)
+    for j in range(some):
+        draw = ((2 * j + 1) * n_draws) // (2 * some)
+        for k in range(d):
+            work.theta[k, 0] = draws[k, draw]
+        for k in range(p):
+            call_column(model.columns[k], 1, n, 1, x, work.data[0], work.theta, LANES, column)
+            _add_column(n, draws[d + model.order[k], draw] / some, column, fitted)
+    s0, s1 = _lag_products(n, y, w, fitted)
     return s1 / s0 if s0 > 0.0 else 0.0

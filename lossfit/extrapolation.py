@@ -1,0 +1,208 @@
+"""What would the loss have been with more compute? `extrapolate`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._ragged import Floats
+from .answer import Answer
+from .axes import check_axis
+from .checks import as_runs, axis_values, check_device, check_prob, choose_axis, whole
+from .errors import DataError, LossfitWarning
+from .mixture import Recipe, mixed_laws
+from .seeds import Seed, seed_integer
+from .window import rule_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .laws import Law
+    from .priors import Prior
+    from .runs import Runs
+    from .window import WindowSpec
+
+__all__ = ["Answer", "extrapolate"]
+
+COMPUTE_AXES = ("gpu_hours", "flops")
+UNUSED = {
+    "schedule": "the learning-rate schedule",
+    "total": "the planned length of the run",
+    "siblings": "finished sibling runs",
+    "calibrate_on": "runs to calibrate on",
+}
+
+
+def extrapolate(
+    runs: Runs | pd.DataFrame,
+    run: str | Sequence[str] | None = None,
+    *,
+    at: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    compute_of: str | None = None,
+    axis: str = "auto",
+    laws: str | Law | Sequence[str | Law] = "auto",
+    schedule: Any = None,
+    total: Any = None,
+    siblings: Any = None,
+    priors: Mapping[str, Prior] | None = None,
+    calibrate_on: Any = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    device: str = "auto",
+    random_seed: Seed = 0,
+    progress: bool = False,
+) -> Answer:
+    """The loss of runs at compute that they did not have.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        The runs; a tidy frame goes through `Runs.from_frame`.
+    run : str or sequence of str, optional
+        Which of them to extrapolate; by default all (but for ``compute_of``).
+    at : float, sequence of float, or dict by run, optional
+        Where on the axis.  Give this or ``compute_of``.
+    compute_of : str, optional
+        A run whose whole compute the others get: in GPU-hours where all of them have these, else in
+        FLOPs (6 x params x tokens).
+    axis : str
+        The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
+        runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
+    laws : "auto", str, Law or sequence of these
+        Several laws are mixed with equal weights; ``"auto"`` is power and power_linear.
+    priors : dict of Prior, optional
+        Replace priors of the laws by parameter name.
+    prob : float
+        Probability of the intervals.
+    window : WindowSpec
+        Part of the runs that is fitted (`lossfit.window`).
+    draws : int
+        Draws of the curve for each run.
+    device : {"auto", "cpu", "cuda"}
+    random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's name only.
+    progress : bool
+        Show a bar.
+    schedule, total, siblings, calibrate_on
+        Belong to laws that respond to the learning rate, which this version does not have yet:
+        giving one raises `DataError`.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    DataError
+        Input or options that do not fit together; the message names the run and the mend.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if the answer has flags that matter.
+
+    Examples
+    --------
+    >>> answer = lossfit.extrapolate(runs, "llama2-7B", compute_of="llama2-70B")  # doctest: +SKIP
+    """
+    for name, value in zip(UNUSED, (schedule, total, siblings, calibrate_on), strict=True):
+        if value is not None:
+            raise DataError(
+                f"{name}= was given, but none of the laws at hand uses {UNUSED[name]}: leave it out"
+            )
+    runs = as_runs(runs)
+    if (at is None) == (compute_of is None):
+        raise DataError("give exactly one of at= (where) and compute_of= (a run)")
+    asked = _asked(runs, run, at, compute_of)
+    if compute_of is not None:
+        axis = _compute_axis(runs, [*asked, compute_of], axis)
+        where = np.full((len(asked), 1), runs[compute_of].end(axis))
+    else:
+        axis = choose_axis(runs.select(asked), axis)
+        check_axis(axis)
+        where = _targets(asked, at)
+    rule_of(window, runs)  # a window for a run that is not there must not pass unseen
+    recipe = Recipe(
+        laws=mixed_laws(laws, priors),
+        axis=axis,
+        window=window,
+        draws=whole(draws, "draws", 10),
+        seed=seed_integer(random_seed),
+        prob=check_prob(prob),
+        device=check_device(device),
+    )
+    answer = Answer.of(runs, tuple(asked), where, recipe, compute_of, progress)
+    text = answer.warning
+    if text:
+        warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
+    return answer
+
+
+def _asked(
+    runs: Runs, run: str | Sequence[str] | None, at: Any, compute_of: str | None
+) -> list[str]:
+    """Names of the runs to extrapolate."""
+    if compute_of is not None:
+        _ = runs[compute_of]  # raises, with names like it, if there is no such run
+    if isinstance(at, Mapping):
+        for name in at:
+            _ = runs[name]
+    if run is None:
+        if isinstance(at, Mapping):
+            names = [name for name in runs.names if name in at]
+        else:
+            names = [name for name in runs.names if name != compute_of]
+        if not names:
+            raise DataError("there is no run to extrapolate")
+        return names
+    names = [run] if isinstance(run, str) else list(run)
+    names = list(runs.select(names).names)  # checks them
+    if isinstance(at, Mapping):
+        for name in names:
+            if name not in at:
+                raise DataError(f"at= has no value for run {name!r}")
+    return names
+
+
+def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> str:
+    """The axis that stands for compute: GPU-hours if all the runs have them, else FLOPs."""
+    if axis not in ("auto", *COMPUTE_AXES):
+        raise DataError(
+            f"compute_of= compares GPU-hours or FLOPs, not {axis!r}: use axis='auto', 'gpu_hours' "
+            f"or 'flops', or give the place itself with at="
+        )
+    choices = COMPUTE_AXES if axis == "auto" else (axis,)
+    for choice in choices:
+        if all(runs[name].has(choice) for name in names):
+            return choice
+    lacking = {
+        choice: next(name for name in names if not runs[name].has(choice)) for choice in choices
+    }
+    reasons = []
+    for choice, name in lacking.items():
+        try:
+            runs[name].axis(choice)
+        except DataError as error:
+            reasons.append(str(error))
+    raise DataError("compute_of= needs GPU-hours or FLOPs of every run: " + "; ".join(reasons))
+
+
+def _targets(asked: Sequence[str], at: Any) -> Floats:
+    """Axis values, shape (n_runs, most targets of a run), NaN beyond a run's last."""
+    if not isinstance(at, Mapping):
+        return np.tile(axis_values(at), (len(asked), 1))
+    each = []
+    for name in asked:
+        try:
+            each.append(axis_values(at[name]))
+        except DataError as error:
+            raise DataError(f"run {name!r}: {error}") from None
+    out = np.full((len(asked), max(map(len, each))), np.nan)
+    for row, values in zip(out, each, strict=True):
+        row[: len(values)] = values
+    return out

@@ -1,0 +1,314 @@
+"""Fit a law to many runs: `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import laws
+from ._ragged import Floats
+from .checks import as_runs, check_device, check_prob, choose_axis, whole
+from .errors import DataError
+from .preparing import prepare
+from .seeds import Seed, run_keys, seed_integer
+from .settings import DOF
+from .window import WindowSpec, rule_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .laws import Law
+    from .posterior import Fit
+    from .preparing import Prepared
+    from .priors import Prior
+    from .runs import Runs
+
+__all__ = ["METHODS", "NOISES", "fit", "fit_quietly"]
+
+METHODS = ("auto", "quadrature", "ensemble", "emcee")
+NOISES = ("gaussian", "student_t")
+CHAINS = 4  # of the samplers, by default
+TUNE = {"ensemble": 500, "student_t": 200}
+SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept
+SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
+
+
+def fit(
+    runs: Runs | pd.DataFrame,
+    law: str | Law = "power_linear",
+    axis: str = "auto",
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    device: str = "auto",
+    random_seed: Seed = 0,
+    *,
+    method: Literal["auto", "quadrature", "ensemble", "emcee"] = "auto",
+    noise: Literal["gaussian", "student_t"] = "gaussian",
+    priors: Mapping[str, Prior] | None = None,
+    keep: Literal["draws", "summary"] = "draws",
+    prob: float = 0.9,
+    chains: int | None = None,
+    tune: int | None = None,
+    progress: bool = False,
+) -> Fit:
+    """Posterior of a loss law for every run.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        The runs; a tidy frame goes through `Runs.from_frame`.
+    law : str or Law
+        A name in ``lossfit.laws.NAMES``, or a law of your own.
+    axis : str
+        ``"tokens"``, ``"step"``, ``"gpu_hours"`` or ``"flops"``; ``"auto"`` takes the first of
+        these that every run has.
+    window : "auto", "all", (low, high) or dict by run
+        Which part of each run is fitted: the rule of `lossfit.window`, all of it, or two shares of
+        the run's end on the axis.
+    draws : int
+        Posterior draws for each run (and chain); 0 keeps a summary only, made from 1,000 draws.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    random_seed : int, numpy.random.Generator or None
+        Draws depend on it and on the run's name only, not on the other runs or on threads.
+    method : {"auto", "quadrature", "ensemble", "emcee"}
+        ``"quadrature"``: exact independent draws, for one or two nonlinear parameters;
+        ``"ensemble"``: affine-invariant sampler on the marginal posterior of the nonlinear ones;
+        ``"emcee"``: the emcee package on all parameters, the slow reference.  ``"auto"`` is
+        quadrature where it can be.
+    noise : {"gaussian", "student_t"}
+        Noise of unknown size; Student's t with 4 degrees of freedom keeps outliers (spikes too)
+        from bending the curve.
+    priors : dict of Prior, optional
+        Replace the law's priors by name (`lossfit.priors`).
+    keep : {"draws", "summary"}
+        With ``"summary"`` only mean, standard deviation and interval of each parameter are kept:
+        for very many runs.
+    prob : float
+        Probability of the kept summary's intervals.
+    chains : int, optional
+        Chains where the method samples (4); exact draws have one.
+    tune : int, optional
+        Discarded iterations of the samplers, for each chain (emcee finds its own).
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    DataError
+        Input or options that do not fit together; the message names the run and the mend.
+    DeviceError
+        The device cannot be used.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if a run has flags that matter for the answer (see `Fit.diagnostics`).
+    """
+    result = fit_quietly(
+        runs,
+        law,
+        axis,
+        window,
+        draws,
+        device,
+        random_seed,
+        method=method,
+        noise=noise,
+        priors=priors,
+        keep=keep,
+        prob=prob,
+        chains=chains,
+        tune=tune,
+        progress=progress,
+    )
+    result.warn(stacklevel=3)
+    return result
+
+
+def fit_quietly(
+    runs: Runs | pd.DataFrame,
+    law: str | Law,
+    axis: str,
+    window: WindowSpec,
+    draws: int,
+    device: str,
+    random_seed: Seed,
+    *,
+    method: str = "auto",
+    noise: str = "gaussian",
+    priors: Mapping[str, Prior] | None = None,
+    keep: str = "draws",
+    prob: float = 0.9,
+    chains: int | None = None,
+    tune: int | None = None,
+    progress: bool = False,
+) -> Fit:
+    """`fit` without the warning, for callers that give their own."""
+    from .posterior import Fit
+    from .progress import bar
+    from .settings import Settings
+    from .summaries import Moments
+
+    runs = as_runs(runs)
+    chosen = laws.get(law).with_priors(priors)
+    axis = choose_axis(runs, axis)
+    method = _method(method, chosen)
+    if noise not in NOISES:
+        raise DataError(f"noise must be {' or '.join(map(repr, NOISES))}, got {noise!r}")
+    if noise == "student_t" and method == "ensemble":
+        raise DataError(
+            "noise='student_t' does not go with method='ensemble': use method='emcee', or a law "
+            "with one or two nonlinear parameters and method='quadrature'"
+        )
+    if keep not in ("draws", "summary"):
+        raise DataError(f"keep must be 'draws' or 'summary', got {keep!r}")
+    draws = whole(draws, "draws", 0)
+    summary_only = keep == "summary" or draws == 0
+    draws = draws or SUMMARY_DRAWS
+    check_prob(prob)
+    device = check_device(device)
+    seed = seed_integer(random_seed)
+    exact = method == "quadrature" and noise == "gaussian"
+    chains = 1 if exact else whole(CHAINS if chains is None else chains, "chains", 1)
+    tune = whole(
+        TUNE["ensemble" if noise == "gaussian" else noise] if tune is None else tune, "tune", 0
+    )
+    rule = rule_of(window, runs)
+    flat = runs.flat(axis)
+    n_runs = len(runs)
+    keep_spikes = noise == "student_t"
+    step = SUMMARY_RUNS if summary_only else n_runs
+    start, end = np.empty(n_runs), np.empty(n_runs)
+    count = np.empty(n_runs, np.int32)
+    scales = np.empty((n_runs, 2), np.float32 if summary_only else np.float64)
+    info: Floats | None = None
+    kept: Any = None
+    with bar(n_runs, "fitting", progress) as advance:
+        for first in range(0, n_runs, step):
+            last = min(first + step, n_runs)
+            some = slice(first, last)
+            ready = prepare(flat, runs.names, chosen, rule, first, last, keep_spikes=keep_spikes)
+            start[some], end[some], count[some] = ready.start, ready.end, ready.n_points
+            scales[some] = ready.scales
+            keys = run_keys(seed, runs.names[first:last])
+            drawn, found = _draw(
+                ready,
+                chosen,
+                keys,
+                draws,
+                method,
+                noise,
+                chains,
+                tune,
+                runs.names[first:last],
+                advance,
+            )
+            if info is None:
+                info = np.empty(
+                    (n_runs, found.shape[1]), np.float32 if summary_only else np.float64
+                )
+            info[some] = found
+            if summary_only:
+                if kept is None:
+                    kept = Moments.empty(n_runs, len(chosen.parameters) + 1)
+                kept.fill(some, _in_axis_units(chosen, drawn, ready.end), prob)
+            else:
+                kept = drawn
+    assert info is not None
+    settings = Settings(
+        axis=axis,
+        window=rule.text,
+        method=method,
+        noise=noise,
+        device=device,
+        random_seed=seed,
+        chains=chains,
+        draws=draws,
+        prob=prob,
+    )
+    return Fit(
+        runs=runs,
+        law=chosen,
+        settings=settings,
+        start=start,
+        end=end,
+        count=count,
+        scales=scales,
+        info=info,
+        draws=None if summary_only else kept,
+        moments=kept if summary_only else None,
+    )
+
+
+def _draw(
+    ready: Prepared,
+    law: Law,
+    keys: np.ndarray[Any, np.dtype[np.uint64]],
+    draws: int,
+    method: str,
+    noise: str,
+    chains: int,
+    tune: int,
+    names: tuple[str, ...],
+    advance: Any,
+) -> tuple[Floats, Floats]:
+    """Scaled draws (n_runs, n_parameters, chains * draws) and the kernels' diagnostics."""
+    if method == "emcee":
+        from .emcee_reference import sample_batch
+
+        dof = DOF if noise == "student_t" else None
+        return sample_batch(
+            law,
+            ready.batch,
+            ready.table,
+            keys,
+            draws=draws,
+            chains=chains,
+            dof=dof,
+            progress=advance,
+        )
+    from .kernels import driver
+
+    result = driver.fit_batch(
+        ready.batch,
+        law.program,
+        ready.table,
+        keys,
+        draws=draws,
+        method=method,
+        noise=noise,
+        dof=DOF,
+        chains=chains,
+        tune=tune,
+        progress=advance,
+    )
+    return result.draws, result.info
+
+
+def _in_axis_units(law: Law, draws: Floats, end: Floats) -> list[Floats]:
+    """Parameters in the units of the axis, each (n_runs, n_draws), sigma last."""
+    named = {name: draws[:, k] for k, name in enumerate((*law.parameters, "sigma"))}
+    if law.to_axis_units is not None:
+        named = law.to_axis_units(named, end[:, None])
+    return [named[name] for name in (*law.parameters, "sigma")]
+
+
+def _method(method: str, law: Law) -> str:
+    if method not in METHODS:
+        raise DataError(f"no method is called {method!r}; there are {', '.join(METHODS)}")
+    few = len(law.nonlinear) <= 2
+    if method == "quadrature" and not few:
+        raise DataError(
+            f"law {law.name!r} has {len(law.nonlinear)} nonlinear parameters, quadrature takes 1 "
+            f"or 2: use method='ensemble'"
+        )
+    if method == "auto":
+        return "quadrature" if few else "ensemble"
+    return method

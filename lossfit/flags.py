@@ -1,0 +1,89 @@
+"""Flags of fits: what a careful reader of a posterior would want to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ._ragged import Bools, Floats
+from .labels import names_text
+
+__all__ = ["ANSWER_MEANINGS", "FIT_MEANINGS", "fit_flags", "warning_text"]
+
+FEW_POINTS = 12
+MOST_RHO = 0.5
+MOST_AT_BOUND = 0.05
+LEAST_ACCEPTANCE = 0.9
+
+FIT_MEANINGS = {
+    "residual_autocorrelation": "neighbouring residuals are correlated (rho > 0.5): the law misses "
+    "part of the curve, and its intervals are too narrow",
+    "at_bound": "more than 5 % of the posterior lie at a bound of a nonlinear parameter",
+    "positivity": "without the constraints E, A, B >= 0 more than 10 % of the posterior would be "
+    "negative",
+    "few_points": "fewer than 12 points in the window: the prior matters",
+    "not_converged": "the sampler did not reach its targets; raise tune or draws",
+}
+
+ANSWER_MEANINGS = {
+    "interpolation": "the target lies within the data",
+    "far": "more than twice as far as the data reach",
+    "untested": "beyond 3.3x, the farthest horizon at which forecasts were ever checked",
+    "below_zero": "under a law of the answer the median curve is below zero there",
+    "below_floor": "a linear term takes the median curve below the law's own floor E",
+    "law_disagreement": "the laws' medians differ by more than the widest of their intervals",
+}
+
+# Flags that do not, by themselves, make an answer suspicious: they are in the frames only.
+QUIET = frozenset(
+    {
+        "rounded",
+        "smoothed",
+        "renamed_columns",
+        "ignored_columns",
+        "unused",
+        "zero_axis",
+        "missing",
+        "duplicate_step",
+        "restart",
+        "unusable_axis",
+        "positivity",
+        "interpolation",
+    }
+)
+
+
+def fit_flags(
+    count: np.ndarray[tuple[int], np.dtype[np.integer]],
+    bound_share: Floats,
+    acceptance: Floats,
+    rho1: Floats,
+    status: Floats,
+) -> dict[str, Bools]:
+    """The fit's own flags: for each, which runs have it (shape (n_runs,)).  NaN sets no flag."""
+    return {
+        "few_points": np.asarray(count < FEW_POINTS),
+        "residual_autocorrelation": np.asarray(rho1 > MOST_RHO),
+        "at_bound": np.asarray(bound_share > MOST_AT_BOUND),
+        "positivity": np.asarray(acceptance < LEAST_ACCEPTANCE),
+        "not_converged": np.asarray(status != 0),
+    }
+
+
+def warning_text(
+    names: Sequence[str], flags: Sequence[Iterable[str]], meanings: dict[str, str]
+) -> str:
+    """One text for all flags that matter, with the runs that have them; "" if there are none."""
+    by_flag: dict[str, list[str]] = {}
+    for name, found in zip(names, flags, strict=True):
+        for flag in found:
+            if flag not in QUIET:
+                runs = by_flag.setdefault(flag, [])
+                if not runs or runs[-1] != name:
+                    runs.append(name)
+    parts = [
+        f"{flag} ({names_text(runs)}): {meanings.get(flag, 'see Runs.flags')}"
+        for flag, runs in by_flag.items()
+    ]
+    return "; ".join(parts)

@@ -1,0 +1,174 @@
+"""The picture of an answer: data, curve, intervals, target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..summaries import quantiles
+from .style import (
+    BLUE,
+    COLOURS,
+    DATA,
+    GREY,
+    ORANGE,
+    Scale,
+    axes,
+    bands,
+    clip_loss,
+    finish,
+    grid_between,
+    mark_beyond,
+    note,
+    one_run,
+    set_axis,
+)
+
+if TYPE_CHECKING:
+    from ..answer import Answer
+
+__all__ = ["plot_answer", "plot_answers"]
+
+MOST_PANELS = 6
+
+
+def plot_answer(
+    answer: Answer,
+    *,
+    ax: Any = None,
+    run: str | None = None,
+    scale: Scale = "auto",
+    probs: Sequence[float] | None = None,
+) -> Any:
+    """Data of one run, its curve to the target with bands, the laws' medians, and the compared run.
+
+    Parameters
+    ----------
+    answer : Answer
+    ax : matplotlib axes, optional
+    run : str, optional
+        Which run of the answer; the first by default.
+    scale : {"auto", "log", "linear"}
+        Of the axis of compute.
+    probs : sequence of float, optional
+        Probabilities of the bands of the loss curve (no noise); 0.5 and the answer's by default.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    r = one_run(answer.names, run)
+    name = answer.names[r]
+    one = answer.runs.select([name])
+    data = one[name]
+    x, loss = data.axis(answer.axis), data.loss
+    end = float(answer.ends[r])
+    at = answer.at[r][~np.isnan(answer.at[r])]
+    last = max(float(at.max()), end)
+    positive = x > 0
+    low = float(x[positive][0])
+    chosen = tuple(probs) if probs is not None else (0.5, answer.prob)
+    start = _window_start(answer, name)
+    grid = grid_between(start, last)
+    mixed = answer.recipe.curves(one, grid[None])
+    set_axis(ax, answer.axis, low, last, scale)
+    used = positive & (x >= start)
+    ax.plot(x[used], loss[used], ".", color=DATA, markersize=4, label=name, zorder=3)
+    left = positive & ~used
+    if left.any():
+        ax.plot(x[left], loss[left], ".", color=GREY, markersize=3, label="not fitted", zorder=3)
+    shown = [loss[positive]]
+    edges = bands(ax, grid, mixed.curves[0], chosen, BLUE, "of curves")
+    if len(answer.recipe.laws) > 1:
+        for k, law in enumerate(answer.recipe.laws):
+            colour = COLOURS[2 + k % (len(COLOURS) - 2)]
+            median = mixed.by_law[k, 3, 0]
+            ax.plot(
+                grid, median, "--", color=colour, linewidth=1.2, label=f"{law.name} alone", zorder=2
+            )
+    if answer.compute_of is not None:
+        shown.append(_other(ax, answer, low))
+    tail = (1 - answer.prob) / 2
+    targets = answer.mixed.curves[r][~np.isnan(answer.at[r])]
+    lower, median, upper = quantiles(targets, (tail, 0.5, 1 - tail))
+    error = np.stack([median - lower, upper - median])
+    ax.errorbar(
+        at,
+        median,
+        yerr=error,
+        fmt="o",
+        color=BLUE,
+        markersize=5,
+        capsize=4,
+        linewidth=1.5,
+        zorder=5,
+    )
+    reach = np.concatenate([edges.ravel(), lower, upper])
+    cut = clip_loss(ax, np.concatenate(shown), median, reach)
+    note(ax, mark_beyond(ax, end, last), cut)
+    if len(at) == 1:
+        low_text, high_text = float(lower[0]), float(upper[0])
+        title = (
+            f"{name} {_where(answer)}: {median[0]:.2f} "
+            f"({100 * answer.prob:g} %: {low_text:.2f} to {high_text:.2f})"
+        )
+    else:
+        title = f"{name}, {len(at)} targets"
+    return finish(ax, title, "lower left")
+
+
+def plot_answers(answer: Answer, **options: Any) -> Any:
+    """A figure with a panel for each run of an answer (the first 6).
+
+    Parameters
+    ----------
+    answer : Answer
+    **options
+        For `plot_answer`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib import pyplot as plt
+
+    names = answer.names[:MOST_PANELS]
+    columns = 1 if len(names) == 1 else 2
+    rows = -(-len(names) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(7.0 * columns, 4.3 * rows), layout="constrained", squeeze=False
+    )
+    for panel, name in zip(panels.ravel(), names, strict=False):
+        plot_answer(answer, ax=panel, run=name, **options)
+    for panel in panels.ravel()[len(names) :]:
+        panel.remove()
+    if len(answer.names) > len(names):
+        figure.supxlabel(f"the first {len(names)} of {len(answer.names):,} runs", fontsize="small")
+    return figure
+
+
+def _where(answer: Answer) -> str:
+    return f"with the compute of {answer.compute_of}" if answer.compute_of else "at the target"
+
+
+def _window_start(answer: Answer, name: str) -> float:
+    from ..window import rule_of, select
+
+    one = answer.runs.select([name])
+    flat = one.flat(answer.axis)
+    rule = rule_of(answer.recipe._window(one), one)
+    return float(select(flat, one.names, rule, 0, 1, keep_spikes=False).start[0])
+
+
+def _other(ax: Any, answer: Answer, low: float) -> np.ndarray[Any, Any]:
+    """The run whose compute was asked for; gives the losses shown."""
+    assert answer.compute_of is not None
+    other = answer.runs[answer.compute_of]
+    x, loss = other.axis(answer.axis), other.loss
+    there = x >= low
+    ax.plot(x[there], loss[there], "-", color=ORANGE, linewidth=1.2, label=other.name, zorder=2)
+    ax.plot(x[-1:], loss[-1:], "s", color=ORANGE, markersize=5, zorder=5)
+    return np.asarray(loss[there])

@@ -1,0 +1,177 @@
+"""Figures of a fit: data with bands, residuals, pairs of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .style import (
+    BLUE,
+    DATA,
+    GREY,
+    ORANGE,
+    Scale,
+    axes,
+    bands,
+    clip_loss,
+    finish,
+    grid_between,
+    mark_beyond,
+    note,
+    one_run,
+    set_axis,
+)
+
+if TYPE_CHECKING:
+    from ..posterior import Fit
+
+__all__ = ["plot_fit", "plot_pair", "plot_residuals"]
+
+
+def plot_fit(
+    fit: Fit,
+    run: str | None = None,
+    *,
+    ax: Any = None,
+    until: float | None = None,
+    scale: Scale = "auto",
+    probs: Sequence[float] = (0.5, 0.9),
+    noise: bool = True,
+) -> Any:
+    """Data of a run with posterior predictive bands, its window and what lies beyond the data.
+
+    Parameters
+    ----------
+    fit : Fit
+    run : str, optional
+        The first by default.
+    ax : matplotlib axes, optional
+    until : float, optional
+        Axis value up to which the curve is drawn; by default 1.3 times the end of the data.  The
+        figure starts at half the start of the window.
+    scale : {"auto", "log", "linear"}
+    probs : sequence of float
+        Probabilities of the bands.
+    noise : bool
+        Whether the bands are for observations (with noise) or for the curve.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    r = one_run(fit.runs.names, run)
+    name = fit.runs.names[r]
+    one = fit.select([name])
+    data = fit.runs[name]
+    x, loss = data.axis(fit.axis), data.loss
+    end = float(x[-1])
+    last = 1.3 * end if until is None else float(until)
+    positive = x > 0
+    grid = grid_between(float(one.start[0]), max(last, float(one.end[0])))
+    curves = one.curves(grid[None])
+    values = curves + one.noise(grid.size) if noise else curves
+    # What came long before the window would press the rest together.
+    low = max(float(x[positive][0]), 0.5 * float(one.start[0]))
+    positive &= x >= low
+    set_axis(ax, fit.axis, low, max(last, end), scale)
+    used = np.asarray(one.window_rows())
+    spikes = data.spike & positive & ~used
+    left = positive & ~used & ~spikes
+    ax.plot(x[used], loss[used], ".", color=DATA, markersize=4, label="fitted", zorder=3)
+    if left.any():
+        ax.plot(x[left], loss[left], ".", color=GREY, markersize=3, label="not fitted", zorder=3)
+    if spikes.any():
+        ax.plot(x[spikes], loss[spikes], "x", color=ORANGE, markersize=5, label="spikes", zorder=3)
+    edges = bands(ax, grid, values[0], probs, BLUE, "of observations" if noise else "of curves")
+    median = np.median(values[0], axis=-1)
+    cut = clip_loss(ax, loss[positive & ~spikes], median, edges)
+    if one.start[0] > x[positive][0]:
+        ax.axvline(float(one.start[0]), color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+    start = "dashed: start of the window" if one.start[0] > x[positive][0] else ""
+    note(ax, mark_beyond(ax, end, last), start, cut)
+    return finish(ax, f"{name}: {fit.law.formula}", "lower left")
+
+
+def plot_residuals(
+    fit: Fit, run: str | None = None, *, ax: Any = None, scale: Scale = "auto"
+) -> Any:
+    """Standardised residuals of a run along its axis, with the lines between which 95 % should lie.
+
+    Parameters
+    ----------
+    fit : Fit
+    run : str, optional
+        The first by default.
+    ax : matplotlib axes, optional
+    scale : {"auto", "log", "linear"}
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    name = fit.runs.names[one_run(fit.runs.names, run)]
+    one = fit.select([name])
+    table = one.residuals()
+    x, z = table[fit.axis].to_numpy(), table["standardised"].to_numpy()
+    limit = 1.96
+    if fit.settings.noise == "student_t":
+        from scipy.stats import t
+
+        limit = float(t.ppf(0.975, 4))
+    set_axis(ax, fit.axis, float(x[0]), float(x[-1]), scale)
+    ax.axhspan(
+        -limit, limit, color=BLUE, alpha=0.12, linewidth=0, label="95 % of independent noise"
+    )
+    ax.axhline(0, color=BLUE, linewidth=1)
+    ax.plot(x, z, "-", color=GREY, linewidth=0.7, zorder=2)
+    ax.plot(x, z, ".", color=DATA, markersize=4, zorder=3)
+    reach = max(3.5, 1.1 * float(np.abs(z).max()))
+    ax.set_ylim(-reach, 1.25 * reach)
+    ax.set_ylabel("residual / sigma")
+    row = one.diagnostics.iloc[0]
+    title = (
+        f"{name}: lag-1 autocorrelation {row['rho1']:.2f}, "
+        f"worth {row['n_eff']:.0f} of {row['n_points']} points"
+    )
+    return finish(ax, title, "upper right")
+
+
+def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None = None) -> Any:
+    """Posterior of pairs of parameters of a run, drawn by ArviZ.
+
+    Parameters
+    ----------
+    fit : Fit
+    run : str, optional
+        The first by default.
+    var_names : sequence of str, optional
+        All by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Notes
+    -----
+    Parameters are those for the axis divided by the end of the window: amplitudes are then sizes of
+    their terms there, of the order of the loss, where in units of the axis they span decades.
+    """
+    import xarray as xr
+
+    from ..arviz_adapter import plot_pair as draw
+
+    name = fit.runs.names[one_run(fit.runs.names, run)]
+    one = fit.select([name])
+    values = one._by_chain(one._needs_draws("posterior"))[:, :, 0]
+    posterior = xr.Dataset(
+        {p: (("chain", "draw"), values[:, :, k]) for k, p in enumerate(one.parameters)},
+        coords={"chain": np.arange(values.shape[0]), "draw": np.arange(values.shape[1])},
+    )
+    names = list(var_names) if var_names is not None else list(one.parameters)
+    figure = draw(posterior, names)
+    figure.suptitle(f"{name}: {fit.law.formula}, x = {fit.axis} / {one.end[0]:.3g}")
+    return figure

@@ -1,0 +1,68 @@
+"""Curves that a law's prior allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import as_runs
+from ..prior_predictive import prior_predictive
+from .style import BLUE, DATA, SKY, Scale, axes, bands, clip_loss, finish, note, one_run, set_axis
+
+if TYPE_CHECKING:
+    from ..laws import Law
+    from ..runs import Runs
+
+__all__ = ["plot_prior_predictive"]
+
+
+def plot_prior_predictive(
+    runs: Runs,
+    law: str | Law = "power_linear",
+    run: str | None = None,
+    *,
+    ax: Any = None,
+    scale: Scale = "auto",
+    curves: int = 40,
+    **options: Any,
+) -> Any:
+    """Curves from a law's prior at a run's scales, with bands, and the run's data on top.
+
+    Parameters
+    ----------
+    runs : Runs
+    law : str or Law
+    run : str, optional
+        The first by default.
+    ax : matplotlib axes, optional
+    scale : {"auto", "log", "linear"}
+    curves : int
+        Single curves to draw.
+    **options
+        For `lossfit.prior_predictive.prior_predictive` (axis, window, priors, draws, random_seed,
+        until).
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    runs = as_runs(runs)
+    name = runs.names[one_run(runs.names, run)]
+    one = runs.select([name])
+    options.setdefault("draws", 4000)
+    drawn = prior_predictive(one, law, **options)
+    axis = drawn.attrs["axis"]
+    x, values = drawn[axis].values[0], drawn.values[0]
+    ax = axes(ax)
+    set_axis(ax, axis, float(x[0]), float(x[-1]), scale)
+    ax.plot(x, values[:, :curves], color=SKY, linewidth=0.6, alpha=0.6, zorder=2)
+    edges = bands(ax, x, values, (0.5, 0.9), BLUE, "of prior curves")
+    data = one[name]
+    where = data.axis(axis)
+    inside = (where >= x[0]) & (where <= x[-1])
+    ax.plot(where[inside], data.loss[inside], ".", color=DATA, markersize=4, label=name, zorder=5)
+    # The prior is wide on purpose, so the inner band sets the limits, not the data.
+    inner = np.quantile(values, (0.25, 0.75), axis=-1)
+    note(ax, clip_loss(ax, data.loss[inside], inner, edges))
+    return finish(ax, f"{name}: prior of {drawn.attrs['law']}", "upper left")

@@ -1,0 +1,29 @@
+"""Frames as plain Python data, for JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["rows_of"]
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a frame as plain Python values, NaN as None."""
+    out = []
+    for row in frame.to_dict("records"):
+        clean: dict[str, Any] = {}
+        for key, value in row.items():
+            if isinstance(value, (float, np.floating)):
+                value = float(value) if np.isfinite(value) else None
+            elif isinstance(value, np.integer):
+                value = int(value)
+            elif isinstance(value, tuple):
+                value = list(value)
+            clean[str(key)] = value
+        out.append(clean)
+    return out

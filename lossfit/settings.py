@@ -1,0 +1,44 @@
+"""How a fit was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+__all__ = ["DOF", "Settings"]
+
+DOF = 4.0  # of Student-t noise
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a fit was made.
+
+    Attributes
+    ----------
+    axis, window, method, noise, device : str
+        As in `lossfit.fit`, with "auto" resolved (but for the window, whose rule is named).
+    random_seed : int
+    chains, draws : int
+        Chains, and draws in each.
+    prob : float
+        Probability of a kept summary's intervals.
+    created_at : str
+        Time, ISO 8601, UTC.
+    """
+
+    axis: str
+    window: str
+    method: str
+    noise: str
+    device: str
+    random_seed: int
+    chains: int
+    draws: int
+    prob: float
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the draws are exact and independent (quadrature, Gaussian noise)."""
+        return self.method == "quadrature" and self.noise == "gaussian"
