@@ -82,6 +82,8 @@ def _one(answer: Answer) -> list[str]:
         f"({_interval(row['lower'], row['upper'], answer.prob)}); "
         f"its data end at {float(run.loss[-1]):.3f}"
     ]
+    if "law_disagreement" in row["flags"]:
+        out.append("  these data can't tell which law to follow: read each law's own answer below")
     if answer.compute_of is not None:
         other = answer.compute_of
         final = answer.final_loss(other)

@@ -33,9 +33,13 @@ def fit_text(fit: Fit, prob: float) -> str:
         f"{fit.law.name} ({fit.law.formula}) on {s.axis}: {s.chains * s.draws:,} {what} a run "
         f"by {s.method}, {100 * prob:g} % intervals, window {s.window}"
     ]
+    if fit.draws is not None and fit.law.to_axis_units is not None:
+        lines.append(
+            "x is the axis over the end of the window: sizes of terms are in units of the loss"
+        )
     names = list(fit.runs.names)
     shown = fit.select(names[:RUNS_SHOWN])
-    summary, diagnostics = shown.summary(prob), shown.diagnostics
+    summary, diagnostics = shown.summary(prob, scaled=fit.draws is not None), shown.diagnostics
     width = max(len(p) for p in fit.parameters)
     for name in shown.runs.names:
         row = diagnostics.loc[name]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["posterior_dataset", "prediction"]
 
 
-def posterior_dataset(fit: Fit) -> xr.Dataset:
-    """See `Fit.posterior`."""
+def posterior_dataset(fit: Fit, scaled: bool = False) -> xr.Dataset:
+    """See `Fit.posterior` and `Fit.scaled_posterior`."""
     import xarray as xr
 
     from . import __version__
@@ -27,7 +27,7 @@ def posterior_dataset(fit: Fit) -> xr.Dataset:
     draws = fit._needs_draws("posterior")
     s = fit.settings
     named = {name: draws[:, k] for k, name in enumerate(fit.parameters)}
-    if fit.law.to_axis_units is not None:
+    if fit.law.to_axis_units is not None and not scaled:
         named = fit.law.to_axis_units(named, fit.end[:, None])
     docs = {p.name: p.doc for p in fit.law.nonlinear} | {p.name: p.doc for p in fit.law.linear}
     docs["sigma"] = "standard deviation of the noise of a point of weight 1"
@@ -49,7 +49,7 @@ def posterior_dataset(fit: Fit) -> xr.Dataset:
             "law": fit.law.name,
             "formula": fit.law.formula,
             "axis": s.axis,
-            "units": AXIS_UNITS[s.axis],
+            "units": "x_ref" if scaled else AXIS_UNITS[s.axis],
             "inference_library": "lossfit",
             "inference_library_version": __version__,
             "method": s.method,

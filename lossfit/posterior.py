@@ -102,6 +102,17 @@ class Fit:
 
         return posterior_dataset(self)
 
+    @cached_property
+    def scaled_posterior(self) -> xr.Dataset:
+        """Draws of the parameters for the axis over ``x_ref``, dims (chain, draw, run).
+
+        The axis then ends at 1, and ``A`` and ``B`` of the built-in laws are in units of the loss:
+        the size of the power-law term at the window's end, and the linear decrease up to there.
+        """
+        from .draw_arrays import posterior_dataset
+
+        return posterior_dataset(self, scaled=True)
+
     def predict(
         self, at: ArrayLike, noise: bool = False, random_seed: Seed | str = "fit"
     ) -> xr.DataArray:
@@ -162,13 +173,17 @@ class Fit:
         out *= draws[:, None, -1]
         return out
 
-    def summary(self, prob: float = 0.9) -> pd.DataFrame:
-        """Mean, sd and equal-tailed interval of every parameter, in units of the axis.
+    def summary(self, prob: float = 0.9, *, scaled: bool = False) -> pd.DataFrame:
+        """Mean, sd and equal-tailed interval of every parameter.
 
         Parameters
         ----------
         prob : float
             Probability of the interval.
+        scaled : bool
+            Whether to describe `scaled_posterior` in place of `posterior`.  An amplitude in units of
+            an axis that runs to 1e12 tokens has a posterior over many powers of ten; scaled, it is
+            the size of a term at the end of the window, in units of the loss.
 
         Returns
         -------
@@ -180,11 +195,11 @@ class Fit:
         Raises
         ------
         DataError
-            A fit that kept only a summary has the intervals of one probability.
+            A fit that kept only a summary has the intervals of one probability, and no scaled one.
         """
         from .summary_table import summary
 
-        return summary(self, prob)
+        return summary(self, prob, scaled)
 
     @property
     def diagnostics(self) -> pd.DataFrame:

@@ -21,7 +21,7 @@ MOST_RHAT = 1.01
 RESIDUAL_RUNS = 64  # runs whose curves at their own points are held at a time
 
 
-def summary(fit: Fit, prob: float) -> pd.DataFrame:
+def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     """See `Fit.summary`."""
     import pandas as pd
 
@@ -35,6 +35,10 @@ def summary(fit: Fit, prob: float) -> pd.DataFrame:
     s = fit.settings
     if fit.draws is None:
         assert fit.moments is not None
+        if scaled:
+            raise DataError(
+                "this fit kept a summary in units of the axis only; fit again with keep='draws'"
+            )
         if abs(prob - s.prob) > 1e-9:
             raise DataError(
                 f"this fit kept intervals of probability {s.prob:g} only; ask for these, or fit "
@@ -43,7 +47,7 @@ def summary(fit: Fit, prob: float) -> pd.DataFrame:
         mean, sd, lower, upper = np.moveaxis(fit.moments.values, -1, 0)
         ess = np.full(shape, float(s.draws) if s.exact else np.nan)
     else:
-        posterior = fit.posterior
+        posterior = fit.scaled_posterior if scaled else fit.posterior
         mean, sd, lower, upper = (np.empty(shape) for _ in range(4))
         for k, name in enumerate(names):
             one = posterior[name].values.transpose(2, 0, 1).reshape(n_runs, -1)

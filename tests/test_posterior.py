@@ -46,6 +46,17 @@ def test_parameters_in_units_of_the_axis_give_the_predictions(law):
     np.testing.assert_allclose(found, by_hand, rtol=1e-9)
 
 
+def test_scaled_parameters_are_sizes_of_terms_at_the_end_of_the_window(fit):
+    at_end = fit.predict([1000.0])[..., 0]
+    p = fit.scaled_posterior
+    np.testing.assert_allclose(p["E"] + p["A"] - p["B"], at_end, rtol=1e-9)
+    table = fit.summary(scaled=True)
+    np.testing.assert_allclose(table.loc[("run2", "B"), "mean"], p["B"].sel(run="run2").mean())
+    kept = lossfit.fit(power_runs(3, slope=0.3), draws=0, random_seed=2)
+    with pytest.raises(DataError, match="keep='draws'"):
+        kept.summary(scaled=True)
+
+
 def test_predictions_do_not_depend_on_the_company(fit):
     one = fit.select("run1")
     for noise in (False, True):
