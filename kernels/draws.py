@@ -349,11 +349,25 @@ def _propose(lane, draw, key, first, step, total, two, work):
 
 
 @kernel
+def _thin(filled, probability, draw, key, out):
+    """Keep each of the first `filled` draws with that probability; returns how many are left."""
+    left = np.int64(0)
+    for i in range(filled):
+        w0, _w1, _w2, _w3 = philox(draw, uint64(2), STREAM_PROPOSAL, uint64(i), key)
+        if uniform(w0) < probability:
+            for k in range(out.shape[0]):
+                out[k, left] = out[k, i]
+            left += 1
+    return left
+
+
+@kernel
 def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, constrained, out):
     """Draws by rejection from exactly evaluated candidates.
 
     The first `PILOT` candidates set the bound of their importance weights (exact posterior with the
-    constraints over proposal density).
+    constraints over proposal density).  A later weight beyond it raises the bound, and the draws made
+    so far are thinned to match (empirical supremum rejection sampling; Caffo et al. 2002).
 
     Returns
     -------
@@ -398,9 +412,13 @@ def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, c
                 work.pilot_weight[piloted] = weight[lane] - u[lane]
                 bound = max(bound, weight[lane])
                 piloted += 1
-            elif u[lane] < weight[lane] - bound and filled < n_draws:
-                write_draw(lane, work.theta, coefficients, model, work, out, filled)
-                filled += 1
+            elif filled < n_draws:
+                if weight[lane] > bound:
+                    filled = _thin(filled, math.exp(bound - weight[lane]), draw, key, out)
+                    bound = weight[lane]
+                if u[lane] <= weight[lane] - bound:
+                    write_draw(lane, work.theta, coefficients, model, work, out, filled)
+                    filled += 1
         tried += LANES
         if piloted == PILOT and tried == PILOT:
             bound += 0.05

@@ -125,35 +125,40 @@ def _tightest(p, done, mean, cov, lower, scale2):
 def log_orthant(lane, n_fixed, m, rows, work):
     """Approximate log probability that the constraints hold, for column `lane` of `rows`.
 
-    Each coefficient is moved to its mean beyond the bound before the next one is looked at.  It
-    only guides proposals; the draws' weights make up for it.
+    Coefficients are cut one after the other, the tightest first; the others are given the mean and the
+    covariance that they have after the cut, as if all were normal (Mendell & Elston 1974).  It only
+    guides proposals; the draws' weights make up for it.
     """
     p = n_fixed + m
     mean = np.empty(6)
     cov = np.empty((6, 6))
     done = np.zeros(6, np.bool_)
     _joint(lane, n_fixed, m, rows, work.base, mean, cov)
-    q = rows[row_of_q(m), lane]
-    q = q * q
     nu = work.base[BASE_NU]
+    q = rows[row_of_q(m), lane]
+    scale2 = q * q / nu
     total = 0.0
     for _ in range(p):
-        k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
+        k, z = _tightest(p, done, mean, cov, work.lower, scale2)
         if k < 0 or z > 40.0 or (z > 9.0 and nu > 50.0):
             break
         total += student_t_logsf(-z, nu)
-        sd = math.sqrt(max(cov[k, k], 1e-300) * q / nu)
-        # mean of a cut normal: close enough, also for a t
-        if z > -5.0:
-            density = math.exp(-0.5 * z * z) / 2.5066282746310002
-            beyond = density / (0.5 * math.erfc(-z / 1.4142135623730951))
-        else:
-            beyond = -z - 1.0 / z
-        value = mean[k] + sd * beyond
         done[k] = True
-        if z < 4.0:
-            q += _condition(k, value, p, done, mean, cov)
-            nu += 1.0
+        # mean and variance of a standard normal cut at -z
+        if z > -6.0:
+            density = math.exp(-0.5 * z * z) / 2.5066282746310002
+            shift = density / (0.5 * math.erfc(-z / 1.4142135623730951))
+        else:
+            shift = -z - 1.0 / z
+        lost = min(max(shift * (shift + z), 0.0), 1.0)
+        v = max(cov[k, k], 1e-300)
+        sd = math.sqrt(v * scale2)
+        for i in range(p):
+            if not done[i]:
+                mean[i] += cov[i, k] / v * sd * shift
+                for j in range(p):
+                    if not done[j]:
+                        cov[i, j] -= cov[i, k] * cov[j, k] / v * lost
     return total
 
 
