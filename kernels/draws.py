@@ -35,6 +35,8 @@ __all__ = ["FAST_SHARE", "draw_exact", "draw_fast", "write_draw"]
 
 # Below this share of kept candidates `draw_fast` gives up: `draw_exact` is then the faster one.
 FAST_SHARE = 0.08
+# Below this probability of the constraints `draw_exact` wants proposals that know of them.
+EXACT_SHARE = 0.05
 STREAM_FAST = uint64(0)
 STREAM_EXACT = uint64(64)  # `draw_coefficients` uses the streams from here on
 STREAM_PROPOSAL = uint64(1)
@@ -366,8 +368,8 @@ def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, c
     """Draws by rejection from exactly evaluated candidates.
 
     The first `PILOT` candidates set the bound of their importance weights (exact posterior with the
-    constraints over proposal density).  A later weight beyond it raises the bound, and the draws made
-    so far are thinned to match (empirical supremum rejection sampling; Caffo et al. 2002).
+    constraints over proposal density).  A later weight beyond it raises the bound, and the draws
+    made so far are thinned to match (empirical supremum rejection sampling; Caffo et al. 2002).
 
     Returns
     -------
@@ -426,7 +428,8 @@ def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, c
             for i in range(PILOT):
                 if work.pilot_weight[i] > bound:
                     kept += 1
-            if not constrained and kept < PILOT // 16:
+            # A pilot does not see regions that proposals rarely reach and constraints favour.
+            if not constrained and (kept < PILOT // 16 or share < EXACT_SHARE * PILOT):
                 return -1, share / PILOT
             for i in range(PILOT):
                 if work.pilot_weight[i] > bound and filled < n_draws:

@@ -29,6 +29,8 @@ __all__ = ["INFO", "Batch", "PriorTable", "Result", "fit_batch", "predict_batch"
 
 INFO = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
 CHUNK = 64  # runs that a thread takes at once
+LEAST_ACCEPTED = 0.05  # share of the ensemble's moves
+TUNE = {"ensemble": 500, "student_t": 100}  # sweeps that are discarded
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +85,8 @@ class Result(NamedTuple):
     info : float64, shape (n_runs, len(INFO))
         Effective number of quadrature nodes, share of draws within 1 % of a bound of a nonlinear
         parameter, probability that the constraints hold by themselves, lag-1 autocorrelation of the
-        residuals, and status (0: fine, 1: fewer draws than asked for could be made).
+        residuals, and status: 0 fine; 1 the constraints cut off so much that exact draws were
+        too rare, and the ensemble sampler drew instead; 2 a sampler did not mix.
     """
 
     draws: Floats
@@ -134,7 +137,7 @@ def _fit_range(
         info[r, 3] = residual_autocorrelation(
             x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
         )
-        info[r, 4] = 0.0 if filled == n_draws else 1.0
+        info[r, 4] = 0.0 if filled == n_draws else 1.0  # the driver then has the ensemble draw
 
 
 @kernel
@@ -161,7 +164,7 @@ def _fit_range_ensemble(
         info[r, 3] = residual_autocorrelation(
             x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
         )
-        info[r, 4] = 0.0 if filled == chains * n_draws and accepted > 0.05 else 1.0
+        info[r, 4] = 0.0 if filled == chains * n_draws and accepted > LEAST_ACCEPTED else 2.0
 
 
 @kernel
@@ -187,7 +190,9 @@ def _fit_range_student_t(
         info[r, 3] = residual_autocorrelation(
             x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
         )
-        info[r, 4] = 0.0 if filled == chains * n_draws else 1.0
+        if filled < chains * n_draws:
+            draws[r] = np.nan
+        info[r, 4] = 0.0 if filled == chains * n_draws else 2.0
 
 
 @kernel
@@ -344,13 +349,19 @@ def fit_batch(
         if exact:
             _fit_range(start, stop, *common, draws, out, info)
         elif method == "ensemble":
-            sweeps = 500 if tune is None else tune
+            sweeps = TUNE["ensemble"] if tune is None else tune
             _fit_range_ensemble(start, stop, *common, draws, sweeps, chains, out, info)
         else:
-            sweeps = 100 if tune is None else tune
+            sweeps = TUNE["student_t"] if tune is None else tune
             _fit_range_student_t(start, stop, *common, draws, sweeps, chains, dof, out, info)
 
     _spread(task, n_runs, threads, progress)
+    if exact:
+        for r in np.flatnonzero(info[:, 4]):
+            share = info[r, 2]
+            _fit_range_ensemble(r, r + 1, *common, draws, TUNE["ensemble"], 1, out, info)
+            info[r, 2] = share
+            info[r, 4] = max(1.0, info[r, 4])
     return Result(out, info)
 
 

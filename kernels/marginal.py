@@ -413,7 +413,7 @@ def _add_log_prior(lanes, is_log, kind, first, second, z, theta, out):
 
 
 @kernel
-def solve(lanes, s, z, theta, model, prior, work, rows, out):
+def solve(lanes, s, z, theta, model, prior, base, mean, rows, out):
     """From sums to log posteriors and conditional posteriors.
 
     ``theta`` holds the values at the coordinates ``z``; ``out`` is filled with the log posterior
@@ -430,10 +430,10 @@ def solve(lanes, s, z, theta, model, prior, work, rows, out):
         _add_log_prior(lanes, model.log[i] == 1, kind, first, second, z[i], theta[i], out)
     if m == 1:
         precision = prior.precision[q]
-        _solve_lanes_one(lanes, s, work.base, precision, work.mean[q], rows, out)
+        _solve_lanes_one(lanes, s, base, precision, mean[q], rows, out)
     else:
         for j in range(lanes):
-            out[j] += _solve_lane(j, m, s, work.base, prior.precision, work.mean, rows, q)
+            out[j] += _solve_lane(j, m, s, base, prior.precision, mean, rows, q)
 
 
 @kernel
@@ -474,4 +474,4 @@ def evaluate(lanes, n_points, model, prior, work):
             for b in range(a + 1):
                 r = 4 * m + (a * (a + 1)) // 2 + b
                 _sums_pair(n, start, lanes, work.phi[a], work.phi[b], points[2], s[r])
-    solve(lanes, s, work.z, work.theta, model, prior, work, work.rows, work.logp)
+    solve(lanes, s, work.z, work.theta, model, prior, work.base, work.mean, work.rows, work.logp)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import uint64
 
 from .marginal import BASE_B, BASE_NU, BASE_U, row_of_h, row_of_q, row_of_u
-from .maths import kernel, student_t_logsf
+from .maths import inline, kernel, student_t_logsf
 from .philox import gamma, normal_pair, philox, uniform
 
 __all__ = ["draw_coefficients", "log_orthant"]
@@ -121,45 +121,98 @@ def _tightest(p, done, mean, cov, lower, scale2):
     return which, z
 
 
+@inline
+def _surely_within(z, nu):
+    """Whether a bound z standard deviations away cuts off nothing: beyond 9 for a near-normal t."""
+    return z > 40.0 or (z > 9.0 and nu > 50.0)
+
+
+@kernel
+def _log_beyond(z, nu):
+    """About log P(T > -z) for Student's t.
+
+    Wallace's normal score (Johnson, Kotz & Balakrishnan 1995, chapter 28).
+    """
+    score = math.sqrt(nu * math.log1p(z * z / nu)) * (8.0 * nu + 1.0) / (8.0 * nu + 3.0)
+    if z >= 0.0:
+        return math.log1p(-0.5 * math.erfc(score * 0.7071067811865476))
+    if score < 20.0:
+        return math.log(0.5 * math.erfc(score * 0.7071067811865476))
+    return -0.5 * score * score - math.log(2.5066282746310002 * score)
+
+
+@kernel
+def _mean_beyond(z):
+    """Mean of a standard normal cut at -z; close enough for a t, too."""
+    if z < -8.0:
+        return -z - 1.0 / z
+    density = math.exp(-0.5 * z * z) / 2.5066282746310002
+    return density / (0.5 * math.erfc(-z * 0.7071067811865476))
+
+
+# What the other constraints leave of the first one's range may be a sliver at its bound (E and A of
+# a small exponent are almost opposite): places from the bound in units of the mean distance, and
+# their widths.
+PLACES = (0.02, 0.09, 0.25, 0.6, 1.1, 1.9)
+WIDTHS = (0.05, 0.11, 0.24, 0.45, 0.65, 1.1)
+
+
 @kernel
 def log_orthant(lane, n_fixed, m, rows, work):
     """Approximate log probability that the constraints hold, for column `lane` of `rows`.
 
-    Coefficients are cut one after the other, the tightest first; the others are given the mean and the
-    covariance that they have after the cut, as if all were normal (Mendell & Elston 1974).  It only
-    guides proposals; the draws' weights make up for it.
+    The tightest coefficient is put at several places beyond its bound, the following ones at their
+    means beyond theirs.  It only guides proposals; the draws' weights make up for it.
     """
     p = n_fixed + m
+    mean0 = np.empty(6)
+    cov0 = np.empty((6, 6))
+    done0 = np.zeros(6, np.bool_)
     mean = np.empty(6)
     cov = np.empty((6, 6))
     done = np.zeros(6, np.bool_)
-    _joint(lane, n_fixed, m, rows, work.base, mean, cov)
-    nu = work.base[BASE_NU]
-    q = rows[row_of_q(m), lane]
-    scale2 = q * q / nu
-    total = 0.0
-    for _ in range(p):
-        k, z = _tightest(p, done, mean, cov, work.lower, scale2)
-        if k < 0 or z > 40.0 or (z > 9.0 and nu > 50.0):
-            break
-        total += student_t_logsf(-z, nu)
-        done[k] = True
-        # mean and variance of a standard normal cut at -z
-        if z > -6.0:
-            density = math.exp(-0.5 * z * z) / 2.5066282746310002
-            shift = density / (0.5 * math.erfc(-z / 1.4142135623730951))
-        else:
-            shift = -z - 1.0 / z
-        lost = min(max(shift * (shift + z), 0.0), 1.0)
-        v = max(cov[k, k], 1e-300)
-        sd = math.sqrt(v * scale2)
+    _joint(lane, n_fixed, m, rows, work.base, mean0, cov0)
+    root_q = rows[row_of_q(m), lane]
+    q0 = root_q * root_q
+    nu0 = work.base[BASE_NU]
+    first, z0 = _tightest(p, done0, mean0, cov0, work.lower, q0 / nu0)
+    if first < 0 or _surely_within(z0, nu0):
+        return 0.0
+    free = z0 > 4.0  # its cut moves nothing
+    sd0 = math.sqrt(max(cov0[first, first], 1e-300) * q0 / nu0)
+    distance = _mean_beyond(z0) + z0
+    norm = 0.0
+    rest = 0.0
+    for place in range(1 if free else len(PLACES)):
         for i in range(p):
-            if not done[i]:
-                mean[i] += cov[i, k] / v * sd * shift
-                for j in range(p):
-                    if not done[j]:
-                        cov[i, j] -= cov[i, k] * cov[j, k] / v * lost
-    return total
+            mean[i] = mean0[i]
+            done[i] = i == first
+            for j in range(p):
+                cov[i, j] = cov0[i, j]
+        nu = nu0
+        q = q0
+        share = 1.0
+        if not free:
+            at = distance * PLACES[place] - z0
+            share = WIDTHS[place] * math.exp(
+                0.5 * (z0 * z0 - at * at) if z0 < 0 else -0.5 * at * at
+            )
+            q += _condition(first, mean0[first] + sd0 * at, p, done, mean, cov)
+            nu += 1.0
+        norm += share
+        total = 0.0
+        for _ in range(1, p):
+            k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
+            if k < 0 or _surely_within(z, nu):
+                break
+            total += _log_beyond(z, nu)
+            done[k] = True
+            if z < 4.0:
+                sd = math.sqrt(max(cov[k, k], 1e-300) * q / nu)
+                q += _condition(k, mean[k] + sd * _mean_beyond(z), p, done, mean, cov)
+                nu += 1.0
+        rest += share * math.exp(max(total, -690.0))
+    return _log_beyond(z0, nu0) + math.log(max(rest, 1e-300) / norm)
 
 
 @kernel
@@ -189,8 +242,7 @@ def draw_coefficients(lane, n_fixed, m, work, draw, stream, key, out):
     step = stream
     for _ in range(p):
         k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
-        # Beyond 9 sd of a near-normal t nothing is cut off.
-        if k < 0 or z > 40.0 or (z > 9.0 and nu > 50.0):
+        if k < 0 or _surely_within(z, nu):
             break
         weight += student_t_logsf(-z, nu)
         t = _cut_t(z, nu, draw, step, key)

@@ -14,7 +14,7 @@ from .work import LANES, NODES, OUTER, SIZE_NODES
 __all__ = ["bounds", "draw_quadrature", "residual_autocorrelation"]
 
 MEAN_DRAWS = 32  # draws behind a mean curve, at most ...
-MEAN_WORK = 1024  # ... and points times draws
+MEAN_WORK = 512  # ... and points times draws
 
 
 @kernel

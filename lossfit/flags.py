@@ -23,6 +23,8 @@ FIT_MEANINGS = {
     "positivity": "without the constraints E, A, B >= 0 more than 10 % of the posterior would be "
     "negative",
     "few_points": "fewer than 12 points in the window: the prior matters",
+    "sampled": "E, A, B >= 0 exclude nearly everything that the data say; the ensemble sampler "
+    "drew in place of quadrature",
     "not_converged": "the sampler did not reach its targets; raise tune or draws",
 }
 
@@ -67,7 +69,8 @@ def fit_flags(
         "residual_autocorrelation": np.asarray(rho1 > MOST_RHO),
         "at_bound": np.asarray(bound_share > MOST_AT_BOUND),
         "positivity": np.asarray(acceptance < LEAST_ACCEPTANCE),
-        "not_converged": np.asarray(status != 0),
+        "sampled": np.asarray(status == 1),
+        "not_converged": np.asarray(status == 2),
     }
 
 

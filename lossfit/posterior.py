@@ -181,9 +181,9 @@ class Fit:
         prob : float
             Probability of the interval.
         scaled : bool
-            Whether to describe `scaled_posterior` in place of `posterior`.  An amplitude in units of
-            an axis that runs to 1e12 tokens has a posterior over many powers of ten; scaled, it is
-            the size of a term at the end of the window, in units of the loss.
+            Whether to describe `scaled_posterior` in place of `posterior`.  An amplitude in units
+            of an axis that runs to 1e12 tokens has a posterior over many powers of ten; scaled, it
+            is the size of a term at the end of the window, in units of the loss.
 
         Returns
         -------

@@ -1,0 +1,1 @@
+"""Benches: what lossfit costs and how exact it is.  See README.md in this folder."""

@@ -1,0 +1,36 @@
+"""A small simulation-based calibration; `benches/sbc.py` is the large one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benches.sbc import p_values, ranks, simulate
+from lossfit import laws
+
+CASES = [(law, setting) for law in laws.NAMES for setting in ("informative", "at_zero")]
+
+
+@pytest.mark.parametrize(("law", "setting"), CASES)
+def test_ranks_are_uniform(law, setting):
+    rng = np.random.default_rng(8)
+    size = 4000 if "offset" not in law else 1500
+    simulation = simulate(law, size, 30, setting, "gaussian", rng)
+    rank, status = ranks(law, simulation, "gaussian", 1)
+    assert not status.any()
+    p, _counts = p_values(rank)
+    assert p.min() > 1e-4, dict(zip((*laws.get(law).parameters, "sigma"), p, strict=True))
+
+
+def test_student_t_ranks_are_uniform():
+    simulation = simulate("power", 200, 30, "informative", "student_t", np.random.default_rng(2))
+    rank, status = ranks("power", simulation, "student_t", 1)
+    assert not status.any()
+    assert p_values(rank)[0].min() > 1e-4
+
+
+def test_a_wrong_posterior_is_found():
+    simulation = simulate("power", 2000, 30, "informative", "gaussian", np.random.default_rng(3))
+    table = simulation.table._replace(sd=simulation.table.sd * 0.7)
+    wrong = type(simulation)(simulation.truth, simulation.batch, table)
+    assert p_values(ranks("power", wrong, "gaussian", 1)[0])[0].min() < 1e-6
