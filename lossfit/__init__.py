@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from .errors import DataError, DeviceError, LossfitWarning
 
 if TYPE_CHECKING:
-    from . import laws, priors, schedules
+    from . import laws, plotting, priors, schedules
     from .extrapolation import Answer, extrapolate
     from .fitting import fit
     from .laws import Law, Linear, Nonlinear
     from .posterior import Fit, from_netcdf
+    from .prior_curves import prior_predictive
     from .runs import Run, Runs
     from .sources import load
 
@@ -39,6 +40,8 @@ __all__ = [
     "from_netcdf",
     "laws",
     "load",
+    "plotting",
+    "prior_predictive",
     "priors",
     "schedules",
 ]
@@ -57,6 +60,8 @@ _HOMES = {
     "from_netcdf": "posterior",
     "laws": "",
     "load": "sources",
+    "plotting": "",
+    "prior_predictive": "prior_curves",
     "priors": "",
     "schedules": "",
 }

@@ -6,7 +6,7 @@ import pytest
 
 import lossfit
 from lossfit import DataError, plotting, priors
-from lossfit.prior_predictive import prior_predictive
+from lossfit.prior_curves import prior_predictive
 from tests.curves import power_runs
 
 mpl.use("Agg")

@@ -6,7 +6,7 @@ from scipy import stats
 
 from lossfit import DataError, laws, priors
 from lossfit.kernels.scales import MOST_DEVIATIONS, NOISE_FLOOR, run_scales
-from lossfit.prior_predictive import prior_draws
+from lossfit.prior_curves import prior_draws
 from lossfit.prior_table import prior_table
 from lossfit.priors import KIND_CODES
 

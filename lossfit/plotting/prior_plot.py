@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import as_runs
-from ..prior_predictive import prior_predictive
+from ..prior_curves import prior_predictive
 from .style import BLUE, DATA, SKY, Scale, axes, bands, clip_loss, finish, note, one_run, set_axis
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot_prior_predictive(
     curves : int
         Single curves to draw.
     **options
-        For `lossfit.prior_predictive.prior_predictive` (axis, window, priors, draws, random_seed,
+        For `lossfit.prior_predictive` (axis, window, priors, draws, random_seed,
         until).
 
     Returns
