@@ -112,7 +112,7 @@ def derive(columns: Columns, axis: str) -> tuple[Floats, Bools]:
     values = columns.logged.get(axis)
     if values is not None and has.all():
         return values, frozen(has)
-    values = np.full(len(columns.loss), np.nan) if values is None else values.copy()
+    values = None if values is None else values.copy()
     rate: Floats
     if axis == "tokens":
         sources = [
@@ -121,28 +121,41 @@ def derive(columns: Columns, axis: str) -> tuple[Floats, Bools]:
         ]
         for name, rate in sources:
             if name in columns.logged:
-                _fill(columns, values, has, columns.logged[name], columns.has[name], rate)
+                known = columns.has[name]
+                values = _fill(columns, values, has, columns.logged[name], known, rate)
     elif axis == "step":
         tokens, known = derive(columns, "tokens")
-        _fill(columns, values, has, tokens, known, 1 / columns.tokens_per_step)
+        values = _fill(columns, values, has, tokens, known, 1 / columns.tokens_per_step)
     elif axis == "flops":
         tokens, known = derive(columns, "tokens")
         rate = FLOPS_PER_PARAM_TOKEN * columns.params
-        _fill(columns, values, has, tokens, known, rate)
+        values = _fill(columns, values, has, tokens, known, rate)
     else:
         for name in columns.logged:
             based = columns.has[name] & (columns.base == AXES.index(name))
-            _fill(columns, values, has, columns.logged[name], based, columns.gpu_rate)
+            values = _fill(columns, values, has, columns.logged[name], based, columns.gpu_rate)
+    if values is None:  # no run has it: NaN everywhere, without the memory
+        return np.broadcast_to(np.nan, len(columns.loss)), frozen(has)
     return frozen(values), frozen(has)
 
 
 def _fill(
-    columns: Columns, values: Floats, has: Bools, source: Floats, known: Bools, rate: Floats
-) -> None:
-    """Write source x rate, in place, in the runs that have the source and lack the axis."""
+    columns: Columns,
+    values: Floats | None,
+    has: Bools,
+    source: Floats,
+    known: Bools,
+    rate: Floats,
+) -> Floats | None:
+    """Write source x rate, in place, in the runs that have the source and lack the axis.
+
+    ``values`` is None as long as no run has the axis.
+    """
     new = known & ~has & np.isfinite(rate)
     if not new.any():
-        return
+        return values
+    if values is None:
+        values = np.full(len(columns.loss), np.nan)
     lengths = np.diff(columns.offsets)
     if new.all():
         np.multiply(source, np.repeat(rate, lengths), out=values)
@@ -150,6 +163,7 @@ def _fill(
         rows = np.repeat(new, lengths)
         values[rows] = source[rows] * np.repeat(rate[new], lengths[new])
     has |= new
+    return values
 
 
 def needed(columns: Columns, run: int, axis: str) -> str:

@@ -35,13 +35,13 @@ def choose_axis(runs: Runs, axis: str) -> str:
     """The axis to fit on."""
     if axis != "auto":
         return axis  # Runs.flat checks it, and says what a run lacks
-    shared = runs.axes
-    if not shared:
-        raise DataError(
-            f"the runs share none of the axes {', '.join(AXES)}: fit them one by one, or give what "
-            f"makes one known for all (tokens_per_step=, params=, gpu_hours=)"
-        )
-    return shared[0]
+    for name in AXES:  # not runs.axes, which would derive those that nobody asked for
+        if runs.has(name):
+            return name
+    raise DataError(
+        f"the runs share none of the axes {', '.join(AXES)}: fit them one by one, or give what "
+        f"makes one known for all (tokens_per_step=, params=, gpu_hours=)"
+    )
 
 
 def axis_values(at: ArrayLike) -> Floats:

@@ -168,7 +168,11 @@ class Runs:
     @property
     def axes(self) -> tuple[str, ...]:
         """The axes that every run has, the preferred one first."""
-        return tuple(axis for axis in AXES if self._axis(axis)[1].all())
+        return tuple(axis for axis in AXES if self.has(axis))
+
+    def has(self, axis: str) -> bool:
+        """Whether every run has that axis."""
+        return bool(self._axis(check_axis(axis))[1].all())
 
     @property
     def frame(self) -> pd.DataFrame:
