@@ -21,6 +21,8 @@ from .philox import gamma, normal_pair, philox, uniform
 
 __all__ = ["draw_coefficients", "log_orthant"]
 
+OPPOSITE = -0.9  # correlation of two coefficients
+DEEP = -1.2  # standard deviations beyond a bound; such a coefficient comes first in any case
 ZERO = uint64(0)
 ONE = uint64(1)
 
@@ -121,6 +123,30 @@ def _tightest(p, done, mean, cov, lower, scale2):
     return which, z
 
 
+@kernel
+def _first(p, mean, cov, lower, scale2):
+    """The coefficient to cut first, and its z.
+
+    It is the tightest one, unless two coefficients are almost opposite: these leave each other a
+    sliver, which is seen only where one of them comes first.
+    """
+    free = np.zeros(6, np.bool_)
+    which, z = _tightest(p, free, mean, cov, lower, scale2)
+    if z < DEEP:
+        return which, z
+    worst = OPPOSITE
+    for i in range(p):
+        for j in range(i):
+            if lower[i] > -1e299 and lower[j] > -1e299:
+                correlation = cov[i, j] / math.sqrt(max(cov[i, i] * cov[j, j], 1e-300))
+                if correlation < worst:
+                    worst = correlation
+                    for k in range(p):
+                        free[k] = k != i and k != j
+                    which, z = _tightest(p, free, mean, cov, lower, scale2)
+    return which, z
+
+
 @inline
 def _surely_within(z, nu):
     """Whether a bound z standard deviations away cuts off nothing: beyond 9 for a near-normal t."""
@@ -175,9 +201,10 @@ def log_orthant(lane, n_fixed, m, rows, work):
     root_q = rows[row_of_q(m), lane]
     q0 = root_q * root_q
     nu0 = work.base[BASE_NU]
-    first, z0 = _tightest(p, done0, mean0, cov0, work.lower, q0 / nu0)
-    if first < 0 or _surely_within(z0, nu0):
+    tightest, z0 = _tightest(p, done0, mean0, cov0, work.lower, q0 / nu0)
+    if tightest < 0 or _surely_within(z0, nu0):
         return 0.0
+    first, z0 = _first(p, mean0, cov0, work.lower, q0 / nu0)
     free = z0 > 4.0  # its cut moves nothing
     sd0 = math.sqrt(max(cov0[first, first], 1e-300) * q0 / nu0)
     distance = _mean_beyond(z0) + z0
@@ -240,10 +267,12 @@ def draw_coefficients(lane, n_fixed, m, work, draw, stream, key, out):
     nu = work.base[BASE_NU]
     weight = 0.0
     step = stream
-    for _ in range(p):
+    for number in range(p):
         k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
         if k < 0 or _surely_within(z, nu):
             break
+        if number == 0:
+            k, z = _first(p, mean, cov, work.lower, q / nu)
         weight += student_t_logsf(-z, nu)
         t = _cut_t(z, nu, draw, step, key)
         step += ONE
