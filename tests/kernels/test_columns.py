@@ -7,6 +7,7 @@ import pytest
 
 import lossfit
 from lossfit import DataError, laws, priors
+from lossfit.kernels import columns
 from lossfit.kernels.columns import ORDERS, chebyshev
 from tests.kernels.oracles import COLUMNS
 
@@ -89,6 +90,12 @@ def test_a_kink_keeps_its_points():
 
     assert make(laws.constant, kinked).program.pseudo_points(1.0) == -1
     assert make(laws.constant, lambda log_x, a: log_x * a).program.pseudo_points(1.0) >= 0
+
+
+def test_laws_and_kernels_have_the_same_limits():
+    # Declaring a law must not import Numba, so the limits stand in both places.
+    for name in ("MAX_FIXED", "MAX_VARYING", "MAX_NONLINEAR"):
+        assert getattr(laws._law, name) == getattr(columns, name)
 
 
 def test_evaluate_sums_columns():
