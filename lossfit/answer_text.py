@@ -8,6 +8,7 @@ import numpy as np
 
 from .flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from .labels import AXIS_UNITS, amount, ratio_text
+from .laws import ScheduleLaw
 from .records import rows_of
 from .summaries import quantiles
 
@@ -18,8 +19,8 @@ __all__ = ["as_dict", "text"]
 
 ROWS_SHOWN = 10
 CAVEAT = (
-    "Intervals of single laws are known to be too narrow on real curves, and the mixture's may "
-    "be too."
+    "Intervals of laws without a schedule are known to be too narrow on real curves "
+    "(docs/calibration.md)."
 )
 
 
@@ -94,14 +95,18 @@ def _one(answer: Answer) -> list[str]:
             f"  P({answer.names[0]} below {other}) = "
             f"{probability(answer.prob_below(), final.size)}",
         ]
-    if len(answer.recipe.laws) > 1:
-        table = answer.by_law
+    table = answer.by_law
+    if len(table) > 1:
         width = max(len(name) for name in table["law"])
         out += ["  by law:"]
-        out += [
-            f"    {r['law']:<{width}}  {r['median']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
-            for _, r in table.iterrows()
-        ]
+        for _, r in table.iterrows():
+            line = f"    {r['law']:<{width}}  {r['median']:.3f} ({r['lower']:.3f} to "
+            line += f"{r['upper']:.3f})"
+            if r["weight"] == 0:
+                line += "  for comparison"
+                if np.isfinite(r["record"]):
+                    line += f"; such intervals held the truth in {100 * r['record']:.0f} %"
+            out.append(line)
     return out
 
 
@@ -137,10 +142,51 @@ def _many(answer: Answer) -> list[str]:
 
 def _mixture(answer: Answer) -> str:
     laws = answer.recipe.laws
-    if len(laws) == 1:
-        return f"  One law, {laws[0].name} ({laws[0].formula}). {CAVEAT}"
-    named = " and ".join(f"{law.name} ({law.formula})" for law in laws)
-    return f"  Equal-weight mixture of {named}. {CAVEAT}"
+    if len(laws) > 1:
+        named = " and ".join(f"{law.name} ({law.formula})" for law in laws)
+        caveat = "" if all(isinstance(law, ScheduleLaw) for law in laws) else f" {CAVEAT}"
+        return f"  Equal-weight mixture of {named}.{caveat}"
+    law = laws[0]
+    if not isinstance(law, ScheduleLaw):
+        return f"  One law, {law.name} ({law.formula}). {CAVEAT}"
+    lines = [f"  Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
+    rows = answer.frame
+    if len(rows) == 1:
+        lines += [f"  {line}" for line in _strength(answer)]
+    record = answer.record(float(rows["horizon_ratio"].max()))
+    if record:
+        lines.append(f"  {record}")
+    if answer.calibration is not None:
+        lines.append(f"  {answer.calibration}")
+    return "\n".join(lines)
+
+
+def _schedule(answer: Answer) -> str:
+    """What is assumed of the learning rate, in words."""
+    found = [one for block in answer.mixed.forecasts for one in block.shares]
+    if len(found) > 1:
+        kinds = dict.fromkeys(name for one in found for name in one)
+        return ", ".join(list(kinds)[:6])
+    shares = found[0]
+    if len(shares) == 1:
+        (kind,) = shares
+        stretched = "schedule_stretched" in answer.frame["flags"].iloc[-1]
+        return kind + (", stretched to the target" if stretched else "")
+    best = sorted(shares.items(), key=lambda item: -item[1])
+    return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6])
+
+
+def _strength(answer: Answer) -> list[str]:
+    """What the answer says of the response to the learning rate."""
+    found = answer.mixed.forecasts[0]
+    fall = float(found.falls[0, 0])
+    if not np.isfinite(fall) or abs(fall) < 5e-4:
+        return []
+    mean, sd = found.strength[0]
+    text = f"the change of the learning rate from here to there takes {fall:.3f} off"
+    if fall < 0:
+        text = f"the change of the learning rate from here to there adds {-fall:.3f}"
+    return [f"Of this, {text} (B {mean:.2f} +- {sd:.2f} for a fall from the peak to 0)."]
 
 
 def _flag_lines(answer: Answer) -> list[str]:

@@ -14,13 +14,17 @@ from .answer import Answer
 from .axes import check_axis
 from .checks import as_runs, axis_values, check_device, check_prob, choose_axis, whole
 from .errors import DataError, LossfitWarning
+from .laws import ScheduleLaw
+from .learning import Priors, learn_priors
 from .mixture import Recipe, mixed_laws
+from .rates import Plan, check_plan
 from .seeds import Seed, seed_integer
 from .window import rule_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .known import NumberByRun, ScheduleByRun
     from .laws import Law
     from .priors import Prior
     from .runs import Runs
@@ -29,12 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "extrapolate"]
 
 COMPUTE_AXES = ("gpu_hours", "flops")
-UNUSED = {
-    "schedule": "the learning-rate schedule",
-    "total": "the planned length of the run",
-    "siblings": "finished sibling runs",
-    "calibrate_on": "runs to calibrate on",
-}
 
 
 def extrapolate(
@@ -44,12 +42,12 @@ def extrapolate(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    laws: str | Law | Sequence[str | Law] = "auto",
-    schedule: Any = None,
-    total: Any = None,
-    siblings: Any = None,
-    priors: Mapping[str, Prior] | None = None,
-    calibrate_on: Any = None,
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    schedule: ScheduleByRun = None,
+    total: NumberByRun = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | Mapping[str, Prior] | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -73,10 +71,24 @@ def extrapolate(
     axis : str
         The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
         runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
-    laws : "auto", str, Law or sequence of these
-        Several laws are mixed with equal weights; ``"auto"`` is power and power_linear.
-    priors : dict of Prior, optional
-        Replace priors of the laws by parameter name.
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        ``"auto"`` is ``"annealing"``, the law that responds to the learning rate, whose intervals
+        held on real curves (docs/calibration.md); power and power_linear are shown beside it in
+        `Answer.by_law`.  Several laws are mixed with equal weights.
+    schedule : Schedule or dict by run, optional
+        The learning-rate schedule that leads to the targets.  By default the run's own
+        (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
+    total : float or dict by run, optional
+        Planned end of the run on the axis, where its schedule is not known: the answer then
+        averages over five schedules that end there (`lossfit.rates.MENU`).
+    siblings : Runs or pandas.DataFrame, optional
+        Finished runs of the same project, from which the prior of the response to the learning rate
+        is learned (`lossfit.learn_priors`); a run never learns from itself.
+    priors : Priors or dict of Prior, optional
+        What `lossfit.learn_priors` found; or, for the laws that take them, priors by parameter name.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        Finished runs on which the same question is backtested; intervals are widened or narrowed
+        to what held there (`lossfit.conformal`).
     prob : float
         Probability of the intervals.
     window : WindowSpec
@@ -88,9 +100,6 @@ def extrapolate(
         A run's draws depend on it and on the run's name only.
     progress : bool
         Show a bar.
-    schedule, total, siblings, calibrate_on
-        Belong to laws that respond to the learning rate, which this version does not have yet:
-        giving one raises `DataError`.
 
     Returns
     -------
@@ -110,11 +119,6 @@ def extrapolate(
     --------
     >>> answer = lossfit.extrapolate(runs, "llama2-7B", compute_of="llama2-70B")  # doctest: +SKIP
     """
-    for name, value in zip(UNUSED, (schedule, total, siblings, calibrate_on), strict=True):
-        if value is not None:
-            raise DataError(
-                f"{name}= was given, but none of the laws at hand uses {UNUSED[name]}: leave it out"
-            )
     runs = as_runs(runs)
     if (at is None) == (compute_of is None):
         raise DataError("give exactly one of at= (where) and compute_of= (a run)")
@@ -127,20 +131,69 @@ def extrapolate(
         check_axis(axis)
         where = _targets(asked, at)
     rule_of(window, runs)  # a window for a run that is not there must not pass unseen
+    plan = Plan(schedule, total)
+    check_plan(plan, runs.names)
+    learned, plain_priors = _learned(runs.select(asked).names, siblings, priors)
+    chosen, compared = mixed_laws(laws, plain_priors)
+    _check_used(chosen, plan, learned)
     recipe = Recipe(
-        laws=mixed_laws(laws, priors),
+        laws=chosen,
         axis=axis,
         window=window,
         draws=whole(draws, "draws", 10),
         seed=seed_integer(random_seed),
         prob=check_prob(prob),
         device=check_device(device),
+        plan=plan,
+        priors=learned,
+        compared=compared,
     )
-    answer = Answer.of(runs, tuple(asked), where, recipe, compute_of, progress)
+    if calibrate_on is not None:
+        from .conformal import widened
+
+        recipe, record = widened(recipe, as_runs(calibrate_on), runs, asked, where)
+    else:
+        record = None
+    answer = Answer.of(runs, tuple(asked), where, recipe, compute_of, progress, record)
     text = answer.warning
     if text:
         warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
     return answer
+
+
+def _learned(
+    names: Sequence[str],
+    siblings: Runs | pd.DataFrame | None,
+    priors: Priors | Mapping[str, Prior] | None,
+) -> tuple[Priors | dict[str, Priors] | None, Mapping[str, Prior] | None]:
+    """Priors learned from finished runs, by run where a run is its own sibling; plain priors."""
+    if siblings is not None and isinstance(priors, Priors):
+        raise DataError("give siblings= or the priors= learned from them, not both")
+    if siblings is None:
+        if not isinstance(priors, Priors):
+            return None, priors
+        found = priors
+    else:
+        found = learn_priors(siblings)
+    plain = None if isinstance(priors, Priors) else priors
+    if any(name in found.names for name in names):
+        return {name: found.without(name) for name in names}, plain
+    return found, plain
+
+
+def _check_used(
+    laws: Sequence[Law | ScheduleLaw], plan: Plan, learned: Priors | dict[str, Priors] | None
+) -> None:
+    """What is given for laws that respond to the learning rate must reach one."""
+    if any(isinstance(law, ScheduleLaw) for law in laws):
+        return
+    given = {"schedule": plan.schedule, "total": plan.total, "siblings": learned}
+    for name, value in given.items():
+        if value is not None:
+            raise DataError(
+                f"{name}= was given, but {', '.join(law.name for law in laws)} do not respond to "
+                f"the learning rate: leave it out, or use laws='auto'"
+            )
 
 
 def _asked(

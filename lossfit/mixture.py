@@ -2,14 +2,14 @@
 
 Runs are fitted in blocks and the parameters' draws dropped again: what is kept are the curves at
 the targets.  A run's draws depend on the seed and its name only, so asking again (for a plot, or
-for another target) gives the same curves.
+for another target) gives draws of the same posterior.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,17 +17,22 @@ from . import laws as registry
 from ._ragged import Bools, Floats
 from .errors import DataError
 from .fitting import fit_quietly
+from .forecasting import Forecasted, forecast
+from .laws import Law, ScheduleLaw
+from .learning import Priors
+from .rates import Plan
 from .summaries import describe
 
 if TYPE_CHECKING:
-    from .laws import Law
+    from .kernels.forecast_driver import ResponsePrior
     from .priors import Prior
     from .runs import Runs
     from .window import WindowSpec
 
-__all__ = ["AUTO_LAWS", "Mixed", "Recipe", "mixed_laws"]
+__all__ = ["AUTO_LAWS", "COMPARED_LAWS", "Mixed", "Recipe", "mixed_laws"]
 
-AUTO_LAWS = ("power", "power_linear")
+AUTO_LAWS = ("annealing",)
+COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
 BLOCK = 2000  # runs whose parameters are held at a time
 
 
@@ -46,6 +51,10 @@ class Mixed(NamedTuple):
         Where a law's median curve lies below the median of its own E.
     flags : list (by law) of lists (by run) of tuples of str
         Flags of the fits.
+    row_flags : dict of str to ndarray of bool, shape (R, T)
+        Flags of the rows.
+    forecasts : list of Forecasted
+        What laws with a schedule say of themselves, block by block (without their draws).
     """
 
     curves: Floats
@@ -53,6 +62,8 @@ class Mixed(NamedTuple):
     by_law: Floats
     below_floor: Bools
     flags: list[list[tuple[str, ...]]]
+    row_flags: dict[str, Bools]
+    forecasts: list[Forecasted]
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Recipe:
 
     Attributes
     ----------
-    laws : tuple of Law
+    laws : tuple of Law or ScheduleLaw
         With their priors.
     axis : str
     window : WindowSpec
@@ -71,20 +82,39 @@ class Recipe:
     prob : float
         Probability of the intervals by law.
     device : str
+    plan : Plan
+        Schedules and planned ends.
+    priors : Priors, dict by run, or None
+        Learned from finished runs.
+    compared : tuple of Law
+        Shown beside the answer, with weight 0.
+    widen : float
+        Factor on the distance of draws from their median (conformal calibration).
     """
 
-    laws: tuple[Law, ...]
+    laws: tuple[Law | ScheduleLaw, ...]
     axis: str
     window: WindowSpec
     draws: int
     seed: int
     prob: float
     device: str
+    plan: Plan = field(default_factory=Plan)
+    priors: Priors | Mapping[str, Priors] | None = None
+    compared: tuple[Law, ...] = ()
+    widen: float = 1.0
 
     @property
     def weights(self) -> Floats:
         """Weight of each law."""
         return np.full(len(self.laws), 1 / len(self.laws))
+
+    @property
+    def comparison(self) -> Recipe | None:
+        """The same question to the compared laws."""
+        if not self.compared:
+            return None
+        return replace(self, laws=self.compared, compared=(), widen=1.0)
 
     def curves(
         self, runs: Runs, at: Floats, progress: Callable[[int], None] | None = None
@@ -106,52 +136,121 @@ class Recipe:
         by_law = np.empty((n_laws, 5, n_runs, n_at))
         floor = np.zeros((n_laws, n_runs, n_at), bool)
         flags: list[list[tuple[str, ...]]] = [[] for _ in self.laws]
+        row_flags: dict[str, Bools] = {}
+        forecasts: list[Forecasted] = []
         for first in range(0, n_runs, BLOCK):
             some = slice(first, min(first + BLOCK, n_runs))
             block = runs if n_runs <= BLOCK else runs.select(runs.names[some])
             for k, law in enumerate(self.laws):
-                fit = fit_quietly(
-                    block, law, self.axis, self._window(block), self.draws, self.device, self.seed,
-                    chains=1,
-                )  # fmt: skip
-                mine = fit.curves(at[some])
-                by_law[k][:, some] = describe(mine, self.prob)
                 mixed = slice(k, None, n_laws)
+                if isinstance(law, ScheduleLaw):
+                    found = self._forecast(block, law, at[some], progress)
+                    mine, noise = found.curves, found.sigma[:, None]
+                    flags[k] += [()] * len(block)
+                    for name, where in found.flags.items():
+                        rows = row_flags.setdefault(name, np.zeros((n_runs, n_at), bool))
+                        rows[some] |= where
+                    forecasts.append(replace(found, curves=mine[:, :, :0]))
+                else:
+                    fit = fit_quietly(
+                        block, law, self.axis, self._window(block), self.draws, self.device,
+                        self.seed, chains=1,
+                    )  # fmt: skip
+                    mine = fit.curves(at[some])
+                    assert fit.draws is not None
+                    noise = fit.draws[:, -1, mixed]
+                    if "E" in law.parameters:
+                        asymptote = fit.draws[:, law.parameters.index("E")]
+                        floor[k, some] = (
+                            np.median(mine, axis=-1) < np.median(asymptote, axis=-1)[:, None]
+                        )
+                    flags[k] += fit.flags
+                    if progress is not None:
+                        progress(len(block))
+                by_law[k][:, some] = describe(mine, self.prob)
                 curves[some, :, mixed] = mine[:, :, mixed]
-                assert fit.draws is not None
-                sigma[some, mixed] = fit.draws[:, -1, mixed]
-                if "E" in law.parameters:
-                    asymptote = fit.draws[:, law.parameters.index("E")]
-                    median = np.median(asymptote, axis=-1)[:, None]
-                    floor[k, some] = by_law[k, 3, some] < median
-                flags[k] += fit.flags
-                if progress is not None:
-                    progress(len(block))
-        return Mixed(curves, sigma, by_law, floor, flags)
+                sigma[some, mixed] = noise
+        if self.widen != 1.0:
+            middle = np.median(curves, axis=-1, keepdims=True)
+            curves = middle + self.widen * (curves - middle)
+        return Mixed(curves, sigma, by_law, floor, flags, row_flags, forecasts)
+
+    def _forecast(
+        self, runs: Runs, law: ScheduleLaw, at: Floats, progress: Callable[[int], None] | None
+    ) -> Forecasted:
+        return forecast(
+            runs,
+            law,
+            self.axis,
+            self._window(runs),
+            at,
+            Plan(*(_of_these(given, runs) for given in self.plan)),
+            lambda level: self._strength(law, runs, level),
+            draws=self.draws,
+            seed=self.seed,
+            progress=progress,
+        )
+
+    def _strength(self, law: ScheduleLaw, runs: Runs, level: Floats) -> ResponsePrior:
+        """The prior of B for some runs."""
+        if isinstance(self.priors, Mapping):
+            return by_run(law, self.priors, runs.names, level)
+        strength = law.strength if self.priors is None else self.priors.strength
+        return strength.components(level)
 
     def _window(self, runs: Runs) -> WindowSpec:
         """The window for a block of runs: a dict may name runs of other blocks."""
-        if isinstance(self.window, Mapping):
-            return {name: one for name, one in self.window.items() if name in runs}
-        return self.window
+        return _of_these(self.window, runs)
+
+
+def _of_these(given: Any, runs: Runs) -> Any:
+    """One value for all, or the entries of a dict by run for these runs."""
+    if isinstance(given, Mapping):
+        return {name: one for name, one in given.items() if name in runs}
+    return given
+
+
+def by_run(
+    law: ScheduleLaw, priors: Mapping[str, Priors], names: tuple[str, ...], level: Floats
+) -> ResponsePrior:
+    """The prior of B where runs have priors of their own; others have the law's."""
+    from .kernels.forecast_driver import ResponsePrior
+
+    strengths = [
+        priors[name].strength if name in priors else law.strength for name in names
+    ]
+    most = max(len(one.scales) for one in strengths)
+    mean, sd = np.zeros((len(names), most)), np.ones((len(names), most))
+    log_weight = np.full((len(names), most), -1e300)
+    for one in set(strengths):
+        rows = np.array([strength == one for strength in strengths])
+        found = one.components(level[rows])
+        k = slice(found.mean.shape[1])
+        mean[rows, k], sd[rows, k], log_weight[rows, k] = found
+    return ResponsePrior(mean, sd, log_weight)
 
 
 def mixed_laws(
-    laws: str | Law | Sequence[str | Law], priors: Mapping[str, Prior] | None
-) -> tuple[Law, ...]:
-    """The laws of a mixture, with priors replaced in each that has a parameter of that name.
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw],
+    priors: Mapping[str, Prior] | None,
+) -> tuple[tuple[Law | ScheduleLaw, ...], tuple[Law, ...]]:
+    """The laws of a mixture and those compared with it.
+
+    Priors are replaced in each law that has a parameter of that name.
 
     Raises
     ------
     DataError
         No law, a law twice, or a prior for a parameter that none of them has.
     """
+    compared: list[Law] = []
     if isinstance(laws, str) and laws == "auto":
-        chosen = [registry.get(name) for name in AUTO_LAWS]
-    elif isinstance(laws, (str, registry.Law)):
-        chosen = [registry.get(laws)]
+        chosen = [registry.find(name) for name in AUTO_LAWS]
+        compared = [registry.get(name) for name in COMPARED_LAWS]
+    elif isinstance(laws, (str, Law, ScheduleLaw)):
+        chosen = [registry.find(laws)]
     else:
-        chosen = [registry.get(law) for law in laws]
+        chosen = [registry.find(law) for law in laws]
     if not chosen:
         raise DataError("laws is empty; give 'auto', a name or a list of names")
     names = [law.name for law in chosen]
@@ -159,14 +258,22 @@ def mixed_laws(
         if names.count(name) > 1:
             raise DataError(f"the law {name!r} is listed twice")
     priors = dict(priors or {})
-    known = {p for law in chosen for p in (*law.parameters, "sigma")}
+    plain = [law for law in (*chosen, *compared) if isinstance(law, Law)]
+    known = {p for law in plain for p in (*law.parameters, "sigma")}
     for name in priors:
         if name not in known:
             raise DataError(
-                f"priors name {name!r}, which is no parameter of {', '.join(names)}; "
-                f"they have {', '.join(sorted(known))}"
+                f"priors name {name!r}, which is no parameter of "
+                f"{', '.join(law.name for law in plain) or 'a law that takes them'}; they have "
+                f"{', '.join(sorted(known)) or 'none'}"
             )
-    return tuple(
-        law.with_priors({n: p for n, p in priors.items() if n in (*law.parameters, "sigma")})
-        for law in chosen
+
+    def replaced(law: Law) -> Law:
+        return law.with_priors(
+            {n: p for n, p in priors.items() if n in (*law.parameters, "sigma")}
+        )
+
+    return (
+        tuple(replaced(law) if isinstance(law, Law) else law for law in chosen),
+        tuple(replaced(law) for law in compared),
     )

@@ -77,8 +77,8 @@ class Selection(NamedTuple):
     end: Floats
 
 
-def rule_of(window: WindowSpec, runs: Runs) -> Rule:
-    """Check a window and spell it out for every run.
+def rule_of(window: WindowSpec, runs: Runs, drop: float = AUTO_DROP) -> Rule:
+    """Check a window and spell it out for every run; `drop` is the automatic rule's share.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def rule_of(window: WindowSpec, runs: Runs) -> Rule:
         unknown = [name for name in window if name not in runs]
         if unknown:
             raise DataError(f"window names a run {unknown[0]!r} that is not there")
-        each = [_one(window.get(name, "auto"), name) for name in runs.names]
+        each = [_one(window.get(name, "auto"), name, drop) for name in runs.names]
         for i, (a, b, is_auto) in enumerate(each):
             low[i], high[i], auto[i] = a, b, is_auto
         text = "by run: " + ", ".join(f"{name} {_words(one)}" for name, one in window.items())
     else:
-        low[:], high[:], auto[:] = _one(window, None)
+        low[:], high[:], auto[:] = _one(window, None, drop)
         text = _words(window)
     return Rule(low, high, auto, _warmups(runs), text)
 
@@ -108,10 +108,10 @@ def _words(window: OneWindow) -> str:
     return f"({window[0]:g}, {window[1]:g})"
 
 
-def _one(window: Any, name: str | None) -> tuple[float, float, bool]:
+def _one(window: Any, name: str | None, drop: float) -> tuple[float, float, bool]:
     if isinstance(window, str):
         if window == "auto":
-            return AUTO_DROP, 1.0, True
+            return drop, 1.0, True
         if window == "all":
             return 0.0, 1.0, False
     elif isinstance(window, (tuple, list)) and len(window) == 2:
@@ -129,16 +129,18 @@ def _one(window: Any, name: str | None) -> tuple[float, float, bool]:
 
 
 def _warmups(runs: Runs) -> Floats:
-    """Warm-up of every run as a share of its end, 0 where the schedule is not known."""
+    """Warm-up of every run as a share of its end, 0 where it is not known."""
+    from .rates import warmup_of
+
     out = np.zeros(len(runs))
-    known = runs._columns.schedules
-    if known:
-        for i, name in enumerate(runs.names):
-            schedule = known.get(name)
-            if schedule is not None and schedule.warmup > 0:
-                run = runs[name]
-                if run.has(schedule.axis):
-                    out[i] = schedule.warmup / run.end(schedule.axis)
+    table = runs._columns
+    if not table.schedules and table.lr is None:
+        return out
+    for i, run in enumerate(runs):
+        schedule = run.schedule
+        axis = run.axes[0] if schedule is None else schedule.axis
+        if run.has(axis):
+            out[i] = warmup_of(run, axis) / run.end(axis)
     return out
 
 

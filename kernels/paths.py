@@ -1,0 +1,213 @@
+"""What a learning-rate schedule does to a loss: LR time and the response to its changes.
+
+A *path* is a relative learning rate rho(t) (1 at the peak), piecewise linear between nodes and held
+beyond them; the warm-up counts at the peak.  Many paths share a *shape*: nodes z and values rho,
+placed on the axis by ``t = start + z * stretch``.
+
+Features of a path at times t:
+
+* LR time x(t), the integral of rho from 0 (Tissue et al. 2024, arXiv 2408.11029: S1);
+* the annealing response on rho^p with time constant tau (Tissue's S2 with lambda = 1 - 1/tau, made
+  concave), ``D(t) = integral of -d(rho^p)/ds (1 - exp(-(t - s)/tau)) ds``;
+* the multi-power response (Luo et al. 2025, arXiv 2503.12811: LD) in relative units,
+  ``sum_k (rho_{k-1} - rho_k) (1 - (1 + C rho_k^-gamma (x(t) - x_k))^-beta)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .maths import exp, kernel
+
+__all__ = ["ANNEALING", "MULTI_POWER", "Paths", "Shapes", "features", "relative_power"]
+
+ANNEALING = 0
+MULTI_POWER = 1
+LOWEST_RATE = 0.003  # rho_k in rho_k^-gamma: the multi-power response has a pole at 0
+
+
+class Shapes(NamedTuple):
+    """Shapes end to end.
+
+    Attributes
+    ----------
+    z, rho : float64, shape (n_nodes,)
+        Nodes (not decreasing; two at one place are a jump) and values.
+    offsets : int64, shape (n_shapes + 1,)
+    """
+
+    z: NDArray[np.float64]
+    rho: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+
+class Paths(NamedTuple):
+    """Shapes placed on the axis of a run.
+
+    Attributes
+    ----------
+    shape : int64, shape (n_paths,)
+    start, stretch : float64, shape (n_paths,)
+        ``t = start + z * stretch``.
+    """
+
+    shape: NDArray[np.int64]
+    start: NDArray[np.float64]
+    stretch: NDArray[np.float64]
+
+
+@kernel
+def relative_power(rho, p):
+    """rho^p, and 0 where rho is 0."""
+    if rho <= 0.0:
+        return 0.0
+    return math.exp(p * math.log(rho))
+
+
+@kernel
+def _lr_time(z, rho, start, stretch, n_times, times, x):
+    """LR time at increasing times."""
+    n = z.size
+    k = 0  # nodes behind us
+    at = 0.0
+    area = 0.0
+    level = rho[0]
+    for i in range(n_times):
+        t = times[i]
+        while k < n and start + z[k] * stretch <= t:
+            node = max(start + z[k] * stretch, 0.0)
+            area += 0.5 * (level + rho[k]) * (node - at)
+            at = node
+            level = rho[k]
+            k += 1
+        here = level
+        if k < n and k > 0:
+            node = start + z[k] * stretch
+            here = level + (rho[k] - level) * (t - at) / (node - at)
+        x[i] = area + 0.5 * (level + here) * (t - at)
+
+
+@kernel
+def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory, out, column):
+    """Annealing responses at increasing times: out[time, column + tau].
+
+    ``memory`` is what the response still owes for earlier changes, M(t) = D(infinity) - D(t); it
+    decays with tau and grows by -d(rho^p).
+    """
+    n = z.size
+    k = 0
+    at = 0.0
+    level = powered[0]
+    for j in range(n_taus):
+        memory[j] = 0.0
+    quiet = True  # nothing is owed
+    for i in range(n_times):
+        t = times[i]
+        while k < n and start + z[k] * stretch <= t:
+            node = max(start + z[k] * stretch, 0.0)
+            gap = node - at
+            if gap > 0.0:
+                rate = (level - powered[k]) / gap
+                if not quiet or rate != 0.0:
+                    for j in range(n_taus):
+                        e = exp(-gap / taus[j])
+                        memory[j] = memory[j] * e + rate * taus[j] * (1.0 - e)
+                    quiet = False
+            elif level != powered[k]:
+                for j in range(n_taus):
+                    memory[j] += level - powered[k]
+                quiet = False
+            at = node
+            level = powered[k]
+            k += 1
+        gap = t - at
+        here = level
+        rate = 0.0
+        if k < n and k > 0:
+            rate = (level - powered[k]) / (start + z[k] * stretch - at)
+            here = level - rate * gap
+        fallen = powered[0] - here
+        if quiet and rate == 0.0:
+            for j in range(n_taus):
+                out[i, column + j] = fallen
+        else:
+            for j in range(n_taus):
+                e = exp(-gap / taus[j])
+                out[i, column + j] = fallen - memory[j] * e - rate * taus[j] * (1.0 - e)
+
+
+@kernel
+def _multi_power(z, rho, start, stretch, n_times, times, x, area, rate, beta, gamma, out, column):
+    """The multi-power response at increasing times: out[time, column]; `area` is scratch."""
+    n = z.size
+    area[0] = max(start + z[0] * stretch, 0.0) * rho[0]
+    for k in range(1, n):
+        area[k] = area[k - 1] + 0.5 * (rho[k] + rho[k - 1]) * (z[k] - z[k - 1]) * stretch
+    for i in range(n_times):
+        total = 0.0
+        for k in range(1, n):
+            drop = rho[k - 1] - rho[k]
+            if drop == 0.0:
+                continue
+            since = x[i] - 0.5 * (area[k] + area[k - 1])
+            if since <= 0.0:
+                break
+            level = max(0.5 * (rho[k - 1] + rho[k]), LOWEST_RATE)
+            grown = 1.0 + rate * math.exp(-gamma * math.log(level)) * since
+            total += drop * (1.0 - math.exp(-beta * math.log(grown)))
+        out[i, column] = total
+
+
+@kernel
+def features(path, shapes, paths, n_times, times, groups, units, step_size, work, x, out, column):
+    """LR time and responses of one path at increasing times.
+
+    Parameters
+    ----------
+    path : int
+        Which of the paths.
+    times : float64, shape (n_times,)
+        Axis values.
+    groups : int64, shape (n_groups + 1,)
+        Units ``groups[g]:groups[g + 1]`` differ in their first number only.
+    units : float64, shape (n_units, 4)
+        Kind, tau in steps (or C per step), p (or beta), and gamma.
+    step_size : float
+        Axis units in a step.
+    work : tuple
+        ``nodes`` (most nodes of a shape,), ``taus`` and ``memory`` (n_units,).
+    x : float64, shape (n_times,)
+        LR time, written.
+    out : float64, shape (n_times, >= column + n_units)
+        Responses, written.
+    """
+    first = shapes.offsets[paths.shape[path]]
+    last = shapes.offsets[paths.shape[path] + 1]
+    z = shapes.z[first:last]
+    rho = shapes.rho[first:last]
+    start = paths.start[path]
+    stretch = paths.stretch[path]
+    nodes, taus, memory = work
+    _lr_time(z, rho, start, stretch, n_times, times, x)
+    for g in range(groups.size - 1):
+        a = groups[g]
+        b = groups[g + 1]
+        if units[a, 0] == ANNEALING:
+            for k in range(z.size):
+                nodes[k] = relative_power(rho[k], units[a, 2])
+            for j in range(b - a):
+                taus[j] = units[a + j, 1] * step_size
+            _annealing(
+                z, nodes[: z.size], start, stretch, n_times, times, b - a, taus, memory, out,
+                column + a,
+            )  # fmt: skip
+        else:
+            for j in range(a, b):
+                _multi_power(
+                    z, rho, start, stretch, n_times, times, x, nodes, units[j, 1] / step_size,
+                    units[j, 2], units[j, 3], out, column + j,
+                )  # fmt: skip

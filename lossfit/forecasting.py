@@ -1,0 +1,182 @@
+"""Forecasts by laws that respond to the learning rate: from runs to draws of curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._ragged import Bools, Floats
+from .rates import Plan, rates
+from .seeds import run_keys
+from .window import WindowSpec, rule_of, select
+
+if TYPE_CHECKING:
+    from .kernels.forecast_driver import Forecast, ResponsePrior
+    from .laws import ScheduleLaw
+    from .runs import Runs
+
+__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast"]
+
+ASSUMED_STEPS = 20_000  # of a run that counts no steps, at the end of its data
+PRIOR_ONLY = 0.85  # the data say nothing of B: its posterior sd over its prior's
+MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
+
+
+@dataclass(frozen=True, eq=False)
+class Forecasted:
+    """Curves of some runs at their targets.
+
+    Attributes
+    ----------
+    curves : ndarray, shape (R, T, D)
+        Draws without noise; NaN where the target is NaN.
+    sigma : ndarray, shape (R,)
+        Noise of a point of weight 1.
+    flags : dict of str to ndarray of bool, shape (R, T)
+    falls : ndarray, shape (R, T)
+        Mean of what the schedule takes off the loss between the end of the data and the target.
+    shares : list of dict
+        For each run the posterior weight of each hypothesis on its learning rate.
+    strength : ndarray, shape (R, 2)
+        Posterior mean and sd of B.
+    slope : ndarray, shape (R,)
+        Local slope, in loss per e-fold.
+    start : ndarray, shape (R,)
+        Where the window starts.
+    memory : ndarray, shape (R,)
+        Autocorrelation of smoothed noise.
+    parameters : ndarray, shape (R, 8, D) or (R, 0, 0)
+    """
+
+    curves: Floats
+    sigma: Floats
+    flags: dict[str, Bools]
+    falls: Floats
+    shares: list[dict[str, float]]
+    strength: Floats
+    slope: Floats
+    start: Floats
+    memory: Floats
+    parameters: Floats
+
+
+def forecast(
+    runs: Runs,
+    law: ScheduleLaw,
+    axis: str,
+    window: WindowSpec,
+    at: Floats,
+    plan: Plan,
+    prior: Callable[[Floats], ResponsePrior],
+    *,
+    draws: int,
+    seed: int,
+    parameters: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Forecasted:
+    """Fit the law to every run and evaluate it at the targets.
+
+    Parameters
+    ----------
+    runs : Runs
+    law : ScheduleLaw
+    axis : str
+    window : WindowSpec
+    at : ndarray, shape (R, T)
+        Targets in units of the axis, NaN where a run has fewer.
+    plan : Plan
+        What the caller says of the future.
+    prior : callable
+        From the last losses, shape (R,), to the prior of B.
+    draws, seed : int
+    parameters : bool
+        Whether to keep the parameters of the draws.
+    progress : callable, optional
+        Called with the number of runs that were finished.
+    """
+    from .kernels.forecast_driver import Curves, forecast_batch
+
+    rule = rule_of(window, runs, drop=law.first)
+    flat = runs.flat(axis)
+    chosen = select(flat, runs.names, rule, 0, len(runs), keep_spikes=False)
+    offsets = np.concatenate([[0], np.cumsum(chosen.n_points)]).astype(np.int64)
+    t = flat.x[chosen.rows]
+    y = flat.loss[chosen.rows]
+    order = np.argsort(at, axis=1)  # NaN last
+    sorted_at = np.take_along_axis(at, order, axis=1)
+    found = rates(runs, axis, chosen.end, sorted_at, plan)
+    steps, assumed = _step_sizes(runs, axis)
+    unknown = np.full(len(runs), np.nan)
+    strength = prior(y[offsets[1:] - 1])
+    curves = Curves(
+        t, y, flat.weight[chosen.rows], offsets, steps, unknown, unknown, unknown
+    )  # fmt: skip
+    result = forecast_batch(
+        curves,
+        law.grid,
+        found.hypotheses,
+        strength,
+        found.shapes,
+        found.paths,
+        sorted_at,
+        run_keys(seed, runs.names, f"forecast {law.name}"),
+        draws=draws,
+        parameters=parameters,
+        progress=progress,
+    )
+    back = np.argsort(order, axis=1)
+    drawn = result.draws
+    if not (back == np.arange(at.shape[1])).all():
+        drawn = np.take_along_axis(drawn, back[:, :, None], axis=1)
+    flags = {
+        name: np.take_along_axis(where, back, axis=1) for name, where in found.flags.items()
+    }
+    flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
+    flags["smoothed_noise"] = np.repeat(result.info[:, 6:7] > 0, at.shape[1], axis=1)
+    falls = np.take_along_axis(result.falls, back, axis=1)
+    flags["response_from_prior"] = _prior_only(result, strength, drawn, falls)
+    shares = [
+        {label: float(w) for label, w in zip(names, row, strict=False)}
+        for names, row in zip(found.labels, result.shares, strict=True)
+    ]
+    return Forecasted(
+        curves=drawn,
+        sigma=result.info[:, 0],
+        flags=flags,
+        falls=falls,
+        shares=shares,
+        strength=result.info[:, 4:6],
+        slope=result.info[:, 1],
+        start=chosen.start,
+        memory=result.info[:, 6],
+        parameters=result.parameters,
+    )
+
+
+def _step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:
+    """Axis units in an optimiser step, and which runs count no steps."""
+    ends = runs.flat(axis).x[runs.flat(axis).offsets[1:] - 1]
+    if axis == "step":
+        return np.ones(len(runs)), np.zeros(len(runs), bool)
+    values, has = runs._axis("step")
+    steps = values[runs.flat(axis).offsets[1:] - 1]
+    steps = np.where(has & (steps > 0), steps, ASSUMED_STEPS)
+    return np.asarray(ends / steps), ~has
+
+
+def _prior_only(
+    result: Forecast, strength: ResponsePrior, drawn: Floats, falls: Floats
+) -> Bools:
+    """Where the data say nothing of B, and that makes much of the forecast's spread."""
+    weight = np.exp(strength.log_weight)
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    mean = (weight * strength.mean).sum(axis=1)
+    spread = np.sqrt((weight * (strength.sd**2 + (strength.mean - mean[:, None]) ** 2)).sum(axis=1))
+    blind = result.info[:, 5] > PRIOR_ONLY * spread
+    # B's relative sd times what the schedule takes off is its part in the forecast's sd.
+    part = np.abs(falls) * (result.info[:, 5] / np.maximum(result.info[:, 4], 1e-12))[:, None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(blind[:, None] & (part > MATTERS * np.std(drawn, axis=2)))

@@ -1,0 +1,163 @@
+"""What a law that responds to the learning rate is: a grid of constants and priors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..kernels.forecast import Grid
+    from ..kernels.forecast_driver import ResponsePrior
+
+__all__ = ["ResponseStrength", "ScheduleLaw", "Unit"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One response to the learning rate, for a drop from the peak to 0 of size 1.
+
+    Attributes
+    ----------
+    kind : {"annealing", "multi_power"}
+    tau : float
+        Time constant in steps; for ``multi_power`` C per step at the peak rate.
+    power : float
+        Exponent p of rho^p; for ``multi_power`` beta.
+    gamma : float
+        Of ``multi_power`` only.
+    weight : float
+        Prior weight.
+    """
+
+    kind: str
+    tau: float
+    power: float
+    gamma: float = 0.0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class ResponseStrength:
+    """Prior of B, the loss won by taking the learning rate from its peak to 0.
+
+    A mixture of normals with means ``mean * scale`` and standard deviations
+    ``sd * mean * scale``, which imitates a log-normal with a long lower tail.
+
+    Attributes
+    ----------
+    mean : float
+        In nats (the unit of the loss).
+    sd : float
+        Relative standard deviation of each component.
+    scales, weights : tuple of float
+        Components.
+    low_loss : float
+        Where the loss is below this, `mean` shrinks in proportion; 0 for never.
+    """
+
+    mean: float
+    sd: float
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    low_loss: float = 0.0
+
+    def components(self, level: NDArray[np.float64]) -> ResponsePrior:
+        """The mixture for runs whose last loss is `level`, shape (n_runs,)."""
+        import numpy as np
+
+        from ..kernels.forecast_driver import ResponsePrior
+
+        scales = np.asarray(self.scales, float)
+        weights = np.asarray(self.weights, float)
+        size = np.full(level.shape, self.mean)
+        if self.low_loss > 0:
+            size = size * np.clip(level / self.low_loss, 1e-3, 1.0)
+        mean = size[:, None] * scales
+        log_weight = np.broadcast_to(np.log(weights / weights.sum()), mean.shape)
+        return ResponsePrior(mean, self.sd * mean, np.ascontiguousarray(log_weight))
+
+
+@dataclass(frozen=True)
+class ScheduleLaw:
+    """A loss law that responds to the learning-rate schedule.
+
+    Attributes
+    ----------
+    name, formula, doc : str
+    alphas, alpha_weights : tuple of float
+        Grid of the exponent and its prior weights.
+    discrepancies : tuple of (float, float)
+        Grid of the sizes of the discrepancy: kb of the Brownian part, in local slopes per square
+        root of an e-fold of the axis, and ki of the integrated one, in local slopes per e-fold to
+        the power 3/2.
+    discrepancy_weights : tuple of float
+        Prior weights.
+    units : tuple of Unit
+        Grid of responses; units that differ in ``tau`` only must be neighbours.
+    strength : ResponseStrength
+        Prior of B.
+    first : float
+        Share of the data's end before which points are not used.
+    bins : int
+        Log-spaced bins, at most.
+    temper : float
+        Factor on the noise variance of a bin (correlated noise).
+    slope_sd : float
+        a ~ Normal(s, (slope_sd s)^2), a > 0, with s the local slope.
+    future : float
+        Relative sd by which the coming response may differ from the past one.
+    """
+
+    name: str
+    formula: str
+    doc: str
+    alphas: tuple[float, ...]
+    alpha_weights: tuple[float, ...]
+    discrepancies: tuple[tuple[float, float], ...]
+    discrepancy_weights: tuple[float, ...]
+    units: tuple[Unit, ...]
+    strength: ResponseStrength
+    first: float
+    bins: int
+    temper: float
+    slope_sd: float
+    future: float
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The constants for the kernels."""
+        import numpy as np
+
+        from ..kernels.forecast import Grid
+        from ..kernels.paths import ANNEALING, MULTI_POWER
+
+        codes = {"annealing": ANNEALING, "multi_power": MULTI_POWER}
+        units = [(codes[u.kind], u.tau, u.power, u.gamma) for u in self.units]
+        groups = [0]
+        for i in range(1, len(units)):
+            if (units[i][0], *units[i][2:]) != (units[i - 1][0], *units[i - 1][2:]):
+                groups.append(i)
+        groups.append(len(units))
+
+        def logs(weights: tuple[float, ...]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            w = np.asarray(weights, float)
+            return np.log(w / w.sum())
+
+        return Grid(
+            np.array(self.alphas, float),
+            logs(self.alpha_weights),
+            np.array([kb for kb, _ in self.discrepancies], float),
+            np.array([ki for _, ki in self.discrepancies], float),
+            logs(self.discrepancy_weights),
+            np.array(units, float),
+            logs(tuple(u.weight for u in self.units)),
+            np.array(groups, np.int64),
+            int(self.bins),
+            float(self.temper),
+            float(self.slope_sd),
+            float(self.future),
+        )
