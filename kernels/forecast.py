@@ -4,7 +4,7 @@ For a run observed up to tc, with x the LR time and D the response of `paths`:
 
     L(t) = Lc - a phi(t) - B [D(t) - D(tc)] + g(t) + noise,   phi = (1 - (x/x(tc))^-alpha) / alpha
 
-g is the sum of a Brownian motion in log t (sd kb s per square root of an e-fold, s the local slope)
+g is the sum of a Brownian motion in log x (sd kb s per square root of an e-fold, s the local slope)
 and an integrated one (ki s), both 0 at tc and independent before and after it.  (Lc, a, B) are normal given the cell (path, sizes of g, alpha, response unit,
 component of B's prior), a > 0 is cut exactly, and the cells are summed.  g with its slope is a
 Markov process, so whitening is a Kalman filter that runs from tc into the past: O(n) in place of a
@@ -106,6 +106,8 @@ class Scratch(NamedTuple):
     log_t: NDArray[np.float64]
     mean: NDArray[np.float64]
     count: NDArray[np.float64]
+    clock: NDArray[np.float64]
+    clock_at: NDArray[np.float64]
     times: NDArray[np.float64]
     x: NDArray[np.float64]
     response: NDArray[np.float64]
@@ -197,6 +199,7 @@ def _fill_columns(h, n, n_past, grid, run, shapes, paths, w):
     for i in range(1, m):
         row = m - 1 - i
         ratio = log(w.x[row] / x_end)
+        w.clock[h, i] = max(-ratio, 0.0)
         for a in range(n_alpha):
             w.columns[h, i, 2 + a] = -(1.0 - exp(-grid.alphas[a] * ratio)) / grid.alphas[a]
         for u in range(n_units):
@@ -223,9 +226,8 @@ def _whiten(h, n_rows, wander, bend, noise, n_columns, w):
     for i in range(1, n_rows + 1):
         if w.count[i] <= 0.0:
             continue
-        here = w.log_t[0] - w.log_t[i]
-        gap = max(here - u, 0.0)
-        u = max(here, u)
+        gap = max(w.clock[h, i] - u, 0.0)
+        u += gap
         p00 += gap * (2.0 * p01 + gap * p11 + wander + bend * gap * gap / 3.0)
         p01 += gap * (p11 + 0.5 * bend * gap)
         p11 += gap * bend
@@ -384,6 +386,7 @@ def _targets(n_paths, n_at, x_ends, grid, run, shapes, paths, w):
             )  # fmt: skip
             for i in range(m):
                 ratio = math.log(w.x[i] / x_ends[h])
+                w.clock_at[h, first + i] = max(ratio, 0.0)
                 for a in range(n_alpha):
                     w.phi_at[h, a, first + i] = (
                         -(1.0 - math.exp(-grid.alphas[a] * ratio)) / grid.alphas[a]
@@ -433,9 +436,9 @@ def _past(h, n_rows, brownian, noise, draw, key, level, slope, drop, alpha_colum
     now = 0.0
     mean = 0.0
     for i in range(1, n_rows + 1):
-        here = w.log_t[0] - w.log_t[i]
-        variance += brownian * max(here - now, 0.0)
-        now = max(here, now)
+        gap = max(w.clock[h, i] - now, 0.0)
+        variance += brownian * gap
+        now += gap
         w.values[4 * i] = mean
         w.values[4 * i + 1] = variance
         if w.count[i] > 0.0:
@@ -516,7 +519,6 @@ def forecast(
     a_precision = 1.0 / (grid.slope_sd * s) ** 2
     noise = grid.temper * sigma * sigma * (1.0 + run.memory) / (1.0 - run.memory)
     n_draws = draws.shape[1]
-    end = w.log_t[0]
     for j in range(n_at):
         falls[j] = 0.0
     b_sum = 0.0
@@ -559,11 +561,10 @@ def forecast(
         coming = drop * (1.0 + grid.future * z_future)
         wander = 0.0
         turn = 0.0
-        at = end
+        at = 0.0
         for j in range(n_past, n_at):
-            here = math.log(run.at[j])
-            gap = max(here - at, 0.0)
-            at = here
+            gap = max(w.clock_at[h, j] - at, 0.0)
+            at += gap
             q0, q1, q2, q3 = philox(draw, uint64(j), uint64(1), ZERO, key)
             z, z_turn = normal_pair(q0, q1)
             z_bent, _z = normal_pair(q2, q3)

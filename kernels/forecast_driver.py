@@ -118,6 +118,8 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
         np.empty(rows),
         np.empty(rows),
         np.empty(rows),
+        np.empty((n_paths, rows)),
+        np.empty((n_paths, n_at)),
         np.empty(rows),
         np.empty(rows),
         np.empty((rows, n_units)),
