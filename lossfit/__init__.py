@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .extrapolation import Answer, extrapolate
     from .fitting import fit
     from .laws import Law, Linear, Nonlinear
+    from .learning import Priors, learn_priors
     from .posterior import Fit, from_netcdf
     from .prior_curves import prior_predictive
     from .runs import Run, Runs
@@ -32,6 +33,7 @@ __all__ = [
     "Linear",
     "LossfitWarning",
     "Nonlinear",
+    "Priors",
     "Run",
     "Runs",
     "__version__",
@@ -39,6 +41,7 @@ __all__ = [
     "fit",
     "from_netcdf",
     "laws",
+    "learn_priors",
     "load",
     "plotting",
     "prior_predictive",
@@ -53,12 +56,14 @@ _HOMES = {
     "Law": "laws",
     "Linear": "laws",
     "Nonlinear": "laws",
+    "Priors": "learning",
     "Run": "runs",
     "Runs": "runs",
     "extrapolate": "extrapolation",
     "fit": "fitting",
     "from_netcdf": "posterior",
     "laws": "",
+    "learn_priors": "learning",
     "load": "sources",
     "plotting": "",
     "prior_predictive": "prior_curves",

@@ -439,15 +439,20 @@ def _form(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     if len(t) < 8 or rho.min() > 1 - CONSTANT:
         return None
     best, found = MATCH, None
-    for total in t[-1] * np.geomspace(1.0, 20.0, 240):
-        z = (t - warmup) / (total - warmup)
-        wave = (1 + np.cos(np.pi * np.clip(z, 0, 1))) / 2
-        # rho = f + (1 - f) wave, least squares in f
-        a = 1 - wave
-        final = float(np.clip((a @ (rho - wave)) / max(a @ a, 1e-12), 0.0, 1.0))
-        miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
-        if miss < best:
-            best, found = miss, kinds.cosine(1.0, float(total), warmup, final, axis="tokens")
+    grid = t[-1] * np.geomspace(1.0, 20.0, 120)
+    for _ in range(3):  # each round looks closer around the best end so far
+        misses = []
+        for total in grid:
+            z = np.clip((t - warmup) / (total - warmup), 0, 1)
+            wave = (1 + np.cos(np.pi * z)) / 2
+            # rho = f + (1 - f) wave, least squares in f
+            a = 1 - wave
+            final = float(np.clip((a @ (rho - wave)) / max(a @ a, 1e-12), 0.0, 1.0))
+            misses.append(float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2))))
+            if misses[-1] < best:
+                best, found = misses[-1], kinds.cosine(1.0, float(total), warmup, final, axis="tokens")
+        i = int(np.argmin(misses))
+        grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
     line = np.polyfit(t, rho, 1)
     miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))
     if miss < best and line[0] < 0:
