@@ -52,6 +52,9 @@ class Grid(NamedTuple):
         a ~ Normal(s, (slope_sd s)^2).
     future : float
         Relative sd by which the coming response differs from the past one.
+    doubt : float
+        The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x): the law is
+        trusted less the farther back.
     """
 
     alphas: NDArray[np.float64]
@@ -66,6 +69,7 @@ class Grid(NamedTuple):
     temper: float
     slope_sd: float
     future: float
+    doubt: float
 
 
 class RunInput(NamedTuple):
@@ -82,6 +86,8 @@ class RunInput(NamedTuple):
         Targets, not decreasing, NaN last.
     b_mean, b_sd, log_b : float64, shape (n_b,)
         Components of B's prior in nats; a component with log_b below -1e299 is left out.
+    b_scale : float
+        Factor on their means and sds.
     step_size : float
         Axis units in a step.
     memory : float
@@ -95,6 +101,7 @@ class RunInput(NamedTuple):
     b_mean: NDArray[np.float64]
     b_sd: NDArray[np.float64]
     log_b: NDArray[np.float64]
+    b_scale: float
     step_size: float
     memory: float
 
@@ -208,7 +215,7 @@ def _fill_columns(h, n, n_past, grid, run, shapes, paths, w):
 
 
 @kernel
-def _whiten(h, n_rows, wander, bend, noise, n_columns, w):
+def _whiten(h, n_rows, wander, bend, doubt, noise, n_columns, w):
     """Kalman filter from tc into the past; whitened columns and the log determinant.
 
     The state is (g, its slope), 0 at tc; `wander` and `bend` are the variances per e-fold of the
@@ -228,7 +235,8 @@ def _whiten(h, n_rows, wander, bend, noise, n_columns, w):
             continue
         gap = max(w.clock[h, i] - u, 0.0)
         u += gap
-        p00 += gap * (2.0 * p01 + gap * p11 + wander + bend * gap * gap / 3.0)
+        longer = gap * (1.0 + doubt * (2.0 * u - gap))
+        p00 += wander * longer + gap * (2.0 * p01 + gap * p11 + bend * gap * gap / 3.0)
         p01 += gap * (p11 + 0.5 * bend * gap)
         p11 += gap * bend
         total = p00 + noise / w.count[i]
@@ -337,8 +345,9 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
         _fill_columns(h, n, n_past, grid, run, shapes, paths, w)
         for k in range(n_kb):
             log_det = _whiten(
-                h, n_rows, (grid.kbs[k] * s) ** 2, (grid.bends[k] * s) ** 2, noise, n_columns, w
-            )
+                h, n_rows, (grid.kbs[k] * s) ** 2, (grid.bends[k] * s) ** 2, grid.doubt, noise,
+                n_columns, w,
+            )  # fmt: skip
             _gram(h * n_kb + k, n_rows, n_alpha, n_units, w)
             g = w.gram[h * n_kb + k]
             g[3] = log_det
@@ -348,10 +357,10 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
                     for b in range(n_b):
                         value = -1e300
                         if run.log_b[b] > -1e299:
-                            b_precision = 1.0 / run.b_sd[b] ** 2
+                            b_precision = 1.0 / (run.b_scale * run.b_sd[b]) ** 2
                             mean_a, var_a, mean_b, var_b, cov, det, quad = _cell(
-                                g, a, u, n_alpha, n_units, s, a_precision, run.b_mean[b],
-                                b_precision,
+                                g, a, u, n_alpha, n_units, s, a_precision,
+                                run.b_scale * run.b_mean[b], b_precision,
                             )  # fmt: skip
                             value = (
                                 base + grid.log_alpha[a] + grid.log_unit[u] + run.log_b[b]
@@ -426,7 +435,9 @@ def _find(n_cells, value, cumulative):
 
 
 @kernel
-def _past(h, n_rows, brownian, noise, draw, key, level, slope, drop, alpha_column, unit_column, w):
+def _past(
+    h, n_rows, brownian, doubt, noise, draw, key, level, slope, drop, alpha_column, unit_column, w
+):  # fmt: skip
     """Draw g at all rows, given the residuals of the bins: ``w.values[4 * row + 2]``.
 
     Carter & Kohn 1994, Biometrika 81(3): filter from tc into the past, then sample backwards.
@@ -437,8 +448,8 @@ def _past(h, n_rows, brownian, noise, draw, key, level, slope, drop, alpha_colum
     mean = 0.0
     for i in range(1, n_rows + 1):
         gap = max(w.clock[h, i] - now, 0.0)
-        variance += brownian * gap
         now += gap
+        variance += brownian * gap * (1.0 + doubt * (2.0 * now - gap))
         w.values[4 * i] = mean
         w.values[4 * i + 1] = variance
         if w.count[i] > 0.0:
@@ -535,8 +546,9 @@ def forecast(
         k = hk % n_kb
         g = w.gram[hk]
         mean_a, var_a, mean_b, var_b, cov, _det, _quad = _cell(
-            g, a, u, n_alpha, n_units, s, a_precision, run.b_mean[b], 1.0 / run.b_sd[b] ** 2
-        )
+            g, a, u, n_alpha, n_units, s, a_precision, run.b_scale * run.b_mean[b],
+            1.0 / (run.b_scale * run.b_sd[b]) ** 2,
+        )  # fmt: skip
         z_b, z_level = normal_pair(w2, w3)
         slope = _positive_normal(mean_a, math.sqrt(var_a), uniform(w1))
         left = max(var_b - cov * cov / var_a, 0.0)
@@ -551,8 +563,9 @@ def forecast(
         brownian = (grid.kbs[k] * s) ** 2
         if n_past > 0:
             _past(
-                h, n_rows, brownian + bend * bend, noise, draw, key, level, slope, drop, 2 + a, 2 + n_alpha + u, w
-            )
+                h, n_rows, brownian + bend * bend, grid.doubt, noise, draw, key, level, slope, drop,
+                2 + a, 2 + n_alpha + u, w,
+            )  # fmt: skip
             for j in range(n_past):
                 draws[j, i] = (
                     level + slope * w.phi_at[h, a, j] + drop * w.drop_at[h, u, j]
@@ -563,7 +576,11 @@ def forecast(
         turn = 0.0
         at = 0.0
         for j in range(n_past, n_at):
-            gap = max(w.clock_at[h, j] - at, 0.0)
+            if w.clock_at[h, j] < at:  # another schedule, on which less happens: its own g
+                wander = 0.0
+                turn = 0.0
+                at = 0.0
+            gap = w.clock_at[h, j] - at
             at += gap
             q0, q1, q2, q3 = philox(draw, uint64(j), uint64(1), ZERO, key)
             z, z_turn = normal_pair(q0, q1)

@@ -76,11 +76,23 @@ class Hypotheses(NamedTuple):
 
 
 class ResponsePrior(NamedTuple):
-    """Mixture of normals for B, in nats, by run; each of shape (n_runs, n_components)."""
+    """Mixture of normals for B, in nats, by run.
+
+    Attributes
+    ----------
+    mean, sd, log_weight : float64, shape (n_runs, n_components)
+    centre : float64, shape (n_runs,)
+        The prior's own size of B.
+    most_slopes : float64, shape (n_runs,)
+        Means and sds are scaled down where `centre` exceeds so many local slopes; infinity for
+        never.
+    """
 
     mean: Floats
     sd: Floats
     log_weight: Floats
+    centre: Floats
+    most_slopes: Floats
 
 
 class Forecast(NamedTuple):
@@ -188,10 +200,6 @@ def _forecast_range(
         phi = curves.memory[r]
         if np.isnan(phi):
             phi = memory(b - a, y)
-        run = RunInput(
-            hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r],
-            prior.mean[r], prior.sd[r], prior.log_weight[r], curves.step_size[r], phi,
-        )  # fmt: skip
         sigma = curves.sigma[r]
         if np.isnan(sigma):
             sigma = noise(b - a, y, weight, phi, w.values)
@@ -202,6 +210,11 @@ def _forecast_range(
         s = curves.slope[r]
         if np.isnan(s):
             s = slope(n, w.log_t[1:], w.mean[1:], w.count[1:], w.log_t[0])
+        run = RunInput(
+            hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r],
+            prior.mean[r], prior.sd[r], prior.log_weight[r],
+            min(1.0, prior.most_slopes[r] * s / prior.centre[r]), curves.step_size[r], phi,
+        )  # fmt: skip
         centre = w.mean[1]
         for i in range(1, n + 1):
             w.mean[i] -= centre

@@ -13,6 +13,7 @@ from .errors import DataError, DeviceError, LossfitWarning
 
 if TYPE_CHECKING:
     from . import laws, plotting, priors, schedules
+    from .backtesting import Check, backtest
     from .extrapolation import Answer, extrapolate
     from .fitting import fit
     from .laws import Law, Linear, Nonlinear
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "Check",
     "DataError",
     "DeviceError",
     "Fit",
@@ -37,6 +39,7 @@ __all__ = [
     "Run",
     "Runs",
     "__version__",
+    "backtest",
     "extrapolate",
     "fit",
     "from_netcdf",
@@ -52,6 +55,7 @@ __all__ = [
 # Public names and the module each is found in ("" for a module of its own).
 _HOMES = {
     "Answer": "extrapolation",
+    "Check": "backtesting",
     "Fit": "posterior",
     "Law": "laws",
     "Linear": "laws",
@@ -59,6 +63,7 @@ _HOMES = {
     "Priors": "learning",
     "Run": "runs",
     "Runs": "runs",
+    "backtest": "backtesting",
     "extrapolate": "extrapolation",
     "fit": "fitting",
     "from_netcdf": "posterior",

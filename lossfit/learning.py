@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,14 @@ class Priors:
 
     def without(self, name: str) -> Priors:
         """The same without one of the runs, which must not learn from itself."""
-        if name not in self.names:
+        return self.only([other for other in self.names if other != name])
+
+    def only(self, names: Sequence[str]) -> Priors:
+        """What these runs alone say."""
+        if tuple(names) == self.names:
             return self
-        keep = [i for i, other in enumerate(self.names) if other != name]
+        chosen = set(names)
+        keep = [i for i, name in enumerate(self.names) if name in chosen]
         return _priors(
             tuple(self.names[i] for i in keep),
             self.b[keep],
@@ -87,7 +93,7 @@ class Priors:
             )
         return (
             f"Priors from {len(self.used)} of {len(self.names)} runs: B about "
-            f"{self.strength.mean:.3g} (relative sd {self.strength.sd:.2f})"
+            f"{self.strength.mean:.3g} (relative sd {self.strength.sds[-1]:.2f})"
         )
 
 
@@ -136,7 +142,7 @@ def learn_priors(
     if chosen:
         law = find("annealing")
         assert isinstance(law, ScheduleLaw)
-        broad = replace(law.strength, sd=BROAD, scales=(1.0,), weights=(1.0,))
+        broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,))
         some = runs.select(chosen)
         ends = np.array([[run.end(axis)] for run in some])
         found = forecast(
@@ -200,6 +206,5 @@ def strength_from(b: Floats, sd: Floats) -> ResponseStrength | None:
     logs = np.log(b)
     middle = float(np.median(logs))
     spread = INFLATE * 1.4826 * float(np.median(np.abs(logs - middle)))
-    return ResponseStrength(
-        float(np.exp(middle)), float(np.clip(spread, *SPREADS)), (1.0,), (1.0,)
-    )
+    sd = float(np.clip(spread, *SPREADS))
+    return ResponseStrength(float(np.exp(middle)), (1.0,), (sd,), (1.0,))

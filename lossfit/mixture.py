@@ -222,12 +222,14 @@ def by_run(
     most = max(len(one.scales) for one in strengths)
     mean, sd = np.zeros((len(names), most)), np.ones((len(names), most))
     log_weight = np.full((len(names), most), -1e300)
+    centre, slopes = np.empty(len(names)), np.empty(len(names))
     for one in set(strengths):
         rows = np.array([strength == one for strength in strengths])
         found = one.components(level[rows])
         k = slice(found.mean.shape[1])
-        mean[rows, k], sd[rows, k], log_weight[rows, k] = found
-    return ResponsePrior(mean, sd, log_weight)
+        mean[rows, k], sd[rows, k], log_weight[rows, k] = found[:3]
+        centre[rows], slopes[rows] = found.centre, found.most_slopes
+    return ResponsePrior(mean, sd, log_weight, centre, slopes)
 
 
 def mixed_laws(

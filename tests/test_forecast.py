@@ -197,7 +197,7 @@ def test_strength_from_follows_the_median():
     b = np.array([0.1, 0.2, 0.4])
     found = strength_from(b, 0.1 * b)
     assert found.mean == pytest.approx(0.2)
-    assert found.sd == pytest.approx(min(0.8, 1.1 * 1.4826 * np.log(2)))
+    assert found.sds[0] == pytest.approx(min(0.8, 1.1 * 1.4826 * np.log(2)))
     assert strength_from(b[:1], b[:1]) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -44,26 +45,27 @@ class Unit:
 class ResponseStrength:
     """Prior of B, the loss won by taking the learning rate from its peak to 0.
 
-    A mixture of normals with means ``mean * scale`` and standard deviations
-    ``sd * mean * scale``, which imitates a log-normal with a long lower tail.
+    A mixture of normals with means ``scale * B0`` and standard deviations ``sd * scale * B0``, where
+    B0 is `mean`, or less: `share` of the last loss, or `slopes` local slopes.
 
     Attributes
     ----------
     mean : float
         In nats (the unit of the loss).
-    sd : float
-        Relative standard deviation of each component.
-    scales, weights : tuple of float
+    scales, sds, weights : tuple of float
         Components.
-    low_loss : float
-        Where the loss is below this, `mean` shrinks in proportion; 0 for never.
+    share : float
+        Most of the last loss that B0 is.
+    slopes : float
+        Most of the local slope, in loss per e-fold, that B0 is.
     """
 
     mean: float
-    sd: float
     scales: tuple[float, ...]
+    sds: tuple[float, ...]
     weights: tuple[float, ...]
-    low_loss: float = 0.0
+    share: float = math.inf
+    slopes: float = math.inf
 
     def components(self, level: NDArray[np.float64]) -> ResponsePrior:
         """The mixture for runs whose last loss is `level`, shape (n_runs,)."""
@@ -74,11 +76,17 @@ class ResponseStrength:
         scales = np.asarray(self.scales, float)
         weights = np.asarray(self.weights, float)
         size = np.full(level.shape, self.mean)
-        if self.low_loss > 0:
-            size = size * np.clip(level / self.low_loss, 1e-3, 1.0)
+        if self.share < math.inf:
+            size = np.minimum(size, np.maximum(self.share * level, 1e-3 * self.mean))
         mean = size[:, None] * scales
         log_weight = np.broadcast_to(np.log(weights / weights.sum()), mean.shape)
-        return ResponsePrior(mean, self.sd * mean, np.ascontiguousarray(log_weight))
+        return ResponsePrior(
+            mean,
+            np.asarray(self.sds, float) * mean,
+            np.ascontiguousarray(log_weight),
+            size,
+            np.full(level.shape, self.slopes),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,8 @@ class ScheduleLaw:
         a ~ Normal(s, (slope_sd s)^2), a > 0, with s the local slope.
     future : float
         Relative sd by which the coming response may differ from the past one.
+    doubt : float
+        The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
     """
 
     name: str
@@ -126,6 +136,7 @@ class ScheduleLaw:
     temper: float
     slope_sd: float
     future: float
+    doubt: float
 
     @cached_property
     def grid(self) -> Grid:
@@ -160,4 +171,5 @@ class ScheduleLaw:
             float(self.temper),
             float(self.slope_sd),
             float(self.future),
+            float(self.doubt),
         )

@@ -8,9 +8,8 @@ from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
 
 __all__ = ["LAW"]
 
-ALPHAS = (0.03, 0.08, 0.14, 0.20, 0.27, 0.34, 0.42, 0.50, 0.60, 0.72, 0.86, 1.05)
-TAUS = (30.0, 150.0, 600.0, 2500.0, 10000.0)
-DISCREPANCIES = tuple((kb, ki) for kb in (0.02, 0.1, 0.4) for ki in (0.03, 0.12, 0.5))
+ALPHAS = (0.1, 0.25, 0.4, 0.55, 0.75)
+SIZES = (0.02, 0.04, 0.08, 0.16, 0.35)
 
 
 def _normal(value: float, mean: float, sd: float) -> float:
@@ -35,16 +34,20 @@ LAW = ScheduleLaw(
     alpha_weights=tuple(
         _normal(a, 0.40, 0.20) * w for a, w in zip(ALPHAS, _spacing(ALPHAS), strict=True)
     ),
-    discrepancies=DISCREPANCIES,
-    discrepancy_weights=tuple(
-        _normal(math.log(kb), math.log(0.05), 0.5) * _normal(math.log(ki), math.log(0.1), 0.8)
-        for kb, ki in DISCREPANCIES
+    discrepancies=tuple((kb, 0.0) for kb in SIZES),
+    discrepancy_weights=tuple(_normal(math.log(kb), math.log(0.05), 0.6) for kb in SIZES),
+    units=tuple(
+        Unit("annealing", tau, power, weight=weight)
+        for power, weight in ((0.5, 2.0), (0.8, 1.0))
+        for tau in (150.0, 1000.0)
     ),
-    units=tuple(Unit("annealing", tau, 0.65) for tau in TAUS),
-    strength=ResponseStrength(0.195, 0.30, (0.6, 1.0, 1.7), (1.0, 2.0, 1.0), low_loss=1.5),
+    strength=ResponseStrength(
+        0.19, (0.25, 0.8, 1.2), (0.8, 0.24, 0.24), (0.12, 0.44, 0.44), share=0.127, slopes=3.0
+    ),
     first=0.35,
     bins=40,
     temper=2.0,
     slope_sd=3.0,
-    future=0.15,
+    future=0.1,
+    doubt=2.0,
 )

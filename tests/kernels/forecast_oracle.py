@@ -53,10 +53,10 @@ def response(path, t, unit, step_size):
     return path.multi_power(t, tau / step_size, p, gamma)
 
 
-def covariance(u, kb, ki):
-    """Brownian plus integrated Brownian motion that are 0 at u = 0."""
+def covariance(u, kb, ki, doubt):
+    """Brownian (on the clock u (1 + doubt u)) plus integrated Brownian motion, 0 at u = 0."""
     low, high = np.minimum.outer(u, u), np.maximum.outer(u, u)
-    return kb**2 * low + ki**2 * low**2 * (3 * high - low) / 6
+    return kb**2 * low * (1 + doubt * low) + ki**2 * low**2 * (3 * high - low) / 6
 
 
 class Cells(NamedTuple):
@@ -73,7 +73,7 @@ class Cells(NamedTuple):
         return np.interp(p, cdf, x)
 
 
-def cells(t_end, log_t, y, count, sigma, s, grid, prior, histories, futures, log_path, at, step_size):
+def cells(t_end, log_t, y, count, sigma, s, grid, prior, b_scale, histories, futures, log_path, at, step_size):
     """Every cell's weight and the normal moments of its forecast (truncation to a > 0 included).
 
     Bins in any order; all targets beyond the data; `prior` is (mean, sd, log weight) of B.
@@ -85,7 +85,7 @@ def cells(t_end, log_t, y, count, sigma, s, grid, prior, histories, futures, log
         x_at = np.array([futures[j][h].lr_time(t) for j, t in enumerate(at)])
         u, u_at = np.log(x_end / x), np.log(x_at / x_end)
         for k in range(len(grid.kbs)):
-            c = covariance(u, grid.kbs[k] * s, grid.bends[k] * s) + np.diag(
+            c = covariance(u, grid.kbs[k] * s, grid.bends[k] * s, grid.doubt) + np.diag(
                 grid.temper * sigma**2 / count
             )
             inverse = np.linalg.inv(c)
@@ -103,6 +103,7 @@ def cells(t_end, log_t, y, count, sigma, s, grid, prior, histories, futures, log
                     design = np.stack([np.ones_like(phi), -phi, -(d - d_end)], axis=1)
                     rows = np.stack([np.ones_like(phi_at), -phi_at, -(d_at - d_end)], axis=1)
                     for b_mean, b_sd, log_b in zip(*prior, strict=True):
+                        b_mean, b_sd = b_scale * b_mean, b_scale * b_sd
                         mu = np.array([0, s, b_mean])
                         precision = np.diag([0, (grid.slope_sd * s) ** -2, b_sd**-2])
                         lam = design.T @ inverse @ design + precision

@@ -37,7 +37,7 @@ def problem(seed):
         np.sort(rng.uniform(0.05, 1, n_alpha)), log_normal(n_alpha), rng.uniform(0.01, 0.5, n_kb),
         rng.uniform(0.0, 0.5, n_kb), log_normal(n_kb), np.array(units), log_normal(len(units)),
         np.array([0, 2, 3, 4][: len(units)]), 12, rng.uniform(1, 3), rng.uniform(1, 4),
-        rng.uniform(0, 0.3),
+        rng.uniform(0, 0.3), rng.uniform(0, 3),
     )  # fmt: skip
     n = int(rng.integers(6, 40))
     t = np.sort(rng.uniform(0.3 * end, end, n))
@@ -49,11 +49,13 @@ def problem(seed):
     other = [random_path(rng, at[-1]) for _ in range(n_paths)]
     futures = [other if rng.uniform() < 0.3 else histories for _ in range(n_at)]
     prior = (rng.uniform(0.05, 0.4, n_b), rng.uniform(0.02, 0.2, n_b), log_normal(n_b))
+    most_slopes = rng.uniform(0.5, 3)
     log_path = log_normal(n_paths)
     step_size = rng.uniform(0.5, 2)
     return dict(
         rng=rng, grid=grid, t=t, y=y, weight=weight, s=s, sigma=sigma, at=at, step_size=step_size,
         histories=histories, futures=futures, other=other, prior=prior, log_path=log_path,
+        most_slopes=most_slopes,
     )  # fmt: skip
 
 
@@ -86,7 +88,10 @@ def solve(p, draws, at=None, key=1, copies=1):
     )  # fmt: skip
     return forecast_batch(
         curves, p["grid"], Hypotheses(times(np.arange(h)), times(future), times(p["log_path"])),
-        ResponsePrior(*(times(one) for one in p["prior"])), shapes, paths, times(at),
+        ResponsePrior(
+            *(times(one) for one in p["prior"]), np.full(copies, 0.2),
+            np.full(copies, p["most_slopes"]),
+        ), shapes, paths, times(at),
         np.arange(key, key + copies).astype(np.uint64), draws=draws, parameters=True,
     )  # fmt: skip
 
@@ -98,7 +103,7 @@ def oracle(p):
     log_t, mean, count = log_t[:m], mean[:m], count[:m]
     return mean[0], cells(
         p["t"][-1], log_t, mean - mean[0], count, p["sigma"], p["s"], p["grid"], p["prior"],
-        p["histories"], p["futures"], p["log_path"], p["at"], p["step_size"],
+        min(1, p["most_slopes"] * p["s"] / 0.2), p["histories"], p["futures"], p["log_path"], p["at"], p["step_size"],
     )  # fmt: skip
 
 
