@@ -79,4 +79,5 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def compiled() -> bool:
     """Whether the kernels were compiled before, by this version of Python."""
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return any(Path(folder).glob(f"**/driver._fit_range*.{version}*.nbi"))
+    drivers = ("driver._fit_range", "forecast_driver._forecast_range")
+    return all(any(Path(folder).glob(f"**/{one}*.{version}*.nbi")) for one in drivers)

@@ -4,9 +4,10 @@ For a run observed up to tc, with x the LR time and D the response of `paths`:
 
     L(t) = Lc - a phi(t) - B [D(t) - D(tc)] + g(t) + noise,   phi = (1 - (x/x(tc))^-alpha) / alpha
 
-g is the sum of a Brownian motion in log x (sd kb s per square root of an e-fold, s the local slope)
-and an integrated one (ki s), both 0 at tc and independent before and after it.  (Lc, a, B) are normal given the cell (path, sizes of g, alpha, response unit,
-component of B's prior), a > 0 is cut exactly, and the cells are summed.  g with its slope is a
+g is a Brownian motion in log x (sd kb s per square root of an e-fold, s the local slope) that is 0 at
+tc and independent before and after it; beyond tc a twice integrated one is added, which is nothing at
+short horizons and opens the band at long ones.  (Lc, a, B) are normal given the cell (path, kb, alpha, response unit,
+component of B's prior), a > 0 is cut exactly, and the cells are summed.  g plus white noise is a
 Markov process, so whitening is a Kalman filter that runs from tc into the past: O(n) in place of a
 dense Cholesky factor.
 """
@@ -38,8 +39,8 @@ class Grid(NamedTuple):
     ----------
     alphas, log_alpha : float64, shape (n_alpha,)
         Exponents and their log prior weights.
-    kbs, bends, log_kb : float64, shape (n_kb,)
-        Sizes of the discrepancy's two parts.
+    kbs, log_kb : float64, shape (n_kb,)
+        Sizes of the Brownian discrepancy.
     units : float64, shape (n_units, 4)
         Responses: kind, tau in steps (C per step), p (beta), gamma.
     log_unit : float64, shape (n_units,)
@@ -50,8 +51,12 @@ class Grid(NamedTuple):
         Factor on the noise variance of a bin.
     slope_sd : float
         a ~ Normal(s, (slope_sd s)^2).
-    future : float
-        Relative sd by which the coming response differs from the past one.
+    future, future_unknown : float
+        Relative sd by which the coming response differs from the past one; the second where there
+        is more than one path.
+    drift : float
+        Size of the drift of the slope's slope beyond the data: its part of g has the variance
+        (drift s)^2 h^5 / 20 at h e-folds.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x): the law is
         trusted less the farther back.
@@ -60,7 +65,6 @@ class Grid(NamedTuple):
     alphas: NDArray[np.float64]
     log_alpha: NDArray[np.float64]
     kbs: NDArray[np.float64]
-    bends: NDArray[np.float64]
     log_kb: NDArray[np.float64]
     units: NDArray[np.float64]
     log_unit: NDArray[np.float64]
@@ -69,6 +73,8 @@ class Grid(NamedTuple):
     temper: float
     slope_sd: float
     future: float
+    future_unknown: float
+    drift: float
     doubt: float
 
 
@@ -215,44 +221,33 @@ def _fill_columns(h, n, n_past, grid, run, shapes, paths, w):
 
 
 @kernel
-def _whiten(h, n_rows, wander, bend, doubt, noise, n_columns, w):
+def _whiten(h, n_rows, wander, doubt, noise, n_columns, w):
     """Kalman filter from tc into the past; whitened columns and the log determinant.
 
-    The state is (g, its slope), 0 at tc; `wander` and `bend` are the variances per e-fold of the
-    Brownian and of the integrated part.  Rows without an observation (count 0: past targets) only
-    move the clock.
+    The state is g, 0 at tc; `wander` is its variance per unit of the clock.  Rows without an
+    observation (count 0: past targets) are passed over.
     """
-    p00 = 0.0
-    p01 = 0.0
-    p11 = 0.0
+    variance = 0.0
     u = 0.0
     log_det = 0.0
     for c in range(n_columns):
-        w.moments[0, c] = 0.0
-        w.moments[1, c] = 0.0
+        w.moments[c] = 0.0
     for i in range(1, n_rows + 1):
         if w.count[i] <= 0.0:
             continue
         gap = max(w.clock[h, i] - u, 0.0)
         u += gap
-        longer = gap * (1.0 + doubt * (2.0 * u - gap))
-        p00 += wander * longer + gap * (2.0 * p01 + gap * p11 + bend * gap * gap / 3.0)
-        p01 += gap * (p11 + 0.5 * bend * gap)
-        p11 += gap * bend
-        total = p00 + noise / w.count[i]
-        gain0 = p00 / total
-        gain1 = p01 / total
+        variance += wander * gap * (1.0 + doubt * (2.0 * u - gap))
+        r = noise / w.count[i]
+        total = variance + r
+        gain = variance / total
         scale = 1.0 / math.sqrt(total)
         log_det += math.log(total)
         for c in range(n_columns):
-            level = w.moments[0, c] + gap * w.moments[1, c]
-            e = w.columns[h, i, c] - level
+            e = w.columns[h, i, c] - w.moments[c]
             w.white[i, c] = e * scale
-            w.moments[0, c] = level + gain0 * e
-            w.moments[1, c] += gain1 * e
-        p11 -= gain1 * p01
-        p01 -= gain0 * p01
-        p00 -= gain0 * p00
+            w.moments[c] += gain * e
+        variance = gain * r
     return 0.5 * log_det
 
 
@@ -345,9 +340,8 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
         _fill_columns(h, n, n_past, grid, run, shapes, paths, w)
         for k in range(n_kb):
             log_det = _whiten(
-                h, n_rows, (grid.kbs[k] * s) ** 2, (grid.bends[k] * s) ** 2, grid.doubt, noise,
-                n_columns, w,
-            )  # fmt: skip
+                h, n_rows, (grid.kbs[k] * s) ** 2, grid.doubt, noise, n_columns, w
+            )
             _gram(h * n_kb + k, n_rows, n_alpha, n_units, w)
             g = w.gram[h * n_kb + k]
             g[3] = log_det
@@ -441,7 +435,6 @@ def _past(
     """Draw g at all rows, given the residuals of the bins: ``w.values[4 * row + 2]``.
 
     Carter & Kohn 1994, Biometrika 81(3): filter from tc into the past, then sample backwards.
-    Between two bins the integrated part is taken for a Brownian one of its size.
     """
     variance = 0.0
     now = 0.0
@@ -559,11 +552,11 @@ def forecast(
         )  # fmt: skip
         v0, v1, v2, v3 = philox(draw, uint64(1), ZERO, ZERO, key)
         z_future, _z = normal_pair(v0, v1)
-        bend = grid.bends[k] * s
+        drift = grid.drift * s
         brownian = (grid.kbs[k] * s) ** 2
         if n_past > 0:
             _past(
-                h, n_rows, brownian + bend * bend, grid.doubt, noise, draw, key, level, slope, drop,
+                h, n_rows, brownian, grid.doubt, noise, draw, key, level, slope, drop,
                 2 + a, 2 + n_alpha + u, w,
             )  # fmt: skip
             for j in range(n_past):
@@ -571,29 +564,36 @@ def forecast(
                     level + slope * w.phi_at[h, a, j] + drop * w.drop_at[h, u, j]
                     + w.values[4 * past_rows[j] + 2]
                 )  # fmt: skip
-        coming = drop * (1.0 + grid.future * z_future)
+        coming = drop * (1.0 + (grid.future if n_paths == 1 else grid.future_unknown) * z_future)
         wander = 0.0
-        turn = 0.0
+        first = 0.0  # a Brownian motion and its two integrals
+        second = 0.0
+        third = 0.0
         at = 0.0
         for j in range(n_past, n_at):
             if w.clock_at[h, j] < at:  # another schedule, on which less happens: its own g
                 wander = 0.0
-                turn = 0.0
+                first = 0.0
+                second = 0.0
+                third = 0.0
                 at = 0.0
             gap = w.clock_at[h, j] - at
             at += gap
             q0, q1, q2, q3 = philox(draw, uint64(j), uint64(1), ZERO, key)
-            z, z_turn = normal_pair(q0, q1)
-            z_bent, _z = normal_pair(q2, q3)
-            # Exact steps of a Brownian motion and of an integrated one.
-            change = math.sqrt(gap) * z_turn
-            wander += math.sqrt(brownian * gap) * z + bend * (
-                gap * (turn + 0.5 * change) + gap * math.sqrt(gap / 12.0) * z_bent
+            z, z1 = normal_pair(q0, q1)
+            z2, z3 = normal_pair(q2, q3)
+            root = math.sqrt(gap)
+            wander += math.sqrt(brownian) * root * z
+            # Exact steps: the Cholesky factor of the three increments' covariance.
+            third += gap * (second + 0.5 * gap * first) + gap * gap * root * (
+                z1 / 6.0 + z2 * 0.14433756729740643 + z3 * 0.037267799624996496
             )
-            turn += change
+            second += gap * first + gap * root * (0.5 * z1 + z2 * 0.28867513459481287)
+            first += root * z1
             draws[j, i] = (
                 level + slope * w.phi_at[h, a, j] + coming * w.drop_at[h, u, j] + wander
-            )
+                + drift * third
+            )  # fmt: skip
             falls[j] -= drop * w.drop_at[h, u, j]
         b_sum += drop
         b_squares += drop * drop

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .bins import log_bins, memory, noise, slope
+from .bins import log_bins, median, memory, noise, slope
 from .driver import _spread
 from .forecast import PARAMETERS, Grid, RunInput, Scratch, forecast
 from .maths import kernel
@@ -145,7 +145,7 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
         np.empty(n_nodes),
         np.empty(n_units),
         np.empty(n_units),
-        np.empty((2, columns)),
+        np.empty(columns),
     )
 
 
@@ -179,9 +179,20 @@ def _insert_past(n, n_at, at, w, past_rows):
 
 
 @kernel
+def _narrow(draws, factor, scratch):
+    """Bring draws nearer to their median by a factor."""
+    n = draws.size
+    for i in range(n):
+        scratch[i] = draws[i]
+    middle = median(n, scratch)
+    for i in range(n):
+        draws[i] = middle + factor * (draws[i] - middle)
+
+
+@kernel
 def _forecast_range(
-    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, draws,
-    parameters, shares, falls, info,
+    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, narrow, reach,
+    draws, parameters, shares, falls, info,
 ):  # fmt: skip
     n_at = at.shape[1]
     n_paths = hypotheses.history.shape[1]
@@ -191,6 +202,7 @@ def _forecast_range(
     w = _scratch(most, n_paths, n_at, n_nodes, prior.mean.shape[1], grid)
     past_rows = np.empty(n_at, np.int64)
     x_ends = np.empty(n_paths)
+    ordered = np.empty(draws.shape[2])
     for r in range(start, stop):
         a = curves.offsets[r]
         b = curves.offsets[r + 1]
@@ -226,6 +238,11 @@ def _forecast_range(
             n, n_past, past_rows, here, keys[r], sigma, s, grid, run, shapes, paths, w, x_ends,
             draws[r], parameters[r], shares[r], falls[r], info[r, 2:],
         )  # fmt: skip
+        known = n_paths == 1 or hypotheses.history[r, 1] < 0
+        if narrow != 1.0 and known:
+            for j in range(n_past, here):
+                if at[r, j] <= reach * t[b - a - 1]:
+                    _narrow(draws[r, j], narrow, ordered)
         draws[r, :here] += centre
         draws[r, here:] = np.nan
         if parameters.shape[1] > 0:
@@ -246,6 +263,8 @@ def forecast_batch(
     keys: NDArray[np.uint64],
     *,
     draws: int,
+    narrow: float = 1.0,
+    reach: float = np.inf,
     parameters: bool = False,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -270,6 +289,9 @@ def forecast_batch(
         Random-number key of each run: draws depend on nothing else.
     draws : int
         Draws for each run.
+    narrow, reach : float
+        Draws are brought nearer to their median by the first factor, at targets within the second
+        times the end of the data, for runs with one hypothesis.
     parameters : bool
         Whether to keep the parameters of the draws.
     threads : int, optional
@@ -293,8 +315,8 @@ def forecast_batch(
 
     def task(start: int, stop: int) -> None:
         _forecast_range(
-            start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, out,
-            drawn, shares, falls, info,
+            start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes,
+            float(narrow), float(reach), out, drawn, shares, falls, info,
         )  # fmt: skip
 
     _spread(task, n_runs, threads, progress)

@@ -1,4 +1,4 @@
-"""The command line: ``lossfit extrapolate``, ``fit``, ``inspect``.
+"""The command line: ``lossfit extrapolate``, ``backtest``, ``fit``, ``inspect``.
 
 Answers go to stdout; notes and errors go to stderr.  Exit codes: 0 fine, 2 bad usage or input.
 """
@@ -119,7 +119,17 @@ def _print_json(data: Any) -> None:
 )
 @click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
 @click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); a mixture by default."
+    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
+)
+@click.option(
+    "--total",
+    help="Planned end of the runs on the axis, where the schedule is not known: 4e12, 4T, 500k.",
+)
+@click.option(
+    "--siblings",
+    multiple=True,
+    type=click.Path(),
+    help="Logs of finished runs of the project, with an lr column, to learn from.",
 )
 @click.option(
     "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
@@ -140,6 +150,8 @@ def extrapolate(
     at: tuple[str, ...],
     axis: str,
     law: tuple[str, ...],
+    total: str | None,
+    siblings: tuple[str, ...],
     window: str,
     prob: float,
     draws: int,
@@ -162,6 +174,10 @@ def extrapolate(
         names = list(run) or None
         where, axis = _where(at, runs, names, axis) if at else (None, axis)
         span = _window(window)
+        planned = None if total is None else _number(total)
+        finished = None
+        if siblings:
+            finished = _load(siblings, format, params, tokens_per_step, gpu_hours)
         _mention_compilation()
     # In the text the flags are spelt out anyway.
     with _guarded(notes=as_json):
@@ -172,6 +188,8 @@ def extrapolate(
             compute_of=compute_of,
             axis=axis,
             laws=list(law) or "auto",
+            total=planned,
+            siblings=finished,
             window=span,
             prob=prob,
             draws=draws,
@@ -183,7 +201,80 @@ def extrapolate(
             click.echo(str(answer))
     if plot is not None:
         with _guarded():
-            _save_plot(answer, plot)
+            from .plotting import plot_answers
+
+            _save_plot(lambda: plot_answers(answer), plot)
+
+
+@main.command()
+@_sources
+@click.option(
+    "--cutoff", multiple=True, type=float, help="Share at which runs are cut; .3, .5 and .7."
+)
+@click.option("--horizon", multiple=True, help="Multiple of the cut, or end; 1.25, 2 and end.")
+@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@click.option(
+    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
+)
+@click.option(
+    "--schedules",
+    default="known",
+    show_default=True,
+    help="What forecasts are told of the learning rate: known, masked (its end only), or none.",
+)
+@click.option("--siblings", is_flag=True, help="Learn priors from the other runs.")
+@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@click.option("--draws", default=1000, show_default=True, help="Draws for each forecast.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.check/1).")
+def backtest(
+    source: tuple[str, ...],
+    format: str | None,
+    params: float | None,
+    tokens_per_step: float | None,
+    gpu_hours: float | None,
+    cutoff: tuple[float, ...],
+    horizon: tuple[str, ...],
+    axis: str,
+    law: tuple[str, ...],
+    schedules: str,
+    siblings: bool,
+    prob: float,
+    draws: int,
+    seed: int,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """How often intervals would have held on your own finished runs."""
+    from .backtesting import backtest as check_runs
+
+    with _guarded():
+        runs = _load(source, format, params, tokens_per_step, gpu_hours)
+        _mention_compilation()
+        options: dict[str, Any] = {}
+        if cutoff:
+            options["cutoffs"] = cutoff
+        if horizon:
+            options["horizons"] = horizon
+        check = check_runs(
+            runs,
+            laws=list(law) or "auto",
+            siblings="others" if siblings else None,
+            prob=prob,
+            random_seed=seed,
+            axis=axis,
+            schedules=schedules,  # type: ignore[arg-type]
+            draws=draws,
+            **options,
+        )
+        if as_json:
+            _print_json(check.to_dict())
+        else:
+            click.echo(str(check))
+    if plot is not None:
+        with _guarded():
+            _save_plot(check.plot, plot)
 
 
 @main.command()
@@ -321,13 +412,11 @@ def _window(text: str) -> Any:
     return low, high
 
 
-def _save_plot(answer: Any, path: str) -> None:
+def _save_plot(draw: Callable[[], Any], path: str) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from .plotting import plot_answers
-
-    figure = plot_answers(answer)
+    figure = draw()
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ._ragged import Bools, Floats
 from .rates import Plan, rates
+from .record import FARTHEST
 from .seeds import run_keys
 from .window import WindowSpec, rule_of, select
 
@@ -124,6 +125,8 @@ def forecast(
         sorted_at,
         run_keys(seed, runs.names, f"forecast {law.name}"),
         draws=draws,
+        narrow=law.narrow,
+        reach=FARTHEST,
         parameters=parameters,
         progress=progress,
     )

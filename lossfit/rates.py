@@ -13,7 +13,7 @@ a logged learning rate                   what was logged; then the cosine or str
                                          follows, else the last value (with ``total=`` the menu's
                                          schedules that agree with what was logged)
 ``total=``                               `MENU`: five schedules that end there
-nothing                                  the menu, ending at the target and at multiples of it
+nothing                                  the menu, ending at the farthest target (`ENDS`)
 =======================================  ======================================================
 """
 
@@ -48,7 +48,7 @@ MENU: tuple[tuple[str, float], ...] = (
     ("wsd_30", 1.0),
 )
 #: Where an unknown planned end may lie, in multiples of the farthest target, and prior weights.
-ENDS: tuple[tuple[float, float], ...] = ((1.0, 2.0), (1.5, 1.0), (3.0, 1.0))
+ENDS: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
 NODES = 96
 STRETCH_MARGIN = 1e-3  # a target so little beyond the schedule's end is at its end

@@ -79,7 +79,8 @@ def test_a_known_schedule_foresees_the_fall_at_its_end():
     # A law that knows of no schedule misses the fall.
     blind = answer.by_law[answer.by_law["law"] == "power"]
     assert (blind["lower"] > true).all()
-    assert (np.abs(frame["median"] - true) < 0.5 * np.abs(blind["median"] - true).to_numpy()).all()
+    error = np.abs(frame["median"] - true).mean()
+    assert error < 0.3 * np.abs(blind["median"].to_numpy() - true).mean()
     assert list(dict.fromkeys(answer.by_law["law"])) == ["annealing", "power", "power_linear"]
     assert list(dict.fromkeys(answer.by_law["weight"])) == [1.0, 0.0]
 
@@ -261,7 +262,7 @@ def test_the_headline():
     row = answer.frame.iloc[0]
     assert 1.68 < row["median"] < 1.745
     assert 1.55 < row["lower"] < 1.68
-    assert 1.74 < row["upper"] < 1.82
+    assert 1.74 < row["upper"] < 1.84
     assert answer.prob_below() < 0.05
     assert {"far", "untested", "schedule_stretched"} <= set(row["flags"])
     medians = answer.by_law.set_index("law")["median"]

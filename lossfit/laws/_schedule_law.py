@@ -98,12 +98,9 @@ class ScheduleLaw:
     name, formula, doc : str
     alphas, alpha_weights : tuple of float
         Grid of the exponent and its prior weights.
-    discrepancies : tuple of (float, float)
-        Grid of the sizes of the discrepancy: kb of the Brownian part, in local slopes per square
-        root of an e-fold of the axis, and ki of the integrated one, in local slopes per e-fold to
-        the power 3/2.
-    discrepancy_weights : tuple of float
-        Prior weights.
+    discrepancies, discrepancy_weights : tuple of float
+        Grid of the size kb of the Brownian discrepancy, in local slopes per square root of an
+        e-fold of LR time, and its prior weights.
     units : tuple of Unit
         Grid of responses; units that differ in ``tau`` only must be neighbours.
     strength : ResponseStrength
@@ -116,10 +113,17 @@ class ScheduleLaw:
         Factor on the noise variance of a bin (correlated noise).
     slope_sd : float
         a ~ Normal(s, (slope_sd s)^2), a > 0, with s the local slope.
-    future : float
-        Relative sd by which the coming response may differ from the past one.
+    future, future_unknown : float
+        Relative sd by which the coming response may differ from the past one; the second where the
+        schedule is not known.
+    drift : float
+        Size of the part of the discrepancy that opens the band at long horizons: its variance is
+        (drift s)^2 h^5 / 20 at h e-folds beyond the data, s the local slope.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
+    narrow : float
+        Factor on the distance of draws from their median, where the schedule is known and at the
+        horizons that were tested.
     """
 
     name: str
@@ -127,7 +131,7 @@ class ScheduleLaw:
     doc: str
     alphas: tuple[float, ...]
     alpha_weights: tuple[float, ...]
-    discrepancies: tuple[tuple[float, float], ...]
+    discrepancies: tuple[float, ...]
     discrepancy_weights: tuple[float, ...]
     units: tuple[Unit, ...]
     strength: ResponseStrength
@@ -136,7 +140,10 @@ class ScheduleLaw:
     temper: float
     slope_sd: float
     future: float
+    future_unknown: float
+    drift: float
     doubt: float
+    narrow: float
 
     @cached_property
     def grid(self) -> Grid:
@@ -161,8 +168,7 @@ class ScheduleLaw:
         return Grid(
             np.array(self.alphas, float),
             logs(self.alpha_weights),
-            np.array([kb for kb, _ in self.discrepancies], float),
-            np.array([ki for _, ki in self.discrepancies], float),
+            np.array(self.discrepancies, float),
             logs(self.discrepancy_weights),
             np.array(units, float),
             logs(tuple(u.weight for u in self.units)),
@@ -171,5 +177,7 @@ class ScheduleLaw:
             float(self.temper),
             float(self.slope_sd),
             float(self.future),
+            float(self.future_unknown),
+            float(self.drift),
             float(self.doubt),
         )

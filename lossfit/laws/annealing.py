@@ -9,7 +9,7 @@ from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
 __all__ = ["LAW"]
 
 ALPHAS = (0.1, 0.25, 0.4, 0.55, 0.75)
-SIZES = (0.02, 0.04, 0.08, 0.16, 0.35)
+SIZES = (0.02, 0.05, 0.1, 0.25)
 
 
 def _normal(value: float, mean: float, sd: float) -> float:
@@ -32,22 +32,25 @@ LAW = ScheduleLaw(
     ),
     alphas=ALPHAS,
     alpha_weights=tuple(
-        _normal(a, 0.40, 0.20) * w for a, w in zip(ALPHAS, _spacing(ALPHAS), strict=True)
+        _normal(a, 0.45, 0.20) * w for a, w in zip(ALPHAS, _spacing(ALPHAS), strict=True)
     ),
-    discrepancies=tuple((kb, 0.0) for kb in SIZES),
-    discrepancy_weights=tuple(_normal(math.log(kb), math.log(0.05), 0.6) for kb in SIZES),
+    discrepancies=SIZES,
+    discrepancy_weights=tuple(_normal(math.log(kb), math.log(0.04), 0.6) for kb in SIZES),
     units=tuple(
-        Unit("annealing", tau, power, weight=weight)
+        Unit("annealing", tau, power, weight=weight * share)
         for power, weight in ((0.5, 2.0), (0.8, 1.0))
-        for tau in (150.0, 1000.0)
+        for tau, share in ((100.0, 1.0), (400.0, 1.0), (1600.0, 0.5))
     ),
     strength=ResponseStrength(
-        0.19, (0.25, 0.8, 1.2), (0.8, 0.24, 0.24), (0.12, 0.44, 0.44), share=0.127, slopes=3.0
+        0.19, (0.25, 0.85, 1.2), (0.8, 0.2, 0.2), (0.12, 0.44, 0.44), share=0.127, slopes=3.0
     ),
     first=0.35,
     bins=40,
-    temper=2.0,
+    temper=1.5,
     slope_sd=3.0,
     future=0.1,
+    future_unknown=0.2,
+    drift=0.3,
     doubt=2.0,
+    narrow=0.9,
 )

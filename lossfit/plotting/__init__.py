@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito (2008), told apart by readers with any colour
 from __future__ import annotations
 
 from .answer_plot import plot_answer, plot_answers
+from .check_plot import plot_check
 from .fit_plot import plot_fit, plot_pair, plot_residuals
 from .prior_plot import plot_prior_predictive
 from .runs_plot import plot_runs
@@ -13,6 +14,7 @@ from .runs_plot import plot_runs
 __all__ = [
     "plot_answer",
     "plot_answers",
+    "plot_check",
     "plot_fit",
     "plot_pair",
     "plot_prior_predictive",

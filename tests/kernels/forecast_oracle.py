@@ -53,10 +53,10 @@ def response(path, t, unit, step_size):
     return path.multi_power(t, tau / step_size, p, gamma)
 
 
-def covariance(u, kb, ki, doubt):
-    """Brownian (on the clock u (1 + doubt u)) plus integrated Brownian motion, 0 at u = 0."""
-    low, high = np.minimum.outer(u, u), np.maximum.outer(u, u)
-    return kb**2 * low * (1 + doubt * low) + ki**2 * low**2 * (3 * high - low) / 6
+def covariance(u, kb, doubt):
+    """Brownian motion on the clock u (1 + doubt u)."""
+    low = np.minimum.outer(u, u)
+    return kb**2 * low * (1 + doubt * low)
 
 
 class Cells(NamedTuple):
@@ -79,18 +79,19 @@ def cells(t_end, log_t, y, count, sigma, s, grid, prior, b_scale, histories, fut
     Bins in any order; all targets beyond the data; `prior` is (mean, sd, log weight) of B.
     """
     log_weight, means, sds = [], [], []
+    future = grid.future if len(histories) == 1 else grid.future_unknown
     for h, history in enumerate(histories):
         x_end = history.lr_time(t_end)
         x = np.array([history.lr_time(t) for t in np.exp(log_t)])
         x_at = np.array([futures[j][h].lr_time(t) for j, t in enumerate(at)])
         u, u_at = np.log(x_end / x), np.log(x_at / x_end)
         for k in range(len(grid.kbs)):
-            c = covariance(u, grid.kbs[k] * s, grid.bends[k] * s, grid.doubt) + np.diag(
+            c = covariance(u, grid.kbs[k] * s, grid.doubt) + np.diag(
                 grid.temper * sigma**2 / count
             )
             inverse = np.linalg.inv(c)
             log_det = np.linalg.slogdet(c)[1]
-            g_var = grid.kbs[k] ** 2 * s**2 * u_at + grid.bends[k] ** 2 * s**2 * u_at**3 / 3
+            g_var = grid.kbs[k] ** 2 * s**2 * u_at + grid.drift**2 * s**2 * u_at**5 / 20
             for a, alpha in enumerate(grid.alphas):
                 phi = (1 - (x / x_end) ** -alpha) / alpha
                 phi_at = (1 - (x_at / x_end) ** -alpha) / alpha
@@ -125,7 +126,7 @@ def cells(t_end, log_t, y, count, sigma, s, grid, prior, b_scale, histories, fut
                         c_b = cov[2, 1] / np.sqrt(cov[1, 1])
                         e_b = b[2] + c_b * lift
                         v_b = cov[2, 2] - c_b**2 * lift * (lift + r)
-                        var += grid.future**2 * (e_b**2 + v_b) * rows[:, 2] ** 2
+                        var += future**2 * (e_b**2 + v_b) * rows[:, 2] ** 2
                         means.append(mean)
                         sds.append(np.sqrt(var + g_var))
     return Cells(np.array(log_weight), np.array(means), np.array(sds))

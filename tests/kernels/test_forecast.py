@@ -35,9 +35,10 @@ def problem(seed):
         units.append((1, rng.uniform(0.01, 1), rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)))
     grid = Grid(
         np.sort(rng.uniform(0.05, 1, n_alpha)), log_normal(n_alpha), rng.uniform(0.01, 0.5, n_kb),
-        rng.uniform(0.0, 0.5, n_kb), log_normal(n_kb), np.array(units), log_normal(len(units)),
+        log_normal(n_kb), np.array(units), log_normal(len(units)),
         np.array([0, 2, 3, 4][: len(units)]), 12, rng.uniform(1, 3), rng.uniform(1, 4),
-        rng.uniform(0, 0.3), rng.uniform(0, 3),
+        rng.uniform(0, 0.3), rng.uniform(0, 0.3), rng.uniform(0, 0.5),
+        rng.uniform(0, 3),
     )  # fmt: skip
     n = int(rng.integers(6, 40))
     t = np.sort(rng.uniform(0.3 * end, end, n))
@@ -174,7 +175,7 @@ def test_parameters_explain_the_curve():
     """Without discrepancy and future change the draws are the formula of their parameters."""
     p = problem(4)
     k = p["grid"].kbs.size
-    p["grid"] = p["grid"]._replace(kbs=np.full(k, 1e-9), bends=np.zeros(k), future=0.0)
+    p["grid"] = p["grid"]._replace(kbs=np.full(k, 1e-9), drift=0.0, future=0.0, future_unknown=0.0)
     p["futures"] = [p["histories"]] * len(p["at"])
     found = solve(p, 50)
     level, a, b, alpha, tau, power, _size, which = found.parameters[0]

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import lossfit
+from lossfit import DataError, schedules
+from lossfit.cases import make_cases
+from lossfit.scores import score
+from tests.curves import power_runs
+from tests.test_forecast import PLAN, annealed
+
+pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+
+
+@pytest.fixture(scope="module")
+def harness(shared):
+    """The study's own cases and scores."""
+    folder = shared / "prototypes"
+    if not folder.is_dir():
+        pytest.skip("shared/prototypes is not there")
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location("harness", folder / "backtest_harness.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["harness"] = module
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("source", ["gemstones", "xlstm2k", "llama"])
+def test_cases_and_scores_are_those_of_the_protocol(harness, shared, source):
+    theirs = harness.one_view(harness.load_runs(shared / "data/curves", source))[:25]
+    runs = lossfit.Runs.from_arrays(
+        "step",
+        np.concatenate([r.t for r in theirs]),
+        np.concatenate([r.loss for r in theirs]),
+        np.concatenate([[0], np.cumsum([len(r.t) for r in theirs])]),
+        [r.name for r in theirs],
+    )
+    cases = make_cases(runs, "step", (0.3, 0.5, 0.7), (1.25, 2.0, "end"), "known")
+    expected = [
+        (f"{c.run.name}@{c.cutoff:g}", t.horizon, t.at, t.observed, t.points)
+        for r in theirs
+        for c in harness.cases_of(r)
+        for t in c.targets
+    ]
+    names = [cases.runs.names[i] for i in cases.case]
+    assert list(zip(names, cases.horizon, strict=True)) == [e[:2] for e in expected]
+    np.testing.assert_allclose(cases.at, [e[2] for e in expected])
+    np.testing.assert_allclose(cases.observed, [e[3] for e in expected])
+    np.testing.assert_allclose(cases.points, [e[4] for e in expected])
+    assert len(cases.skipped) == sum(not harness.cases_of(r) for r in theirs)
+    draws = np.random.default_rng(0).normal(cases.observed[:, None], 0.1, (len(names), 300))
+    found = score(draws, cases.observed, 0.9)
+    for i in range(0, len(names), 7):
+        one = harness.score(draws[i], cases.observed[i])
+        assert found.crps[i] == pytest.approx(one["crps"], rel=1e-9)
+        assert found.pit[i] == one["pit"]
+        assert list(found.cover[:, i]) == [one[f"cover{q}%"] for q in (50, 80, 90, 95)]
+
+
+def test_a_backtest_of_runs_that_follow_the_law():
+    runs = annealed(20, seed=4).with_schedule(PLAN)
+    check = lossfit.backtest(runs, draws=400)
+    assert len(check.frame) == 20 * (3 + 2 + 3)  # 2x lies beyond the end for a cut at 70 %
+    summary = check.summary()
+    assert list(summary.index) == ["1.25x", "2x", "end"]
+    assert (summary["cover90"] > 0.8).all()
+    assert (summary["crps"] < 0.02).all()
+    row = check.frame.iloc[0]
+    assert (row["run"], row["cutoff"], row["horizon"]) == ("run0", 0.3, "1.25x")
+    assert row["covered"] == row["cover90"]
+    assert row["horizon_ratio"] == pytest.approx(1.25, abs=0.02)
+    assert "Backtest of annealing on step: 160 forecasts of 20 runs" in str(check)
+    data = json.loads(json.dumps(check.to_dict(), allow_nan=False))
+    assert data["schema"] == "lossfit.check/1"
+    assert len(data["rows"]) == 160
+
+
+def test_a_forecast_never_sees_the_future():
+    """Nothing of a case's forecast changes when its future does."""
+    runs = annealed(3)
+    frame = runs.frame
+    late = frame["step"] > 10_000
+    other = frame.assign(loss=frame["loss"] + late * 0.3)
+    kept, changed = (
+        lossfit.backtest(
+            lossfit.Runs.from_frame(f).with_schedule(PLAN), cutoffs=(0.5,), draws=200
+        ).frame
+        for f in (frame, other)
+    )
+    np.testing.assert_array_equal(kept["median"], changed["median"])
+    assert not np.allclose(kept["observed"], changed["observed"])
+
+
+def test_what_is_known_of_the_schedule():
+    runs = annealed(4, lr=True)
+    known = lossfit.backtest(runs, cutoffs=(0.5,), horizons="end", draws=200)
+    by_schedule = lossfit.backtest(
+        annealed(4).with_schedule(PLAN), cutoffs=(0.5,), horizons="end", draws=200
+    )
+    np.testing.assert_allclose(known.frame["median"], by_schedule.frame["median"], atol=3e-3)
+    masked = lossfit.backtest(runs, cutoffs=(0.5,), horizons="end", schedules="masked", draws=200)
+    none = lossfit.backtest(runs, cutoffs=(0.5,), horizons="end", schedules="none", draws=200)
+    assert all("schedule_unknown" in flags for flags in masked.frame["flags"])
+    assert all("no_plan" in flags for flags in none.frame["flags"])
+    # Of five schedules most end higher than the cosine to 0 that these runs followed.
+    assert masked.frame["median"].mean() > known.frame["median"].mean()
+
+
+def test_groups_are_averaged_first():
+    runs = annealed(6, seed=2).with_schedule(PLAN)
+    of = {name: "a" if name in ("run0", "run1", "run2", "run3") else "b" for name in runs.names}
+    check = lossfit.backtest(runs, group=of, draws=200)
+    each = check.summary("group")["crps"].unstack()
+    np.testing.assert_allclose(check.summary()["crps"], each.mean()[check.summary().index])
+    same = lossfit.backtest(runs, group=lambda name: of[name], draws=200)
+    assert list(same.frame["group"]) == list(check.frame["group"])
+    assert "lowest 90 % coverage of a group" in str(check)
+
+
+def test_siblings_are_others_only():
+    runs = annealed(5, strength=0.01, noise=5e-4, seed=3).with_schedule(PLAN)
+    alone = lossfit.backtest(runs, draws=300).summary()
+    taught = lossfit.backtest(runs, siblings="others", draws=300).summary()
+    assert (taught["crps"] < alone["crps"]).all()
+    given = lossfit.backtest(runs, siblings=runs, draws=300).summary()
+    np.testing.assert_allclose(given["crps"], taught["crps"])
+
+
+def test_runs_without_a_forecast_are_reported():
+    runs = annealed(1).with_schedule(PLAN) + lossfit.Runs.from_frame(
+        power_runs(1, points=30).frame.assign(run="short")
+    )
+    check = lossfit.backtest(runs, draws=100)
+    assert check.skipped["run"].tolist() == ["short"]
+    assert "fewer than 25 points" in check.skipped["reason"].item()
+    assert "1 runs gave no forecast" in str(check)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cutoffs": ()}, "cutoffs must be different shares"),
+        ({"cutoffs": (0.5, 1.2)}, "cutoffs must be"),
+        ({"horizons": (0.9,)}, "horizons must be above 1"),
+        ({"horizons": ("later",)}, "above 1 or 'end'"),
+        ({"schedules": "hidden"}, "schedules must be"),
+        ({"group": "source"}, "has no such entry"),
+        ({"group": {"run0": "a"}}, "no entry for run 'run1'"),
+        ({"siblings": "all"}, "siblings must be runs or 'others'"),
+        ({"cutoffs": (0.01,)}, "no run gives a forecast; run 'run0': fewer than 25 points"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    runs = annealed(2).with_schedule(schedules.constant(1e-3))
+    with pytest.raises(DataError, match=message):
+        lossfit.backtest(runs, **options)
