@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .maths import exp, kernel
 
-__all__ = ["ANNEALING", "MULTI_POWER", "Paths", "Shapes", "features", "relative_power"]
+__all__ = ["ANNEALING", "MULTI_POWER", "Paths", "Shapes", "feature_table", "features", "relative_power"]
 
 ANNEALING = 0
 MULTI_POWER = 1
@@ -211,3 +211,17 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
                     z, rho, start, stretch, n_times, times, x, nodes, units[j, 1] / step_size,
                     units[j, 2], units[j, 3], out, column + j,
                 )  # fmt: skip
+
+
+@kernel
+def feature_table(path, shapes, paths, times, groups, units, step_size):
+    """LR time, shape (n_times,), and responses, shape (n_times, n_units), of one path."""
+    n_units = units.shape[0]
+    n_nodes = shapes.offsets[paths.shape[path] + 1] - shapes.offsets[paths.shape[path]]
+    x = np.empty(times.size)
+    out = np.empty((times.size, n_units))
+    work = (np.empty(n_nodes), np.empty(n_units), np.empty(n_units))
+    features(
+        path, shapes, paths, times.size, times, groups, units, step_size, work, x, out, np.int64(0)
+    )
+    return x, out
