@@ -8,7 +8,7 @@ import numpy as np
 
 from .maths import kernel
 
-__all__ = ["log_bins", "median", "memory", "noise", "slope"]
+__all__ = ["log_bins", "median", "memory", "noise", "slope", "without_spikes"]
 
 LEAST_NOISE = 5e-5  # of the loss: smoother logs than this are taken for rounding
 LEAST_SLOPE = 0.004  # of the loss, per e-fold
@@ -17,6 +17,9 @@ FEW = 24  # shorter windows are used whole for the noise
 SMOOTHED_POINTS = 50
 SMOOTHED_RHO = -0.25
 MOST_MEMORY = 0.95
+SPIKE_POINTS = 9  # shorter windows are taken as they are
+SPIKE_MADS = 8.0  # a spike is off a running median of five by more than so many standard deviations
+SPIKE_SHARE = 1e-3  # ... and this share of the loss
 
 
 @kernel
@@ -51,6 +54,49 @@ def median(n, values):
     for i in range(1, half):
         lower = max(lower, values[i])
     return 0.5 * (lower + upper)
+
+
+@kernel
+def _median5(a, b, c, d, e):
+    """Median of five numbers."""
+    low = max(min(a, b), min(c, d))
+    high = min(max(a, b), max(c, d))
+    return max(min(e, low), min(max(e, low), high))
+
+
+@kernel
+def without_spikes(n, t, y, weight, scratch, clean_t, clean_y, clean_weight):
+    """Copy the points that are no spikes; gives how many.
+
+    The residuals from a running median of five (the ends repeated) are compared with their scaled
+    MAD over the window.  ``scratch`` has room for 2 n numbers.
+    """
+    if n <= SPIKE_POINTS:
+        for i in range(n):
+            clean_t[i] = t[i]
+            clean_y[i] = y[i]
+            clean_weight[i] = weight[i]
+        return n
+    for i in range(n):
+        scratch[i] = y[i] - _median5(
+            y[max(i - 2, 0)], y[max(i - 1, 0)], y[i], y[min(i + 1, n - 1)], y[min(i + 2, n - 1)]
+        )
+        scratch[n + i] = scratch[i]
+    middle = median(n, scratch[n:])
+    for i in range(n):
+        scratch[n + i] = abs(scratch[i] - middle)
+    limit = SPIKE_MADS * (MAD * median(n, scratch[n:]) + 1e-9)
+    for i in range(n):
+        scratch[n + i] = y[i]
+    limit += SPIKE_SHARE * abs(median(n, scratch[n:]))
+    m = 0
+    for i in range(n):
+        if abs(scratch[i]) < limit:
+            clean_t[m] = t[i]
+            clean_y[m] = y[i]
+            clean_weight[m] = weight[i]
+            m += 1
+    return m
 
 
 @kernel

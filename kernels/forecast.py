@@ -43,7 +43,6 @@ class Grid(NamedTuple):
         Sizes of the Brownian discrepancy.
     units : float64, shape (n_units, 4)
         Responses: kind, tau in steps (C per step), p (beta), gamma.
-    log_unit : float64, shape (n_units,)
     groups : int64, shape (n_groups + 1,)
         Units of one group differ in tau only.
     n_bins : int
@@ -67,7 +66,6 @@ class Grid(NamedTuple):
     kbs: NDArray[np.float64]
     log_kb: NDArray[np.float64]
     units: NDArray[np.float64]
-    log_unit: NDArray[np.float64]
     groups: NDArray[np.int64]
     n_bins: int
     temper: float
@@ -94,6 +92,8 @@ class RunInput(NamedTuple):
         Components of B's prior in nats; a component with log_b below -1e299 is left out.
     b_scale : float
         Factor on their means and sds.
+    log_unit : float64, shape (n_units,)
+        Log prior weights of the responses.
     step_size : float
         Axis units in a step.
     memory : float
@@ -108,6 +108,7 @@ class RunInput(NamedTuple):
     b_sd: NDArray[np.float64]
     log_b: NDArray[np.float64]
     b_scale: float
+    log_unit: NDArray[np.float64]
     step_size: float
     memory: float
 
@@ -196,7 +197,7 @@ def _fill_columns(h, n, n_past, grid, run, shapes, paths, w):
     Gives x(tc).  ``w.level[h, unit]`` keeps D(tc).
     """
     n_alpha = grid.alphas.size
-    n_units = grid.log_unit.size
+    n_units = grid.units.shape[0]
     # The paths want increasing times: the bins lie latest first.
     times = w.times
     m = n + n_past + 1
@@ -320,7 +321,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
     Gives the number of paths and the largest log weight.
     """
     n_alpha = grid.alphas.size
-    n_units = grid.log_unit.size
+    n_units = grid.units.shape[0]
     n_kb = grid.kbs.size
     n_b = run.log_b.size
     n_columns = 2 + n_alpha + n_units
@@ -357,7 +358,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
                                 run.b_scale * run.b_mean[b], b_precision,
                             )  # fmt: skip
                             value = (
-                                base + grid.log_alpha[a] + grid.log_unit[u] + run.log_b[b]
+                                base + grid.log_alpha[a] + run.log_unit[u] + run.log_b[b]
                                 - 0.5 * log(det / b_precision) - 0.5 * quad
                                 + log_normal_cdf(mean_a / math.sqrt(var_a))
                             )  # fmt: skip
@@ -371,7 +372,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
 def _targets(n_paths, n_at, x_ends, grid, run, shapes, paths, w):
     """phi and D - D(tc) of every path at every target."""
     n_alpha = grid.alphas.size
-    n_units = grid.log_unit.size
+    n_units = grid.units.shape[0]
     work = (w.nodes, w.taus, w.memory)
     for h in range(n_paths):
         first = 0
@@ -498,7 +499,7 @@ def forecast(
         ``INFO`` of the driver from the third number on.
     """
     n_alpha = grid.alphas.size
-    n_units = grid.log_unit.size
+    n_units = grid.units.shape[0]
     n_kb = grid.kbs.size
     n_b = run.log_b.size
     n_rows = n + n_past

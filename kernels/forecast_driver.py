@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .bins import log_bins, median, memory, noise, slope
+from .bins import log_bins, memory, noise, slope, without_spikes
 from .driver import _spread
 from .forecast import PARAMETERS, Grid, RunInput, Scratch, forecast
 from .maths import kernel
@@ -36,7 +36,7 @@ class Curves(NamedTuple):
     Attributes
     ----------
     t : float64, shape (n_points,)
-        Axis values, increasing within a run.
+        Axis values, increasing within a run; spikes are left out by the kernel.
     y, weight : float64, shape (n_points,)
         Losses and relative precisions.
     offsets : int64, shape (n_runs + 1,)
@@ -76,7 +76,7 @@ class Hypotheses(NamedTuple):
 
 
 class ResponsePrior(NamedTuple):
-    """Mixture of normals for B, in nats, by run.
+    """Mixture of normals for B, in nats, and weights of the responses, by run.
 
     Attributes
     ----------
@@ -86,6 +86,8 @@ class ResponsePrior(NamedTuple):
     most_slopes : float64, shape (n_runs,)
         Means and sds are scaled down where `centre` exceeds so many local slopes; infinity for
         never.
+    log_unit : float64, shape (n_runs, n_units)
+        Log prior weights of the grid's responses.
     """
 
     mean: Floats
@@ -93,6 +95,7 @@ class ResponsePrior(NamedTuple):
     log_weight: Floats
     centre: Floats
     most_slopes: Floats
+    log_unit: Floats
 
 
 class Forecast(NamedTuple):
@@ -120,13 +123,13 @@ class Forecast(NamedTuple):
 @kernel
 def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
     n_alpha = grid.alphas.size
-    n_units = grid.log_unit.size
+    n_units = grid.units.shape[0]
     n_kb = grid.kbs.size
     rows = grid.n_bins + n_at + 2
     columns = 2 + n_alpha + n_units
     size = 4 + 3 * n_alpha + 3 * n_units + n_alpha * n_units
     return Scratch(
-        np.empty(max(n_points, 4 * (rows + 1))),
+        np.empty(max(2 * n_points, 4 * (rows + 1))),
         np.empty(rows),
         np.empty(rows),
         np.empty(rows),
@@ -179,20 +182,9 @@ def _insert_past(n, n_at, at, w, past_rows):
 
 
 @kernel
-def _narrow(draws, factor, scratch):
-    """Bring draws nearer to their median by a factor."""
-    n = draws.size
-    for i in range(n):
-        scratch[i] = draws[i]
-    middle = median(n, scratch)
-    for i in range(n):
-        draws[i] = middle + factor * (draws[i] - middle)
-
-
-@kernel
 def _forecast_range(
-    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, narrow, reach,
-    draws, parameters, shares, falls, info,
+    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, draws,
+    parameters, shares, falls, info,
 ):  # fmt: skip
     n_at = at.shape[1]
     n_paths = hypotheses.history.shape[1]
@@ -202,22 +194,24 @@ def _forecast_range(
     w = _scratch(most, n_paths, n_at, n_nodes, prior.mean.shape[1], grid)
     past_rows = np.empty(n_at, np.int64)
     x_ends = np.empty(n_paths)
-    ordered = np.empty(draws.shape[2])
+    t = np.empty(most)
+    y = np.empty(most)
+    weight = np.empty(most)
     for r in range(start, stop):
         a = curves.offsets[r]
         b = curves.offsets[r + 1]
-        t = curves.t[a:b]
-        y = curves.y[a:b]
-        weight = curves.weight[a:b]
+        m = without_spikes(
+            b - a, curves.t[a:b], curves.y[a:b], curves.weight[a:b], w.values, t, y, weight
+        )
         phi = curves.memory[r]
         if np.isnan(phi):
-            phi = memory(b - a, y)
+            phi = memory(m, y)
         sigma = curves.sigma[r]
         if np.isnan(sigma):
-            sigma = noise(b - a, y, weight, phi, w.values)
-        w.log_t[0] = np.log(t[b - a - 1])
+            sigma = noise(m, y, weight, phi, w.values)
+        w.log_t[0] = np.log(curves.t[b - 1])
         n = log_bins(
-            b - a, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.count[1:]
+            m, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.count[1:]
         )
         s = curves.slope[r]
         if np.isnan(s):
@@ -225,7 +219,8 @@ def _forecast_range(
         run = RunInput(
             hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r],
             prior.mean[r], prior.sd[r], prior.log_weight[r],
-            min(1.0, prior.most_slopes[r] * s / prior.centre[r]), curves.step_size[r], phi,
+            min(1.0, prior.most_slopes[r] * s / prior.centre[r]), prior.log_unit[r],
+            curves.step_size[r], phi,
         )  # fmt: skip
         centre = w.mean[1]
         for i in range(1, n + 1):
@@ -238,11 +233,6 @@ def _forecast_range(
             n, n_past, past_rows, here, keys[r], sigma, s, grid, run, shapes, paths, w, x_ends,
             draws[r], parameters[r], shares[r], falls[r], info[r, 2:],
         )  # fmt: skip
-        known = n_paths == 1 or hypotheses.history[r, 1] < 0
-        if narrow != 1.0 and known:
-            for j in range(n_past, here):
-                if at[r, j] <= reach * t[b - a - 1]:
-                    _narrow(draws[r, j], narrow, ordered)
         draws[r, :here] += centre
         draws[r, here:] = np.nan
         if parameters.shape[1] > 0:
@@ -263,8 +253,6 @@ def forecast_batch(
     keys: NDArray[np.uint64],
     *,
     draws: int,
-    narrow: float = 1.0,
-    reach: float = np.inf,
     parameters: bool = False,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -289,9 +277,6 @@ def forecast_batch(
         Random-number key of each run: draws depend on nothing else.
     draws : int
         Draws for each run.
-    narrow, reach : float
-        Draws are brought nearer to their median by the first factor, at targets within the second
-        times the end of the data, for runs with one hypothesis.
     parameters : bool
         Whether to keep the parameters of the draws.
     threads : int, optional
@@ -316,7 +301,7 @@ def forecast_batch(
     def task(start: int, stop: int) -> None:
         _forecast_range(
             start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes,
-            float(narrow), float(reach), out, drawn, shares, falls, info,
+            out, drawn, shares, falls, info,
         )  # fmt: skip
 
     _spread(task, n_runs, threads, progress)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._ragged import Bools, Floats
+from ._ragged import Bools, Floats, Ints
 from .rates import Plan, rates
-from .record import FARTHEST
 from .seeds import run_keys
 from .window import WindowSpec, rule_of, select
 
@@ -71,7 +70,7 @@ def forecast(
     window: WindowSpec,
     at: Floats,
     plan: Plan,
-    prior: Callable[[Floats], ResponsePrior],
+    prior: Callable[[Floats, Bools], ResponsePrior],
     *,
     draws: int,
     seed: int,
@@ -91,7 +90,8 @@ def forecast(
     plan : Plan
         What the caller says of the future.
     prior : callable
-        From the last losses, shape (R,), to the prior of B.
+        From the last losses and whether the schedule is known, each of shape (R,), to the prior of
+        the response.
     draws, seed : int
     parameters : bool
         Whether to keep the parameters of the draws.
@@ -102,7 +102,9 @@ def forecast(
 
     rule = rule_of(window, runs, drop=law.first)
     flat = runs.flat(axis)
-    chosen = select(flat, runs.names, rule, 0, len(runs), keep_spikes=False)
+    # The kernel finds the spikes of the window itself: those of the whole run were judged by the
+    # noise of its steep beginning too.
+    chosen = select(flat, runs.names, rule, 0, len(runs), keep_spikes=True)
     offsets = np.concatenate([[0], np.cumsum(chosen.n_points)]).astype(np.int64)
     t = flat.x[chosen.rows]
     y = flat.loss[chosen.rows]
@@ -111,7 +113,8 @@ def forecast(
     found = rates(runs, axis, chosen.end, sorted_at, plan)
     steps, assumed = _step_sizes(runs, axis)
     unknown = np.full(len(runs), np.nan)
-    strength = prior(y[offsets[1:] - 1])
+    known = np.array([len(names) == 1 for names in found.labels])
+    strength = prior(_levels(y, offsets), known)
     curves = Curves(
         t, y, flat.weight[chosen.rows], offsets, steps, unknown, unknown, unknown
     )  # fmt: skip
@@ -125,8 +128,6 @@ def forecast(
         sorted_at,
         run_keys(seed, runs.names, f"forecast {law.name}"),
         draws=draws,
-        narrow=law.narrow,
-        reach=FARTHEST,
         parameters=parameters,
         progress=progress,
     )
@@ -157,6 +158,13 @@ def forecast(
         memory=result.info[:, 6],
         parameters=result.parameters,
     )
+
+
+def _levels(y: Floats, offsets: Ints) -> Floats:
+    """Mean loss of the last fortieth of each window."""
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    last = np.maximum(np.diff(offsets) // 40, 1)
+    return np.asarray((total[offsets[1:]] - total[offsets[1:] - last]) / last)
 
 
 def _step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:

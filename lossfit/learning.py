@@ -28,9 +28,15 @@ LEAST_POINTS = 40
 LEAST_FALL = 0.7  # the learning rate must have fallen below this share of its peak
 WELL_KNOWN = 0.35  # relative sd of B below which a run counts
 BROAD = 3.0  # relative sd of the prior under which a run's own B is found
+KNOWN_SHARE = 0.6  # ... of B, or of so much of the shipped prior's: a small B may be known well
 LEAST_RUNS = 2
-INFLATE = 1.1
-SPREADS = (0.2, 0.8)
+RUN_ERROR = 0.1  # of B, and of the local slope: what the law gets wrong in a run
+POPULATION_SD = 0.7  # of log B0 about the shipped one
+SPREADS = np.array([0.1, 0.15, 0.22, 0.33, 0.5, 0.75])  # grid of the sd of log B among runs
+SPREAD_CENTRE, SPREAD_SD = 0.25, 0.6  # its log-normal prior
+OUTLIER = 0.05  # a run may have nothing in common with the others
+SD_LIMITS = (0.15, 0.8)
+PSEUDO_RUNS = 3.0  # what the shipped weights of the responses count
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,8 @@ class Priors:
     ----------
     strength : ResponseStrength
         Prior of B, the loss won by taking the learning rate from its peak to 0.
+    unit_weights : tuple of float
+        Prior weights of the law's responses (how fast the loss follows the learning rate).
     used : tuple of str
         The runs that it was learned from; empty if too few were usable, and then it is the
         shipped prior.
@@ -49,14 +57,22 @@ class Priors:
         not tell (see `reasons`).
     names, reasons : tuple of str, length n_runs
         The finished runs, and why one was not used ("" if it was).
+    slope, level : ndarray, shape (n_runs,)
+        Local slope (loss per e-fold) and last loss of the runs.
+    units : ndarray, shape (n_runs, n_units)
+        Posterior weights of the law's responses.
     """
 
     strength: ResponseStrength
+    unit_weights: tuple[float, ...]
     used: tuple[str, ...]
     names: tuple[str, ...]
     b: Floats
     b_sd: Floats
     reasons: tuple[str, ...]
+    slope: Floats
+    level: Floats
+    units: Floats
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -83,6 +99,9 @@ class Priors:
             self.b[keep],
             self.b_sd[keep],
             tuple(self.reasons[i] for i in keep),
+            self.slope[keep],
+            self.level[keep],
+            self.units[keep],
         )
 
     def __repr__(self) -> str:
@@ -131,31 +150,49 @@ def learn_priors(
 
     Notes
     -----
-    B0 is the median of the runs' B on the log scale; its spread the scaled median absolute
-    deviation, inflated by 10 % and kept within 0.2 to 0.8.
+    The runs' log B are taken for draws from Normal(mu, omega^2), with mu ~ Normal(log of the shipped
+    B0, 0.7^2) and a log-normal prior on omega about 0.25; each run's B is known to its posterior sd
+    and 10 % more, and has a 5 % chance to be unlike the others.  mu and omega are integrated on a
+    grid.  The weights of the responses are those of the runs' posteriors and of three runs more that
+    have the shipped ones.
     """
     runs = as_runs(finished_runs)
     axis = choose_axis(runs, axis)
-    b, sd = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
+    law = _law()
+    n = len(runs)
+    b, sd, slope, level = (np.full(n, np.nan) for _ in range(4))
+    units = np.full((n, len(law.units)), np.nan)
     reasons = [_unfit(run, axis) for run in runs]
     chosen = [name for name, reason in zip(runs.names, reasons, strict=True) if not reason]
     if chosen:
-        law = find("annealing")
-        assert isinstance(law, ScheduleLaw)
-        broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,))
+        broad = replace(
+            law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf
+        )
         some = runs.select(chosen)
         ends = np.array([[run.end(axis)] for run in some])
         found = forecast(
-            some, law, axis, window, ends, Plan(), broad.components, draws=4000, seed=0
-        )
-        for name, (mean, spread) in zip(chosen, found.strength, strict=True):
-            i = runs.names.index(name)
-            b[i], sd[i] = mean, spread
-            if not mean > 0:
-                reasons[i] = "its loss did not respond to the fall of the learning rate"
-            elif spread > WELL_KNOWN * mean:
-                reasons[i] = f"its B is known to {spread / mean:.0%} only"
-    return _priors(runs.names, b, sd, tuple(reasons))
+            some, law, axis, window, ends, Plan(),
+            lambda last, _: broad.components(last, law.unit_weights),
+            draws=4000, seed=0, parameters=True,
+        )  # fmt: skip
+        rows = [runs.names.index(name) for name in chosen]
+        b[rows], sd[rows] = found.strength.T
+        slope[rows] = found.slope
+        level[rows] = [float(run.loss[-1]) for run in some]
+        tau, power = found.parameters[:, 4], found.parameters[:, 5]
+        for k, unit in enumerate(law.units):
+            units[rows, k] = ((tau == unit.tau) & (power == unit.power)).mean(axis=1)
+        for i in rows:
+            shipped = float(broad.components(level[i : i + 1], law.unit_weights).centre[0])
+            if sd[i] > WELL_KNOWN * max(b[i], KNOWN_SHARE * shipped):
+                reasons[i] = f"its B, {b[i]:.3g}, is known to +- {sd[i]:.2g} only"
+    return _priors(runs.names, b, sd, tuple(reasons), slope, level, units)
+
+
+def _law() -> ScheduleLaw:
+    law = find("annealing")
+    assert isinstance(law, ScheduleLaw)
+    return law
 
 
 def _unfit(run: Run, axis: str) -> str:
@@ -182,29 +219,59 @@ def _unfit(run: Run, axis: str) -> str:
     return ""
 
 
-def _priors(names: tuple[str, ...], b: Floats, sd: Floats, reasons: tuple[str, ...]) -> Priors:
+def _priors(
+    names: tuple[str, ...],
+    b: Floats,
+    sd: Floats,
+    reasons: tuple[str, ...],
+    slope: Floats,
+    level: Floats,
+    units: Floats,
+) -> Priors:
+    law = _law()
     good = np.array([not reason for reason in reasons], bool)
-    strength = strength_from(b[good], sd[good])
-    used = tuple(n for n, ok in zip(names, good, strict=True) if ok) if strength else ()
-    if strength is None:
-        law = find("annealing")
-        assert isinstance(law, ScheduleLaw)
-        strength = law.strength
-    return Priors(strength, used, names, b, sd, reasons)
+    strength, weights = law.strength, law.unit_weights
+    used: tuple[str, ...] = ()
+    if good.sum() >= LEAST_RUNS:
+        used = tuple(n for n, ok in zip(names, good, strict=True) if ok)
+        shipped = float(np.median(law.strength.components(level[good], weights).centre))
+        strength = strength_from(b[good], sd[good], slope[good], shipped)
+        # Runs whose B is barely known say nothing of how fast the loss responds.
+        telling = good & (sd < WELL_KNOWN * np.abs(b))
+        own = np.asarray(weights) / sum(weights)
+        total = PSEUDO_RUNS * own + units[telling].sum(axis=0)
+        weights = tuple(float(w) for w in total / total.sum())
+    return Priors(strength, weights, used, names, b, sd, reasons, slope, level, units)
 
 
-def strength_from(b: Floats, sd: Floats) -> ResponseStrength | None:
-    """Prior of B from the B of some runs, None if there are fewer than two.
+def strength_from(b: Floats, sd: Floats, slope: Floats, shipped: float) -> ResponseStrength:
+    """Prior of the next run's B from those of finished runs.
 
     Parameters
     ----------
     b, sd : ndarray, shape (n_runs,)
-        Posterior means (positive) and sds.
+        Posterior means and sds.
+    slope : ndarray, shape (n_runs,)
+        Local slopes.
+    shipped : float
+        The shipped B0.
     """
-    if len(b) < LEAST_RUNS:
-        return None
-    logs = np.log(b)
-    middle = float(np.median(logs))
-    spread = INFLATE * 1.4826 * float(np.median(np.abs(logs - middle)))
-    sd = float(np.clip(spread, *SPREADS))
-    return ResponseStrength(float(np.exp(middle)), (1.0,), (sd,), (1.0,))
+    nodes, node_weights = np.polynomial.hermite_e.hermegauss(9)
+    node_weights = node_weights / node_weights.sum()
+    mu = np.log(shipped) + np.linspace(-4.0, 2.0, 61)
+    log_p = (
+        -0.5 * ((mu - np.log(shipped)) / POPULATION_SD)[:, None] ** 2
+        - 0.5 * (np.log(SPREADS / SPREAD_CENTRE) / SPREAD_SD) ** 2
+    )
+    size = np.exp(mu[:, None, None] + SPREADS[:, None] * nodes)
+    for value, error in zip(b, np.sqrt(sd**2 + (RUN_ERROR * b) ** 2 + (RUN_ERROR * slope) ** 2)):
+        fits = np.exp(-0.5 * ((value - size) / error) ** 2) @ node_weights / error
+        log_p += np.log((1 - OUTLIER) * fits + OUTLIER * 0.3 / max(shipped, abs(value)))
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    middle = float(p.sum(1) @ mu)
+    spread = np.sqrt(p.sum(1) @ (mu - middle) ** 2 + p.sum(0) @ SPREADS**2)
+    mean = float(np.exp(middle))
+    least = 0.5 * RUN_ERROR * float(np.median(slope)) / mean
+    sd_log = max(float(np.clip(spread, *SD_LIMITS)), least)
+    return ResponseStrength(mean, (1.0,), (sd_log,), (1.0,))

@@ -18,7 +18,7 @@ from ._ragged import Bools, Floats
 from .errors import DataError
 from .fitting import fit_quietly
 from .forecasting import Forecasted, forecast
-from .laws import Law, ScheduleLaw
+from .laws import Law, ResponseStrength, ScheduleLaw
 from .learning import Priors
 from .rates import Plan
 from .summaries import describe
@@ -185,18 +185,30 @@ class Recipe:
             self._window(runs),
             at,
             Plan(*(_of_these(given, runs) for given in self.plan)),
-            lambda level: self._strength(law, runs, level),
+            lambda level, known: self._strength(law, runs.names, level, known),
             draws=self.draws,
             seed=self.seed,
             progress=progress,
         )
 
-    def _strength(self, law: ScheduleLaw, runs: Runs, level: Floats) -> ResponsePrior:
-        """The prior of B for some runs."""
-        if isinstance(self.priors, Mapping):
-            return by_run(law, self.priors, runs.names, level)
-        strength = law.strength if self.priors is None else self.priors.strength
-        return strength.components(level)
+    def _strength(
+        self, law: ScheduleLaw, names: tuple[str, ...], level: Floats, known: Bools
+    ) -> ResponsePrior:
+        """The prior of the response for some runs."""
+        each = []
+        for name, schedule_known in zip(names, known.tolist(), strict=True):
+            learned = self.priors
+            if isinstance(learned, Mapping):
+                learned = learned.get(name)
+            if learned is not None and learned.used:
+                weights = learned.unit_weights
+                if len(weights) != len(law.units):  # another law's
+                    weights = law.unit_weights
+                each.append((learned.strength, weights))
+            else:
+                own = law.strength if schedule_known else law.strength_unknown
+                each.append((own, law.unit_weights))
+        return by_run(each, level)
 
     def _window(self, runs: Runs) -> WindowSpec:
         """The window for a block of runs: a dict may name runs of other blocks."""
@@ -211,25 +223,30 @@ def _of_these(given: Any, runs: Runs) -> Any:
 
 
 def by_run(
-    law: ScheduleLaw, priors: Mapping[str, Priors], names: tuple[str, ...], level: Floats
+    each: Sequence[tuple[ResponseStrength, tuple[float, ...]]], level: Floats
 ) -> ResponsePrior:
-    """The prior of B where runs have priors of their own; others have the law's."""
+    """Priors of runs, of which each has its own strength and weights of the responses."""
     from .kernels.forecast_driver import ResponsePrior
 
-    strengths = [
-        priors[name].strength if name in priors else law.strength for name in names
-    ]
-    most = max(len(one.scales) for one in strengths)
-    mean, sd = np.zeros((len(names), most)), np.ones((len(names), most))
-    log_weight = np.full((len(names), most), -1e300)
-    centre, slopes = np.empty(len(names)), np.empty(len(names))
-    for one in set(strengths):
-        rows = np.array([strength == one for strength in strengths])
-        found = one.components(level[rows])
+    different = dict.fromkeys(each)
+    if len(different) == 1:
+        strength, weights = each[0]
+        return strength.components(level, weights)
+    n_runs = len(each)
+    most = max(len(strength.scales) for strength, _ in different)
+    mean, sd = np.zeros((n_runs, most)), np.ones((n_runs, most))
+    log_weight = np.full((n_runs, most), -1e300)
+    centre, slopes = np.empty(n_runs), np.empty(n_runs)
+    log_unit = np.empty((n_runs, len(each[0][1])))
+    number = {one: i for i, one in enumerate(different)}
+    which = np.array([number[one] for one in each])
+    for i, (strength, weights) in enumerate(different):
+        rows = which == i
+        found = strength.components(level[rows], weights)
         k = slice(found.mean.shape[1])
         mean[rows, k], sd[rows, k], log_weight[rows, k] = found[:3]
-        centre[rows], slopes[rows] = found.centre, found.most_slopes
-    return ResponsePrior(mean, sd, log_weight, centre, slopes)
+        centre[rows], slopes[rows], log_unit[rows] = found[3:]
+    return ResponsePrior(mean, sd, log_weight, centre, slopes, log_unit)
 
 
 def mixed_laws(

@@ -13,7 +13,7 @@ a logged learning rate                   what was logged; then the cosine or str
                                          follows, else the last value (with ``total=`` the menu's
                                          schedules that agree with what was logged)
 ``total=``                               `MENU`: five schedules that end there
-nothing                                  the menu, ending at the farthest target (`ENDS`)
+nothing                                  the menu, ending at or beyond the farthest target (`ENDS`)
 =======================================  ======================================================
 """
 
@@ -48,7 +48,7 @@ MENU: tuple[tuple[str, float], ...] = (
     ("wsd_30", 1.0),
 )
 #: Where an unknown planned end may lie, in multiples of the farthest target, and prior weights.
-ENDS: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+ENDS: tuple[tuple[float, float], ...] = ((1.0, 2.0), (1.4, 1.0))
 
 NODES = 96
 STRETCH_MARGIN = 1e-3  # a target so little beyond the schedule's end is at its end
@@ -356,10 +356,10 @@ def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -
             labels.append(name)
         return _Made(made, tuple(labels), {"schedule_unknown": True})
     farthest = float(np.nanmax(np.append(at, end)))
-    for share, prior in ENDS:
+    for k, (share, prior) in enumerate(ENDS):
         for name, weight in MENU:
             if name == "constant":
-                if share != ENDS[0][0]:
+                if k > 0:
                     continue  # it has no end
                 weight *= sum(p for _, p in ENDS) / prior
             past = book.menu(name, warmup, share * farthest)

@@ -194,12 +194,21 @@ def _renamed(runs, name):
     return lossfit.Runs.from_frame(runs.frame.assign(run=name))
 
 
-def test_strength_from_follows_the_median():
-    b = np.array([0.1, 0.2, 0.4])
-    found = strength_from(b, 0.1 * b)
-    assert found.mean == pytest.approx(0.2)
-    assert found.sds[0] == pytest.approx(min(0.8, 1.1 * 1.4826 * np.log(2)))
-    assert strength_from(b[:1], b[:1]) is None
+def test_strength_from_pools_the_runs():
+    rng = np.random.default_rng(0)
+    slope = np.full(30, 1e-4)
+    b = 0.02 * np.exp(rng.normal(0, 0.3, 30))
+    many = strength_from(b, 0.05 * b, slope, 0.19)
+    assert many.mean == pytest.approx(0.02, rel=0.15)
+    assert many.sds[0] == pytest.approx(0.3, abs=0.1)
+    few = strength_from(b[:2], 0.05 * b[:2], slope[:2], 0.19)
+    assert few.sds[0] > many.sds[0]
+    # One run that is unlike the others does not decide.
+    odd = strength_from(np.append(b, 2.0), np.append(0.05 * b, 0.1), np.full(31, 1e-4), 0.19)
+    assert odd.mean == pytest.approx(many.mean, rel=0.1)
+    # Runs that know nothing leave the shipped prior.
+    vague = strength_from(np.full(3, 0.1), np.full(3, 10.0), slope[:3], 0.19)
+    assert vague.mean == pytest.approx(0.19, rel=0.1)
 
 
 def test_draws_do_not_depend_on_company():

@@ -67,8 +67,13 @@ class ResponseStrength:
     share: float = math.inf
     slopes: float = math.inf
 
-    def components(self, level: NDArray[np.float64]) -> ResponsePrior:
-        """The mixture for runs whose last loss is `level`, shape (n_runs,)."""
+    def components(
+        self, level: NDArray[np.float64], unit_weights: tuple[float, ...]
+    ) -> ResponsePrior:
+        """The mixture for runs whose last loss is `level`, shape (n_runs,).
+
+        ``unit_weights`` are prior weights of the law's responses.
+        """
         import numpy as np
 
         from ..kernels.forecast_driver import ResponsePrior
@@ -86,6 +91,7 @@ class ResponseStrength:
             np.ascontiguousarray(log_weight),
             size,
             np.full(level.shape, self.slopes),
+            np.tile(np.log(np.asarray(unit_weights) / sum(unit_weights)), (len(level), 1)),
         )
 
 
@@ -103,8 +109,8 @@ class ScheduleLaw:
         e-fold of LR time, and its prior weights.
     units : tuple of Unit
         Grid of responses; units that differ in ``tau`` only must be neighbours.
-    strength : ResponseStrength
-        Prior of B.
+    strength, strength_unknown : ResponseStrength
+        Prior of B; the second where the schedule is not known.
     first : float
         Share of the data's end before which points are not used.
     bins : int
@@ -121,9 +127,6 @@ class ScheduleLaw:
         (drift s)^2 h^5 / 20 at h e-folds beyond the data, s the local slope.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
-    narrow : float
-        Factor on the distance of draws from their median, where the schedule is known and at the
-        horizons that were tested.
     """
 
     name: str
@@ -135,6 +138,7 @@ class ScheduleLaw:
     discrepancy_weights: tuple[float, ...]
     units: tuple[Unit, ...]
     strength: ResponseStrength
+    strength_unknown: ResponseStrength
     first: float
     bins: int
     temper: float
@@ -143,7 +147,11 @@ class ScheduleLaw:
     future_unknown: float
     drift: float
     doubt: float
-    narrow: float
+
+    @property
+    def unit_weights(self) -> tuple[float, ...]:
+        """Prior weights of the responses."""
+        return tuple(unit.weight for unit in self.units)
 
     @cached_property
     def grid(self) -> Grid:
@@ -171,7 +179,6 @@ class ScheduleLaw:
             np.array(self.discrepancies, float),
             logs(self.discrepancy_weights),
             np.array(units, float),
-            logs(tuple(u.weight for u in self.units)),
             np.array(groups, np.int64),
             int(self.bins),
             float(self.temper),

@@ -73,7 +73,7 @@ class Cells(NamedTuple):
         return np.interp(p, cdf, x)
 
 
-def cells(t_end, log_t, y, count, sigma, s, grid, prior, b_scale, histories, futures, log_path, at, step_size):
+def cells(t_end, log_t, y, count, sigma, s, grid, log_unit, prior, b_scale, histories, futures, log_path, at, step_size):
     """Every cell's weight and the normal moments of its forecast (truncation to a > 0 included).
 
     Bins in any order; all targets beyond the data; `prior` is (mean, sd, log weight) of B.
@@ -113,7 +113,7 @@ def cells(t_end, log_t, y, count, sigma, s, grid, prior, b_scale, histories, fut
                         quad = y @ inverse @ y + mu @ precision @ mu - b @ lam @ b
                         r = b[1] / np.sqrt(cov[1, 1])
                         log_weight.append(
-                            log_path[h] + grid.log_kb[k] + grid.log_alpha[a] + grid.log_unit[j]
+                            log_path[h] + grid.log_kb[k] + grid.log_alpha[a] + log_unit[j]
                             + log_b - 0.5 * log_det - 0.5 * np.linalg.slogdet(lam)[1] - 0.5 * quad
                             - np.log(grid.slope_sd * s * b_sd) + log_ndtr(r)
                         )  # fmt: skip

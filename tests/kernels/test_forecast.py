@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from lossfit.kernels.bins import log_bins, median, memory, noise, slope
+from lossfit.kernels.bins import log_bins, median, memory, noise, slope, without_spikes
 from lossfit.kernels.forecast import Grid, log_normal_cdf, upper_quantile
 from lossfit.kernels.forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
 from lossfit.kernels.paths import Paths, Shapes
@@ -35,7 +35,7 @@ def problem(seed):
         units.append((1, rng.uniform(0.01, 1), rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)))
     grid = Grid(
         np.sort(rng.uniform(0.05, 1, n_alpha)), log_normal(n_alpha), rng.uniform(0.01, 0.5, n_kb),
-        log_normal(n_kb), np.array(units), log_normal(len(units)),
+        log_normal(n_kb), np.array(units),
         np.array([0, 2, 3, 4][: len(units)]), 12, rng.uniform(1, 3), rng.uniform(1, 4),
         rng.uniform(0, 0.3), rng.uniform(0, 0.3), rng.uniform(0, 0.5),
         rng.uniform(0, 3),
@@ -50,13 +50,14 @@ def problem(seed):
     other = [random_path(rng, at[-1]) for _ in range(n_paths)]
     futures = [other if rng.uniform() < 0.3 else histories for _ in range(n_at)]
     prior = (rng.uniform(0.05, 0.4, n_b), rng.uniform(0.02, 0.2, n_b), log_normal(n_b))
+    log_unit = log_normal(len(units))
     most_slopes = rng.uniform(0.5, 3)
     log_path = log_normal(n_paths)
     step_size = rng.uniform(0.5, 2)
     return dict(
         rng=rng, grid=grid, t=t, y=y, weight=weight, s=s, sigma=sigma, at=at, step_size=step_size,
         histories=histories, futures=futures, other=other, prior=prior, log_path=log_path,
-        most_slopes=most_slopes,
+        most_slopes=most_slopes, log_unit=log_unit,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def solve(p, draws, at=None, key=1, copies=1):
         curves, p["grid"], Hypotheses(times(np.arange(h)), times(future), times(p["log_path"])),
         ResponsePrior(
             *(times(one) for one in p["prior"]), np.full(copies, 0.2),
-            np.full(copies, p["most_slopes"]),
+            np.full(copies, p["most_slopes"]), times(p["log_unit"]),
         ), shapes, paths, times(at),
         np.arange(key, key + copies).astype(np.uint64), draws=draws, parameters=True,
     )  # fmt: skip
@@ -103,7 +104,7 @@ def oracle(p):
     m = log_bins(n, p["t"], p["y"], p["weight"], p["grid"].n_bins, log_t, mean, count)
     log_t, mean, count = log_t[:m], mean[:m], count[:m]
     return mean[0], cells(
-        p["t"][-1], log_t, mean - mean[0], count, p["sigma"], p["s"], p["grid"], p["prior"],
+        p["t"][-1], log_t, mean - mean[0], count, p["sigma"], p["s"], p["grid"], p["log_unit"], p["prior"],
         min(1, p["most_slopes"] * p["s"] / 0.2), p["histories"], p["futures"], p["log_path"], p["at"], p["step_size"],
     )  # fmt: skip
 
@@ -138,6 +139,7 @@ def test_quantiles_agree_where_cells_are_nearly_normal():
 def test_draws_are_joint_over_targets():
     """The discrepancy of a nearer target is part of that of a farther one."""
     p = problem(5)
+    p["futures"] = [p["histories"]] * 3
     at = p["t"][-1] * np.array([1.5, 1.5000001, 3.0])
     draws = solve(p, 20_000, at).draws[0]
     assert np.corrcoef(draws[0], draws[1])[0, 1] > 0.999
@@ -215,6 +217,22 @@ def test_noise_is_blind_to_trends_and_corrected_for_smoothing():
         assert found == pytest.approx(phi, abs=0.05)
         stationary = sigma * np.sqrt((1 - phi) / (1 + phi))
         assert noise(n, y, ones, found, scratch) == pytest.approx(stationary, rel=0.25)
+
+
+def test_spikes_are_left_out():
+    rng = np.random.default_rng(2)
+    n = 200
+    t = np.arange(1.0, n + 1)
+    y = 3 - 0.1 * np.log(t) + rng.normal(0, 0.01, n)
+    odd = [2, 50, 51, 120, 197]  # at the very ends a jump may be real
+    y[odd] += [0.5, 0.3, -0.4, 0.2, 0.6]
+    out = [np.empty(n) for _ in range(3)]
+    weight = rng.uniform(1, 2, n)
+    m = without_spikes(n, t, y, weight, np.empty(2 * n), *out)
+    np.testing.assert_array_equal(out[0][:m], np.delete(t, odd))
+    np.testing.assert_array_equal(out[1][:m], np.delete(y, odd))
+    np.testing.assert_array_equal(out[2][:m], np.delete(weight, odd))
+    assert without_spikes(9, t, y, weight, np.empty(2 * n), *out) == 9
 
 
 def test_median_bins_and_slope():
