@@ -53,9 +53,9 @@ class Grid(NamedTuple):
     future, future_unknown : float
         Relative sd by which the coming response differs from the past one; the second where there
         is more than one path.
-    drift : float
-        Size of the drift of the slope's slope beyond the data: its part of g has the variance
-        (drift s)^2 h^5 / 20 at h e-folds.
+    drift, drift_from : float
+        Size of the drift of the slope's slope: its part of g has the variance (drift s)^2 h^5 / 20 at
+        h e-folds beyond ``drift_from``, itself in e-folds beyond the data.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x): the law is
         trusted less the farther back.
@@ -73,6 +73,7 @@ class Grid(NamedTuple):
     future: float
     future_unknown: float
     drift: float
+    drift_from: float
     doubt: float
 
 
@@ -583,8 +584,9 @@ def forecast(
             q0, q1, q2, q3 = philox(draw, uint64(j), uint64(1), ZERO, key)
             z, z1 = normal_pair(q0, q1)
             z2, z3 = normal_pair(q2, q3)
+            wander += math.sqrt(brownian * gap) * z
+            gap = max(at - max(at - gap, grid.drift_from), 0.0)
             root = math.sqrt(gap)
-            wander += math.sqrt(brownian) * root * z
             # Exact steps: the Cholesky factor of the three increments' covariance.
             third += gap * (second + 0.5 * gap * first) + gap * gap * root * (
                 z1 / 6.0 + z2 * 0.14433756729740643 + z3 * 0.037267799624996496

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .runs import Runs
     from .window import WindowSpec
 
-__all__ = ["Check", "backtest"]
+__all__ = ["Check", "backtest", "backtest_recipe"]
 
 SCHEMA = "lossfit.check/1"
 KNOWLEDGE = ("known", "masked", "none")
@@ -242,6 +242,35 @@ def backtest(
         priors=_learned(runs, groups, cases, siblings, priors) if aware else None,
     )
     return _scored(cases, recipe, groups, schedules == "none", progress)
+
+
+def backtest_recipe(
+    runs: Runs, recipe: Recipe, cutoffs: Sequence[float], horizons: Sequence[float | str]
+) -> Check:
+    """Backtest a recipe as it is, priors and all; its plan is that of the runs.
+
+    Priors by run are those of the question and not used; a run never learns from itself.
+    """
+    cutoffs, horizons = _checked(cutoffs, horizons)
+    cases = make_cases(runs, recipe.axis, cutoffs, horizons, "known")
+    if cases.runs is None:
+        raise DataError("no run gives a forecast")
+    aware = any(isinstance(law, ScheduleLaw) for law in recipe.laws)
+    learned = recipe.priors
+    if isinstance(learned, Mapping):
+        learned = next(iter(learned.values()), None)
+    plan = Plan(None, cases.totals or None) if aware else Plan()
+    priors = None
+    if aware and learned is not None:
+        of = {name: learned.without(name) for name in dict.fromkeys(cases.names)}
+        priors = {c: of[n] for c, n in zip(cases.runs.names, cases.names, strict=True)}
+    own = replace(recipe, plan=plan, priors=priors, window=_window(recipe.window))
+    return _scored(cases, own, dict.fromkeys(runs.names, "all"), False, False)
+
+
+def _window(window: WindowSpec) -> WindowSpec:
+    """The window for other runs: one by run says nothing of them."""
+    return "auto" if isinstance(window, Mapping) else window
 
 
 def _scored(

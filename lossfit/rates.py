@@ -212,7 +212,7 @@ def history_of(run: Run, axis: str) -> tuple[Floats, Floats] | None:
         return None
     if not lr[there].max() > 0:
         return None
-    return x[there], np.asarray(lr[there], np.float64)
+    return x[there], np.maximum(lr[there], 0.0)  # some schedulers end at -5e-12
 
 
 def warmup_of(run: Run, axis: str) -> float:

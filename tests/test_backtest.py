@@ -164,3 +164,28 @@ def test_wrong_options_are_refused(options, message):
     runs = annealed(2).with_schedule(schedules.constant(1e-3))
     with pytest.raises(DataError, match=message):
         lossfit.backtest(runs, **options)
+
+
+def test_calibrate_on_widens_what_was_too_narrow():
+    """With a prior of B that is wrong and sure of itself the intervals miss."""
+    runs = annealed(30, strength=0.5, seed=5).with_schedule(PLAN)
+    asked, finished = runs.select(runs.names[:10]), runs.select(runs.names[10:])
+    half = asked.until(0.5)
+    true = np.array([run.loss[-5:].mean() for run in asked])
+
+    def covered(frame):
+        return ((frame["lower"] < true) & (true < frame["upper"])).mean()
+
+    plain = lossfit.extrapolate(half, at=20_000, draws=400)
+    told = lossfit.extrapolate(half, at=20_000, draws=400, calibrate_on=finished)
+    assert covered(plain.frame) < 0.5
+    assert covered(told.frame) >= 0.8
+    assert told.calibration.factor > 1.5
+    assert "widened by a factor" in str(lossfit.extrapolate(
+        half, "run0", at=20_000, draws=200, calibrate_on=finished
+    ))  # fmt: skip
+    assert all("calibrated" in flags for flags in told.frame["flags"])
+    few = lossfit.extrapolate(half, at=20_000, draws=200, calibrate_on=finished.select(["run12"]))
+    assert few.calibration.factor is None
+    assert all("not_calibrated" in flags for flags in few.frame["flags"])
+    np.testing.assert_allclose(few.frame["median"], plain.frame["median"], atol=0.02)

@@ -122,9 +122,10 @@ class ScheduleLaw:
     future, future_unknown : float
         Relative sd by which the coming response may differ from the past one; the second where the
         schedule is not known.
-    drift : float
-        Size of the part of the discrepancy that opens the band at long horizons: its variance is
-        (drift s)^2 h^5 / 20 at h e-folds beyond the data, s the local slope.
+    drift, drift_from : float
+        Size of the part of the discrepancy that opens the band at horizons that were not tested:
+        its variance is (drift s)^2 h^5 / 20 at h e-folds beyond the ratio `drift_from`, s the local
+        slope.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
     """
@@ -146,6 +147,7 @@ class ScheduleLaw:
     future: float
     future_unknown: float
     drift: float
+    drift_from: float
     doubt: float
 
     @property
@@ -186,5 +188,6 @@ class ScheduleLaw:
             float(self.future),
             float(self.future_unknown),
             float(self.drift),
+            math.log(self.drift_from),
             float(self.doubt),
         )

@@ -48,6 +48,7 @@ LAW = ScheduleLaw(
     slope_sd=3.0,
     future=0.1,
     future_unknown=0.2,
-    drift=0.3,
+    drift=0.75,
+    drift_from=2.0,
     doubt=2.0,
 )

@@ -91,7 +91,9 @@ def cells(t_end, log_t, y, count, sigma, s, grid, log_unit, prior, b_scale, hist
             )
             inverse = np.linalg.inv(c)
             log_det = np.linalg.slogdet(c)[1]
-            g_var = grid.kbs[k] ** 2 * s**2 * u_at + grid.drift**2 * s**2 * u_at**5 / 20
+            g_var = grid.kbs[k] ** 2 * s**2 * u_at + grid.drift**2 * s**2 * np.maximum(
+                u_at - grid.drift_from, 0
+            ) ** 5 / 20
             for a, alpha in enumerate(grid.alphas):
                 phi = (1 - (x / x_end) ** -alpha) / alpha
                 phi_at = (1 - (x_at / x_end) ** -alpha) / alpha
