@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtr
+from scipy.special import log_ndtr
 
 
 class Path(NamedTuple):
@@ -63,14 +63,6 @@ class Cells(NamedTuple):
     log_weight: np.ndarray  # (K,)
     mean: np.ndarray  # (K, n_at)
     sd: np.ndarray  # (K, n_at)
-
-    def quantile(self, j, p):
-        w = np.exp(self.log_weight - logsumexp(self.log_weight))
-        low = (self.mean[:, j] - 12 * self.sd[:, j]).min()
-        high = (self.mean[:, j] + 12 * self.sd[:, j]).max()
-        x = np.linspace(low, high, 20_001)
-        cdf = np.array([w @ ndtr((v - self.mean[:, j]) / self.sd[:, j]) for v in x])
-        return np.interp(p, cdf, x)
 
 
 def cells(t_end, log_t, y, count, sigma, s, grid, log_unit, prior, b_scale, histories, futures, log_path, at, step_size):
