@@ -113,7 +113,9 @@ def leave_one_out(runs: lossfit.Runs, group: dict[str, str]) -> Check:
     """
     law = find("annealing")
     checks, goals = [], []
-    grid = itertools.product((0.15, 0.19, 0.24), (0.025, 0.04, 0.065), (0.05, 0.1, 0.2), (1.0, 1.5, 2.5))
+    grid = itertools.product(
+        (0.15, 0.19, 0.24), (0.025, 0.04, 0.065), (0.05, 0.1, 0.2), (1.0, 1.5, 2.5)
+    )
     for b0, kb, future, temper in grid:
         weights = tuple(
             math.exp(-0.5 * (math.log(size / kb) / 0.6) ** 2) for size in law.discrepancies
@@ -189,7 +191,9 @@ def main() -> None:
     }
     if options.leave_one_out:
         methods["default, one source left out"] = lambda: leave_one_out(runs, group)
-    print("method, then at 1.25x / 2x / end: coverage of 90 and 50 %, CRPS, width of 90 %, |error|, ")
+    print(
+        "method, then at 1.25x / 2x / end: coverage of 90 and 50 %, CRPS, width of 90 %, |error|, "
+    )
     print("lowest 90 % coverage of a source")
     rows, found = [], {}
     for label, method in methods.items():
@@ -224,9 +228,10 @@ def _failures(found: dict[str, Check]) -> list[str]:
                 out.append(f"{label}: CRPS above {BARS['crps']}")
     if found["default"].summary("group")["cover90"].min() < 0.75:
         out.append("default: a source below 75 %")
-    if not masked["cover90"].between(0.86, 0.97).all() or (
-        masked["crps"].to_numpy() > BARS["masked"]
-    ).any():
+    if (
+        not masked["cover90"].between(0.86, 0.97).all()
+        or (masked["crps"].to_numpy() > BARS["masked"]).any()
+    ):
         out.append("masked schedules: coverage outside 86 to 97 %, or CRPS too large")
     if (default["crps"] > 0.55 * table["power_linear"]["crps"]).any():
         out.append("default: less than 45 % below power_linear")

@@ -71,7 +71,9 @@ def simulate(law: ScheduleLaw, setting: Setting, runs: int, seed: int) -> dict[s
         again = a <= 0
         a[again] = rng.normal(SLOPE, grid.slope_sd * SLOPE, again.sum())
     phi = (1 - (x / x[end]) ** -alpha[:, None]) / alpha[:, None]
-    curve = 3.0 - a[:, None] * phi - b[:, None] * (response[:, unit].T - response[end, unit][:, None])
+    curve = (
+        3.0 - a[:, None] * phi - b[:, None] * (response[:, unit].T - response[end, unit][:, None])
+    )
     # The discrepancy: into the past on the clock u (1 + doubt u), into the future on its own.
     u = np.log(x[end] / x[: end + 1])[::-1]
     clock = u * (1 + grid.doubt * u)
@@ -92,9 +94,10 @@ def simulate(law: ScheduleLaw, setting: Setting, runs: int, seed: int) -> dict[s
         np.tile(t, runs), y.ravel(), np.ones(y.size), np.arange(runs + 1) * len(t),
         np.ones(runs), np.zeros(runs), full(runs, SIGMA), full(runs, SLOPE),
     )  # fmt: skip
+    nothing = np.zeros((runs, 1))
+    one_path = Hypotheses(nothing.astype(np.int64), np.zeros((runs, len(at), 1), np.int64), nothing)
     found = forecast_batch(
-        curves, grid, Hypotheses(np.zeros((runs, 1), np.int64), np.zeros((runs, len(at), 1), np.int64),
-        np.zeros((runs, 1))), strength, shapes, paths, np.tile(at, (runs, 1)),
+        curves, grid, one_path, strength, shapes, paths, np.tile(at, (runs, 1)),
         rng.integers(0, 2**63, runs).astype(np.uint64), draws=DRAWS, parameters=True,
     )  # fmt: skip
     truth = {"Lc": full(runs, 3.0), "a": a, "B": b}
@@ -103,9 +106,7 @@ def simulate(law: ScheduleLaw, setting: Setting, runs: int, seed: int) -> dict[s
         for k, name in enumerate(("Lc", "a", "B"))
     }
     for j, ratio in enumerate(TARGETS):
-        ranks[f"loss at {ratio:g}x"] = (
-            found.draws[:, j] < curve[:, end + 1 + j][:, None]
-        ).sum(1)
+        ranks[f"loss at {ratio:g}x"] = (found.draws[:, j] < curve[:, end + 1 + j][:, None]).sum(1)
     return ranks
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .maths import kernel
 
 __all__ = ["log_bins", "median", "memory", "noise", "slope", "without_spikes"]
@@ -104,8 +102,8 @@ def memory(n, y):
     """Autocorrelation phi of noise that was smoothed before logging (phi^k at lag k), else 0.
 
     First differences of noise smoothed by an exponential moving average with weight phi on the past
-    correlate at -(1 - phi)/2, those of independent noise at -1/2.  Over the last half of the window,
-    less their straight line; only where they stand out by more than a standard error.
+    correlate at -(1 - phi)/2, those of independent noise at -1/2.  Over the last half of the
+    window, less their straight line; only where they stand out by more than a standard error.
     """
     if n < SMOOTHED_POINTS:
         return 0.0

@@ -4,12 +4,12 @@ For a run observed up to tc, with x the LR time and D the response of `paths`:
 
     L(t) = Lc - a phi(t) - B [D(t) - D(tc)] + g(t) + noise,   phi = (1 - (x/x(tc))^-alpha) / alpha
 
-g is a Brownian motion in log x (sd kb s per square root of an e-fold, s the local slope) that is 0 at
-tc and independent before and after it; beyond tc a twice integrated one is added, which is nothing at
-short horizons and opens the band at long ones.  (Lc, a, B) are normal given the cell (path, kb, alpha, response unit,
-component of B's prior), a > 0 is cut exactly, and the cells are summed.  g plus white noise is a
-Markov process, so whitening is a Kalman filter that runs from tc into the past: O(n) in place of a
-dense Cholesky factor.
+g is a Brownian motion in log x (sd kb s per square root of an e-fold, s the local slope) that is 0
+at tc and independent before and after it; beyond tc a twice integrated one is added, which is
+nothing at short horizons and opens the band at long ones.  (Lc, a, B) are normal given the cell
+(path, kb, alpha, response unit, component of B's prior), a > 0 is cut exactly, and the cells are
+summed.  g plus white noise is a Markov process, so whitening is a Kalman filter that runs from tc
+into the past: O(n) in place of a dense Cholesky factor.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Grid(NamedTuple):
         Relative sd by which the coming response differs from the past one; the second where there
         is more than one path.
     drift, drift_from : float
-        Size of the drift of the slope's slope: its part of g has the variance (drift s)^2 h^5 / 20 at
-        h e-folds beyond ``drift_from``, itself in e-folds beyond the data.
+        Size of the drift of the slope's slope: its part of g has the variance (drift s)^2 h^5 / 20
+        at h e-folds beyond ``drift_from``, itself in e-folds beyond the data.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x): the law is
         trusted less the farther back.
@@ -120,7 +120,7 @@ class Scratch(NamedTuple):
     values: NDArray[np.float64]
     log_t: NDArray[np.float64]
     mean: NDArray[np.float64]
-    count: NDArray[np.float64]
+    points: NDArray[np.float64]
     clock: NDArray[np.float64]
     clock_at: NDArray[np.float64]
     times: NDArray[np.float64]
@@ -165,7 +165,7 @@ def _positive_normal(mean, sd, u):
 
 @inline
 def upper_quantile(tail):
-    """z with P(Z > z) = tail, for 0 < tail < 1 (Acklam 2003, and one Halley step)."""
+    """The z with P(Z > z) = tail, for 0 < tail < 1 (Acklam 2003, and one Halley step)."""
     p = min(tail, 1.0 - tail)
     if p > 0.02425:
         q = p - 0.5
@@ -235,12 +235,12 @@ def _whiten(h, n_rows, wander, doubt, noise, n_columns, w):
     for c in range(n_columns):
         w.moments[c] = 0.0
     for i in range(1, n_rows + 1):
-        if w.count[i] <= 0.0:
+        if w.points[i] <= 0.0:
             continue
         gap = max(w.clock[h, i] - u, 0.0)
         u += gap
         variance += wander * gap * (1.0 + doubt * (2.0 * u - gap))
-        r = noise / w.count[i]
+        r = noise / w.points[i]
         total = variance + r
         gain = variance / total
         scale = 1.0 / math.sqrt(total)
@@ -264,7 +264,7 @@ def _gram(k, n_rows, n_alpha, n_units, w):
     at_u = at_a + 3 * n_alpha
     at_au = at_u + 3 * n_units
     for i in range(1, n_rows + 1):
-        if w.count[i] <= 0.0:
+        if w.points[i] <= 0.0:
             continue
         row = w.white[i, :n_columns]
         one = row[0]
@@ -341,9 +341,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
             w.columns[h, i, 1] = w.mean[i]
         _fill_columns(h, n, n_past, grid, run, shapes, paths, w)
         for k in range(n_kb):
-            log_det = _whiten(
-                h, n_rows, (grid.kbs[k] * s) ** 2, grid.doubt, noise, n_columns, w
-            )
+            log_det = _whiten(h, n_rows, (grid.kbs[k] * s) ** 2, grid.doubt, noise, n_columns, w)
             _gram(h * n_kb + k, n_rows, n_alpha, n_units, w)
             g = w.gram[h * n_kb + k]
             g[3] = log_det
@@ -354,7 +352,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
                         value = -1e300
                         if run.log_b[b] > -1e299:
                             b_precision = 1.0 / (run.b_scale * run.b_sd[b]) ** 2
-                            mean_a, var_a, mean_b, var_b, cov, det, quad = _cell(
+                            mean_a, var_a, _mean_b, _var_b, _cov, det, quad = _cell(
                                 g, a, u, n_alpha, n_units, s, a_precision,
                                 run.b_scale * run.b_mean[b], b_precision,
                             )  # fmt: skip
@@ -371,7 +369,7 @@ def evidence(n, n_past, sigma, s, grid, run, shapes, paths, w):
 
 @kernel
 def _targets(n_paths, n_at, x_ends, grid, run, shapes, paths, w):
-    """phi and D - D(tc) of every path at every target."""
+    """The columns phi and D - D(tc) of every path at every target."""
     n_alpha = grid.alphas.size
     n_units = grid.units.shape[0]
     work = (w.nodes, w.taus, w.memory)
@@ -447,8 +445,8 @@ def _past(
         variance += brownian * gap * (1.0 + doubt * (2.0 * now - gap))
         w.values[4 * i] = mean
         w.values[4 * i + 1] = variance
-        if w.count[i] > 0.0:
-            r = noise / w.count[i]
+        if w.points[i] > 0.0:
+            r = noise / w.points[i]
             residual = (
                 w.columns[h, i, 1] - level - slope * w.columns[h, i, alpha_column]
                 - drop * w.columns[h, i, unit_column]
@@ -477,7 +475,7 @@ def _past(
 @kernel
 def forecast(
     n, n_past, past_rows, n_at, key, sigma, s, grid, run, shapes, paths, w, x_ends, draws,
-    parameters, shares, falls, info,
+    parameters, shares, falls, spreads, info,
 ):  # fmt: skip
     """Draws of the loss curve of a run at its targets.
 
@@ -494,8 +492,8 @@ def forecast(
         Written where there is room.
     shares : float64, shape (n_paths,)
         Posterior weight of each path.
-    falls : float64, shape (n_at,)
-        Mean of B [D(t) - D(tc)], what the schedule takes off the loss.
+    falls, spreads : float64, shape (n_at,)
+        Mean of B [D(t) - D(tc)], what the schedule takes off the loss; sd of the draws.
     info : float64, shape (>= 8,)
         ``INFO`` of the driver from the third number on.
     """
@@ -527,6 +525,7 @@ def forecast(
     n_draws = draws.shape[1]
     for j in range(n_at):
         falls[j] = 0.0
+        spreads[j] = 0.0
     b_sum = 0.0
     b_squares = 0.0
     for i in range(n_draws):
@@ -552,7 +551,7 @@ def forecast(
             (g[1] - g[4 + a] * slope - g[4 + 3 * n_alpha + u] * drop) / g[0]
             + z_level / math.sqrt(g[0])
         )  # fmt: skip
-        v0, v1, v2, v3 = philox(draw, uint64(1), ZERO, ZERO, key)
+        v0, v1, _v2, _v3 = philox(draw, uint64(1), ZERO, ZERO, key)
         z_future, _z = normal_pair(v0, v1)
         drift = grid.drift * s
         brownian = (grid.kbs[k] * s) ** 2
@@ -598,6 +597,7 @@ def forecast(
                 + drift * third
             )  # fmt: skip
             falls[j] -= drop * w.drop_at[h, u, j]
+            spreads[j] += draws[j, i] * draws[j, i]
         b_sum += drop
         b_squares += drop * drop
         if parameters.shape[0] > 0:
@@ -611,6 +611,11 @@ def forecast(
             parameters[7, i] = h
     for j in range(n_at):
         falls[j] /= n_draws
+        mean = 0.0
+        for i in range(n_draws):
+            mean += draws[j, i]
+        mean /= n_draws
+        spreads[j] = math.sqrt(max(spreads[j] / n_draws - mean * mean, 0.0))
     info[0] = total * total / squares
     info[1] = best + math.log(total)
     info[2] = b_sum / n_draws

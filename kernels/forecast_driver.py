@@ -110,6 +110,8 @@ class Forecast(NamedTuple):
         Posterior weights of the hypotheses.
     falls : float64, shape (n_runs, n_at)
         Mean of what the schedule takes off the loss between the end of the data and the target.
+    spreads : float64, shape (n_runs, n_at)
+        Standard deviation of the draws beyond the data.
     info : float64, shape (n_runs, len(INFO))
     """
 
@@ -117,6 +119,7 @@ class Forecast(NamedTuple):
     parameters: Floats
     shares: Floats
     falls: Floats
+    spreads: Floats
     info: Floats
 
 
@@ -169,12 +172,12 @@ def _insert_past(n, n_at, at, w, past_rows):
         if row >= 1 and w.log_t[row] < x:
             w.log_t[out] = w.log_t[row]
             w.mean[out] = w.mean[row]
-            w.count[out] = w.count[row]
+            w.points[out] = w.points[row]
             row -= 1
         else:
             w.log_t[out] = x
             w.mean[out] = 0.0
-            w.count[out] = 0.0
+            w.points[out] = 0.0
             past_rows[j] = out
             j += 1
         out -= 1
@@ -184,7 +187,7 @@ def _insert_past(n, n_at, at, w, past_rows):
 @kernel
 def _forecast_range(
     start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, draws,
-    parameters, shares, falls, info,
+    parameters, shares, falls, spreads, info,
 ):  # fmt: skip
     n_at = at.shape[1]
     n_paths = hypotheses.history.shape[1]
@@ -210,12 +213,10 @@ def _forecast_range(
         if np.isnan(sigma):
             sigma = noise(m, y, weight, phi, w.values)
         w.log_t[0] = np.log(curves.t[b - 1])
-        n = log_bins(
-            m, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.count[1:]
-        )
+        n = log_bins(m, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.points[1:])
         s = curves.slope[r]
         if np.isnan(s):
-            s = slope(n, w.log_t[1:], w.mean[1:], w.count[1:], w.log_t[0])
+            s = slope(n, w.log_t[1:], w.mean[1:], w.points[1:], w.log_t[0])
         run = RunInput(
             hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r],
             prior.mean[r], prior.sd[r], prior.log_weight[r],
@@ -231,7 +232,7 @@ def _forecast_range(
         n_past = _insert_past(n, here, at[r], w, past_rows)
         forecast(
             n, n_past, past_rows, here, keys[r], sigma, s, grid, run, shapes, paths, w, x_ends,
-            draws[r], parameters[r], shares[r], falls[r], info[r, 2:],
+            draws[r], parameters[r], shares[r], falls[r], spreads[r], info[r, 2:],
         )  # fmt: skip
         draws[r, :here] += centre
         draws[r, here:] = np.nan
@@ -295,14 +296,15 @@ def forecast_batch(
     drawn = np.empty(shape)
     shares = np.empty((n_runs, n_paths))
     falls = np.full((n_runs, n_at), np.nan)
+    spreads = np.full((n_runs, n_at), np.nan)
     info = np.empty((n_runs, len(INFO)))
     n_nodes = int(np.diff(shapes.offsets).max())
 
     def task(start: int, stop: int) -> None:
         _forecast_range(
             start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes,
-            out, drawn, shares, falls, info,
+            out, drawn, shares, falls, spreads, info,
         )  # fmt: skip
 
     _spread(task, n_runs, threads, progress)
-    return Forecast(out, drawn, shares, falls, info)
+    return Forecast(out, drawn, shares, falls, spreads, info)

@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from .maths import exp, kernel
 
-__all__ = ["ANNEALING", "MULTI_POWER", "Paths", "Shapes", "feature_table", "features", "relative_power"]
+__all__ = [
+    "ANNEALING",
+    "MULTI_POWER",
+    "Paths",
+    "Shapes",
+    "feature_table",
+    "features",
+    "relative_power",
+]
 
 ANNEALING = 0
 MULTI_POWER = 1

@@ -213,7 +213,9 @@ class Answer:
         tables = []
         sets = [(self.recipe, self.mixed, self.recipe.weights)]
         if self._compared is not None and self.recipe.comparison is not None:
-            sets.append((self.recipe.comparison, self._compared, np.zeros(len(self.recipe.compared))))
+            sets.append(
+                (self.recipe.comparison, self._compared, np.zeros(len(self.recipe.compared)))
+            )
         for recipe, mixed, weights in sets:
             for k, law in enumerate(recipe.laws):
                 flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]

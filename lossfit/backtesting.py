@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._ragged import Floats
 from .cases import END, Cases, Knowledge, make_cases
 from .checks import as_runs, check_device, check_prob, choose_axis, whole
 from .errors import DataError
@@ -215,9 +214,7 @@ def backtest(
     axis = choose_axis(runs, axis)
     cutoffs, horizons = _checked(cutoffs, horizons)
     if schedules not in KNOWLEDGE:
-        raise DataError(
-            f"schedules must be {', '.join(map(repr, KNOWLEDGE))}, got {schedules!r}"
-        )
+        raise DataError(f"schedules must be {', '.join(map(repr, KNOWLEDGE))}, got {schedules!r}")
     groups = _groups(runs, group)
     prob = check_prob(prob)
     seed = seed_integer(random_seed)
@@ -292,11 +289,15 @@ def _scored(
     sigma = np.empty((len(order), recipe.draws))
     flags: list[tuple[str, ...]] = [()] * len(order)
     with bar(len(runs) * len(recipe.laws), "backtesting", progress) as advance:
-        sets = [np.arange(at.shape[1])] if not alone else [np.array([j]) for j in range(at.shape[1])]
+        sets = (
+            [np.arange(at.shape[1])] if not alone else [np.array([j]) for j in range(at.shape[1])]
+        )
         for columns in sets:
             there = ~np.isnan(at[:, columns]).all(axis=1)
-            some = runs if there.all() else runs.select(
-                [name for name, ok in zip(runs.names, there, strict=True) if ok]
+            some = (
+                runs
+                if there.all()
+                else runs.select([name for name, ok in zip(runs.names, there, strict=True) if ok])
             )
             mixed = recipe.curves(some, at[there][:, columns], advance)
             place = np.cumsum(there) - 1
@@ -314,9 +315,7 @@ def _scored(
         curves[rows] += noise * sigma[rows] / np.sqrt(cases.points[rows])[:, None]
     found_scores = score(curves, cases.observed, recipe.prob)
     names = np.array(cases.names, dtype=object)[cases.case]
-    cover = {
-        f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)
-    }
+    cover = {f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)}
     wide = score(curves, cases.observed, 0.9)
     frame = pd.DataFrame(
         {

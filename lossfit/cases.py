@@ -118,7 +118,9 @@ def make_cases(
         totals,
         np.array([row[0] for row in rows], np.int64),
         tuple(row[1] for row in rows),
-        *(np.array([row[k] for row in rows]) for k in (2, 3, 4)),
+        np.array([row[2] for row in rows]),
+        np.array([row[3] for row in rows]),
+        np.array([row[4] for row in rows]),
         skipped,
     )
 
@@ -139,7 +141,8 @@ def _targets(
             if at > BEYOND * total:
                 continue
             low, high = at - HALF_WINDOW * total, min(at + HALF_WINDOW * total, total)
-        a, b = np.searchsorted(x, low, side="left"), np.searchsorted(x, high, side="right")
+        a = int(np.searchsorted(x, low, side="left"))
+        b = int(np.searchsorted(x, high, side="right"))
         if a == b:
             a = int(np.argmin(np.abs(x - at)))
             if abs(x[a] - at) > NEAREST * total:

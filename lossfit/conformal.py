@@ -58,8 +58,8 @@ class Calibration:
         word = "widened" if self.factor > 1 else "narrowed"
         return (
             f"Calibrated: {word} by a factor of {self.factor:.2f}, because {100 * self.prob:g} % "
-            f"intervals held {100 * self.covered:.0f} % of {self.forecasts} outcomes of {self.runs} "
-            f"finished runs."
+            f"intervals held {100 * self.covered:.0f} % of {self.forecasts} outcomes of "
+            f"{self.runs} finished runs."
         )
 
 

@@ -31,27 +31,26 @@ FIT_MEANINGS = {
 ANSWER_MEANINGS = {
     "interpolation": "the target lies within the data",
     "far": "more than twice as far as the data reach",
-    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked against "
-    "real runs",
+    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked "
+    "against real runs",
     "below_zero": "under a law of the answer the median curve is below zero there",
     "below_floor": "a linear term takes the median curve below the law's own floor E",
     "law_disagreement": "the laws' medians differ by more than the widest of their intervals",
-    "schedule_unknown": "the learning-rate schedule is not known: the answer averages over five that "
-    "end at the planned total; schedule= or an lr column would sharpen it",
+    "schedule_unknown": "the learning-rate schedule is not known: the answer averages over five "
+    "that end at the planned total; schedule= or an lr column would sharpen it",
     "no_plan": "neither the learning-rate schedule nor the planned end of the run is known: the "
-    "answer averages over schedules and ends, and such intervals were the least reliable in "
-    "backtests; schedule=, an lr column or total= would sharpen it",
-    "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was stretched "
-    "to end there; schedule= says otherwise",
+    "answer averages over schedules and ends; schedule=, an lr column or total= would sharpen it",
+    "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was "
+    "stretched to end there; schedule= says otherwise",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= says otherwise",
-    "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it will "
-    "win: that part of the answer is the prior's; siblings= (finished runs of the same project) would "
-    "sharpen it",
-    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
-    "learning rate: the shipped prior was used",
-    "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to here, which only "
-    "matters for how fast the loss responds to the learning rate",
+    "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
+    "will win: that part of the answer is the prior's; siblings= (finished runs of the same "
+    "project) would sharpen it",
+    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to "
+    "the learning rate: the shipped prior was used",
+    "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to here, which "
+    "only matters for how fast the loss responds to the learning rate",
     "smoothed_noise": "the losses were smoothed before logging (an exponential moving average): "
     "their noise was corrected for it",
     "calibrated": "the interval was widened or narrowed by backtests on the runs of calibrate_on",

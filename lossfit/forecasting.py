@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -135,13 +135,12 @@ def forecast(
     drawn = result.draws
     if not (back == np.arange(at.shape[1])).all():
         drawn = np.take_along_axis(drawn, back[:, :, None], axis=1)
-    flags = {
-        name: np.take_along_axis(where, back, axis=1) for name, where in found.flags.items()
-    }
+    flags = {name: np.take_along_axis(where, back, axis=1) for name, where in found.flags.items()}
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["smoothed_noise"] = np.repeat(result.info[:, 6:7] > 0, at.shape[1], axis=1)
     falls = np.take_along_axis(result.falls, back, axis=1)
-    flags["response_from_prior"] = _prior_only(result, strength, drawn, falls)
+    spreads = np.take_along_axis(result.spreads, back, axis=1)
+    flags["response_from_prior"] = _prior_only(result, strength, spreads, falls)
     shares = [
         {label: float(w) for label, w in zip(names, row, strict=False)}
         for names, row in zip(found.labels, result.shares, strict=True)
@@ -178,9 +177,7 @@ def _step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:
     return np.asarray(ends / steps), ~has
 
 
-def _prior_only(
-    result: Forecast, strength: ResponsePrior, drawn: Floats, falls: Floats
-) -> Bools:
+def _prior_only(result: Forecast, strength: ResponsePrior, spreads: Floats, falls: Floats) -> Bools:
     """Where the data say nothing of B, and that makes much of the forecast's spread."""
     weight = np.exp(strength.log_weight)
     weight = weight / weight.sum(axis=1, keepdims=True)
@@ -190,4 +187,4 @@ def _prior_only(
     # B's relative sd times what the schedule takes off is its part in the forecast's sd.
     part = np.abs(falls) * (result.info[:, 5] / np.maximum(result.info[:, 4], 1e-12))[:, None]
     with np.errstate(invalid="ignore"):
-        return np.asarray(blind[:, None] & (part > MATTERS * np.std(drawn, axis=2)))
+        return np.asarray(blind[:, None] & (part > MATTERS * spreads))

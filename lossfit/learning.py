@@ -107,8 +107,8 @@ class Priors:
     def __repr__(self) -> str:
         if not self.used:
             return (
-                f"Priors: none of {len(self.names)} runs is enough to learn from; the shipped prior "
-                f"(B about {self.strength.mean:.3g})"
+                f"Priors: none of {len(self.names)} runs is enough to learn from; the shipped "
+                f"prior (B about {self.strength.mean:.3g})"
             )
         return (
             f"Priors from {len(self.used)} of {len(self.names)} runs: B about "
@@ -140,8 +140,8 @@ def learn_priors(
     Priors
         For ``lossfit.extrapolate(..., priors=...)``.  Runs that cannot tell (fewer than 40 points,
         schedule unknown, learning rate that did not fall below 70 % of its peak, B known worse
-        than to 35 %) are listed with the reason in ``Priors.frame``; with fewer than two usable runs
-        the shipped prior is returned.
+        than to 35 %) are listed with the reason in ``Priors.frame``; with fewer than two usable
+        runs the shipped prior is returned.
 
     Raises
     ------
@@ -150,11 +150,11 @@ def learn_priors(
 
     Notes
     -----
-    The runs' log B are taken for draws from Normal(mu, omega^2), with mu ~ Normal(log of the shipped
-    B0, 0.7^2) and a log-normal prior on omega about 0.25; each run's B is known to its posterior sd
-    and 10 % more, and has a 5 % chance to be unlike the others.  mu and omega are integrated on a
-    grid.  The weights of the responses are those of the runs' posteriors and of three runs more that
-    have the shipped ones.
+    The runs' log B are taken for draws from Normal(mu, omega^2), with mu ~ Normal(log of the
+    shipped B0, 0.7^2) and a log-normal prior on omega about 0.25; each run's B is known to its
+    posterior sd and 10 % more, and has a 5 % chance to be unlike the others.  mu and omega are
+    integrated on a grid.  The weights of the responses are those of the runs' posteriors and of
+    three runs more that have the shipped ones.
     """
     runs = as_runs(finished_runs)
     axis = choose_axis(runs, axis)
@@ -165,9 +165,7 @@ def learn_priors(
     reasons = [_unfit(run, axis) for run in runs]
     chosen = [name for name, reason in zip(runs.names, reasons, strict=True) if not reason]
     if chosen:
-        broad = replace(
-            law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf
-        )
+        broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf)
         some = runs.select(chosen)
         ends = np.array([[run.end(axis)] for run in some])
         found = forecast(
@@ -264,7 +262,8 @@ def strength_from(b: Floats, sd: Floats, slope: Floats, shipped: float) -> Respo
         - 0.5 * (np.log(SPREADS / SPREAD_CENTRE) / SPREAD_SD) ** 2
     )
     size = np.exp(mu[:, None, None] + SPREADS[:, None] * nodes)
-    for value, error in zip(b, np.sqrt(sd**2 + (RUN_ERROR * b) ** 2 + (RUN_ERROR * slope) ** 2)):
+    errors = np.sqrt(sd**2 + (RUN_ERROR * b) ** 2 + (RUN_ERROR * slope) ** 2)
+    for value, error in zip(b, errors, strict=True):
         fits = np.exp(-0.5 * ((value - size) / error) ** 2) @ node_weights / error
         log_p += np.log((1 - OUTLIER) * fits + OUTLIER * 0.3 / max(shipped, abs(value)))
     p = np.exp(log_p - log_p.max())

@@ -54,7 +54,7 @@ class Mixed(NamedTuple):
     row_flags : dict of str to ndarray of bool, shape (R, T)
         Flags of the rows.
     forecasts : list of Forecasted
-        What laws with a schedule say of themselves, block by block (without their draws).
+        What laws with a schedule say of themselves (without their draws).
     """
 
     curves: Floats
@@ -131,45 +131,49 @@ class Recipe:
         """
         n_runs, n_at = at.shape
         n_laws = len(self.laws)
-        curves = np.empty((n_runs, n_at, self.draws))
+        alone = n_laws == 1 and isinstance(self.laws[0], ScheduleLaw)
+        curves = np.empty((n_runs, 0 if alone else n_at, self.draws))
         sigma = np.empty((n_runs, self.draws))
         by_law = np.empty((n_laws, 5, n_runs, n_at))
         floor = np.zeros((n_laws, n_runs, n_at), bool)
         flags: list[list[tuple[str, ...]]] = [[] for _ in self.laws]
         row_flags: dict[str, Bools] = {}
         forecasts: list[Forecasted] = []
-        for first in range(0, n_runs, BLOCK):
-            some = slice(first, min(first + BLOCK, n_runs))
-            block = runs if n_runs <= BLOCK else runs.select(runs.names[some])
-            for k, law in enumerate(self.laws):
-                mixed = slice(k, None, n_laws)
-                if isinstance(law, ScheduleLaw):
-                    found = self._forecast(block, law, at[some], progress)
-                    mine, noise = found.curves, found.sigma[:, None]
-                    flags[k] += [()] * len(block)
-                    for name, where in found.flags.items():
-                        rows = row_flags.setdefault(name, np.zeros((n_runs, n_at), bool))
-                        rows[some] |= where
-                    forecasts.append(replace(found, curves=mine[:, :, :0]))
+        for k, law in enumerate(self.laws):
+            mixed = slice(k, None, n_laws)
+            if isinstance(law, ScheduleLaw):  # it keeps no parameters: no need of blocks
+                found = self._forecast(runs, law, at, progress)
+                by_law[k] = describe(found.curves, self.prob)
+                if alone:
+                    curves = found.curves
                 else:
-                    fit = fit_quietly(
-                        block, law, self.axis, self._window(block), self.draws, self.device,
-                        self.seed, chains=1,
-                    )  # fmt: skip
-                    mine = fit.curves(at[some])
-                    assert fit.draws is not None
-                    noise = fit.draws[:, -1, mixed]
-                    if "E" in law.parameters:
-                        asymptote = fit.draws[:, law.parameters.index("E")]
-                        floor[k, some] = (
-                            np.median(mine, axis=-1) < np.median(asymptote, axis=-1)[:, None]
-                        )
-                    flags[k] += fit.flags
-                    if progress is not None:
-                        progress(len(block))
+                    curves[:, :, mixed] = found.curves[:, :, mixed]
+                sigma[:, mixed] = found.sigma[:, None]
+                flags[k] = [()] * n_runs
+                for name, where in found.flags.items():
+                    row_flags[name] = row_flags.get(name, False) | where
+                forecasts.append(replace(found, curves=found.curves[:, :, :0]))
+                continue
+            for first in range(0, n_runs, BLOCK):
+                some = slice(first, min(first + BLOCK, n_runs))
+                block = runs if n_runs <= BLOCK else runs.select(runs.names[some])
+                fit = fit_quietly(
+                    block, law, self.axis, self._window(block), self.draws, self.device,
+                    self.seed, chains=1,
+                )  # fmt: skip
+                mine = fit.curves(at[some])
+                assert fit.draws is not None
+                if "E" in law.parameters:
+                    asymptote = fit.draws[:, law.parameters.index("E")]
+                    floor[k, some] = (
+                        np.median(mine, axis=-1) < np.median(asymptote, axis=-1)[:, None]
+                    )
+                flags[k] += fit.flags
                 by_law[k][:, some] = describe(mine, self.prob)
                 curves[some, :, mixed] = mine[:, :, mixed]
-                sigma[some, mixed] = noise
+                sigma[some, mixed] = fit.draws[:, -1, mixed]
+                if progress is not None:
+                    progress(len(block))
         if self.widen != 1.0:
             middle = np.median(curves, axis=-1, keepdims=True)
             curves = middle + self.widen * (curves - middle)
@@ -212,7 +216,8 @@ class Recipe:
 
     def _window(self, runs: Runs) -> WindowSpec:
         """The window for a block of runs: a dict may name runs of other blocks."""
-        return _of_these(self.window, runs)
+        found: WindowSpec = _of_these(self.window, runs)
+        return found
 
 
 def _of_these(given: Any, runs: Runs) -> Any:
@@ -288,9 +293,7 @@ def mixed_laws(
             )
 
     def replaced(law: Law) -> Law:
-        return law.with_priors(
-            {n: p for n, p in priors.items() if n in (*law.parameters, "sigma")}
-        )
+        return law.with_priors({n: p for n, p in priors.items() if n in (*law.parameters, "sigma")})
 
     return (
         tuple(replaced(law) if isinstance(law, Law) else law for law in chosen),

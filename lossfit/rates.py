@@ -450,7 +450,10 @@ def _form(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
             final = float(np.clip((a @ (rho - wave)) / max(a @ a, 1e-12), 0.0, 1.0))
             misses.append(float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2))))
             if misses[-1] < best:
-                best, found = misses[-1], kinds.cosine(1.0, float(total), warmup, final, axis="tokens")
+                best, found = (
+                    misses[-1],
+                    kinds.cosine(1.0, float(total), warmup, final, axis="tokens"),
+                )
         i = int(np.argmin(misses))
         grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
     line = np.polyfit(t, rho, 1)

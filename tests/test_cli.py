@@ -41,11 +41,11 @@ def test_the_headline(tmp_path):
 
 def test_json_is_all_that_stdout_has():
     done = run(
-        "extrapolate", "llama2", "--run", "llama2-7B", "--at", "4T,2x", "--json", "--prob", 0.8
+        "extrapolate", "llama2", "--run", "llama2-7B", "--at", "4T,2.5x", "--json", "--prob", 0.8
     )
     data = json.loads(done.stdout)
     assert data["schema"] == "lossfit.answer/1"
-    assert [row["at"] for row in data["rows"]] == [4e12, 4e12]
+    assert [row["at"] for row in data["rows"]] == [4e12, 5e12]
     assert data["question"]["prob"] == 0.8
     assert "note: extrapolation:" in done.stderr
 

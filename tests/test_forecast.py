@@ -21,7 +21,16 @@ def ask(runs, *args, **options):
 
 
 def annealed(
-    n_runs=6, *, strength=0.2, total=20_000, until=1.0, seed=0, noise=0.003, lr=False, plan=None, every=100
+    n_runs=6,
+    *,
+    strength=0.2,
+    total=20_000,
+    until=1.0,
+    seed=0,
+    noise=0.003,
+    lr=False,
+    plan=None,
+    every=100,
 ):
     """Runs whose loss responds to a cosine: L0 + A x^-0.4 - B D, tau 600 steps, on rho^0.65."""
     rng = np.random.default_rng(seed)
@@ -231,7 +240,7 @@ def test_multi_power_and_mixtures():
     np.testing.assert_allclose(both.by_law["weight"], 1 / 3)
     with pytest.raises(DataError, match=r"needs a learning-rate schedule"):
         lossfit.fit(half, "annealing")
-    with pytest.raises(DataError, match="no law is called 'cubic'; there are .*annealing"):
+    with pytest.raises(DataError, match=r"no law is called 'cubic'; there are .*annealing"):
         ask(half, at=20_000, laws="cubic")
 
 
@@ -265,9 +274,7 @@ def test_the_headline():
     """Study: median 1.70 to 1.73, 90 % 1.58 to 1.79, P at most .05; single laws .3 to 1.9."""
     runs = lossfit.load("llama2")
     others = runs.select(["llama2-13B", "llama2-34B", "llama2-70B"])
-    answer = ask(
-        runs, run="llama2-7B", compute_of="llama2-70B", siblings=others, draws=4000
-    )
+    answer = ask(runs, run="llama2-7B", compute_of="llama2-70B", siblings=others, draws=4000)
     row = answer.frame.iloc[0]
     assert 1.68 < row["median"] < 1.745
     assert 1.55 < row["lower"] < 1.68

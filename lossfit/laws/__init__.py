@@ -25,7 +25,13 @@ __all__ = [
     "get",
 ]
 
-NAMES: tuple[str, ...] = ("power", "power_linear", "power_offset", "power_linear_offset")
+NAMES: tuple[str, ...] = (
+    "power",
+    "power_linear",
+    "power_offset",
+    "power_linear_offset",
+    "broken_power",
+)
 """Laws of one axis, for `lossfit.fit` and `lossfit.extrapolate`."""
 
 SCHEDULE_NAMES: tuple[str, ...] = ("annealing", "multi_power")

@@ -45,8 +45,8 @@ class Unit:
 class ResponseStrength:
     """Prior of B, the loss won by taking the learning rate from its peak to 0.
 
-    A mixture of normals with means ``scale * B0`` and standard deviations ``sd * scale * B0``, where
-    B0 is `mean`, or less: `share` of the last loss, or `slopes` local slopes.
+    A mixture of normals with means ``scale * B0`` and standard deviations ``sd * scale * B0``,
+    where B0 is `mean`, or less: `share` of the last loss, or `slopes` local slopes.
 
     Attributes
     ----------

@@ -22,7 +22,5 @@ LAW = replace(
         "As annealing, with the loss drop LD of the multi-power law as the response: a sum over "
         "drops of the learning rate of 1 - (1 + C rho^-gamma S)^-beta, S the LR time since then."
     ),
-    units=tuple(
-        Unit("multi_power", rate, beta, 0.64) for beta in (0.5, 0.6) for rate in RATES
-    ),
+    units=tuple(Unit("multi_power", rate, beta, 0.64) for beta in (0.5, 0.6) for rate in RATES),
 )

@@ -89,9 +89,7 @@ def _errors(ax: Any, check: Check, colours: dict[str, str]) -> None:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_BARS).astype(int)]
     x = np.arange(len(rows))
     middle = rows["median"].to_numpy()
-    ax.vlines(
-        x, rows["lower"] - middle, rows["upper"] - middle, color=GREY, alpha=0.5, linewidth=1
-    )
+    ax.vlines(x, rows["lower"] - middle, rows["upper"] - middle, color=GREY, alpha=0.5, linewidth=1)
     error = rows["observed"].to_numpy() - middle
     for horizon, colour in colours.items():
         mine = (rows["horizon"] == horizon).to_numpy()

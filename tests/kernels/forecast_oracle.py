@@ -38,7 +38,9 @@ class Path(NamedTuple):
         total = 0.0
         x = self.lr_time(t)
         for k in range(1, len(self.t)):
-            middle = 0.5 * (self.lr_time(max(self.t[k], 1e-9)) + self.lr_time(max(self.t[k - 1], 1e-9)))
+            middle = 0.5 * (
+                self.lr_time(max(self.t[k], 1e-9)) + self.lr_time(max(self.t[k - 1], 1e-9))
+            )
             if middle < x and self.rho[k] != self.rho[k - 1]:
                 level = max(0.5 * (self.rho[k] + self.rho[k - 1]), 0.003)
                 grown = 1 + rate * level**-gamma * (x - middle)
@@ -65,7 +67,23 @@ class Cells(NamedTuple):
     sd: np.ndarray  # (K, n_at)
 
 
-def cells(t_end, log_t, y, count, sigma, s, grid, log_unit, prior, b_scale, histories, futures, log_path, at, step_size):
+def cells(
+    t_end,
+    log_t,
+    y,
+    count,
+    sigma,
+    s,
+    grid,
+    log_unit,
+    prior,
+    b_scale,
+    histories,
+    futures,
+    log_path,
+    at,
+    step_size,
+):
     """Every cell's weight and the normal moments of its forecast (truncation to a > 0 included).
 
     Bins in any order; all targets beyond the data; `prior` is (mean, sd, log weight) of B.
@@ -78,14 +96,13 @@ def cells(t_end, log_t, y, count, sigma, s, grid, log_unit, prior, b_scale, hist
         x_at = np.array([futures[j][h].lr_time(t) for j, t in enumerate(at)])
         u, u_at = np.log(x_end / x), np.log(x_at / x_end)
         for k in range(len(grid.kbs)):
-            c = covariance(u, grid.kbs[k] * s, grid.doubt) + np.diag(
-                grid.temper * sigma**2 / count
-            )
+            c = covariance(u, grid.kbs[k] * s, grid.doubt) + np.diag(grid.temper * sigma**2 / count)
             inverse = np.linalg.inv(c)
             log_det = np.linalg.slogdet(c)[1]
-            g_var = grid.kbs[k] ** 2 * s**2 * u_at + grid.drift**2 * s**2 * np.maximum(
-                u_at - grid.drift_from, 0
-            ) ** 5 / 20
+            g_var = (
+                grid.kbs[k] ** 2 * s**2 * u_at
+                + grid.drift**2 * s**2 * np.maximum(u_at - grid.drift_from, 0) ** 5 / 20
+            )
             for a, alpha in enumerate(grid.alphas):
                 phi = (1 - (x / x_end) ** -alpha) / alpha
                 phi_at = (1 - (x_at / x_end) ** -alpha) / alpha

@@ -29,7 +29,10 @@ def problem(seed):
     n_paths, n_at, n_b = rng.integers(1, 3), rng.integers(1, 4), rng.integers(1, 4)
     log_normal = lambda n: np.log(rng.dirichlet(np.ones(n)))  # noqa: E731
     n_alpha, n_kb = rng.integers(1, 4), rng.integers(1, 3)
-    units = [(0, end * rng.uniform(0.01, 0.3), 0.65, 0.0), (0, end * rng.uniform(0.01, 0.3), 0.65, 0.0)]
+    units = [
+        (0, end * rng.uniform(0.01, 0.3), 0.65, 0.0),
+        (0, end * rng.uniform(0.01, 0.3), 0.65, 0.0),
+    ]
     units.append((0, end * 0.05, rng.uniform(0.4, 1), 0.0))
     if rng.uniform() < 0.5:
         units.append((1, rng.uniform(0.01, 1), rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)))
@@ -111,8 +114,9 @@ def bins(p):
 def oracle(p):
     log_t, mean, count = bins(p)
     return mean[0], cells(
-        p["t"][-1], log_t, mean - mean[0], count, p["sigma"], p["s"], p["grid"], p["log_unit"], p["prior"],
-        min(1, p["most_slopes"] * p["s"] / 0.2), p["histories"], p["futures"], p["log_path"], p["at"], p["step_size"],
+        p["t"][-1], log_t, mean - mean[0], count, p["sigma"], p["s"], p["grid"], p["log_unit"],
+        p["prior"], min(1, p["most_slopes"] * p["s"] / 0.2), p["histories"], p["futures"],
+        p["log_path"], p["at"], p["step_size"],
     )  # fmt: skip
 
 
