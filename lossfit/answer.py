@@ -156,6 +156,8 @@ class Answer:
     def kind(self) -> str:
         """The law, and for the default what it knew: the key of its record."""
         law = self.recipe.laws[0].name
+        if self.recipe.models is not None:
+            return f"{law}, shared"
         rows = self.mixed.row_flags
         for flag, suffix in (("no_plan", "no plan"), ("schedule_unknown", "menu")):
             if flag in rows and rows[flag].any():

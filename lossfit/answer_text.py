@@ -150,6 +150,13 @@ def _mixture(answer: Answer) -> str:
     if not isinstance(law, ScheduleLaw):
         return f"  One law, {law.name} ({law.formula}). {CAVEAT}"
     lines = [f"  Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
+    models = answer.recipe.models
+    if models is not None:
+        together = sum(models[name] == models[answer.names[0]] for name in models)
+        lines.append(
+            f"  Fitted together with the {together} runs of its model: an equal stack of the "
+            f"annealing and the multi-power response."
+        )
     rows = answer.frame
     if len(rows) == 1:
         lines += [f"  {line}" for line in _strength(answer)]

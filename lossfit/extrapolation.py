@@ -19,6 +19,7 @@ from .learning import Priors, learn_priors
 from .mixture import Recipe, mixed_laws
 from .rates import Plan, check_plan
 from .seeds import Seed, seed_integer
+from .sharing import Share, models_of
 from .window import rule_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def extrapolate(
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | Mapping[str, Prior] | None = None,
     calibrate_on: Runs | pd.DataFrame | None = None,
+    share: Share = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -90,6 +92,11 @@ def extrapolate(
     calibrate_on : Runs or pandas.DataFrame, optional
         Finished runs on which the same question is backtested; intervals are widened or narrowed
         to what held there (`lossfit.conformal`).
+    share : bool, str or dict by run, optional
+        Runs of one model under different schedules are fitted together: True where all runs are of
+        one model; the name of an entry of ``meta``, or a dict, that says which model each run is
+        of.  Every schedule must be known, and ``laws`` be "auto": the fit is an equal stack of the
+        annealing and the multi-power response (`lossfit.joint`).
     prob : float
         Probability of the intervals.
     window : WindowSpec
@@ -137,6 +144,14 @@ def extrapolate(
     learned, plain_priors = _learned(runs.select(asked).names, siblings, priors)
     chosen, compared = mixed_laws(laws, plain_priors)
     _check_used(chosen, plan, learned)
+    models = models_of(runs, share)
+    if models is not None:
+        if [law.name for law in chosen] != ["annealing"]:
+            raise DataError("share= fits the default law: leave laws= out")
+        if learned is not None or calibrate_on is not None:
+            raise DataError(
+                "share= takes no siblings=, priors= or calibrate_on= yet: leave them out"
+            )
     recipe = Recipe(
         laws=chosen,
         axis=axis,
@@ -148,6 +163,8 @@ def extrapolate(
         plan=plan,
         priors=learned,
         compared=compared,
+        models=models,
+        company=None if models is None else runs,
     )
     if calibrate_on is not None:
         from .conformal import widened

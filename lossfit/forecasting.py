@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .laws import ScheduleLaw
     from .runs import Runs
 
-__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast"]
+__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "step_sizes"]
 
 ASSUMED_STEPS = 20_000  # of a run that counts no steps, at the end of its data
 PRIOR_ONLY = 0.85  # the data say nothing of B: its posterior sd over its prior's
@@ -111,7 +111,7 @@ def forecast(
     order = np.argsort(at, axis=1)  # NaN last
     sorted_at = np.take_along_axis(at, order, axis=1)
     found = rates(runs, axis, chosen.end, sorted_at, plan)
-    steps, assumed = _step_sizes(runs, axis)
+    steps, assumed = step_sizes(runs, axis)
     unknown = np.full(len(runs), np.nan)
     known = np.array([len(names) == 1 for names in found.labels])
     strength = prior(_levels(y, offsets), known)
@@ -166,7 +166,7 @@ def _levels(y: Floats, offsets: Ints) -> Floats:
     return np.asarray((total[offsets[1:]] - total[offsets[1:] - last]) / last)
 
 
-def _step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:
+def step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:
     """Axis units in an optimiser step, and which runs count no steps."""
     ends = runs.flat(axis).x[runs.flat(axis).offsets[1:] - 1]
     if axis == "step":

@@ -21,6 +21,7 @@ from .forecasting import Forecasted, forecast
 from .laws import Law, ResponseStrength, ScheduleLaw
 from .learning import Priors
 from .rates import Plan
+from .sharing import forecast_shared
 from .summaries import describe
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Recipe:
         Learned from finished runs.
     compared : tuple of Law
         Shown beside the answer, with weight 0.
+    models : dict by run, or None
+        Which model each run is of, where runs of a model are fitted together.
+    company : Runs or None
+        All runs of the question, for these joint fits.
     widen : float
         Factor on the distance of draws from their median (conformal calibration).
     """
@@ -102,6 +107,8 @@ class Recipe:
     plan: Plan = field(default_factory=Plan)
     priors: Priors | Mapping[str, Priors] | None = None
     compared: tuple[Law, ...] = ()
+    models: Mapping[str, str] | None = None
+    company: Runs | None = None
     widen: float = 1.0
 
     @property
@@ -114,7 +121,7 @@ class Recipe:
         """The same question to the compared laws."""
         if not self.compared:
             return None
-        return replace(self, laws=self.compared, compared=(), widen=1.0)
+        return replace(self, laws=self.compared, compared=(), models=None, company=None, widen=1.0)
 
     def curves(
         self, runs: Runs, at: Floats, progress: Callable[[int], None] | None = None
@@ -182,6 +189,15 @@ class Recipe:
     def _forecast(
         self, runs: Runs, law: ScheduleLaw, at: Floats, progress: Callable[[int], None] | None
     ) -> Forecasted:
+        if self.models is not None:
+            assert self.company is not None
+            found = forecast_shared(
+                self.company, self.models, runs.names, self.axis, self.window, at, self.plan,
+                draws=self.draws, seed=self.seed,
+            )  # fmt: skip
+            if progress is not None:
+                progress(len(runs))
+            return found
         return forecast(
             runs,
             law,

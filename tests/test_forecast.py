@@ -295,3 +295,49 @@ def test_the_answer_is_plain_data():
     data = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert data["laws"][0]["name"] == "annealing"
     assert {row["law"] for row in data["by_law"]} == {"annealing", "power", "power_linear"}
+
+
+def test_runs_that_share_a_model_are_fitted_together():
+    """What two schedules teach serves a third."""
+    plans = {
+        "a": schedules.constant(1e-3, 200),
+        "b": schedules.cosine(1e-3, 20_000, 200, 0.1),
+        "c": schedules.wsd(1e-3, 20_000, 200, 0.3),
+    }
+    parts = []
+    for name, plan in plans.items():
+        one = annealed(1, plan=plan, seed=7, noise=0.002)  # one seed: one model
+        parts.append(lossfit.Runs.from_frame(one.frame.assign(run=name), schedules=plan))
+    runs = parts[0] + parts[1]
+    target = parts[2]["c"]
+    at = target.axis("step")[-50:]
+    answer = ask(runs, "a", at=at, axis="step", schedule={"a": plans["c"]}, share=True, draws=1000)
+    miss = np.abs(answer.frame["median"] - target.loss[-50:])
+    assert miss.mean() < 0.01
+    frame = answer.frame
+    inside = (frame["lower"] - 0.004 < target.loss[-50:]) & (
+        target.loss[-50:] < frame["upper"] + 0.004
+    )
+    assert inside.mean() > 0.8
+    alone = ask(runs, "a", at=at, axis="step", schedule={"a": plans["c"]}, draws=1000).frame
+    width = (frame["upper"] - frame["lower"]).iloc[-1]
+    assert width < 0.5 * (alone["upper"] - alone["lower"]).iloc[-1]
+    again = ask(runs, "a", at=at[-1], axis="step", schedule={"a": plans["c"]}, share=True)
+    assert "Fitted together with the 2 runs" in str(again)
+    assert 0 <= again.prob_below("b") <= 1
+    by_dict = ask(
+        runs, "a", at=at, axis="step", schedule={"a": plans["c"]}, share={"a": "m", "b": "m"},
+        draws=1000,
+    )  # fmt: skip
+    np.testing.assert_allclose(by_dict.frame["median"], frame["median"], atol=5e-3)
+    unknown = lossfit.Runs.from_frame(runs.frame.assign(run="d").iloc[:200])
+    for options, message in (
+        ({"share": True, "laws": "power"}, "leave laws= out"),
+        ({"share": {"a": "m"}}, "no entry for run 'b'"),
+        ({"share": "model"}, "no entry for run 'a'"),
+        ({"share": True, "siblings": runs}, "leave them out"),
+    ):
+        with pytest.raises(DataError, match=message):
+            ask(runs, "a", at=20_000, axis="step", **options)
+    with pytest.raises(DataError, match="that of run 'd' is not known"):
+        ask(runs + unknown, "a", at=20_000, axis="step", share=True)

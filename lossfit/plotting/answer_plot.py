@@ -82,10 +82,14 @@ def plot_answer(
         ax.plot(x[left], loss[left], ".", color=GREY, markersize=3, label="not fitted", zorder=3)
     shown = [loss[positive]]
     edges = bands(ax, grid, mixed.curves[0], chosen, BLUE, "of curves")
-    if len(answer.recipe.laws) > 1:
-        for k, law in enumerate(answer.recipe.laws):
+    others, beside = answer.recipe, mixed
+    if answer.recipe.comparison is not None:
+        others = answer.recipe.comparison
+        beside = others.curves(one, grid[None])
+    if others is not answer.recipe or len(others.laws) > 1:
+        for k, law in enumerate(others.laws):
             colour = COLOURS[2 + k % (len(COLOURS) - 2)]
-            median = mixed.by_law[k, 3, 0]
+            median = beside.by_law[k, 3, 0]
             ax.plot(
                 grid, median, "--", color=colour, linewidth=1.2, label=f"{law.name} alone", zorder=2
             )
@@ -155,6 +159,8 @@ def _where(answer: Answer) -> str:
 
 
 def _window_start(answer: Answer, name: str) -> float:
+    if answer.mixed.forecasts:
+        return float(answer.mixed.forecasts[0].start[answer.names.index(name)])
     from ..window import rule_of, select
 
     one = answer.runs.select([name])
