@@ -123,7 +123,6 @@ def leave_one_out(runs: lossfit.Runs, group: dict[str, str]) -> Check:
         one = replace(
             law,
             strength=replace(law.strength, mean=b0, share=b0 / 1.5),
-            strength_unknown=replace(law.strength_unknown, mean=b0, share=b0 / 1.5),
             discrepancy_weights=weights,
             future=future,
             temper=temper,

@@ -8,6 +8,7 @@ from .maths import kernel
 
 __all__ = ["log_bins", "median", "memory", "noise", "slope", "without_spikes"]
 
+TINY = 1e-20  # losses that are all 0; its powers must not underflow
 LEAST_NOISE = 5e-5  # of the loss: smoother logs than this are taken for rounding
 LEAST_SLOPE = 0.004  # of the loss, per e-fold
 MAD = 1.4826  # standard deviations in a median absolute deviation
@@ -152,7 +153,10 @@ def noise(n, y, weight, memory, scratch):
         spread = math.sqrt(1.0 / weight[i] + 0.25 / weight[i - 1] + 0.25 / weight[i + 1])
         scratch[m] = (y[i] - 0.5 * (y[i - 1] + y[i + 1])) / spread
         m += 1
-    least = LEAST_NOISE * abs(y[n - 1])
+    most = 0.0
+    for i in range(n):
+        most = max(most, abs(y[i]))
+    least = max(LEAST_NOISE * abs(y[n - 1]), 1e-9 * most, TINY)
     if m == 0:
         return least
     middle = median(m, scratch)
@@ -222,4 +226,7 @@ def slope(n, log_t, mean, count, log_end):
         sxx += w * d * d
         sxy += w * d * (mean[k] - level)
     found = -sxy / sxx if sxx > 0.0 else 0.0
-    return max(found, LEAST_SLOPE * abs(mean[0]))
+    most = 0.0
+    for k in range(n):
+        most = max(most, abs(mean[k]))
+    return max(found, LEAST_SLOPE * abs(mean[0]), 1e-6 * most, TINY)

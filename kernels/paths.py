@@ -164,7 +164,9 @@ def _multi_power(z, rho, start, stretch, n_times, times, x, area, rate, beta, ga
             since = x[i] - 0.5 * (area[k] + area[k - 1])
             if since <= 0.0:
                 break
-            level = max(0.5 * (rho[k - 1] + rho[k]), LOWEST_RATE)
+            # The law has the rate after a step; on a slope the middle of a node interval is nearer.
+            level = rho[k] if z[k] == z[k - 1] else 0.5 * (rho[k - 1] + rho[k])
+            level = max(level, LOWEST_RATE)
             grown = 1.0 + rate * math.exp(-gamma * math.log(level)) * since
             total += drop * (1.0 - math.exp(-beta * math.log(grown)))
         out[i, column] = total

@@ -70,7 +70,7 @@ def forecast(
     window: WindowSpec,
     at: Floats,
     plan: Plan,
-    prior: Callable[[Floats, Bools], ResponsePrior],
+    prior: Callable[[Floats], ResponsePrior],
     *,
     draws: int,
     seed: int,
@@ -90,8 +90,7 @@ def forecast(
     plan : Plan
         What the caller says of the future.
     prior : callable
-        From the last losses and whether the schedule is known, each of shape (R,), to the prior of
-        the response.
+        From the last losses, shape (R,), to the prior of the response.
     draws, seed : int
     parameters : bool
         Whether to keep the parameters of the draws.
@@ -113,8 +112,7 @@ def forecast(
     found = rates(runs, axis, chosen.end, sorted_at, plan)
     steps, assumed = step_sizes(runs, axis)
     unknown = np.full(len(runs), np.nan)
-    known = np.array([len(names) == 1 for names in found.labels])
-    strength = prior(_levels(y, offsets), known)
+    strength = prior(_levels(y, offsets))
     curves = Curves(
         t, y, flat.weight[chosen.rows], offsets, steps, unknown, unknown, unknown
     )  # fmt: skip

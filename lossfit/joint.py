@@ -29,15 +29,11 @@ from scipy.special import log_ndtr
 
 from ._ragged import Floats, Ints
 from .errors import DataError
+from .joint_data import Binned, Curve, Rate, binned, check_curves
 from .joint_features import (
-    Binned,
-    Curve,
     Grid,
-    Rate,
     annealing_units,
     basis,
-    binned,
-    check_curves,
     grid_of,
     lr_time,
     multi_power_units,
@@ -66,13 +62,16 @@ class JointConstants:
     reference : float or None
         Step where g is 0 and a is the slope; by default the median of the curves' last steps.
     kb : float
-        Size of g, in measured slopes per square root of an e-fold (`joint_features.Binned`).
+        Size of g, in measured slopes per square root of an e-fold (`joint_data.Binned`): the
+        prior median of a single run.  Evidence would choose less, but a fit sees only how its own
+        schedules differ, and new ones differ more.
     size : float or None
         The size in nats; by default ``kb`` times the measured slope.
     own : float
         Share of g's variance that each run has for itself, 0 to 1.
     temper : float
-        Inflates the noise variance of a bin: the noise of neighbours is correlated.
+        Inflates the noise variance of a bin: the noise of neighbours is correlated, and second
+        differences, which measure it, miss the slow part.
     slope_sd : float
         a is N(s, (slope_sd s)^2) with the measured slope s, cut to a > 0.
     b_mean, b_sd, b_low_loss : float
@@ -92,7 +91,7 @@ class JointConstants:
     betas: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7)
     gammas: tuple[float, ...] = (0.5, 0.64, 0.8)
     reference: float | None = None
-    kb: float = 0.04
+    kb: float = 0.05
     size: float | None = None
     own: float = 0.5
     temper: float = 4.0

@@ -11,9 +11,10 @@ from scipy.special import log_ndtr, ndtri_exp
 
 from ._ragged import Floats, Ints
 from .errors import DataError
-from .joint_features import Binned, Grid, Rate, basis, check_rate
+from .joint_data import Binned, Rate, check_rate
+from .joint_features import Grid, basis
 
-__all__ = ["JointPosterior", "brownian"]
+__all__ = ["JointPosterior", "brownian", "truncation"]
 
 BLOCK = 256  # draws, or targets, handled at a time: bounds the memory
 
@@ -174,7 +175,7 @@ class JointPosterior:
     def _gain(self, steps: Floats, curve: int | None) -> Floats:
         """What g at the steps takes of the whitened data, shape (m, n_bins)."""
         u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
-        share = np.full(len(v), 1.0)
+        share = np.full(len(v), 1 - self._own)
         if curve is not None:
             share[self.data.curve == curve] = 1.0
         cross = self.size**2 * share * brownian(u, v)

@@ -170,7 +170,7 @@ def learn_priors(
         ends = np.array([[run.end(axis)] for run in some])
         found = forecast(
             some, law, axis, window, ends, Plan(),
-            lambda last, _: broad.components(last, law.unit_weights),
+            lambda last: broad.components(last, law.unit_weights),
             draws=4000, seed=0, parameters=True,
         )  # fmt: skip
         rows = [runs.names.index(name) for name in chosen]

@@ -205,18 +205,16 @@ class Recipe:
             self._window(runs),
             at,
             Plan(*(_of_these(given, runs) for given in self.plan)),
-            lambda level, known: self._strength(law, runs.names, level, known),
+            lambda level: self._strength(law, runs.names, level),
             draws=self.draws,
             seed=self.seed,
             progress=progress,
         )
 
-    def _strength(
-        self, law: ScheduleLaw, names: tuple[str, ...], level: Floats, known: Bools
-    ) -> ResponsePrior:
+    def _strength(self, law: ScheduleLaw, names: tuple[str, ...], level: Floats) -> ResponsePrior:
         """The prior of the response for some runs."""
         each = []
-        for name, schedule_known in zip(names, known.tolist(), strict=True):
+        for name in names:
             learned = self.priors
             if isinstance(learned, Mapping):
                 learned = learned.get(name)
@@ -226,8 +224,7 @@ class Recipe:
                     weights = law.unit_weights
                 each.append((learned.strength, weights))
             else:
-                own = law.strength if schedule_known else law.strength_unknown
-                each.append((own, law.unit_weights))
+                each.append((law.strength, law.unit_weights))
         return by_run(each, level)
 
     def _window(self, runs: Runs) -> WindowSpec:

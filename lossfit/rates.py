@@ -56,6 +56,7 @@ WARM = 0.98  # of the peak: where a logged warm-up ends
 WARM_SHARE = 0.25  # and it ends within this share of the log
 MOST_NODES = 512
 MATCH = 0.01  # a logged rate follows a form within this rms share of the peak
+FORM_POINTS = 64  # of a logged rate that are looked at for its form
 CONSTANT = 0.02  # a logged rate that moved less is constant
 
 
@@ -374,7 +375,7 @@ def _reach(
     """Paths to the targets: the schedule, stretched for those beyond its end."""
     coming = np.full(len(at), path, np.int64)
     stretched = np.zeros(len(at), bool)
-    if schedule.total is None:
+    if not schedule.total:  # no end, or a single point at 0
         return coming, stretched
     last = schedule.total * factor
     for i in np.flatnonzero(at > last * (1 + STRETCH_MARGIN)):
@@ -438,23 +439,24 @@ def _form(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     t, rho = t[main], rho[main]
     if len(t) < 8 or rho.min() > 1 - CONSTANT:
         return None
+    if len(t) > FORM_POINTS:
+        some = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
+        t, rho = t[some], rho[some]
     best, found = MATCH, None
     grid = t[-1] * np.geomspace(1.0, 20.0, 120)
     for _ in range(3):  # each round looks closer around the best end so far
-        misses = []
-        for total in grid:
-            z = np.clip((t - warmup) / (total - warmup), 0, 1)
-            wave = (1 + np.cos(np.pi * z)) / 2
-            # rho = f + (1 - f) wave, least squares in f
-            a = 1 - wave
-            final = float(np.clip((a @ (rho - wave)) / max(a @ a, 1e-12), 0.0, 1.0))
-            misses.append(float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2))))
-            if misses[-1] < best:
-                best, found = (
-                    misses[-1],
-                    kinds.cosine(1.0, float(total), warmup, final, axis="tokens"),
-                )
+        z = np.clip((t - warmup) / (grid[:, None] - warmup), 0, 1)
+        wave = (1 + np.cos(np.pi * z)) / 2
+        # rho = f + (1 - f) wave, least squares in f for each end
+        a = 1 - wave
+        final = ((rho - wave) * a).sum(1) / np.maximum((a * a).sum(1), 1e-12)
+        final = np.clip(final, 0.0, 1.0)[:, None]
+        misses = np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2, axis=1))
         i = int(np.argmin(misses))
+        if misses[i] < best:
+            best = float(misses[i])
+            total = float(grid[i])
+            found = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
         grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
     line = np.polyfit(t, rho, 1)
     miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))

@@ -14,7 +14,8 @@ import pytest
 from benches import multipower
 from lossfit.errors import DataError
 from lossfit.joint import Curve, JointConstants, Rate, fit_jointly
-from lossfit.joint_features import annealing_units, basis, binned, lr_time, multi_power_units
+from lossfit.joint_data import binned
+from lossfit.joint_features import annealing_units, basis, lr_time, multi_power_units
 from lossfit.joint_posterior import truncation
 
 FLAT = {"slope_sd": 1e6, "b_sd": 1e6}

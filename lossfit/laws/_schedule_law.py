@@ -109,8 +109,8 @@ class ScheduleLaw:
         e-fold of LR time, and its prior weights.
     units : tuple of Unit
         Grid of responses; units that differ in ``tau`` only must be neighbours.
-    strength, strength_unknown : ResponseStrength
-        Prior of B; the second where the schedule is not known.
+    strength : ResponseStrength
+        Prior of B.
     first : float
         Share of the data's end before which points are not used.
     bins : int
@@ -139,7 +139,6 @@ class ScheduleLaw:
     discrepancy_weights: tuple[float, ...]
     units: tuple[Unit, ...]
     strength: ResponseStrength
-    strength_unknown: ResponseStrength
     first: float
     bins: int
     temper: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
 
@@ -20,7 +19,7 @@ def _normal(value: float, mean: float, sd: float) -> float:
 
 
 STRENGTH = ResponseStrength(
-    0.19, (0.25, 0.85, 1.2), (0.8, 0.2, 0.2), (0.12, 0.44, 0.44), share=0.19 / 1.5, slopes=3.0
+    0.19, (0.25, 0.85, 1.2), (0.8, 0.2, 0.2), (0.2, 0.4, 0.4), share=0.19 / 1.5, slopes=3.0
 )
 
 LAW = ScheduleLaw(
@@ -41,7 +40,6 @@ LAW = ScheduleLaw(
         for tau, share in TAUS
     ),
     strength=STRENGTH,
-    strength_unknown=replace(STRENGTH, weights=(0.2, 0.4, 0.4)),
     first=0.35,
     bins=40,
     temper=1.5,

@@ -42,7 +42,9 @@ class Path(NamedTuple):
                 self.lr_time(max(self.t[k], 1e-9)) + self.lr_time(max(self.t[k - 1], 1e-9))
             )
             if middle < x and self.rho[k] != self.rho[k - 1]:
-                level = max(0.5 * (self.rho[k] + self.rho[k - 1]), 0.003)
+                jump = self.t[k] == self.t[k - 1]
+                level = self.rho[k] if jump else 0.5 * (self.rho[k] + self.rho[k - 1])
+                level = max(level, 0.003)
                 grown = 1 + rate * level**-gamma * (x - middle)
                 total += (self.rho[k - 1] - self.rho[k]) * (1 - grown**-beta)
         return total
