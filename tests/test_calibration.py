@@ -62,3 +62,38 @@ def test_the_record_in_words():
     assert record.sentence("cubic", 2.0) == ""
     assert np.isnan(record.record_of("power", 5.0))
     assert record.record_of("power", 2.2) == record.RECORDS["power"].coverage[1]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("size", "most"), [("25M", 0.0038), ("100M", 0.0033)])
+def test_the_multi_power_benchmark_through_extrapolate(shared, size, most):
+    """Three schedules of a model are fitted together, six others predicted."""
+    import pandas as pd
+
+    file = shared / "data/curves/multipowerlaw_25m_100m.csv"
+    if not file.is_file():
+        pytest.skip("shared/data/curves is not there")
+    frame = pd.read_csv(file)[["run", "step", "loss", "lr"]]
+    frame = frame[frame["run"].str.startswith(f"mpl{size}-")]
+    names = list(dict.fromkeys(frame["run"]))
+    fitted = [n for n in names if n.endswith(("-cosine_24000", "-constant_24000", "-wsdcon_9"))]
+    runs = lossfit.Runs.from_frame(frame[frame["run"].isin(fitted)])
+    misses, r2, covered = [], [], []
+    for name in set(names) - set(fitted):
+        rows = frame[frame["run"] == name]
+        plan = lossfit.schedules.from_points(rows["step"], rows["lr"])
+        at, loss = rows["step"].to_numpy(float), rows["loss"].to_numpy()
+        answer = lossfit.extrapolate(
+            runs, fitted[0], at=at, axis="step", schedule={fitted[0]: plan}, share=True
+        )
+        draws = answer.draws.values[0]
+        noise = np.random.default_rng(0).normal(0, answer.mixed.sigma[0, 0], draws.shape)
+        lower, upper = np.quantile(draws + noise, [0.05, 0.95], axis=1)
+        error = draws.mean(1) - loss
+        misses.append(np.abs(error).mean())
+        r2.append(1 - (error**2).sum() / ((loss - loss.mean()) ** 2).sum())
+        covered.append(((lower < loss) & (loss < upper)).mean())
+    assert len(misses) == 6
+    assert np.mean(misses) < most
+    assert np.mean(r2) > 0.998
+    assert 0.85 < np.mean(covered) < 0.98

@@ -341,3 +341,31 @@ def test_runs_that_share_a_model_are_fitted_together():
             ask(runs, "a", at=20_000, axis="step", **options)
     with pytest.raises(DataError, match="that of run 'd' is not known"):
         ask(runs + unknown, "a", at=20_000, axis="step", share=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_odd_runs_get_finite_answers(seed):
+    """Constant, zero, negative, huge and tiny losses, few points, odd schedules: never a NaN."""
+    rng = np.random.default_rng(seed)
+    for _ in range(25):
+        n = int(rng.choice([3, 4, 5, 8, 13, 30, 100]))
+        t = np.sort(rng.choice(np.arange(1, 10 * n + 1), n, replace=False)) * 10 ** rng.uniform(
+            -3, 9
+        )
+        loss = [
+            np.full(n, 3.0), np.zeros(n), rng.normal(-1, 0.1, n), rng.normal(0, 1, n) * 1e8,
+            1e-8 * (2 + t**-0.1), np.linspace(1, 5, n), np.abs(rng.standard_cauchy(n)),
+            2 + 1e6 * (np.arange(n) == n - 1), np.round(3 - 0.1 * np.log(t), 1),
+        ][rng.integers(9)]  # fmt: skip
+        end = t[-1]
+        options = [
+            {}, {"total": 2 * end}, {"laws": "multi_power", "total": 3 * end},
+            {"schedule": schedules.cosine(1.0, 1.5 * end)},
+            {"schedule": schedules.wsd(1.0, 1.01 * end, 0, 0.3)},
+            {"schedule": schedules.from_points([0, end], [1, 0.0])},
+            {"schedule": schedules.from_points([0], [0.0])},
+            {"schedule": schedules.two_stage(1.0, 0.1, float(t[0]))},
+        ][rng.integers(8)]  # fmt: skip
+        runs = lossfit.Runs.from_arrays("step", t, loss)
+        at = end * np.array([0.3, 1, 1.0001, 2, 100.0])
+        assert np.isfinite(ask(runs, at=at, draws=20, **options).draws.values).all()
