@@ -248,4 +248,11 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
         "rows": rows,
         "by_law": rows_of(answer.by_law),
         "compare": compare,
+        "schedules": {
+            name: shares
+            for found in answer.mixed.forecasts[:1]
+            for name, shares in zip(answer.names, found.shares, strict=True)
+        },
+        "record": answer.record(float(answer.frame["horizon_ratio"].max())) or None,
+        "calibration_factor": answer.calibration.factor if answer.calibration else None,
     }

@@ -246,7 +246,10 @@ def test_the_answer_as_json(runs):
     answer = ask(runs, compute_of="run2")
     data = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert data["schema"] == "lossfit.answer/1"
-    assert set(data) == {"schema", "lossfit", "question", "laws", "rows", "by_law", "compare"}
+    assert set(data) == {
+        "schema", "lossfit", "question", "laws", "rows", "by_law", "compare", "schedules", "record",
+        "calibration_factor",
+    }  # fmt: skip
     assert [row["run"] for row in data["rows"]] == ["run0", "run1"]
     assert data["rows"][0]["median"] == answer.frame["median"].iloc[0]
     assert data["rows"][1]["prob_below"] == answer.prob_below().iloc[1]

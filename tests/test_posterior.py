@@ -36,9 +36,11 @@ def test_parameters_in_units_of_the_axis_give_the_predictions(law):
     at = np.array([400.0, 1000.0, 3000.0])
     p = fit.posterior
     x = at + (p["x0"].values[..., None] if "x0" in p else 0)
-    by_hand = (
-        p["E"].values[..., None] + p["A"].values[..., None] * x ** -p["alpha"].values[..., None]
-    )
+    power = x ** -p["alpha"].values[..., None]
+    if "r" in p:  # a broken power law
+        d, c = p["d"].values[..., None], ((p["r"] - 1) * p["alpha"]).values[..., None]
+        power = power * (1 + (x / d) ** 4) ** (-c / 4)
+    by_hand = p["E"].values[..., None] + p["A"].values[..., None] * power
     if "B" in p:
         by_hand = by_hand - p["B"].values[..., None] * at
     found = fit.predict(at)
