@@ -92,7 +92,7 @@ def simulate(law: ScheduleLaw, setting: Setting, runs: int, seed: int) -> dict[s
     full = np.full
     curves = Curves(
         np.tile(t, runs), y.ravel(), np.ones(y.size), np.arange(runs + 1) * len(t),
-        np.ones(runs), np.zeros(runs), full(runs, SIGMA), full(runs, SLOPE),
+        np.ones(runs), np.zeros(runs), np.zeros(runs), full(runs, SIGMA), full(runs, SLOPE),
     )  # fmt: skip
     nothing = np.zeros((runs, 1))
     one_path = Hypotheses(nothing.astype(np.int64), np.zeros((runs, len(at), 1), np.int64), nothing)

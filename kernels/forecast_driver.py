@@ -44,6 +44,8 @@ class Curves(NamedTuple):
         Axis units in an optimiser step.
     memory : float64, shape (n_runs,)
         Autocorrelation of smoothed noise, 0 for none; NaN to measure it.
+    floor : float64, shape (n_runs,)
+        Least noise of a point: that of rounding.
     sigma, slope : float64, shape (n_runs,)
         Noise of a point and local slope per e-fold; NaN to measure them.
     """
@@ -54,6 +56,7 @@ class Curves(NamedTuple):
     offsets: Ints
     step_size: Floats
     memory: Floats
+    floor: Floats
     sigma: Floats
     slope: Floats
 
@@ -211,7 +214,7 @@ def _forecast_range(
             phi = memory(m, y)
         sigma = curves.sigma[r]
         if np.isnan(sigma):
-            sigma = noise(m, y, weight, phi, w.values)
+            sigma = max(noise(m, y, weight, phi, w.values), curves.floor[r])
         w.log_t[0] = np.log(curves.t[b - 1])
         n = log_bins(m, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.points[1:])
         s = curves.slope[r]

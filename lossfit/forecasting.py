@@ -112,9 +112,12 @@ def forecast(
     found = rates(runs, axis, chosen.end, sorted_at, plan)
     steps, assumed = step_sizes(runs, axis)
     unknown = np.full(len(runs), np.nan)
+    decimals = runs._columns.decimals
+    # Rounding to a step adds noise of step / sqrt(12), which differences of equal losses hide.
+    floor = np.where(decimals >= 0, 10.0 ** -np.maximum(decimals, 0.0) / 12**0.5, 0.0)
     strength = prior(_levels(y, offsets))
     curves = Curves(
-        t, y, flat.weight[chosen.rows], offsets, steps, unknown, unknown, unknown
+        t, y, flat.weight[chosen.rows], offsets, steps, unknown, floor, unknown, unknown
     )  # fmt: skip
     result = forecast_batch(
         curves,

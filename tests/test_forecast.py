@@ -369,3 +369,14 @@ def test_odd_runs_get_finite_answers(seed):
         runs = lossfit.Runs.from_arrays("step", t, loss)
         at = end * np.array([0.3, 1, 1.0001, 2, 100.0])
         assert np.isfinite(ask(runs, at=at, draws=20, **options).draws.values).all()
+
+
+def test_rounding_is_noise():
+    runs = annealed(1, noise=0.0).with_schedule(PLAN)
+    rounded = lossfit.Runs.from_arrays(
+        "step", runs["run0"].axis("step"), runs["run0"].loss.round(2), schedules=PLAN
+    )
+    answer = ask(rounded.until(0.5), at=20_000)
+    assert answer.mixed.sigma[0, 0] >= 0.01 / 12**0.5
+    exact = ask(runs.until(0.5), at=20_000)
+    assert answer.frame["median"].item() == pytest.approx(exact.frame["median"].item(), abs=0.02)

@@ -90,7 +90,7 @@ def solve(p, draws, at=None, key=1, copies=1):
     curves = Curves(
         np.tile(p["t"], copies), np.tile(p["y"], copies), np.tile(p["weight"], copies),
         n * np.arange(copies + 1), np.full(copies, p["step_size"]), np.zeros(copies),
-        np.full(copies, p["sigma"]), np.full(copies, p["s"]),
+        np.zeros(copies), np.full(copies, p["sigma"]), np.full(copies, p["s"]),
     )  # fmt: skip
     return forecast_batch(
         curves, p["grid"], Hypotheses(times(np.arange(h)), times(future), times(p["log_path"])),
