@@ -15,6 +15,7 @@ FEW_POINTS = 12
 MOST_RHO = 0.5
 MOST_AT_BOUND = 0.05
 LEAST_ACCEPTANCE = 0.9
+CONTRADICTION = 1e-4  # as a normal estimate 3.7 standard errors below zero
 
 FIT_MEANINGS = {
     "residual_autocorrelation": "neighbouring residuals are correlated (rho > 0.5): the law misses "
@@ -22,6 +23,8 @@ FIT_MEANINGS = {
     "at_bound": "more than 5 % of the posterior lie at a bound of a nonlinear parameter",
     "positivity": "without the constraints E, A, B >= 0 more than 10 % of the posterior would be "
     "negative",
+    "contradicted": "the data contradict E, A, B >= 0: without these constraints less than 1e-4 of "
+    "the posterior would meet them; the law does not suit this curve",
     "few_points": "fewer than 12 points in the window: the prior matters",
     "sampled": "E, A, B >= 0 exclude nearly everything that the data say; the ensemble sampler "
     "drew in place of quadrature",
@@ -94,6 +97,7 @@ def fit_flags(
         "residual_autocorrelation": np.asarray(rho1 > MOST_RHO),
         "at_bound": np.asarray(bound_share > MOST_AT_BOUND),
         "positivity": np.asarray(acceptance < LEAST_ACCEPTANCE),
+        "contradicted": np.asarray(acceptance < CONTRADICTION),
         "sampled": np.asarray(status == 1),
         "not_converged": np.asarray(status == 2),
     }

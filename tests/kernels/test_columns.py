@@ -27,7 +27,7 @@ def make(*columns, nonlinear=("a",), low=0.1, high=2.0):
     )
 
 
-@pytest.mark.parametrize("law", laws.NAMES)
+@pytest.mark.parametrize("law", COLUMNS)
 def test_builtin_columns(law):
     rng = np.random.default_rng(1)
     x = np.sort(rng.uniform(0.01, 1, 50))
@@ -67,7 +67,7 @@ def test_wrong_declarations(columns, message):
 
 
 @pytest.mark.parametrize("half", [0.2, 1.0, 3.0])
-@pytest.mark.parametrize("law", laws.NAMES)
+@pytest.mark.parametrize("law", COLUMNS)
 def test_pseudo_points_reproduce_columns_and_their_products(law, half):
     program = laws.get(law).program
     u, matrix = chebyshev(ORDERS[program.pseudo_points(half)])

@@ -11,9 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lossfit import laws
 from lossfit.kernels.driver import fit_batch
-from tests.kernels.oracles import LOGNORMAL, Problem, deviation, posterior, random_problem
+from tests.kernels.oracles import (
+    COLUMNS,
+    LOGNORMAL,
+    Problem,
+    deviation,
+    posterior,
+    random_problem,
+)
 
 
 def curve(law, n, asymptote, amplitude, alpha, slope, noise, start=0.05, seed=3):
@@ -61,7 +67,7 @@ def test_curves(name):
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("law", laws.NAMES)
+@pytest.mark.parametrize("law", COLUMNS)
 def test_random_curves_and_priors(law, seed):
     problem = random_problem(np.random.default_rng([21, seed]), law)
     share = fit_batch(*problem.arguments(), np.array([7], np.uint64), draws=100).info[0, 2]
