@@ -29,7 +29,7 @@ from lossfit.laws import find
 from lossfit.scores import LEVELS, score
 
 BARS = {"crps": (0.0078, 0.0160, 0.0172), "masked": (0.0110, 0.0216, 0.0285)}
-PLAIN = ("power", "power_linear", "power_offset", "power_linear_offset")
+PLAIN = ("power", "power_linear", "power_offset", "power_linear_offset", "broken_power")
 
 
 def by_curve_fit(runs: lossfit.Runs, group: dict[str, str], draws: int = 1000) -> Check:

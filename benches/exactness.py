@@ -13,9 +13,8 @@ import time
 
 import numpy as np
 
-from lossfit import laws
 from lossfit.kernels.driver import fit_batch
-from tests.kernels.oracles import deviation, posterior, random_problem
+from tests.kernels.oracles import COLUMNS, deviation, posterior, random_problem
 
 from . import _report
 
@@ -25,7 +24,7 @@ BARS = {"mean": 0.02, "sd": 0.02, "quantile": 0.03}
 
 def main() -> None:
     arguments = _report.parser(__doc__)
-    arguments.add_argument("--laws", nargs="+", default=list(laws.NAMES))
+    arguments.add_argument("--laws", nargs="+", default=list(COLUMNS))
     arguments.add_argument("--problems", type=int, default=20, help="for each law")
     arguments.add_argument("--draws", type=int, default=400_000)
     arguments.add_argument("--seed", type=int, default=1)

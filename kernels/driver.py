@@ -331,6 +331,11 @@ def fit_batch(
     sigma = np.ascontiguousarray(table.sigma, np.float64)
     keys = np.ascontiguousarray(keys, np.uint64)
     n_parameters = nonlinear.shape[1] + mean.shape[1] + 1
+    if nonlinear.shape[1] != len(program.nonlinear):
+        raise ValueError(
+            f"the prior table has {nonlinear.shape[1]} nonlinear parameters, the law "
+            f"{len(program.nonlinear)}"
+        )
     if method == "ensemble" and noise == "student_t":
         raise ValueError("the ensemble sampler knows Gaussian noise only")
     if method == "quadrature" and nonlinear.shape[1] > 2:

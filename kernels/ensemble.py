@@ -31,6 +31,8 @@ WALKERS = 2 * LANES
 STARTS = 2048  # points of the prior box from which the best become walkers
 THIN = 10  # sweeps from one kept state to the next, times the number of nonlinear parameters
 STRETCH = 2.0  # the move's parameter a
+LOST = 20.0  # nats below the best walker at which a walker sits in a mode without mass
+STREAM_RESCUE = uint64(1 << 20)
 STREAM_MOVE = uint64(1 << 18)
 STREAM_START = uint64(1 << 19)
 STREAM_COEFFICIENTS = uint64(1 << 10)
@@ -128,6 +130,32 @@ def _move(half, key, model, prior, n_points, work, low, high, z, logp, coefficie
 
 
 @kernel
+def _rescue(key, z, logp, coefficients):
+    """Put walkers that are lost on places of others; only before draws are kept.
+
+    A walker that starts in a minor mode may never leave it: stretch moves go along lines through
+    the others.
+    """
+    best = logp[0]
+    for i in range(1, WALKERS):
+        best = max(best, logp[i])
+    if not best > -1e300:  # none has any mass
+        return
+    for i in range(WALKERS):
+        if logp[i] > best - LOST:
+            continue
+        w0, _w1, _w2, _w3 = philox(uint64(i), uint64(0), STREAM_RESCUE, uint64(0), key)
+        j = int(uniform(w0) * WALKERS)
+        while not logp[j] > best - LOST:
+            j = (j + 1) % WALKERS
+        logp[i] = logp[j]
+        for k in range(z.shape[0]):
+            z[k, i] = z[k, j]
+        for k in range(coefficients.shape[1]):
+            coefficients[i, k] = coefficients[j, k]
+
+
+@kernel
 def draw_ensemble(n_draws, tune, chains, key, n_points, model, prior, work, out):
     """Draws of one run whose points lie in ``work.points`` and whose constants are set up.
 
@@ -172,6 +200,9 @@ def draw_ensemble(n_draws, tune, chains, key, n_points, model, prior, work, out)
             coefficients,
         )
         for sweep in range(tune + steps * thin):
+            # At a quarter, a half and three quarters of the discarded sweeps.
+            if 0 < sweep < tune and tune >= 4 and sweep % (tune // 4) == 0:
+                _rescue(chain_key(key, chain, sweep + 1), z, logp, coefficients)
             for half in range(2):
                 moved += _move(
                     half,

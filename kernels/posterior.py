@@ -7,7 +7,7 @@ import math
 from .columns import call_column
 from .draws import draw_exact, draw_fast
 from .marginal import set_up
-from .maths import exp, kernel, sums
+from .maths import TINY, exp, kernel, sums
 from .quadrature import distribution, integrate_inner, integrate_outer
 from .work import LANES, NODES, OUTER, SIZE_NODES
 
@@ -31,7 +31,8 @@ def bounds(i, model, prior):
 def _tabulate(n_points, model, prior, work, constrained):
     """Quadrature over the one or two nonlinear parameters.
 
-    Returns the first node, the step, the mass of the tabulated density and how many nodes share it.
+    Returns the first node, the step, the mass of the tabulated density, how many nodes share it and
+    the log evidence.
     """
     low, high = bounds(0, model, prior)
     if model.n_nonlinear == 1:
@@ -46,17 +47,20 @@ def _tabulate(n_points, model, prior, work, constrained):
             work.density[j] = v
             one += v
             two += v * v
-        return first, step, distribution(NODES, work.density, work.cumulative), one * one / two
+        mass = distribution(NODES, work.density, work.cumulative)
+        return first, step, mass, one * one / two, top + math.log(max(mass * step, TINY))
     low1, high1 = bounds(1, model, prior)
     first, step, mass = integrate_outer(
         low, high, low1, high1, n_points, model, prior, work, constrained
     )
     one = 0.0
     two = 0.0
+    top = work.outer[0, 0]
     for i in range(OUTER):
+        top = max(top, work.outer[0, i])
         one += work.outer[1, i]
         two += work.outer[1, i] * work.outer[1, i]
-    return first, step, mass, one * one / two
+    return first, step, mass, one * one / two, top + math.log(max(mass * step, TINY))
 
 
 @kernel
@@ -75,11 +79,16 @@ def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior,
     filled = -1
     effective = 0.0
     share = 1.0
+    evidence = 0.0
     for attempt in range(
         2
     ):  # without the constraints in the proposal; with them where that is needed
         constrained = attempt == 1
-        first, step, mass, effective = _tabulate(n_points, model, prior, work, constrained)
+        first, step, mass, effective, value = _tabulate(n_points, model, prior, work, constrained)
+        if attempt == 0:
+            evidence = value
+        else:  # too few candidates met the constraints to count them
+            share = min(exp(value - evidence), 1.0)
         if attempt == 0 and model.n_nonlinear == 1:
             filled, good, kept = draw_fast(n_draws, key, first, step, mass, model, work, out)
             share = kept / max(good, 1.0)
