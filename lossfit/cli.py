@@ -222,7 +222,10 @@ def extrapolate(
     show_default=True,
     help="What forecasts are told of the learning rate: known, masked (its end only), or none.",
 )
-@click.option("--siblings", is_flag=True, help="Learn priors from the other runs.")
+@click.option("--siblings", is_flag=True, help="Learn priors from the other runs of the group.")
+@click.option(
+    "--group", metavar="KEY", help="Average within groups first: the entry of meta that names them."
+)
 @click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
 @click.option("--draws", default=1000, show_default=True, help="Draws for each forecast.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
@@ -240,6 +243,7 @@ def backtest(
     law: tuple[str, ...],
     schedules: str,
     siblings: bool,
+    group: str | None,
     prob: float,
     draws: int,
     seed: int,
@@ -261,6 +265,7 @@ def backtest(
             runs,
             laws=list(law) or "auto",
             siblings="others" if siblings else None,
+            group=group,
             prob=prob,
             random_seed=seed,
             axis=axis,

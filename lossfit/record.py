@@ -38,6 +38,7 @@ RECORDS: dict[str, Record] = {
     "power_linear": Record((0.58, 0.57, 0.51), (0.0152, 0.0406, 0.049)),
     "power_offset": Record((0.54, 0.47, 0.41), (0.0138, 0.03, 0.0388)),
     "power_linear_offset": Record((0.61, 0.6, 0.53), (0.0155, 0.0407, 0.0484)),
+    "broken_power": Record((0.67, 0.66, 0.53), (0.0122, 0.0271, 0.0366)),
 }
 
 

@@ -52,12 +52,12 @@ def plot_check(check: Check, *, figure: Any = None) -> Any:
         rows = (frame["horizon"] == horizon).to_numpy()
         off = np.abs(frame["pit"].to_numpy()[rows] - 0.5) * 2
         share = [float(np.average(off <= level, weights=weight[rows])) for level in LEVELS]
-        left.plot(LEVELS, share, ".-", color=colours[horizon], label=horizon)
+        left.plot(LEVELS, share, ".-", color=colours[horizon], label=horizon, clip_on=False)
     left.set(
         xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval",
         ylabel="share of outcomes within it", title="Coverage",
     )  # fmt: skip
-    left.legend(fontsize="small", loc="lower right")
+    left.legend(fontsize="small", loc="best")
     edges = np.linspace(0, 1, BINS + 1)
     for horizon in horizons:
         rows = (frame["horizon"] == horizon).to_numpy()
@@ -89,13 +89,17 @@ def _errors(ax: Any, check: Check, colours: dict[str, str]) -> None:
         rows = rows.iloc[np.linspace(0, len(rows) - 1, MOST_BARS).astype(int)]
     x = np.arange(len(rows))
     middle = rows["median"].to_numpy()
-    ax.vlines(x, rows["lower"] - middle, rows["upper"] - middle, color=GREY, alpha=0.5, linewidth=1)
+    low, high = rows["lower"].to_numpy() - middle, rows["upper"].to_numpy() - middle
     error = rows["observed"].to_numpy() - middle
+    ax.axhline(0, color=GREY, linewidth=1)
+    thick = np.clip(150 / len(rows), 0.8, 4)
     for horizon, colour in colours.items():
         mine = (rows["horizon"] == horizon).to_numpy()
-        ax.plot(x[mine], error[mine], ".", color=colour, markersize=3.5)
-    reach = np.quantile(np.abs(error), 0.99) if len(error) else 1.0
-    reach = max(reach, float((rows["upper"] - rows["lower"]).max()) / 2) * 1.1
+        ax.vlines(x[mine], low[mine], high[mine], color=colour, alpha=0.3, linewidth=thick)
+        ax.plot(x[mine], error[mine], ".", color=colour, markersize=3 + thick)
+    # Every interval in full, whichever arm is longer; an outcome far off must not flatten them.
+    reach = 1.1 * max(np.quantile(np.abs(error), 0.99), -low.min(), high.max())
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         ylim=(-reach, reach), xlabel="forecasts, the narrowest first",
         ylabel="outcome less median (loss)",
