@@ -3,16 +3,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import lossfit
 from lossfit import DataError, schedules
 from lossfit.cases import make_cases
+from lossfit.cli import main
 from lossfit.scores import score
 from tests.curves import power_runs
 from tests.test_forecast import PLAN, annealed
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -35,7 +43,9 @@ def harness(shared):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("source", ["gemstones", "xlstm2k", "llama"])
+@pytest.mark.parametrize(
+    "source", ["gemstones", "xlstm2k", "llama", "mpl", "modded", "nano4090", "lrsched"]
+)
 def test_cases_and_scores_are_those_of_the_protocol(harness, shared, source):
     theirs = harness.one_view(harness.load_runs(shared / "data/curves", source))[:25]
     runs = lossfit.Runs.from_arrays(
@@ -125,6 +135,78 @@ def test_groups_are_averaged_first():
     same = lossfit.backtest(runs, group=lambda name: of[name], draws=200)
     assert list(same.frame["group"]) == list(check.frame["group"])
     assert "lowest 90 % coverage of a group" in str(check)
+
+
+def test_groups_are_an_entry_of_meta():
+    check = lossfit.backtest(lossfit.load("llama"), group="family", draws=100)
+    assert (check.frame["group"] == check.frame["run"].str.partition("-")[0]).all()
+    assert (check.summary()["groups"] == 2).all()
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "runs.csv"
+    annealed(3, lr=True).frame.drop(columns="spike").to_csv(path, index=False)
+    return path
+
+
+def test_the_command_is_the_function(log, tmp_path):
+    picture = tmp_path / "check.png"
+    words = ["backtest", str(log), "--cutoff", "0.5", "--horizon", "1.5", "--horizon", "end"]
+    words += ["--prob", "0.8", "--draws", "100", "--seed", "3", "--siblings"]
+    done = CliRunner().invoke(main, [*words, "--json", "--plot", str(picture)])
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    check = lossfit.backtest(
+        lossfit.load(log), (0.5,), (1.5, "end"), siblings="others", prob=0.8, draws=100,
+        random_seed=3,
+    )  # fmt: skip
+    assert data == json.loads(json.dumps(check.to_dict()))
+    assert plt.imread(picture).std() > 0.02
+    told = CliRunner().invoke(main, words)
+    assert str(check) in told.stdout
+
+
+def test_the_command_takes_groups(log):
+    done = CliRunner().invoke(
+        main, ["backtest", "llama", "--group", "family", "--draws", "50", "--json"]
+    )
+    groups = {row["group"] for row in json.loads(done.stdout)["groups"]}
+    assert groups == {"llama1", "llama2"}
+    refused = CliRunner().invoke(main, ["backtest", str(log), "--group", "family"])
+    assert refused.exit_code == 2
+    assert "has no such entry" in refused.stderr
+
+
+def test_the_picture_shows_the_scores():
+    runs = annealed(8, seed=6).with_schedule(PLAN)
+    of = {name: "a" if name in ("run0", "run1") else "b" for name in runs.names}
+    check = lossfit.backtest(runs, group=of, draws=200)
+    figure = check.plot()
+    coverage, pit, errors = figure.axes
+    summary = check.summary()
+    lines = {line.get_label(): line for line in coverage.lines}
+    for horizon in summary.index:
+        x, y = lines[horizon].get_data()
+        # The interval's ends are interpolated between draws, the PIT is not: a draw may tip a case.
+        np.testing.assert_allclose(
+            y[np.isclose(x, 0.9)], summary.loc[horizon, "cover90"], atol=1 / 12
+        )
+    assert "8 independent" in coverage.get_legend().get_texts()[0].get_text()
+    for stairs in pit.patches:
+        values, edges, _ = stairs.get_data()
+        assert np.sum(values * np.diff(edges)) == pytest.approx(1)
+    frame = check.frame
+    low, high = errors.get_ylim()
+    assert low < (frame["lower"] - frame["median"]).min()
+    assert high > (frame["upper"] - frame["median"]).max()
+    assert sum(len(line.get_xdata()) for line in errors.lines[1:]) == len(frame)
+    # Groups count alike, however many runs they have: all of `a` is covered, none of `b`.
+    pit_of = frame["group"].map({"a": 0.5, "b": 0.001})
+    halved = replace(check, frame=frame.assign(pit=pit_of)).plot().axes[0]
+    for line in halved.lines[1:]:
+        np.testing.assert_allclose(line.get_ydata(), 0.5)
+    plt.close("all")
 
 
 def test_siblings_are_others_only():

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.special import beta, ndtr
+from scipy.stats import norm, t
 
 from lossfit.scores import crps, score
 
@@ -33,6 +33,16 @@ def test_scores_agree_with_the_normal_distributions():
     np.testing.assert_allclose(found.upper, mean + sd * norm.ppf(0.9), rtol=1e-3)
     inside = np.abs(z) <= norm.ppf(0.5 + np.array([[0.5], [0.8], [0.9], [0.95]]) / 2)
     np.testing.assert_array_equal(found.cover, inside)
+
+
+@pytest.mark.parametrize("nu", [3.0, 8.0])
+def test_crps_agrees_with_the_student_t_distributions(nu):
+    y = np.array([-4.0, -0.5, 0.0, 2.0])
+    draws = t.ppf((np.arange(200_000) + 0.5) / 200_000, nu)
+    tail = 2 * np.sqrt(nu) / (nu - 1) * beta(0.5, nu - 0.5) / beta(0.5, nu / 2) ** 2
+    spread = 2 * t.pdf(y, nu) * (nu + y**2) / (nu - 1)
+    closed = y * (2 * t.cdf(y, nu) - 1) + spread - tail
+    np.testing.assert_allclose(crps(np.tile(draws, (4, 1)), y), closed, rtol=1e-3)
 
 
 def test_a_far_outcome_has_a_bounded_log_score():
