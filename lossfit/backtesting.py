@@ -227,6 +227,12 @@ def backtest(
         )
     chosen, _ = mixed_laws(laws, None)
     aware = any(isinstance(law, ScheduleLaw) for law in chosen)
+    for word, value in (("siblings", siblings), ("priors", priors)):
+        if value is not None and not aware:
+            raise DataError(
+                f"{word}= was given, but {', '.join(law.name for law in chosen)} do not respond to "
+                f"the learning rate: leave it out, or use laws='auto'"
+            )
     recipe = Recipe(
         laws=chosen,
         axis=axis,
@@ -357,10 +363,10 @@ def _checked(
         shares = tuple(float(c) for c in cutoffs)
     except (TypeError, ValueError):
         shares = ()
-    if not shares or not all(0 < c < 1 for c in shares) or len(set(shares)) < len(shares):
+    if not shares or not all(0 < c < 1 for c in shares) or not _told_apart(shares):
         raise DataError(f"cutoffs must be different shares between 0 and 1, got {cutoffs!r}")
     places: list[float | str] = []
-    for horizon in [horizons] if isinstance(horizons, str) else horizons:
+    for horizon in [horizons] if isinstance(horizons, str | float | int) else horizons:
         if horizon == END:
             places.append(END)
             continue
@@ -370,9 +376,14 @@ def _checked(
             places.append(np.nan)
         if not 1 < float(places[-1]) < np.inf:
             raise DataError(f"horizons must be above 1 or 'end', got {horizon!r}")
-    if not places or len(set(places)) < len(places):
+    if not places or not _told_apart(places):
         raise DataError(f"horizons must be different, and at least one; got {horizons!r}")
     return shares, tuple(places)
+
+
+def _told_apart(values: Sequence[float | str]) -> bool:
+    """Whether their names in cases and frames (six digits) differ."""
+    return len({v if isinstance(v, str) else f"{v:g}" for v in values}) == len(values)
 
 
 def _groups(runs: Runs, group: Group) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Cases(NamedTuple):
     at, observed : ndarray, shape (m,)
         Mean axis value and mean loss of the target's window.
     points : ndarray, shape (m,)
-        Sum of the weights there.
+        Sum of the weights there, where those before the cutoff have mean 1.
     skipped : list of (run, reason)
     """
 
@@ -91,7 +91,8 @@ def make_cases(
             if n < LEAST_POINTS:
                 continue
             short = False
-            found = _targets(x, loss, weight, float(x[n - 1]), horizons)
+            # In the units of the cut run, whose weights have mean 1: its sigma is of them.
+            found = _targets(x, loss, weight / weight[:n].mean(), float(x[n - 1]), horizons)
             if found:
                 rows += [(len(chosen), *target) for target in found]
                 chosen.append((r, float(cutoff), n))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -209,6 +210,16 @@ def test_the_picture_shows_the_scores():
     plt.close("all")
 
 
+def test_the_noise_of_an_outcome_is_in_the_units_of_the_cut_run():
+    """Points that count more after the cutoff than before: the same noise per unit of weight."""
+    step = np.arange(1, 401) * 50.0
+    count = np.where(step <= 10_000, 1.0, 9.0)
+    noise = np.random.default_rng(0).normal(0, 0.05, 400) / np.sqrt(count)
+    frame = pd.DataFrame({"step": step, "loss": 2 + 3 * step**-0.3 + noise, "count": count})
+    cases = make_cases(lossfit.Runs.from_frame(frame), "step", (0.5,), ("end",), "none")
+    assert cases.points.item() == pytest.approx(count[step >= 0.98 * 20_000].sum())
+
+
 def test_siblings_are_others_only():
     runs = annealed(5, strength=0.01, noise=5e-4, seed=3).with_schedule(PLAN)
     alone = lossfit.backtest(runs, draws=300).summary()
@@ -235,6 +246,10 @@ def test_runs_without_a_forecast_are_reported():
         ({"cutoffs": (0.5, 1.2)}, "cutoffs must be"),
         ({"horizons": (0.9,)}, "horizons must be above 1"),
         ({"horizons": ("later",)}, "above 1 or 'end'"),
+        ({"horizons": 0.5}, "above 1 or 'end'"),
+        ({"cutoffs": (0.5, 0.5000001)}, "cutoffs must be different"),
+        ({"horizons": (1.25, 1.2500001)}, "horizons must be different"),
+        ({"laws": "power", "siblings": "others"}, "power do not respond to the learning rate"),
         ({"schedules": "hidden"}, "schedules must be"),
         ({"group": "source"}, "has no such entry"),
         ({"group": {"run0": "a"}}, "no entry for run 'run1'"),
