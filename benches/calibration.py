@@ -60,7 +60,7 @@ def by_curve_fit(runs: lossfit.Runs, group: dict[str, str], draws: int = 1000) -
             curve = law(cases.at[j] / t[-1], *found.T)
             out[j] = curve + rng.normal(0, sd / math.sqrt(cases.points[j]), draws)
     out = np.nan_to_num(out, nan=1e3, posinf=1e3, neginf=-1e3)
-    found_scores, wide = score(out, cases.observed, 0.9), score(out, cases.observed, 0.9)
+    found_scores = score(out, cases.observed, 0.9)
     frame = pd.DataFrame(
         {
             "run": np.array(cases.names, dtype=object)[cases.case],
@@ -70,7 +70,7 @@ def by_curve_fit(runs: lossfit.Runs, group: dict[str, str], draws: int = 1000) -
             "median": found_scores.median,
             "crps": found_scores.crps,
             "log_score": found_scores.log_score,
-            "width": wide.upper - wide.lower,
+            "width": found_scores.width,
             "error": np.abs(found_scores.median - cases.observed),
             **{f"cover{100 * q:.0f}": found_scores.cover[k] for k, q in enumerate(LEVELS)},
         }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from .maths import kernel
+from .order import median, median_of_five
 
-__all__ = ["log_bins", "median", "memory", "noise", "slope", "without_spikes"]
+__all__ = ["log_bins", "memory", "noise", "slope", "without_spikes"]
 
 TINY = 1e-20  # losses that are all 0; its powers must not underflow
 LEAST_NOISE = 5e-5  # of the loss: smoother logs than this are taken for rounding
@@ -19,48 +20,6 @@ MOST_MEMORY = 0.95
 SPIKE_POINTS = 9  # shorter windows are taken as they are
 SPIKE_MADS = 8.0  # a spike is off a running median of five by more than so many standard deviations
 SPIKE_SHARE = 1e-3  # ... and this share of the loss
-
-
-@kernel
-def median(n, values):
-    """Median of ``values[:n]``, which is left partly sorted (Hoare's selection)."""
-    half = n // 2
-    low = 0
-    high = n - 1
-    while low < high:
-        pivot = values[half]
-        i = low
-        j = high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                t = values[i]
-                values[i] = values[j]
-                values[j] = t
-                i += 1
-                j -= 1
-        if j < half:
-            low = i
-        if i > half:
-            high = j
-    upper = values[half]
-    if n % 2 == 1:
-        return upper
-    lower = values[0]
-    for i in range(1, half):
-        lower = max(lower, values[i])
-    return 0.5 * (lower + upper)
-
-
-@kernel
-def _median5(a, b, c, d, e):
-    """Median of five numbers."""
-    low = max(min(a, b), min(c, d))
-    high = min(max(a, b), max(c, d))
-    return max(min(e, low), min(max(e, low), high))
 
 
 @kernel
@@ -77,7 +36,7 @@ def without_spikes(n, t, y, weight, scratch, clean_t, clean_y, clean_weight):
             clean_weight[i] = weight[i]
         return n
     for i in range(n):
-        scratch[i] = y[i] - _median5(
+        scratch[i] = y[i] - median_of_five(
             y[max(i - 2, 0)], y[max(i - 1, 0)], y[i], y[min(i + 1, n - 1)], y[min(i + 2, n - 1)]
         )
         scratch[n + i] = scratch[i]
@@ -120,13 +79,13 @@ def memory(n, y):
         si += i
         sii += i * i
         sid += i * d
-    slope_ = (sid - si * sd / m) / (sii - si * si / m)
-    level = (sd - slope_ * si) / m
+    trend = (sid - si * sd / m) / (sii - si * si / m)
+    level = (sd - trend * si) / m
     before = 0.0
     square = 0.0
     product = 0.0
     for i in range(m):
-        e = y[first + i + 1] - y[first + i] - level - slope_ * i
+        e = y[first + i + 1] - y[first + i] - level - trend * i
         square += e * e
         if i > 0:
             product += e * before

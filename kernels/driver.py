@@ -25,7 +25,7 @@ from .posterior import draw_quadrature, residual_autocorrelation
 from .student_t import draw_student_t
 from .work import Model, RunPrior, Tables, make_tables, make_work
 
-__all__ = ["INFO", "Batch", "PriorTable", "Result", "fit_batch", "predict_batch"]
+__all__ = ["INFO", "Batch", "PriorTable", "Result", "fit_batch", "predict_batch", "spread"]
 
 INFO = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
 CHUNK = 64  # runs that a thread takes at once
@@ -243,7 +243,7 @@ def _threads(threads: int | None, n_runs: int) -> int:
     return max(1, min(threads or available or 1, -(-n_runs // CHUNK)))
 
 
-def _spread(
+def spread(
     task: Callable[[int, int], None],
     n_runs: int,
     threads: int | None,
@@ -360,7 +360,7 @@ def fit_batch(
             sweeps = TUNE["student_t"] if tune is None else tune
             _fit_range_student_t(start, stop, *common, draws, sweeps, chains, dof, out, info)
 
-    _spread(task, n_runs, threads, progress)
+    spread(task, n_runs, threads, progress)
     if exact:
         for r in np.flatnonzero(info[:, 4]):
             share = info[r, 2]
@@ -389,7 +389,7 @@ def predict_batch(
     at = np.ascontiguousarray(at, np.float64)
     out = np.empty((draws.shape[0], at.shape[1], draws.shape[2]))
     model = _model(program)
-    _spread(
+    spread(
         lambda start, stop: _predict_range(start, stop, model, draws, at, out),
         draws.shape[0],
         threads,

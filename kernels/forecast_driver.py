@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bins import log_bins, memory, noise, slope, without_spikes
-from .driver import _spread
-from .forecast import PARAMETERS, Grid, RunInput, Scratch, forecast
+from .cells import PHI, Grid, RunInput, Scratch
+from .driver import spread
+from .forecast import PARAMETERS, forecast
 from .maths import kernel
 from .paths import Paths, Shapes
 
@@ -133,7 +134,7 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
     n_kb = grid.kbs.size
     rows = grid.n_bins + n_at + 2
     columns = 2 + n_alpha + n_units
-    size = 4 + 3 * n_alpha + 3 * n_units + n_alpha * n_units
+    size = PHI + 3 * n_alpha + 3 * n_units + n_alpha * n_units
     return Scratch(
         np.empty(max(2 * n_points, 4 * (rows + 1))),
         np.empty(rows),
@@ -309,5 +310,5 @@ def forecast_batch(
             out, drawn, shares, falls, spreads, info,
         )  # fmt: skip
 
-    _spread(task, n_runs, threads, progress)
+    spread(task, n_runs, threads, progress)
     return Forecast(out, drawn, shares, falls, spreads, info)

@@ -25,6 +25,7 @@ from .maths import exp, kernel
 
 __all__ = [
     "ANNEALING",
+    "LOWEST_RATE",
     "MULTI_POWER",
     "Paths",
     "Shapes",
@@ -100,8 +101,8 @@ def _lr_time(z, rho, start, stretch, n_times, times, x):
 
 
 @kernel
-def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory, out, column):
-    """Annealing responses at increasing times: out[time, column + tau].
+def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory, out, first):
+    """Annealing responses at increasing times: out[time, first + tau].
 
     ``memory`` is what the response still owes for earlier changes, M(t) = D(infinity) - D(t); it
     decays with tau and grows by -d(rho^p).
@@ -141,11 +142,11 @@ def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory,
         fallen = powered[0] - here
         if quiet and rate == 0.0:
             for j in range(n_taus):
-                out[i, column + j] = fallen
+                out[i, first + j] = fallen
         else:
             for j in range(n_taus):
                 e = exp(-gap / taus[j])
-                out[i, column + j] = fallen - memory[j] * e - rate * taus[j] * (1.0 - e)
+                out[i, first + j] = fallen - memory[j] * e - rate * taus[j] * (1.0 - e)
 
 
 @kernel
@@ -173,7 +174,7 @@ def _multi_power(z, rho, start, stretch, n_times, times, x, area, rate, beta, ga
 
 
 @kernel
-def features(path, shapes, paths, n_times, times, groups, units, step_size, work, x, out, column):
+def features(path, shapes, paths, n_times, times, groups, units, step_size, work, x, out):
     """LR time and responses of one path at increasing times.
 
     Parameters
@@ -192,7 +193,7 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
         ``nodes`` (most nodes of a shape,), ``taus`` and ``memory`` (n_units,).
     x : float64, shape (n_times,)
         LR time, written.
-    out : float64, shape (n_times, >= column + n_units)
+    out : float64, shape (n_times, n_units)
         Responses, written.
     """
     first = shapes.offsets[paths.shape[path]]
@@ -212,14 +213,13 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
             for j in range(b - a):
                 taus[j] = units[a + j, 1] * step_size
             _annealing(
-                z, nodes[: z.size], start, stretch, n_times, times, b - a, taus, memory, out,
-                column + a,
+                z, nodes[: z.size], start, stretch, n_times, times, b - a, taus, memory, out, a,
             )  # fmt: skip
         else:
             for j in range(a, b):
                 _multi_power(
                     z, rho, start, stretch, n_times, times, x, nodes, units[j, 1] / step_size,
-                    units[j, 2], units[j, 3], out, column + j,
+                    units[j, 2], units[j, 3], out, j,
                 )  # fmt: skip
 
 
@@ -231,7 +231,5 @@ def feature_table(path, shapes, paths, times, groups, units, step_size):
     x = np.empty(times.size)
     out = np.empty((times.size, n_units))
     work = (np.empty(n_nodes), np.empty(n_units), np.empty(n_units))
-    features(
-        path, shapes, paths, times.size, times, groups, units, step_size, work, x, out, np.int64(0)
-    )
+    features(path, shapes, paths, times.size, times, groups, units, step_size, work, x, out)
     return x, out

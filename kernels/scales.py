@@ -6,52 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .maths import kernel
+from .order import median
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]
 
 TAIL_SHARE = 0.1
 MOST_DEVIATIONS = 128  # as good as all for a prior scale (10 %), and a long curve costs no more
 NOISE_FLOOR = 1e-5  # times the loss: a noise-free curve must not make the prior degenerate
-
-
-@kernel
-def _select(values: NDArray[np.float64], n: int, k: int) -> float:
-    """The k-th smallest of the first n values (Hoare's quickselect; reorders them)."""
-    low, high = 0, n - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                swap = values[i]
-                values[i] = values[j]
-                values[j] = swap
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return float(values[k])
-
-
-@kernel
-def _median(values: NDArray[np.float64], n: int) -> float:
-    """Median of the first n values (reorders them)."""
-    upper = _select(values, n, n // 2)
-    if n % 2 == 1:
-        return float(upper)
-    # After the selection everything below the middle is on its left.
-    lower = values[0]
-    for i in range(1, n // 2):
-        lower = max(lower, values[i])
-    return float(0.5 * (lower + upper))
 
 
 @kernel
@@ -91,7 +52,7 @@ def run_scales(
         n_tail = min(n, max(3, int(np.ceil(TAIL_SHARE * n))))
         for i in range(n_tail):
             work[i] = y[stop - n_tail + i]
-        loss = abs(_median(work, n_tail))
+        loss = abs(median(n_tail, work))
         # A loss that ends at zero still needs a scale.
         if loss == 0.0:
             for i in range(start, stop):
@@ -108,7 +69,7 @@ def run_scales(
             spread = 1.0 / weight[i] + left * left / weight[i - 1] + right * right / weight[i + 1]
             work[count] = abs(gap) / np.sqrt(spread)
             count += 1
-        noise = 1.4826 * _median(work, count)
+        noise = 1.4826 * median(count, work)
         out[r, 0] = loss
         out[r, 1] = max(noise, NOISE_FLOOR * loss)
     return out

@@ -150,10 +150,10 @@ class Answer:
 
         if len(self.recipe.laws) > 1:
             return ""
-        return sentence(self.kind, ratio)
+        return sentence(self._record_key, ratio)
 
     @property
-    def kind(self) -> str:
+    def _record_key(self) -> str:
         """The law, and for the default what it knew: the key of its record."""
         law = self.recipe.laws[0].name
         if self.recipe.models is not None:
@@ -225,7 +225,7 @@ class Answer:
                 table.insert(0, "law", law.name)
                 table.insert(1, "weight", weights[k])
                 ratio = table["horizon_ratio"].to_numpy()
-                key = self.kind if weights[k] == 1 else law.name
+                key = self._record_key if weights[k] == 1 else law.name
                 table["record"] = [record_of(key, one) for one in ratio]
                 tables.append(table)
         return pd.concat(tables, ignore_index=True)

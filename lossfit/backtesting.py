@@ -13,7 +13,7 @@ from .checks import as_runs, check_device, check_prob, choose_axis, whole
 from .errors import DataError
 from .laws import ScheduleLaw
 from .learning import Priors, learn_priors
-from .mixture import Recipe, mixed_laws
+from .mixture import Recipe, mixed_laws, refuse_unused
 from .progress import bar
 from .rates import Plan
 from .scores import LEVELS, score
@@ -227,12 +227,7 @@ def backtest(
         )
     chosen, _ = mixed_laws(laws, None)
     aware = any(isinstance(law, ScheduleLaw) for law in chosen)
-    for word, value in (("siblings", siblings), ("priors", priors)):
-        if value is not None and not aware:
-            raise DataError(
-                f"{word}= was given, but {', '.join(law.name for law in chosen)} do not respond to "
-                f"the learning rate: leave it out, or use laws='auto'"
-            )
+    refuse_unused(chosen, {"siblings": siblings, "priors": priors})
     recipe = Recipe(
         laws=chosen,
         axis=axis,
@@ -322,7 +317,6 @@ def _scored(
     found_scores = score(curves, cases.observed, recipe.prob)
     names = np.array(cases.names, dtype=object)[cases.case]
     cover = {f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)}
-    wide = score(curves, cases.observed, 0.9)
     frame = pd.DataFrame(
         {
             "run": names,
@@ -341,7 +335,7 @@ def _scored(
             "crps": found_scores.crps,
             "log_score": found_scores.log_score,
             "pit": found_scores.pit,
-            "width": wide.upper - wide.lower,
+            "width": found_scores.width,
             "error": np.abs(found_scores.median - cases.observed),
             **cover,
         }

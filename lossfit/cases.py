@@ -11,7 +11,7 @@ import numpy as np
 from . import schedules as kinds
 from ._columns import cut, described, joined
 from ._ragged import Floats, Ints
-from .rates import history_of
+from .logged_rate import history_of
 from .runs import Runs
 
 __all__ = ["END", "Cases", "Knowledge", "make_cases"]

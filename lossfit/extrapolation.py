@@ -16,7 +16,7 @@ from .checks import as_runs, axis_values, check_device, check_prob, choose_axis,
 from .errors import DataError, LossfitWarning
 from .laws import ScheduleLaw
 from .learning import Priors, learn_priors
-from .mixture import Recipe, mixed_laws
+from .mixture import Recipe, mixed_laws, refuse_unused
 from .rates import Plan, check_plan
 from .seeds import Seed, seed_integer
 from .sharing import Share, models_of
@@ -143,7 +143,7 @@ def extrapolate(
     check_plan(plan, runs.names)
     learned, plain_priors = _learned(runs.select(asked).names, siblings, priors)
     chosen, compared = mixed_laws(laws, plain_priors)
-    _check_used(chosen, plan, learned)
+    refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
     models = models_of(runs, share)
     if models is not None:
         if [law.name for law in chosen] != ["annealing"]:
@@ -197,21 +197,6 @@ def _learned(
     if any(name in found.names for name in names):
         return {name: found.without(name) for name in names}, plain
     return found, plain
-
-
-def _check_used(
-    laws: Sequence[Law | ScheduleLaw], plan: Plan, learned: Priors | dict[str, Priors] | None
-) -> None:
-    """What is given for laws that respond to the learning rate must reach one."""
-    if any(isinstance(law, ScheduleLaw) for law in laws):
-        return
-    given = {"schedule": plan.schedule, "total": plan.total, "siblings": learned}
-    for name, value in given.items():
-        if value is not None:
-            raise DataError(
-                f"{name}= was given, but {', '.join(law.name for law in laws)} do not respond to "
-                f"the learning rate: leave it out, or use laws='auto'"
-            )
 
 
 def _asked(

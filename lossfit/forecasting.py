@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from .window import WindowSpec, rule_of, select
 
 if TYPE_CHECKING:
     from .kernels.forecast_driver import Forecast, ResponsePrior
-    from .laws import ScheduleLaw
+    from .laws import ResponseStrength, ScheduleLaw
     from .runs import Runs
 
-__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "step_sizes"]
+__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "priors_by_run", "step_sizes"]
 
 ASSUMED_STEPS = 20_000  # of a run that counts no steps, at the end of its data
 PRIOR_ONLY = 0.85  # the data say nothing of B: its posterior sd over its prior's
@@ -189,3 +189,30 @@ def _prior_only(result: Forecast, strength: ResponsePrior, spreads: Floats, fall
     part = np.abs(falls) * (result.info[:, 5] / np.maximum(result.info[:, 4], 1e-12))[:, None]
     with np.errstate(invalid="ignore"):
         return np.asarray(blind[:, None] & (part > MATTERS * spreads))
+
+
+def priors_by_run(
+    each: Sequence[tuple[ResponseStrength, tuple[float, ...]]], level: Floats
+) -> ResponsePrior:
+    """Priors of runs, of which each has its own strength and weights of the responses."""
+    from .kernels.forecast_driver import ResponsePrior
+
+    different = dict.fromkeys(each)
+    if len(different) == 1:
+        strength, weights = each[0]
+        return strength.components(level, weights)
+    n_runs = len(each)
+    most = max(len(strength.scales) for strength, _ in different)
+    mean, sd = np.zeros((n_runs, most)), np.ones((n_runs, most))
+    log_weight = np.full((n_runs, most), -1e300)
+    centre, slopes = np.empty(n_runs), np.empty(n_runs)
+    log_unit = np.empty((n_runs, len(each[0][1])))
+    number = {one: i for i, one in enumerate(different)}
+    which = np.array([number[one] for one in each])
+    for i, (strength, weights) in enumerate(different):
+        rows = which == i
+        found = strength.components(level[rows], weights)
+        k = slice(found.mean.shape[1])
+        mean[rows, k], sd[rows, k], log_weight[rows, k] = found[:3]
+        centre[rows], slopes[rows], log_unit[rows] = found[3:]
+    return ResponsePrior(mean, sd, log_weight, centre, slopes, log_unit)

@@ -20,7 +20,6 @@ __all__ = ["Grid", "annealing_units", "basis", "grid_of", "lr_time", "multi_powe
 STUDIED = 24_000.0  # steps of the runs on which the grids of tau, C and x0 were chosen
 FIRST = 0.09  # where those runs began, in units of their reference
 PIECE = 0.02  # largest drop of rho that counts as one change, where it is gradual
-LOWEST_RATE = 0.003  # the multi-power response has a pole where rho is 0
 MOST_ELEMENTS = 1 << 18  # of a temporary: 2 MB
 NEAREST = 1e-3  # lowest (x + x0) / reference: the power law has a pole at 0
 
@@ -45,9 +44,8 @@ class Grid(NamedTuple):
 
 def lr_time(rate: Rate, step: Floats) -> Floats:
     """x: the integral of the rate from 0, shape of `step`."""
-    at, units, groups = np.array([1.0]), np.empty((0, 4)), np.zeros(1, np.int64)
     at = np.ascontiguousarray(step, np.float64)
-    return _features(rate, at, units, groups)[0]
+    return _features(rate, at, np.empty((0, 4)), np.zeros(1, np.int64))[0]
 
 
 def grid_of(
@@ -164,6 +162,8 @@ def _multi_power(rate: Rate, x: Floats, units: Floats) -> Floats:
 
 def _changes(rate: Rate) -> tuple[Floats, Floats, Floats]:
     """Changes of the rate: its level, the drop, and the LR time of each, shape (n_changes,)."""
+    from .kernels.paths import LOWEST_RATE
+
     gap, drop = np.diff(rate.step), -np.diff(rate.rho)
     moved = np.abs(drop) > 1e-9
     area = lr_time(rate, rate.step)[:-1]
@@ -194,5 +194,5 @@ def _features(rate: Rate, step: Floats, units: Floats, groups: Ints) -> tuple[Fl
     paths = Paths(np.zeros(1, np.int64), np.zeros(1), np.ones(1))
     work = (np.empty(n_nodes), np.empty(n_units), np.empty(n_units))
     x, out = np.empty(len(step)), np.empty((len(step), n_units))
-    features(0, shapes, paths, len(step), step, groups, units, 1.0, work, x, out, 0)
+    features(0, shapes, paths, len(step), step, groups, units, 1.0, work, x, out)
     return x, out

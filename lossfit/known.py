@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ __all__ = [
     "NumberByRun",
     "ScheduleByRun",
     "close_to",
+    "for_runs",
     "meta_by_run",
     "numbers",
     "schedules_by_run",
@@ -96,3 +97,10 @@ def meta_by_run(
         if not isinstance(mapping, Mapping):
             raise DataError(f"meta of run {name!r} must be a dict, got {type(mapping).__name__}")
     return {name: dict(mapping) for name, mapping in value.items()}
+
+
+def for_runs(value: Any, names: Container[str]) -> Any:
+    """One value for all as it is; of a dict by run the entries of these runs."""
+    if isinstance(value, Mapping):
+        return {name: one for name, one in value.items() if name in names}
+    return value

@@ -13,7 +13,8 @@ from .checks import as_runs, choose_axis
 from .errors import DataError
 from .forecasting import forecast
 from .laws import ResponseStrength, ScheduleLaw, find
-from .rates import Plan, history_of
+from .logged_rate import history_of
+from .rates import Plan
 from .window import WindowSpec
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def learn_priors(
     reasons = [_unfit(run, axis) for run in runs]
     chosen = [name for name, reason in zip(runs.names, reasons, strict=True) if not reason]
     if chosen:
+        from .kernels.forecast import PARAMETERS
+
         broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf)
         some = runs.select(chosen)
         ends = np.array([[run.end(axis)] for run in some])
@@ -177,7 +180,7 @@ def learn_priors(
         b[rows], sd[rows] = found.strength.T
         slope[rows] = found.slope
         level[rows] = [float(run.loss[-1]) for run in some]
-        tau, power = found.parameters[:, 4], found.parameters[:, 5]
+        tau, power = (found.parameters[:, PARAMETERS.index(n)] for n in ("tau", "power"))
         for k, unit in enumerate(law.units):
             units[rows, k] = ((tau == unit.tau) & (power == unit.power)).mean(axis=1)
         for i in rows:

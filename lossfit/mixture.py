@@ -17,8 +17,9 @@ from . import laws as registry
 from ._ragged import Bools, Floats
 from .errors import DataError
 from .fitting import fit_quietly
-from .forecasting import Forecasted, forecast
-from .laws import Law, ResponseStrength, ScheduleLaw
+from .forecasting import Forecasted, forecast, priors_by_run
+from .known import for_runs
+from .laws import Law, ScheduleLaw
 from .learning import Priors
 from .rates import Plan
 from .sharing import forecast_shared
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .runs import Runs
     from .window import WindowSpec
 
-__all__ = ["AUTO_LAWS", "COMPARED_LAWS", "Mixed", "Recipe", "mixed_laws"]
+__all__ = ["AUTO_LAWS", "COMPARED_LAWS", "Mixed", "Recipe", "mixed_laws", "refuse_unused"]
 
 AUTO_LAWS = ("annealing",)
 COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
@@ -204,7 +205,7 @@ class Recipe:
             self.axis,
             self._window(runs),
             at,
-            Plan(*(_of_these(given, runs) for given in self.plan)),
+            Plan(*(for_runs(given, runs) for given in self.plan)),
             lambda level: self._strength(law, runs.names, level),
             draws=self.draws,
             seed=self.seed,
@@ -225,46 +226,30 @@ class Recipe:
                 each.append((learned.strength, weights))
             else:
                 each.append((law.strength, law.unit_weights))
-        return by_run(each, level)
+        return priors_by_run(each, level)
 
     def _window(self, runs: Runs) -> WindowSpec:
         """The window for a block of runs: a dict may name runs of other blocks."""
-        found: WindowSpec = _of_these(self.window, runs)
+        found: WindowSpec = for_runs(self.window, runs)
         return found
 
 
-def _of_these(given: Any, runs: Runs) -> Any:
-    """One value for all, or the entries of a dict by run for these runs."""
-    if isinstance(given, Mapping):
-        return {name: one for name, one in given.items() if name in runs}
-    return given
+def refuse_unused(laws: Sequence[Law | ScheduleLaw], given: Mapping[str, Any]) -> None:
+    """What is given for laws that respond to the learning rate must reach one.
 
-
-def by_run(
-    each: Sequence[tuple[ResponseStrength, tuple[float, ...]]], level: Floats
-) -> ResponsePrior:
-    """Priors of runs, of which each has its own strength and weights of the responses."""
-    from .kernels.forecast_driver import ResponsePrior
-
-    different = dict.fromkeys(each)
-    if len(different) == 1:
-        strength, weights = each[0]
-        return strength.components(level, weights)
-    n_runs = len(each)
-    most = max(len(strength.scales) for strength, _ in different)
-    mean, sd = np.zeros((n_runs, most)), np.ones((n_runs, most))
-    log_weight = np.full((n_runs, most), -1e300)
-    centre, slopes = np.empty(n_runs), np.empty(n_runs)
-    log_unit = np.empty((n_runs, len(each[0][1])))
-    number = {one: i for i, one in enumerate(different)}
-    which = np.array([number[one] for one in each])
-    for i, (strength, weights) in enumerate(different):
-        rows = which == i
-        found = strength.components(level[rows], weights)
-        k = slice(found.mean.shape[1])
-        mean[rows, k], sd[rows, k], log_weight[rows, k] = found[:3]
-        centre[rows], slopes[rows], log_unit[rows] = found[3:]
-    return ResponsePrior(mean, sd, log_weight, centre, slopes, log_unit)
+    Raises
+    ------
+    DataError
+        A keyword in `given` that is not None, where no law responds.
+    """
+    if any(isinstance(law, ScheduleLaw) for law in laws):
+        return
+    for word, value in given.items():
+        if value is not None:
+            raise DataError(
+                f"{word}= was given, but {', '.join(law.name for law in laws)} do not respond to "
+                f"the learning rate: leave it out, or use laws='auto'"
+            )
 
 
 def mixed_laws(

@@ -13,7 +13,6 @@ __all__ = ["FARTHEST", "HORIZONS", "RECORDS", "RUNS", "SOURCES", "Record", "reco
 
 RUNS = 155
 SOURCES = 7
-CASES = 429
 #: Horizon ratios of the backtests.
 HORIZONS = (1.25, 2.0)
 #: The farthest of them: a run cut at 30 %, forecast to its end.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._ragged import Bools, Floats
+from .summaries import sorted_quantile
 
 __all__ = ["LEVELS", "Scores", "crps", "score"]
 
@@ -34,6 +35,8 @@ class Scores(NamedTuple):
         Whether the central interval of each level held the outcome.
     lower, median, upper : ndarray, shape (m,)
         Interval of the asked probability.
+    width : ndarray, shape (m,)
+        Of the 90 % interval, whatever was asked.
     """
 
     crps: Floats
@@ -43,6 +46,7 @@ class Scores(NamedTuple):
     lower: Floats
     median: Floats
     upper: Floats
+    width: Floats
 
 
 def crps(ordered: Floats, observed: ArrayLike) -> Floats:
@@ -81,10 +85,7 @@ def score(draws: Floats, observed: Floats, prob: float) -> Scores:
     n = x.shape[1]
 
     def quantile(q: float) -> Floats:
-        at = q * (n - 1)
-        below = int(np.floor(at))
-        part = at - below
-        return np.asarray(x[:, below] + part * (x[:, min(below + 1, n - 1)] - x[:, below]))
+        return sorted_quantile(x, q)
 
     cover = np.stack(
         [
@@ -106,4 +107,5 @@ def score(draws: Floats, observed: Floats, prob: float) -> Scores:
         quantile((1 - prob) / 2),
         quantile(0.5),
         quantile((1 + prob) / 2),
+        quantile(0.95) - quantile(0.05),
     )

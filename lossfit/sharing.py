@@ -11,6 +11,7 @@ from ._ragged import Bools, Floats
 from .errors import DataError
 from .forecasting import Forecasted, step_sizes
 from .joint import Curve, JointPosterior, Rate, fit_jointly
+from .known import for_runs
 from .rates import Plan, Rates, rates
 from .seeds import run_keys
 from .window import WindowSpec, rule_of, select
@@ -85,13 +86,7 @@ def forecast_shared(
     for model in dict.fromkeys(models[name] for name in asked):
         members = tuple(name for name in runs.names if models[name] == model)
         some = runs.select(members)
-        rule = rule_of(
-            {n: w for n, w in window.items() if n in some}
-            if isinstance(window, Mapping)
-            else window,
-            some,
-            drop=0.0,
-        )
+        rule = rule_of(for_runs(window, some), some, drop=0.0)
         flat = some.flat(axis)
         chosen = select(flat, members, rule, 0, len(some), keep_spikes=False)
         steps, assumed = step_sizes(some, axis)

@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 
 from ._ragged import Floats
 
-__all__ = ["Moments", "describe", "quantiles"]
+__all__ = ["Moments", "describe", "quantiles", "sorted_quantile"]
 
 BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
+
+
+def sorted_quantile(ordered: Floats, q: float) -> Floats:
+    """One quantile over the last axis of rows that are sorted already, by linear interpolation."""
+    position = q * (ordered.shape[-1] - 1)
+    below = int(np.floor(position))
+    above = min(below + 1, ordered.shape[-1] - 1)
+    part = position - below
+    return np.asarray(ordered[..., below] + part * (ordered[..., above] - ordered[..., below]))
 
 
 def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
@@ -22,14 +31,7 @@ def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
     implementation, so that a million short rows take seconds).  Rows with NaN give NaN.
     """
     ordered = np.sort(draws, axis=-1)
-    n = ordered.shape[-1]
-    out = np.empty((len(q), *ordered.shape[:-1]))
-    for i, share in enumerate(q):
-        position = share * (n - 1)
-        below = int(np.floor(position))
-        above = min(below + 1, n - 1)
-        part = position - below
-        out[i] = ordered[..., below] + part * (ordered[..., above] - ordered[..., below])
+    out = np.stack([sorted_quantile(ordered, share) for share in q])
     out[:, np.isnan(ordered[..., -1])] = np.nan  # NaN is sorted to the end
     return out
 

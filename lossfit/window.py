@@ -3,12 +3,13 @@
 The rule of ``window="auto"``:
 
 * the first 30 % of the run's axis are dropped (no law holds there; measured on 429 real curves this
-  covers better than dropping 5 %), and at least 1.2 times the warm-up where a schedule with a
-  warm-up is known;
+  covers better than dropping 5 %; 35 % by the laws that respond to the learning rate, nothing by
+  joint fits), and at least 1.2 times the warm-up where one is known or logged;
 * if that leaves fewer than 12 points, the last 25 points after the warm-up are taken instead, or as
   many as there are.
 
-Points at axis value 0 and, unless the noise is Student's t, spikes are never used.
+Points at axis value 0 and, unless the noise is Student's t, spikes are never used; the laws that
+respond to the learning rate look for spikes in the window itself.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _one(window: Any, name: str | None, drop: float) -> tuple[float, float, bool
 
 def _warmups(runs: Runs) -> Floats:
     """Warm-up of every run as a share of its end, 0 where it is not known."""
-    from .rates import warmup_of
+    from .logged_rate import warmup_of
 
     out = np.zeros(len(runs))
     table = runs._columns

@@ -39,23 +39,20 @@ SCHEDULE_NAMES: tuple[str, ...] = ("annealing", "multi_power")
 
 
 def get(law: str | Law) -> Law:
-    """The law of that name; a `Law` is returned as it is.
+    """The law of one axis of that name; a `Law` is returned as it is.
 
     Raises
     ------
     DataError
-        If there is no law of that name.
+        If there is none of that name.
     """
-    if isinstance(law, Law):
-        return law
-    if law in SCHEDULE_NAMES:
+    name = law.name if isinstance(law, ScheduleLaw) else law
+    if isinstance(name, str) and name in SCHEDULE_NAMES:
         raise DataError(
-            f"law {law!r} needs a learning-rate schedule and forecasts only: use "
-            f"lossfit.extrapolate(..., laws={law!r}), or fit one of {', '.join(NAMES)}"
+            f"law {name!r} needs a learning-rate schedule and forecasts only: use "
+            f"lossfit.extrapolate(..., laws={name!r}), or fit one of {', '.join(NAMES)}"
         )
-    if law not in NAMES:
-        raise DataError(f"no law is called {law!r}; there are {', '.join(NAMES)}")
-    found = import_module(f"{__name__}.{law}").LAW
+    found = _find(law, NAMES)
     assert isinstance(found, Law)
     return found
 
@@ -68,14 +65,13 @@ def find(law: str | Law | ScheduleLaw) -> Law | ScheduleLaw:
     DataError
         If there is no law of that name.
     """
-    if isinstance(law, ScheduleLaw):
+    return _find(law, (*NAMES, *SCHEDULE_NAMES))
+
+
+def _find(law: str | Law | ScheduleLaw, names: tuple[str, ...]) -> Law | ScheduleLaw:
+    if isinstance(law, (Law, ScheduleLaw)):
         return law
-    if isinstance(law, Law) or law not in SCHEDULE_NAMES:
-        if not isinstance(law, Law) and law not in NAMES:
-            raise DataError(
-                f"no law is called {law!r}; there are {', '.join((*NAMES, *SCHEDULE_NAMES))}"
-            )
-        return get(law)
-    found = import_module(f"{__name__}.{law}").LAW
-    assert isinstance(found, ScheduleLaw)
+    if law not in names:
+        raise DataError(f"no law is called {law!r}; there are {', '.join(names)}")
+    found: Law | ScheduleLaw = import_module(f"{__name__}.{law}").LAW
     return found

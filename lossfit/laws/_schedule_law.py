@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..kernels.forecast import Grid
+    from ..kernels.cells import Grid
     from ..kernels.forecast_driver import ResponsePrior
 
 __all__ = ["ResponseStrength", "ScheduleLaw", "Unit"]
@@ -159,7 +159,7 @@ class ScheduleLaw:
         """The constants for the kernels."""
         import numpy as np
 
-        from ..kernels.forecast import Grid
+        from ..kernels.cells import Grid
         from ..kernels.paths import ANNEALING, MULTI_POWER
 
         codes = {"annealing": ANNEALING, "multi_power": MULTI_POWER}

@@ -28,7 +28,7 @@ LAW = ScheduleLaw(
     doc=(
         "Power law in LR time x (the integral of lr/peak) written about the last point, a concave "
         "response D of the loss to changes of the learning rate with a delay, and a Brownian "
-        "discrepancy g in log t that starts at the last point and grows with the local slope."
+        "discrepancy g in log x that starts at the last point and grows with the local slope."
     ),
     alphas=ALPHAS,
     alpha_weights=tuple(_normal(a, 0.45, 0.17) for a in ALPHAS),

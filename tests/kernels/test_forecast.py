@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from lossfit.kernels.bins import log_bins, median, memory, noise, slope, without_spikes
-from lossfit.kernels.forecast import Grid, log_normal_cdf, upper_quantile
+from lossfit.kernels.bins import log_bins, memory, noise, slope, without_spikes
+from lossfit.kernels.cells import Grid
 from lossfit.kernels.forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
+from lossfit.kernels.normal import log_normal_cdf, upper_quantile
+from lossfit.kernels.order import median
 from lossfit.kernels.paths import Paths, Shapes
 from tests.kernels.forecast_oracle import Path, cells
 
