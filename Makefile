@@ -41,7 +41,7 @@ $(VENV)/installed: pyproject.toml
 
 $(TEST_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda-check]'
 	touch $@
 
 clean:

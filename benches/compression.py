@@ -30,7 +30,7 @@ def log_posterior(law: str, x: Floats, y: Floats, weight: Floats, order: int) ->
     """At `NODES` even values of log alpha."""
     program = laws.get(law).program
     model = driver._model(program)
-    tables = driver._tables()
+    tables = driver.tables()
     work = make_work(x.size, tables)
     p = program.n_linear
     prior = RunPrior(

@@ -148,7 +148,7 @@ def call_column(typingctx, address, mode, n, lanes, x, log_x, theta, stride, out
     return signature, codegen
 
 
-@dataclass
+@dataclass(eq=False)
 class Program:
     """A law's columns as the kernels take them: fixed columns first, then varying ones.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from .maths import exp, kernel, log, sums
 from .work import SLACK
 
-__all__ = ["compress"]
+__all__ = ["compress", "prefix_moments"]
 
 
 @sums
@@ -30,7 +30,7 @@ def _weighted_mean(n, y, w):
     for i in range(n):
         s += w[i]
         t += w[i] * y[i]
-    return t / s
+    return t / s, s
 
 
 @sums
@@ -117,15 +117,15 @@ def compress(x, y, w, order_index, tables, work):
     -------
     n_points : int64
         Columns of ``work.points`` filled: x, log x, weight, weight times (y - centre).
-    centre, total : float64
-        Weighted mean of y, and weighted sum of squares about it.
+    centre, total, mass : float64
+        Weighted mean of y, weighted sum of squares about it, and sum of the weights.
     """
     n = x.size
     log_x = work.data[0]
     weight = work.data[1]
     weighted = work.data[2]
     _log(n, x, log_x)
-    centre = _weighted_mean(n, y, w)
+    centre, mass = _weighted_mean(n, y, w)
     total = _centre(n, y, w, centre, weight, weighted)
     order = tables.orders[order_index] if order_index >= 0 else n
     half = 0.5 * (log_x[n - 1] - log_x[0])
@@ -135,7 +135,7 @@ def compress(x, y, w, order_index, tables, work):
             work.points[1, i] = log_x[i]
             work.points[2, i] = weight[i]
             work.points[3, i] = weighted[i]
-        return n, centre, total
+        return n, centre, total, mass
     middle = 0.5 * (log_x[n - 1] + log_x[0])
     _start(n, log_x, middle, 1.0 / half, work.data[3], work.data[4], work.data[5])
     for k in range(0, order, 4):
@@ -147,4 +147,66 @@ def compress(x, y, w, order_index, tables, work):
     for p in range(order):
         work.points[1, p] = middle + half * u[p]
         work.points[0, p] = exp(work.points[1, p])
-    return order, centre, total
+    return order, centre, total, mass
+
+
+@sums
+def _segment_sums(n, weight, y, centre, weighted):
+    """Weighted deviations; sums of the weights, of these, and of their squares."""
+    s0 = s1 = s2 = 0.0
+    for i in range(n):
+        e = y[i] - centre
+        v = weight[i] * e
+        weighted[i] = v
+        s0 += weight[i]
+        s1 += v
+        s2 += v * e
+    return s0, s1, s2
+
+
+@kernel
+def prefix_moments(x, y, w, centre, cutoffs, order, data, moments, totals):
+    """Moments of every prefix of a run, in one pass over it.
+
+    Moments are additive: those of a prefix, of what lies between two cutoffs, or of a run that goes
+    on, follow by adding and subtracting.  With u scaled by the whole run, the pseudo-points of
+    `compress` that follow from a prefix's moments reproduce the sums over that prefix.
+
+    Parameters
+    ----------
+    x, y, w : float64, shape (n,)
+        Axis values (positive and increasing), losses and weights.
+    centre : float64
+        What is subtracted from the losses.
+    cutoffs : int64, shape (n_cutoffs,)
+        Points of each prefix, not decreasing.
+    order : int64
+        A multiple of 4.
+    data : float64, shape (7, n)
+        Scratch.
+    moments : float64, shape (n_cutoffs, 2, order)
+        Written: of the weights and of the weighted losses.
+    totals : float64, shape (n_cutoffs, 3)
+        Written: sums of w, w (y - centre), w (y - centre)^2.
+    """
+    n = x.size
+    _log(n, x, data[0])
+    half = 0.5 * (data[0, n - 1] - data[0, 0])
+    middle = 0.5 * (data[0, n - 1] + data[0, 0])
+    start = 0
+    for c in range(cutoffs.size):
+        part = moments[c]  # of the segment first, then with all before
+        stop = cutoffs[c]
+        m = stop - start
+        s0, s1, s2 = _segment_sums(m, w[start:stop], y[start:stop], centre, data[2])
+        totals[c, 0], totals[c, 1], totals[c, 2] = s0, s1, s2
+        _start(m, data[0, start:stop], middle, 1.0 / half, data[3], data[4], data[5])
+        for k in range(0, order, 4):
+            _four_moments(m, data[3], data[4], data[5], w[start:stop], data[2], part, k)
+        if c > 0:
+            for k in range(order):
+                part[0, k] += moments[c - 1, 0, k]
+                part[1, k] += moments[c - 1, 1, k]
+            for i in range(3):
+                totals[c, i] += totals[c - 1, i]
+        start = stop

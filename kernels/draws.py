@@ -1,11 +1,10 @@
 """Independent draws from the posterior that quadrature has tabulated.
 
-`draw_fast` serves laws with one nonlinear parameter where the constraints cut off little:
-everything conditional on the parameter is interpolated between nodes, and candidates outside the
-constraints are rejected.  `draw_exact` evaluates every candidate exactly and corrects for the
-proposal by rejection: for two nonlinear parameters, and where constraints cut off much.
+For laws with one nonlinear parameter where the constraints cut off little: everything conditional
+on the parameter is interpolated between nodes, and candidates outside the constraints are rejected.
+`exact` has the draws for all other cases.
 
-Both are keyed by (run key, draw): the same seed gives the same draws whatever the batch.
+Draws are keyed by (run key, draw): the same seed gives the same draws whatever the batch.
 """
 
 from __future__ import annotations
@@ -20,26 +19,19 @@ from .marginal import (
     BASE_CENTRE,
     BASE_NU,
     BASE_U,
-    evaluate,
     row_of_h,
     row_of_q,
     row_of_u,
 )
-from .maths import exp, kernel, log, sums
-from .orthant import draw_coefficients
+from .maths import exp, inline, kernel, log, sums
 from .philox import normal_pair, philox, uniform
-from .quadrature import locate_cell
-from .work import BLOCK, GUIDE, INNER, LANES, NODES, OUTER, PILOT
+from .work import BLOCK, GUIDE
 
-__all__ = ["FAST_SHARE", "draw_exact", "draw_fast", "write_draw"]
+__all__ = ["FAST_SHARE", "STREAM_FAST", "cell_fraction", "draw_fast", "gamma_candidate"]
 
-# Below this share of kept candidates `draw_fast` gives up: `draw_exact` is then the faster one.
+# Below this share of kept candidates `draw_fast` gives up: `exact.draw_exact` is then faster.
 FAST_SHARE = 0.08
-# Below this probability of the constraints `draw_exact` wants proposals that know of them.
-EXACT_SHARE = 0.05
 STREAM_FAST = uint64(0)
-STREAM_EXACT = uint64(64)  # `draw_coefficients` uses the streams from here on
-STREAM_PROPOSAL = uint64(1)
 MASK32 = uint64(0xFFFFFFFF)
 
 
@@ -66,17 +58,24 @@ def _uniforms(count, word, out):
         out[i] = uniform(word[i])
 
 
+@inline
+def gamma_candidate(d, c, word, z):
+    """Marsaglia and Tsang's gamma variate from a normal z, and its excess: it is kept below 0.
+
+    For the shape d + 1/3, with c = 1 / sqrt(9 d).
+    """
+    v = 1.0 + c * z
+    v = max(v * v * v, 1e-300)
+    return d * v, log(uniform(word)) - (0.5 * z * z + d - d * v + d * log(v))
+
+
 @sums
 def _gammas(count, shape, word, normal, value, kept):
-    """Marsaglia and Tsang's gamma variates; `kept` is 0 where one is rejected."""
+    """Gamma variates; `kept` is 0 where one is rejected."""
     d = shape - 1.0 / 3.0
     c = 1.0 / math.sqrt(9.0 * d)
     for i in range(count):
-        z = normal[i]
-        v = 1.0 + c * z
-        v = max(v * v * v, 1e-300)
-        value[i] = d * v
-        excess = log(uniform(word[i])) - (0.5 * z * z + d - d * v + d * log(v))
+        value[i], excess = gamma_candidate(d, c, word[i], normal[i])
         kept[i] = 1.0 if excess < 0.0 else 0.0
 
 
@@ -122,15 +121,23 @@ def _cells(count, u, guide, cumulative, cell):
         cell[i] = np.uint64(j)  # unsigned: signed gather indices do not vectorise
 
 
+@inline
+def cell_fraction(u, before, p, q, total):
+    """Where in a cell a piecewise-linear distribution function is u.
+
+    The density is p and q at the cell's ends, ``before`` the distribution function at the first.
+    """
+    w = 2.0 * (u - before) * total
+    f = w / max(p + math.sqrt(max(p * p + w * (q - p), 0.0)), 1e-300)
+    return min(max(f, 0.0), 1.0)
+
+
 @sums
 def _fractions(count, u, cell, density, cumulative, total, out):
     one = np.uint64(1)
     for i in range(count):
         j = cell[i]
-        p = density[j]
-        w = 2.0 * (u[i] - cumulative[j]) * total
-        f = w / max(p + math.sqrt(max(p * p + w * (density[j + one] - p), 0.0)), 1e-300)
-        out[i] = min(max(f, 0.0), 1.0)
+        out[i] = cell_fraction(u[i], cumulative[j], density[j], density[j + one], total)
 
 
 @sums
@@ -281,7 +288,7 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
     kept_total = 0.0
     while filled < n_draws:
         left = n_draws - filled
-        count = min(BLOCK, (left + left // 16 + 15) // 8 * 8)
+        count = min(BLOCK - tried % BLOCK, (left + left // 16 + 15) // 8 * 8)
         _candidates(count, key, tried, 0.5 * work.base[BASE_NU], p, work.words, work.candidates)
         good += _total(count, work.candidates[2])
         _cells(count, work.candidates[0], work.guide, work.cumulative, work.cell)
@@ -299,144 +306,7 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
             _gather(number, work.cell, work.value[1 + k], shift, out[1 + model.order[k], filled:])
         _gather(number, work.cell, work.value[p + 1], 0.0, out[p + 1, filled:])
         filled += number
-        if filled < n_draws and tried >= BLOCK and kept_total < FAST_SHARE * good:
+        # At whole blocks only: the decision then does not depend on how many draws are wanted.
+        if filled < n_draws and tried % BLOCK == 0 and kept_total < FAST_SHARE * good:
             return -1, good, kept_total
     return filled, good, kept_total
-
-
-@kernel
-def write_draw(lane, theta, coefficients, model, work, out, i):
-    """Write the draw in a lane to column i of `out`, in the law's order."""
-    d = model.n_nonlinear
-    p = model.n_fixed + model.n_varying
-    for k in range(d):
-        out[k, i] = theta[k, lane]
-    for k in range(p):
-        shift = work.base[BASE_CENTRE] if k == model.constant else 0.0
-        out[d + model.order[k], i] = coefficients[k] + shift
-    out[d + p, i] = coefficients[p]
-
-
-@kernel
-def _propose(lane, draw, key, first, step, total, two, work):
-    """Coordinates of a lane from the tabulated density, and their log proposal density."""
-    w0, w1, _w2, _w3 = philox(draw, uint64(0), STREAM_PROPOSAL, uint64(0), key)
-    u = uniform(w0)
-    if not two:
-        j, f = locate_cell(u, NODES, work.density, work.cumulative, total)
-        work.z[0, lane] = first + step * (j + f)
-        density = work.density[j] + f * (work.density[j + 1] - work.density[j])
-        return math.log(max(density, 1e-300))
-    i, f = locate_cell(uniform(w1), OUTER, work.outer[1], work.outer[2], total)
-    work.z[1, lane] = first + step * (i + f)
-    outer = work.outer[1, i] + f * (work.outer[1, i + 1] - work.outer[1, i])
-    # Between two outer nodes the inner quantile function is interpolated: the ridge is followed.
-    z = 0.0
-    slope = 0.0
-    for side in range(2):
-        weight = f if side == 1 else 1.0 - f
-        row = i + side
-        scan = work.inner_scan[row]
-        cumulative = work.inner_cumulative[row]
-        mass = 0.0
-        for j in range(1, INNER):
-            mass += 0.5 * (scan[j - 1] + scan[j])
-        j, g = locate_cell(u, INNER, scan, cumulative, mass)
-        h = work.inner[row, 1]
-        z += weight * (work.inner[row, 0] + h * (j + g))
-        density = (scan[j] + g * (scan[j + 1] - scan[j])) / (mass * h)
-        slope += weight / max(density, 1e-300)
-    work.z[0, lane] = z
-    return math.log(max(outer, 1e-300)) - math.log(max(slope, 1e-300))
-
-
-@kernel
-def _thin(filled, probability, draw, key, out):
-    """Keep each of the first `filled` draws with that probability; returns how many are left."""
-    left = np.int64(0)
-    for i in range(filled):
-        w0, _w1, _w2, _w3 = philox(draw, uint64(2), STREAM_PROPOSAL, uint64(i), key)
-        if uniform(w0) < probability:
-            for k in range(out.shape[0]):
-                out[k, left] = out[k, i]
-            left += 1
-    return left
-
-
-@kernel
-def draw_exact(n_draws, key, first, step, total, n_points, model, prior, work, constrained, out):
-    """Draws by rejection from exactly evaluated candidates.
-
-    The first `PILOT` candidates set the bound of their importance weights (exact posterior with the
-    constraints over proposal density).  A later weight beyond it raises the bound, and the draws
-    made so far are thinned to match (empirical supremum rejection sampling; Caffo et al. 2002).
-
-    Returns
-    -------
-    filled : int64
-        Draws made, or -1 where the weights are so uneven that the proposal should know of the
-        constraints.
-    share : float64
-        Mean over the pilot of the probability that the constraints hold.
-    """
-    d = model.n_nonlinear
-    q = model.n_fixed
-    p = q + model.n_varying
-    two = d == 2
-    coefficients = np.empty(8)
-    u = np.empty(LANES)
-    weight = np.empty(LANES)
-    filled = np.int64(0)
-    bound = -1e300
-    share = 0.0
-    piloted = 0
-    limit = 400 * n_draws + 20000
-    tried = 0
-    while filled < n_draws and tried < limit:
-        for lane in range(LANES):
-            draw = uint64(tried + lane)
-            work.proposal[lane] = _propose(lane, draw, key, first, step, total, two, work)
-        evaluate(work.z.shape[1], n_points, model, prior, work)
-        for lane in range(LANES):
-            draw = uint64(tried + lane)
-            orthant = draw_coefficients(
-                lane, q, model.n_varying, work, draw, STREAM_EXACT, key, coefficients
-            )
-            weight[lane] = work.logp[lane] + orthant - work.proposal[lane]
-            w0, _w1, _w2, _w3 = philox(draw, uint64(1), STREAM_PROPOSAL, uint64(0), key)
-            u[lane] = math.log(uniform(w0))
-            if piloted < PILOT:
-                share += math.exp(max(orthant, -700.0))
-                for k in range(d):
-                    work.pilot[piloted, k] = work.theta[k, lane]
-                for k in range(p + 1):
-                    work.pilot[piloted, d + k] = coefficients[k]
-                work.pilot_weight[piloted] = weight[lane] - u[lane]
-                bound = max(bound, weight[lane])
-                piloted += 1
-            elif filled < n_draws:
-                if weight[lane] > bound:
-                    filled = _thin(filled, math.exp(bound - weight[lane]), draw, key, out)
-                    bound = weight[lane]
-                if u[lane] <= weight[lane] - bound:
-                    write_draw(lane, work.theta, coefficients, model, work, out, filled)
-                    filled += 1
-        tried += LANES
-        if piloted == PILOT and tried == PILOT:
-            bound += 0.05
-            kept = 0
-            for i in range(PILOT):
-                if work.pilot_weight[i] > bound:
-                    kept += 1
-            # A pilot does not see regions that proposals rarely reach and constraints favour.
-            if not constrained and (kept < PILOT // 16 or share < EXACT_SHARE * PILOT):
-                return -1, share / PILOT
-            for i in range(PILOT):
-                if work.pilot_weight[i] > bound and filled < n_draws:
-                    for k in range(d):
-                        work.theta[k, 0] = work.pilot[i, k]
-                    for k in range(p + 1):
-                        coefficients[k] = work.pilot[i, d + k]
-                    write_draw(piloted - PILOT, work.theta, coefficients, model, work, out, filled)
-                    filled += 1
-    return filled, share / PILOT

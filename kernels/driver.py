@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,18 @@ from .posterior import draw_quadrature, residual_autocorrelation
 from .student_t import draw_student_t
 from .work import Model, RunPrior, Tables, make_tables, make_work
 
-__all__ = ["INFO", "Batch", "PriorTable", "Result", "fit_batch", "predict_batch", "spread"]
+__all__ = [
+    "INFO",
+    "Batch",
+    "PriorTable",
+    "Result",
+    "compression_orders",
+    "fit_batch",
+    "predict_batch",
+    "prior_arrays",
+    "spread",
+    "tables",
+]
 
 INFO = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
 CHUNK = 64  # runs that a thread takes at once
@@ -127,9 +138,11 @@ def _fit_range(
         a = offsets[r]
         b = offsets[r + 1]
         prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
-        n_points, centre, total = compress(x[a:b], y[a:b], weight[a:b], orders[r], tables, work)
+        n_points, centre, total, mass = compress(
+            x[a:b], y[a:b], weight[a:b], orders[r], tables, work
+        )
         filled, effective, share = draw_quadrature(
-            n_draws, b - a, keys[r], n_points, centre, total, model, prior, work, draws[r]
+            n_draws, b - a, keys[r], n_points, centre, total, mass, model, prior, work, draws[r]
         )
         info[r, 0] = effective
         info[r, 1] = _bound_share(filled, model, prior, draws[r])
@@ -153,8 +166,10 @@ def _fit_range_ensemble(
         a = offsets[r]
         b = offsets[r + 1]
         prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
-        n_points, centre, total = compress(x[a:b], y[a:b], weight[a:b], orders[r], tables, work)
-        set_up(b - a, n_points, centre, total, model, prior, work)
+        n_points, centre, total, mass = compress(
+            x[a:b], y[a:b], weight[a:b], orders[r], tables, work
+        )
+        set_up(b - a, n_points, centre, total, mass, model, prior, work)
         filled, accepted = draw_ensemble(
             n_draws, tune, chains, keys[r], n_points, model, prior, work, draws[r]
         )
@@ -220,8 +235,41 @@ def _predict_range(start, stop, model, draws, at, out):
 
 
 @lru_cache(1)
-def _tables() -> Tables:
+def tables() -> Tables:
+    """Chebyshev tables, made once a process."""
     return make_tables()
+
+
+def compression_orders(program: Program, x: Floats, offsets: NDArray[np.int64]) -> NDArray[Any]:
+    """Entry of the tables by which each run is compressed, or -1: int64, shape (n_runs,)."""
+    half = 0.5 * np.log(x[offsets[1:] - 1] / x[offsets[:-1]])
+    return np.array([program.pseudo_points(h) for h in half], np.int64)
+
+
+def prior_arrays(program: Program, table: PriorTable) -> tuple[Floats, ...]:
+    """A prior table as kernels take it, linear parameters in their order.
+
+    Returns
+    -------
+    nonlinear : float64, shape (n_runs, d, 5)
+    mean, precision, lower : float64, shape (n_runs, p)
+        Precisions in units of 1 / sigma^2; bounds of -1e300 for none.
+    sigma : float64, shape (n_runs, 2)
+    """
+    if table.nonlinear.shape[1] != len(program.nonlinear):
+        raise ValueError(
+            f"the prior table has {table.nonlinear.shape[1]} nonlinear parameters, the law "
+            f"{len(program.nonlinear)}"
+        )
+    order = program.order
+    scale = table.sigma[:, 1:2]
+    return (
+        np.ascontiguousarray(table.nonlinear, np.float64),
+        np.ascontiguousarray(table.mean[:, order]),
+        np.ascontiguousarray((scale / table.sd)[:, order] ** 2),
+        np.ascontiguousarray(np.maximum(table.lower[:, order], -1e300)),
+        np.ascontiguousarray(table.sigma, np.float64),
+    )
 
 
 def _model(program: Program) -> Model:
@@ -320,22 +368,10 @@ def fit_batch(
     offsets = np.ascontiguousarray(batch.offsets, np.int64)
     n_runs = offsets.size - 1
     model = _model(program)
-    half = 0.5 * np.log(x[offsets[1:] - 1] / x[offsets[:-1]])
-    orders = np.array([program.pseudo_points(h) for h in half], np.int64)
-    order = program.order
-    scale = table.sigma[:, 1:2]
-    mean = np.ascontiguousarray(table.mean[:, order])
-    precision = np.ascontiguousarray((scale / table.sd)[:, order] ** 2)
-    lower = np.ascontiguousarray(np.maximum(table.lower[:, order], -1e300))
-    nonlinear = np.ascontiguousarray(table.nonlinear, np.float64)
-    sigma = np.ascontiguousarray(table.sigma, np.float64)
+    orders = compression_orders(program, x, offsets)
+    nonlinear, mean, precision, lower, sigma = prior_arrays(program, table)
     keys = np.ascontiguousarray(keys, np.uint64)
     n_parameters = nonlinear.shape[1] + mean.shape[1] + 1
-    if nonlinear.shape[1] != len(program.nonlinear):
-        raise ValueError(
-            f"the prior table has {nonlinear.shape[1]} nonlinear parameters, the law "
-            f"{len(program.nonlinear)}"
-        )
     if method == "ensemble" and noise == "student_t":
         raise ValueError("the ensemble sampler knows Gaussian noise only")
     if method == "quadrature" and nonlinear.shape[1] > 2:
@@ -344,10 +380,8 @@ def fit_batch(
     total_draws = draws if exact else chains * draws
     out = np.empty((n_runs, n_parameters, total_draws))
     info = np.empty((n_runs, len(INFO)))
-    tables = _tables()
-
     common = (
-        x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower, sigma, keys
+        x, y, weight, offsets, orders, tables(), model, nonlinear, mean, precision, lower, sigma, keys
     )  # fmt: skip
 
     def task(start: int, stop: int) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from .columns import call_column
 from .maths import TINY, exp, inline, kernel, log, sums
+from .team import lane, real, sync, team_sum, width
 from .work import LANES, TILE
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "BASE_NU",
     "BASE_U",
     "evaluate",
+    "fill_fixed",
+    "log_prior",
     "on_fixed",
     "row_of_h",
     "row_of_q",
@@ -49,6 +52,10 @@ BASE_Q = 21  # RSS + 2b of the fixed columns alone
 BASE_NU = 22
 BASE_CENTRE = 23
 BASE_FLOOR = 24
+BASE_GRAM = 25  # scratch of `set_up`: Gram matrix of the fixed columns, then its Cholesky factor
+BASE_RHS = 34
+BASE_HALF = 37
+BASE_SIZE = 40
 
 # Sums of squares below this share of the total are rounding errors of float64, not information: the
 # noise cannot be resolved below 1e-5 of the losses' own spread.
@@ -74,7 +81,16 @@ def row_of_q(m):
 
 
 @kernel
-def set_up(n_data, n_points, centre, total, model, prior, work):
+def fill_fixed(k, n_points, model, work):
+    """Fixed column k at the points, in ``work.fixed[k]``."""
+    points = work.points
+    call_column(
+        model.columns[k], 1, n_points, 1, points[0], points[1], work.theta, LANES, work.fixed[k]
+    )
+
+
+@kernel
+def set_up(n_data, n_points, centre, total, mass, model, prior, work):
     """Eliminate the fixed columns.
 
     Fills ``work.base`` and ``work.fixed``, and turns the weighted losses in ``work.points`` into
@@ -84,96 +100,93 @@ def set_up(n_data, n_points, centre, total, model, prior, work):
     p = q + model.n_varying
     base = work.base
     points = work.points
-    for i in range(32):
+    for i in range(lane(), BASE_SIZE, width()):
         base[i] = 0.0
-    for k in range(p):
-        work.mean[k] = prior.mean[k]
-        work.lower[k] = prior.lower[k]
-    if model.constant >= 0:
-        work.mean[model.constant] -= centre
-        work.lower[model.constant] -= centre
-        base[BASE_CENTRE] = centre
-    else:  # no constant to absorb the centre
-        for i in range(n_points):
+    sync()
+    for k in range(lane(), p, width()):
+        work.mean[k] = prior.mean[k] - (centre if k == model.constant else 0.0)
+        work.lower[k] = prior.lower[k] - (centre if k == model.constant else 0.0)
+    if model.constant < 0:  # no constant to absorb the centre
+        for i in range(lane(), n_points, width()):
             points[3, i] += centre * points[2, i]
         # sum w y^2 = sum w (y - c)^2 + c^2 sum w
-        weight = 0.0
-        for i in range(n_data):
-            weight += work.data[1, i]
-        total = total + centre * centre * weight
-    gram = np.zeros((3, 3))
-    rhs = np.zeros(3)
+        total = total + centre * centre * mass
     for k in range(q):
-        call_column(
-            model.columns[k],
-            1,
-            n_points,
-            1,
-            points[0],
-            points[1],
-            work.theta,
-            LANES,
-            work.fixed[k],
-        )
+        fill_fixed(k, n_points, model, work)
+    sync()
     for k in range(q):
         for j in range(k + 1):
-            s = 0.0
-            for i in range(n_points):
+            s = real(0.0)
+            for i in range(lane(), n_points, width()):
                 s += points[2, i] * work.fixed[k, i] * work.fixed[j, i]
-            gram[k, j] = s
-        s = 0.0
-        for i in range(n_points):
+            s = team_sum(s)
+            if lane() == 0:
+                base[BASE_GRAM + 3 * k + j] = s
+        s = real(0.0)
+        for i in range(lane(), n_points, width()):
             s += points[3, i] * work.fixed[k, i]
-        gram[k, k] += prior.precision[k]
-        rhs[k] = s + prior.precision[k] * work.mean[k]
-    for k in range(q, 3):
-        gram[k, k] = 1.0
-    # Cholesky factor, in place, and its inverse
-    for k in range(3):
-        for j in range(k + 1):
-            s = gram[k, j]
-            for i in range(j):
-                s -= gram[k, i] * gram[j, i]
-            if j < k:
-                gram[k, j] = s / gram[j, j]
-            else:
-                gram[k, k] = math.sqrt(max(s, 1e-14 * gram[k, k]))
-    for j in range(3):
-        for k in range(j, 3):
-            s = 1.0 if k == j else 0.0
-            for i in range(j, k):
-                s -= gram[k, i] * base[BASE_INVERSE + 3 * i + j]
-            base[BASE_INVERSE + 3 * k + j] = s / gram[k, k]
-            base[BASE_U + 3 * j + k] = s / gram[k, k]
-    rss = total
-    for k in range(p):
-        rss += prior.precision[k] * work.mean[k] * work.mean[k]
-    half = np.zeros(3)
-    for k in range(3):
-        s = 0.0
-        for j in range(k + 1):
-            s += base[BASE_INVERSE + 3 * k + j] * rhs[j]
-        half[k] = s
-        rss -= s * s
-    for k in range(3):
-        s = 0.0
-        for j in range(k, 3):
-            s += base[BASE_U + 3 * k + j] * half[j]
-        base[BASE_B + k] = s
-    base[BASE_FLOOR] = FLOOR * total + 2.0 * prior.shape * prior.scale * prior.scale
-    base[BASE_Q] = rss + base[BASE_FLOOR]
-    base[BASE_NU] = n_data + 2.0 * prior.shape
-    for i in range(n_points):
-        fitted = 0.0
+        s = team_sum(s)
+        if lane() == 0:
+            base[BASE_GRAM + 4 * k] += prior.precision[k]
+            base[BASE_RHS + k] = s + prior.precision[k] * work.mean[k]
+    sync()
+    if lane() == 0:
+        if model.constant >= 0:
+            base[BASE_CENTRE] = centre
+        _eliminate(n_data, q, p, total, prior, work)
+    sync()
+    for i in range(lane(), n_points, width()):
+        fitted = real(0.0)
         for k in range(q):
             fitted += base[BASE_B + k] * work.fixed[k, i]
         points[3, i] -= points[2, i] * fitted
-    for k in range(q):
-        for i in range(n_points):
+        for k in range(q):
             work.fixed[k, i] *= points[2, i]
-    for k in range(q, 3):
-        for i in range(n_points):
+        for k in range(q, work.fixed.shape[0]):
             work.fixed[k, i] = 0.0
+    sync()
+
+
+@kernel
+def _eliminate(n_data, q, p, total, prior, work):
+    """Factor the fixed block and solve for its coefficients, in ``work.base``."""
+    base = work.base
+    for k in range(q, 3):
+        base[BASE_GRAM + 4 * k] = 1.0
+    # Cholesky factor, in place, and its inverse
+    for k in range(3):
+        for j in range(k + 1):
+            s = base[BASE_GRAM + 3 * k + j]
+            for i in range(j):
+                s -= base[BASE_GRAM + 3 * k + i] * base[BASE_GRAM + 3 * j + i]
+            if j < k:
+                base[BASE_GRAM + 3 * k + j] = s / base[BASE_GRAM + 4 * j]
+            else:
+                base[BASE_GRAM + 4 * k] = math.sqrt(max(s, 1e-14 * base[BASE_GRAM + 4 * k]))
+    for j in range(3):
+        for k in range(j, 3):
+            s = real(1.0) if k == j else real(0.0)
+            for i in range(j, k):
+                s -= base[BASE_GRAM + 3 * k + i] * base[BASE_INVERSE + 3 * i + j]
+            base[BASE_INVERSE + 3 * k + j] = s / base[BASE_GRAM + 4 * k]
+            base[BASE_U + 3 * j + k] = s / base[BASE_GRAM + 4 * k]
+    rss = total
+    for k in range(p):
+        rss += prior.precision[k] * work.mean[k] * work.mean[k]
+    for k in range(3):
+        s = real(0.0)
+        for j in range(k + 1):
+            s += base[BASE_INVERSE + 3 * k + j] * base[BASE_RHS + j]
+        base[BASE_HALF + k] = s
+        rss -= s * s
+    for k in range(3):
+        s = real(0.0)
+        for j in range(k, 3):
+            s += base[BASE_U + 3 * k + j] * base[BASE_HALF + j]
+        base[BASE_B + k] = s
+    base[BASE_FLOOR] = FLOOR * total + 2.0 * prior.shape * prior.scale * prior.scale
+    base[BASE_Q] = rss + base[BASE_FLOOR]
+    base[BASE_NU] = real(n_data) + 2.0 * prior.shape
 
 
 # LLVM compares pointers at run time before it vectorises a loop, and gives up beyond 8 comparisons:
@@ -382,34 +395,49 @@ def values(lanes, is_log, z, theta):
             theta[j] = z[j]
 
 
+@inline
+def log_prior(is_log, kind, first, inverse, z, theta):
+    """Log prior density of a coordinate (kinds: `lossfit.priors.KIND_CODES`).
+
+    ``first`` is the logarithm of the prior's first number for a log-normal, ``inverse`` one over
+    the second.
+    """
+    if kind == 2.0:
+        if is_log:  # the Jacobian is theta; it cancels the 1/theta of a log-normal
+            e = (z - first) * inverse
+            return -0.5 * e * e
+        log_value = log(max(theta, TINY))
+        e = (log_value - first) * inverse
+        return -0.5 * e * e - log_value if theta > 0.0 else -1e300
+    density = z if is_log else z - z
+    if kind == 1.0:
+        e = (theta - first) * inverse
+        density -= 0.5 * e * e
+    return density
+
+
 @sums
 def _add_log_prior(lanes, is_log, kind, first, second, z, theta, out):
-    """Add the log prior density of a coordinate (kinds: `lossfit.priors.KIND_CODES`)."""
     inverse = 1.0 / second if second != 0.0 else 0.0
-    if is_log:  # the Jacobian is theta; it cancels the 1/theta of a log-normal
+    if kind == 2.0:
+        first = log(first)
+    # Branches that do not depend on the lane stay outside: the loops then vectorise.
+    if is_log:
         if kind == 2.0:
-            centre = log(first)
             for j in range(lanes):
-                e = (z[j] - centre) * inverse
-                out[j] -= 0.5 * e * e
+                out[j] += log_prior(True, 2.0, first, inverse, z[j], theta[j])
         elif kind == 1.0:
             for j in range(lanes):
-                e = (theta[j] - first) * inverse
-                out[j] += z[j] - 0.5 * e * e
+                out[j] += log_prior(True, 1.0, first, inverse, z[j], theta[j])
         else:
             for j in range(lanes):
-                out[j] += z[j]
+                out[j] += log_prior(True, 0.0, first, inverse, z[j], theta[j])
     elif kind == 2.0:
-        centre = log(first)
         for j in range(lanes):
-            log_value = log(max(theta[j], TINY))
-            e = (log_value - centre) * inverse
-            density = -0.5 * e * e - log_value
-            out[j] = out[j] + density if theta[j] > 0.0 else -1e300
+            out[j] += log_prior(False, 2.0, first, inverse, z[j], theta[j])
     elif kind == 1.0:
         for j in range(lanes):
-            e = (theta[j] - first) * inverse
-            out[j] -= 0.5 * e * e
+            out[j] += log_prior(False, 1.0, first, inverse, z[j], theta[j])
 
 
 @kernel

@@ -31,6 +31,8 @@ LN2 = 0.6931471805599453
 # All that LLVM may do to sums.  NaN and infinity are refused before a kernel is called.
 FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf", "afn"}
 
+floor = np.floor  # by this name, because CUDA has another function for it
+
 # error_model="numpy" matters: Python's tests every divisor for zero, which stops vectorisation.
 inline = cached_njit(forceinline=True, error_model="numpy")
 scalar = inline  # what a law's columns are decorated with
@@ -62,7 +64,7 @@ def log(x):
 def exp(x):
     """Exponential; the argument is clipped to [-700, 700]. Relative error about 4e-16."""
     x = min(max(x, -700.0), 700.0)
-    k = np.floor(x * 1.4426950408889634 + 0.5)
+    k = floor(x * 1.4426950408889634 + 0.5)
     r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
     p = 1 / 479001600.0
     p = 1 / 39916800.0 + r * p
@@ -83,7 +85,7 @@ def exp(x):
 @inline
 def sincos_turns(u):
     """(sin, cos) of 2 pi u for u in [0, 1)."""
-    q = np.floor(4.0 * u + 0.5)
+    q = floor(4.0 * u + 0.5)
     f = (u - 0.25 * q) * 6.283185307179586  # |f| <= pi/4
     z = f * f
     s = f * (
@@ -104,25 +106,59 @@ def sincos_turns(u):
     return a, b
 
 
+@inline
+def tolerance():
+    """Relative change at which iterations stop; CUDA has another one for single precision."""
+    return 1e-13
+
+
+@inline
+def _log_gamma_ratio(a):
+    """Log of gamma(a) / gamma(a + 1/2): recurrence up to a = 8, from there Stirling's series.
+
+    The difference of two `lgamma` loses digits where a is large (and calls a function in CUDA).
+    """
+    over = 1.0
+    under = 1.0
+    while a < 8.0:
+        over *= a + 0.5
+        under *= a
+        a += 1.0
+    r = 1.0 / a
+    s = r * r
+    # (2 - 2^(1-2k)) B_2k / (2k (2k - 1)) a^(1-2k), from DLMF 5.11.8
+    series = 31 / 18432.0 + s * (-691 / 180224.0 + s * (5461 / 425984.0))
+    series = 1 / 8.0 + s * (-1 / 192.0 + s * (1 / 640.0 + s * (-17 / 14336.0 + s * series)))
+    return r * series + math.log(over / (under * math.sqrt(a)))
+
+
 @kernel
 def _beta_fraction(a, b, x):
-    """Continued fraction of the incomplete beta function (modified Lentz; DLMF 8.17.22)."""
-    c = 1.0
-    d = 1.0 / (1.0 - (a + b) * x / (a + 1.0))
-    h = d
-    for m in range(1, 500):
-        m2 = 2 * m
-        step = m * (b - m) * x / ((a - 1.0 + m2) * (a + m2))
-        d = 1.0 / (1.0 + step * d)
-        c = 1.0 + step / c
-        h *= d * c
-        step = -(a + m) * (a + b + m) * x / ((a + m2) * (a + 1.0 + m2))
-        d = 1.0 / (1.0 + step * d)
-        c = 1.0 + step / c
-        h *= d * c
-        if abs(d * c - 1.0) < 1e-13:
+    """Continued fraction of the incomplete beta function (DLMF 8.17.22) by its forward recurrence.
+
+    Two steps are brought to one denominator: they take a single division.
+    """
+    value = 1.0 / (1.0 - (a + b) * x / (a + 1.0))
+    before = value  # numerator and denominator of the approximant before, in the scale of `value`
+    before_under = value
+    m = 0.0
+    for _ in range(500):
+        m += 1.0
+        even = a + 2.0 * m
+        d1 = (even - 1.0) * even
+        d2 = even * (even + 1.0)
+        one = m * (b - m) * x
+        two = -(a + m) * (a + b + m) * x * d1
+        odd = d1 * value + one * before
+        odd_under = d1 + one * before_under
+        scale = 1.0 / (d2 * odd_under + two)
+        last = value
+        value = (d2 * odd + two * value) * scale
+        before = d2 * odd * scale
+        before_under = d2 * odd_under * scale
+        if abs(value - last) < tolerance() * abs(value):
             break
-    return h
+    return value
 
 
 @kernel
@@ -130,23 +166,19 @@ def student_t_logsf(z, nu):
     """Log P(T > z) for Student's t with nu degrees of freedom."""
     a = 0.5 * nu
     z2 = z * z
+    if z2 == 0.0:
+        return -LN2
     w = nu / (nu + z2)
     q = z2 / (nu + z2)
-    lbeta = math.lgamma(a) + 0.5723649429247001 - math.lgamma(a + 0.5)  # log B(nu/2, 1/2)
-    if w < (a + 1.0) / (a + 2.5):
-        tail = (
-            -a * math.log1p(z2 / nu)
-            + 0.5 * math.log(max(q, TINY))
-            - lbeta
-            - math.log(a)
-            + math.log(_beta_fraction(a, 0.5, w))
-            - LN2
-        )
-        return tail if z > 0 else math.log1p(-math.exp(tail))
-    if z == 0.0:
-        return -LN2
-    inside = math.exp(-a * math.log1p(z2 / nu) + 0.5 * math.log(q) - lbeta)
-    inside *= 2.0 * _beta_fraction(0.5, a, q)
-    if z > 0:
-        return math.log(max(0.5 - 0.5 * inside, TINY))
-    return math.log(0.5 + 0.5 * inside)
+    # log of w^a q^(1/2) / B(a, 1/2)
+    front = -a * math.log1p(z2 / nu) + 0.5 * math.log(max(q, TINY))
+    front -= _log_gamma_ratio(a) + 0.5723649429247001
+    far = w < (a + 1.0) / (a + 2.5)
+    fraction = _beta_fraction(a if far else 0.5, 0.5 if far else a, w if far else q)
+    if far:
+        tail = front - math.log(a) + math.log(fraction) - LN2
+        return tail if z > 0.0 else math.log1p(-math.exp(tail))
+    inside = math.exp(front) * fraction  # half of P(|T| < |z|)
+    if z > 0.0:
+        return math.log(max(0.5 - inside, TINY))
+    return math.log(0.5 + inside)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numba import uint64
 
 from .marginal import BASE_B, BASE_NU, BASE_U, row_of_h, row_of_q, row_of_u
-from .maths import inline, kernel, student_t_logsf
+from .maths import inline, kernel, log, student_t_logsf
 from .philox import gamma, normal_pair, philox, uniform
+from .team import lane, real
 
 __all__ = ["draw_coefficients", "log_orthant"]
 
@@ -25,6 +25,8 @@ OPPOSITE = -0.9  # correlation of two coefficients
 DEEP = -1.2  # standard deviations beyond a bound; such a coefficient comes first in any case
 ZERO = uint64(0)
 ONE = uint64(1)
+TWO = uint64(2)
+SHIFT = uint64(1 << 20)  # streams of the tries of one coefficient
 
 
 @kernel
@@ -39,112 +41,149 @@ def _cut_t(z, nu, draw, stream, key):
     """T ~ t_nu given T >= -z."""
     if -z > 0.5:
         # In the tail w = nu / (nu + T^2) has density w^(nu/2 - 1) (1 - w)^(-1/2) below its value at
-        # the bound: draw the power, accept the square root.
-        bound = nu / (nu + z * z)
-        w = bound
-        for block in range(1000):
-            w0, w1, _w2, _w3 = philox(draw, uint64(block), stream, uint64(2), key)
-            w = bound * uniform(w0) ** (2.0 / nu)
+        # the bound: draw the power, accept the square root.  Written for T^2 and 1 - w, which are
+        # small where nu is large.
+        z2 = z * z
+        bound = z2 / (nu + z2)
+        t2 = z2
+        block = ZERO
+        for _ in range(1000):
+            w0, w1, _w2, _w3 = philox(draw, block, stream, TWO, key)
+            block += ONE
+            t2 = z2 + (nu + z2) * math.expm1(-2.0 * log(uniform(w0)) / nu)
             u = uniform(w1)
-            if u * u * (1.0 - w) < 1.0 - bound:
+            if u * u * (t2 / (nu + t2)) < bound:
                 break
-        return math.sqrt(nu * (1.0 - w) / w)
+        return math.sqrt(t2)
     t = -z
-    for block in range(1000):
-        shift = uint64(block) * uint64(1 << 20)
-        g = gamma(0.5 * nu, draw, stream + shift, key)
-        candidate = _normal(draw, stream + shift, key) * math.sqrt(0.5 * nu / g)
+    for _ in range(1000):
+        g = gamma(0.5 * nu, draw, stream, key)
+        candidate = _normal(draw, stream, key) * math.sqrt(0.5 * nu / g)
+        stream += SHIFT
         if candidate >= -z:
             t = candidate
             break
     return t
 
 
+# Below, a candidate's coefficients have means mean[:, c] and a factor F of their covariance
+# / sigma^2 = F F' in factor[:, :, c], with c the lane of the team.  Conditioning works on the
+# factor, as Gram-Schmidt does: coefficients of real curves are nearly collinear, and a covariance
+# would lose twice as many digits.  `done` is the set of the coefficients that are drawn already.
+
+
 @kernel
-def _joint(lane, n_fixed, m, rows, base, mean, cov):
-    """Mean and covariance / sigma^2 of all coefficients (fixed, then varying)."""
-    factor = np.zeros((6, 6))  # beta - mean = sigma factor z, z = (varying, fixed)
+def _joint(column, n_fixed, m, rows, base, mean, factor):
+    """Mean and factor of all coefficients (fixed, then varying) for a column of `rows`."""
+    c = lane()
     p = n_fixed + m
     for a in range(m):
-        mean[n_fixed + a] = rows[a, lane]
+        mean[n_fixed + a, c] = rows[a, column]
+        for b in range(p):
+            factor[n_fixed + a, b, c] = 0.0
         for b in range(a, m):
-            factor[n_fixed + a, b] = rows[row_of_u(m, a, b), lane]
+            factor[n_fixed + a, b, c] = rows[row_of_u(m, a, b), column]
     for k in range(n_fixed):
         t = base[BASE_B + k]
         for a in range(m):
-            t -= rows[row_of_h(m, a, k), lane] * rows[a, lane]
-        mean[k] = t
+            t -= rows[row_of_h(m, a, k), column] * rows[a, column]
+        mean[k, c] = t
         for b in range(m):
-            f = 0.0
+            f = real(0.0)
             for a in range(b + 1):
-                f -= rows[row_of_h(m, a, k), lane] * rows[row_of_u(m, a, b), lane]
-            factor[k, b] = f
-        for i in range(k, n_fixed):
-            factor[k, m + i] = base[BASE_U + 3 * k + i]
+                f -= rows[row_of_h(m, a, k), column] * rows[row_of_u(m, a, b), column]
+            factor[k, b, c] = f
+        for i in range(n_fixed):
+            factor[k, m + i, c] = base[BASE_U + 3 * k + i]
+
+
+@inline
+def _product(i, j, p, factor):
+    """Covariance / sigma^2 of coefficients i and j."""
+    c = lane()
+    t = real(0.0)
+    for b in range(p):
+        t += factor[i, b, c] * factor[j, b, c]
+    return t
+
+
+@inline
+def _is_in(some, i):
+    """Whether coefficient i is in a set, which has a bit for each."""
+    return (some >> i) & 1 == 1
+
+
+@kernel
+def _condition(k, e, variance, p, done, mean, factor):
+    """Condition the coefficients that are not done on a deviation e of coefficient k."""
+    c = lane()
     for i in range(p):
-        for j in range(i + 1):
-            t = 0.0
+        if not _is_in(done, i):
+            slope = _product(i, k, p, factor) / variance
+            mean[i, c] += slope * e
             for b in range(p):
-                t += factor[i, b] * factor[j, b]
-            cov[i, j] = t
-            cov[j, i] = t
+                factor[i, b, c] -= slope * factor[k, b, c]
 
 
-@kernel
-def _condition(k, value, p, done, mean, cov):
-    """Condition the coefficients that are not done on coefficient k.
+@inline
+def _tightest(p, done, pair, mean, factor, lower, scale):
+    """The coefficient that is not done and least likely within its bound.
 
-    Returns its squared deviation in units of its variance / sigma^2.
+    Where no coefficient is deep beyond its bound, the choice is among those of `pair`, if any.
+
+    Returns
+    -------
+    which : int64
+        -1 where no coefficient has a bound.
+    z, spread : float64
+        Its distance from the bound in standard deviations, and that deviation / sigma.
+    least : float64
+        The z of the tightest of all.
     """
-    v = cov[k, k]
-    e = value - mean[k]
-    for i in range(p):
-        if not done[i]:
-            mean[i] += cov[i, k] / v * e
-    for i in range(p):
-        if not done[i]:
-            for j in range(p):
-                if not done[j]:
-                    cov[i, j] -= cov[i, k] * cov[j, k] / v
-    return e * e / v
-
-
-@kernel
-def _tightest(p, done, mean, cov, lower, scale2):
-    """The coefficient that is not done and least likely within its bound, and its z."""
+    c = lane()
     which = -1
     z = 1e300
+    spread = 1.0
+    of_pair = -1
+    z_pair = 1e300
+    spread_pair = 1.0
     for i in range(p):
-        if not done[i] and lower[i] > -1e299:
-            t = (mean[i] - lower[i]) / math.sqrt(max(cov[i, i], 1e-300) * scale2)
+        if not _is_in(done, i) and lower[i] > -1e299:
+            sd = math.sqrt(max(_product(i, i, p, factor), 1e-300))
+            t = (mean[i, c] - lower[i]) / (sd * scale)
             if t < z:
                 z = t
+                spread = sd
                 which = i
-    return which, z
+            if _is_in(pair, i) and t < z_pair:
+                z_pair = t
+                spread_pair = sd
+                of_pair = i
+    least = z
+    if of_pair >= 0 and z >= DEEP:
+        which = of_pair
+        z = z_pair
+        spread = spread_pair
+    return which, z, spread, least
 
 
 @kernel
-def _first(p, mean, cov, lower, scale2):
-    """The coefficient to cut first, and its z.
+def _opposite(p, factor, lower):
+    """The two coefficients that are the most opposite, if almost so, as a set.
 
-    It is the tightest one, unless two coefficients are almost opposite: these leave each other a
-    sliver, which is seen only where one of them comes first.
+    They leave each other a sliver, which is seen only where one of them comes first.
     """
-    free = np.zeros(6, np.bool_)
-    which, z = _tightest(p, free, mean, cov, lower, scale2)
-    if z < DEEP:
-        return which, z
+    pair = 0
     worst = OPPOSITE
     for i in range(p):
         for j in range(i):
             if lower[i] > -1e299 and lower[j] > -1e299:
-                correlation = cov[i, j] / math.sqrt(max(cov[i, i] * cov[j, j], 1e-300))
+                v = _product(i, i, p, factor) * _product(j, j, p, factor)
+                correlation = _product(i, j, p, factor) / math.sqrt(max(v, 1e-300))
                 if correlation < worst:
                     worst = correlation
-                    for k in range(p):
-                        free[k] = k != i and k != j
-                    which, z = _tightest(p, free, mean, cov, lower, scale2)
-    return which, z
+                    pair = (1 << i) | (1 << j)
+    return pair
 
 
 @inline
@@ -160,20 +199,20 @@ def _log_beyond(z, nu):
     Wallace's normal score (Johnson, Kotz & Balakrishnan 1995, chapter 28).
     """
     score = math.sqrt(nu * math.log1p(z * z / nu)) * (8.0 * nu + 1.0) / (8.0 * nu + 3.0)
-    if z >= 0.0:
-        return math.log1p(-0.5 * math.erfc(score * 0.7071067811865476))
-    if score < 20.0:
-        return math.log(0.5 * math.erfc(score * 0.7071067811865476))
-    return -0.5 * score * score - math.log(2.5066282746310002 * score)
+    if z < 0.0 and score >= 12.0:  # erfc will underflow, in single precision soon
+        mills = score + 1.0 / (score + 2.0 / (score + 3.0 / score))
+        return -0.5 * score * score - math.log(2.5066282746310002 * mills)
+    tail = 0.5 * math.erfc(score * 0.7071067811865476)
+    return math.log1p(-tail) if z >= 0.0 else math.log(tail)
 
 
 @kernel
-def _mean_beyond(z):
-    """Mean of a standard normal cut at -z; close enough for a t, too."""
+def _mean_excess(z):
+    """Mean distance from the cut of a standard normal cut at -z; close enough for a t, too."""
     if z < -8.0:
-        return -z - 1.0 / z
+        return -1.0 / z
     density = math.exp(-0.5 * z * z) / 2.5066282746310002
-    return density / (0.5 * math.erfc(-z * 0.7071067811865476))
+    return density / (0.5 * math.erfc(-z * 0.7071067811865476)) + z
 
 
 # What the other constraints leave of the first one's range may be a sliver at its bound (E and A of
@@ -184,72 +223,126 @@ WIDTHS = (0.05, 0.11, 0.24, 0.45, 0.65, 1.1)
 
 
 @kernel
-def log_orthant(lane, n_fixed, m, rows, work):
-    """Approximate log probability that the constraints hold, for column `lane` of `rows`.
+def _log_orthant(column, n_fixed, m, rows, base, lower, mean, factor):
+    p = n_fixed + m
+    root_q = rows[row_of_q(m), column]
+    q0 = root_q * root_q
+    nu0 = base[BASE_NU]
+    _joint(column, n_fixed, m, rows, base, mean, factor)
+    pair = _opposite(p, factor, lower)
+    first, z0, spread0, least = _tightest(p, 0, pair, mean, factor, lower, math.sqrt(q0 / nu0))
+    if first < 0 or _surely_within(least, nu0):
+        return real(0.0)
+    free = z0 > 4.0  # its cut moves nothing
+    distance = _mean_excess(z0)
+    norm = real(0.0)
+    rest = real(0.0)  # in units of exp(top)
+    top = real(-1e300)
+    for place in range(1 if free else len(PLACES)):
+        if place > 0:
+            _joint(column, n_fixed, m, rows, base, mean, factor)
+        nu = nu0
+        q = q0
+        done = 1 << first
+        share = real(1.0)
+        k = first
+        z = z0
+        spread = spread0
+        move = not free
+        excess = distance * PLACES[place]
+        if move:
+            # The density there relative to that at the bound, or at the mean within it.
+            at = excess - z0
+            power = excess * (excess - 2.0 * z0) if z0 < 0.0 else at * at
+            share = WIDTHS[place] * math.exp(-0.5 * power)
+        norm += share
+        total = real(0.0)
+        for _ in range(1, p):
+            if move:
+                e = spread * math.sqrt(q / nu) * (excess - z)
+                _condition(k, e, spread * spread, p, done, mean, factor)
+                q += e * e / (spread * spread)
+                nu += 1.0
+            k, z, spread, _least = _tightest(p, done, 0, mean, factor, lower, math.sqrt(q / nu))
+            if k < 0 or _surely_within(z, nu):
+                break
+            total += _log_beyond(z, nu)
+            done |= 1 << k
+            move = z < 4.0
+            excess = _mean_excess(z)
+        total = max(total, -690.0)
+        if total > top:
+            rest *= math.exp(top - total)
+            top = total
+        rest += share * math.exp(total - top)
+    return _log_beyond(z0, nu0) + top + math.log(max(rest, 1e-300) / norm)
+
+
+@inline
+def log_orthant(column, n_fixed, m, rows, work):
+    """Approximate log probability that the constraints hold, for a column of `rows`.
 
     The tightest coefficient is put at several places beyond its bound, the following ones at their
     means beyond theirs.  It only guides proposals; the draws' weights make up for it.
     """
-    p = n_fixed + m
-    mean0 = np.empty(6)
-    cov0 = np.empty((6, 6))
-    done0 = np.zeros(6, np.bool_)
-    mean = np.empty(6)
-    cov = np.empty((6, 6))
-    done = np.zeros(6, np.bool_)
-    _joint(lane, n_fixed, m, rows, work.base, mean0, cov0)
-    root_q = rows[row_of_q(m), lane]
-    q0 = root_q * root_q
-    nu0 = work.base[BASE_NU]
-    tightest, z0 = _tightest(p, done0, mean0, cov0, work.lower, q0 / nu0)
-    if tightest < 0 or _surely_within(z0, nu0):
-        return 0.0
-    first, z0 = _first(p, mean0, cov0, work.lower, q0 / nu0)
-    free = z0 > 4.0  # its cut moves nothing
-    sd0 = math.sqrt(max(cov0[first, first], 1e-300) * q0 / nu0)
-    distance = _mean_beyond(z0) + z0
-    norm = 0.0
-    rest = 0.0
-    for place in range(1 if free else len(PLACES)):
-        for i in range(p):
-            mean[i] = mean0[i]
-            done[i] = i == first
-            for j in range(p):
-                cov[i, j] = cov0[i, j]
-        nu = nu0
-        q = q0
-        share = 1.0
-        if not free:
-            at = distance * PLACES[place] - z0
-            share = WIDTHS[place] * math.exp(
-                0.5 * (z0 * z0 - at * at) if z0 < 0 else -0.5 * at * at
-            )
-            q += _condition(first, mean0[first] + sd0 * at, p, done, mean, cov)
-            nu += 1.0
-        norm += share
-        total = 0.0
-        for _ in range(1, p):
-            k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
-            if k < 0 or _surely_within(z, nu):
-                break
-            total += _log_beyond(z, nu)
-            done[k] = True
-            if z < 4.0:
-                sd = math.sqrt(max(cov[k, k], 1e-300) * q / nu)
-                q += _condition(k, mean[k] + sd * _mean_beyond(z), p, done, mean, cov)
-                nu += 1.0
-        rest += share * math.exp(max(total, -690.0))
-    return _log_beyond(z0, nu0) + math.log(max(rest, 1e-300) / norm)
+    # The work's many arrays are not passed on: that would take longer than the rest.
+    return _log_orthant(
+        column, n_fixed, m, rows, work.base, work.lower, work.joint_mean, work.joint_factor
+    )
 
 
 @kernel
-def draw_coefficients(lane, n_fixed, m, work, draw, stream, key, out):
-    """Draw the coefficients and sigma given the nonlinear parameters of a lane.
+def _draw_coefficients(column, n_fixed, m, rows, base, lower, mean, factor, draw, stream, key, out):
+    c = lane()
+    p = n_fixed + m
+    _joint(column, n_fixed, m, rows, base, mean, factor)
+    q = rows[row_of_q(m), column]
+    q = q * q
+    nu = base[BASE_NU]
+    weight = real(0.0)
+    done = 0
+    pair = _opposite(p, factor, lower)
+    for _ in range(p):
+        scale = math.sqrt(q / nu)
+        k, z, spread, least = _tightest(p, done, pair, mean, factor, lower, scale)
+        if k < 0 or _surely_within(least, nu):
+            break
+        pair = 0
+        weight += student_t_logsf(-z, nu)
+        value = mean[k, c] + spread * scale * _cut_t(z, nu, draw, stream, key)
+        stream += ONE
+        value = max(value, lower[k])
+        out[k, column] = value
+        done |= 1 << k
+        e = value - mean[k, c]
+        _condition(k, e, spread * spread, p, done, mean, factor)
+        q += e * e / (spread * spread)
+        nu += 1.0
+    sigma = math.sqrt(0.5 * q / gamma(0.5 * nu, draw, stream, key))
+    for k in range(p):
+        if not _is_in(done, k):
+            stream += ONE
+            variance = _product(k, k, p, factor)
+            e = sigma * math.sqrt(variance) * _normal(draw, stream, key)
+            value = mean[k, c] + e
+            out[k, column] = value
+            done |= 1 << k
+            if variance > 0.0:
+                _condition(k, e, variance, p, done, mean, factor)
+            if value < lower[k]:
+                weight = real(-1e300)
+    out[p, column] = sigma
+    return weight
+
+
+@inline
+def draw_coefficients(column, n_fixed, m, work, draw, stream, key, out):
+    """Draw the coefficients and sigma given the nonlinear parameters in a column of ``work.rows``.
 
     Parameters
     ----------
-    out : float64, shape (p + 1,)
-        Filled with the coefficients (fixed, then varying; centred) and sigma.
+    out : float64, shape (>= p + 1, ...)
+        Its column is filled with the coefficients (fixed, then varying; centred) and sigma.
 
     Returns
     -------
@@ -257,42 +350,17 @@ def draw_coefficients(lane, n_fixed, m, work, draw, stream, key, out):
         Log importance weight: its exponential is an unbiased estimate of the probability that the
         constraints hold.
     """
-    p = n_fixed + m
-    mean = np.empty(6)
-    cov = np.empty((6, 6))
-    done = np.zeros(6, np.bool_)
-    _joint(lane, n_fixed, m, work.rows, work.base, mean, cov)
-    q = work.rows[row_of_q(m), lane]
-    q = q * q
-    nu = work.base[BASE_NU]
-    weight = 0.0
-    step = stream
-    for number in range(p):
-        k, z = _tightest(p, done, mean, cov, work.lower, q / nu)
-        if k < 0 or _surely_within(z, nu):
-            break
-        if number == 0:
-            k, z = _first(p, mean, cov, work.lower, q / nu)
-        weight += student_t_logsf(-z, nu)
-        t = _cut_t(z, nu, draw, step, key)
-        step += ONE
-        value = mean[k] + math.sqrt(max(cov[k, k], 1e-300) * q / nu) * t
-        value = max(value, work.lower[k])
-        out[k] = value
-        done[k] = True
-        q += _condition(k, value, p, done, mean, cov)
-        nu += 1.0
-    sigma = math.sqrt(0.5 * q / gamma(0.5 * nu, draw, step, key))
-    step += ONE
-    for k in range(p):
-        if not done[k]:
-            value = mean[k] + sigma * math.sqrt(max(cov[k, k], 0.0)) * _normal(draw, step, key)
-            step += ONE
-            out[k] = value
-            done[k] = True
-            if cov[k, k] > 0.0:
-                _condition(k, value, p, done, mean, cov)
-            if value < work.lower[k]:
-                weight = -1e300
-    out[p] = sigma
-    return weight
+    return _draw_coefficients(
+        column,
+        n_fixed,
+        m,
+        work.rows,
+        work.base,
+        work.lower,
+        work.joint_mean,
+        work.joint_factor,
+        draw,
+        stream,
+        key,
+        out,
+    )

@@ -17,6 +17,7 @@ import numpy as np
 from numba import uint64
 
 from .maths import inline, kernel, log, sincos_turns
+from .team import real
 
 __all__ = ["gamma", "normal_pair", "philox", "uniform"]
 
@@ -65,7 +66,7 @@ def philox(c0, c1, c2, c3, key):
 @inline
 def uniform(word):
     """Uniform in (0, 1) from one word."""
-    return (np.float64(np.int64(word)) + 0.5) * 2.3283064365386963e-10
+    return (real(np.int64(word)) + 0.5) * 2.3283064365386963e-10
 
 
 @inline
@@ -97,7 +98,7 @@ def gamma(shape, draw, stream, key):
                 value = d * v
                 break
     if shape < 1.0:
-        value *= boost ** (1.0 / shape)
+        value *= math.exp(log(boost) / shape)
     return value
 
 

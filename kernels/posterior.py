@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 
 from .columns import call_column
-from .draws import draw_exact, draw_fast
+from .draws import draw_fast
+from .exact import draw_exact
 from .marginal import set_up
 from .maths import TINY, exp, kernel, sums
 from .quadrature import distribution, integrate_inner, integrate_outer
+from .team import lane, real, sync, team_max, team_sum, width
 from .work import LANES, NODES, OUTER, SIZE_NODES
 
-__all__ = ["bounds", "draw_quadrature", "residual_autocorrelation"]
+__all__ = [
+    "bounds",
+    "draw_quadrature",
+    "residual_autocorrelation",
+    "tabulate_one",
+    "tabulate_two",
+]
 
 MEAN_DRAWS = 32  # draws behind a mean curve, at most ...
 MEAN_WORK = 512  # ... and points times draws
@@ -28,43 +36,56 @@ def bounds(i, model, prior):
 
 
 @kernel
-def _tabulate(n_points, model, prior, work, constrained):
-    """Quadrature over the one or two nonlinear parameters.
+def tabulate_one(n_points, model, prior, work, constrained):
+    """Quadrature over one nonlinear parameter.
 
     Returns the first node, the step, the mass of the tabulated density, how many nodes share it and
     the log evidence.
     """
     low, high = bounds(0, model, prior)
-    if model.n_nonlinear == 1:
+    if lane() == 0:
         work.z[1, 0] = 0.0
-        first, step, top = integrate_inner(
-            low, high, work.sizes[SIZE_NODES], n_points, model, prior, work, constrained, work.scan
-        )
-        one = 0.0
-        two = 0.0
-        for j in range(NODES):
-            v = exp(work.scan[j] - top)
-            work.density[j] = v
-            one += v
-            two += v * v
-        mass = distribution(NODES, work.density, work.cumulative)
-        return first, step, mass, one * one / two, top + math.log(max(mass * step, TINY))
-    low1, high1 = bounds(1, model, prior)
-    first, step, mass = integrate_outer(
-        low, high, low1, high1, n_points, model, prior, work, constrained
+    sync()
+    first, step, top = integrate_inner(
+        low, high, work.sizes[SIZE_NODES], n_points, model, prior, work, constrained, work.scan
     )
-    one = 0.0
-    two = 0.0
-    top = work.outer[0, 0]
-    for i in range(OUTER):
-        top = max(top, work.outer[0, i])
-        one += work.outer[1, i]
-        two += work.outer[1, i] * work.outer[1, i]
+    one = real(0.0)
+    two = real(0.0)
+    for j in range(lane(), NODES, width()):
+        v = exp(work.scan[j] - top)
+        work.density[j] = v
+        one += v
+        two += v * v
+    one = team_sum(one)
+    two = team_sum(two)
+    sync()
+    mass = distribution(NODES, work.density, work.cumulative)
     return first, step, mass, one * one / two, top + math.log(max(mass * step, TINY))
 
 
 @kernel
-def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior, work, out):
+def tabulate_two(n_points, model, prior, work, constrained):
+    """`tabulate_one` for two nonlinear parameters: what it returns is of the outer one."""
+    low, high = bounds(0, model, prior)
+    low1, high1 = bounds(1, model, prior)
+    first, step, mass = integrate_outer(
+        low, high, low1, high1, n_points, model, prior, work, constrained
+    )
+    one = real(0.0)
+    two = real(0.0)
+    top = real(-1e300)
+    for i in range(lane(), OUTER, width()):
+        top = max(top, work.outer[0, i])
+        one += work.outer[1, i]
+        two += work.outer[1, i] * work.outer[1, i]
+    top = team_max(top)
+    one = team_sum(one)
+    two = team_sum(two)
+    return first, step, mass, one * one / two, top + math.log(max(mass * step, TINY))
+
+
+@kernel
+def draw_quadrature(n_draws, n_data, key, n_points, centre, total, mass, model, prior, work, out):
     """Draws of one run whose points lie in ``work.points``.
 
     Returns
@@ -75,26 +96,32 @@ def draw_quadrature(n_draws, n_data, key, n_points, centre, total, model, prior,
     share : float64
         Probability that the constraints hold without being imposed.
     """
-    set_up(n_data, n_points, centre, total, model, prior, work)
+    set_up(n_data, n_points, centre, total, mass, model, prior, work)
     filled = -1
     effective = 0.0
     share = 1.0
     evidence = 0.0
-    for attempt in range(
-        2
-    ):  # without the constraints in the proposal; with them where that is needed
+    # Without the constraints in the proposal, then with them where that is needed.
+    for attempt in range(2):
         constrained = attempt == 1
-        first, step, mass, effective, value = _tabulate(n_points, model, prior, work, constrained)
+        if model.n_nonlinear == 1:
+            first, step, tabulated, effective, value = tabulate_one(
+                n_points, model, prior, work, constrained
+            )
+        else:
+            first, step, tabulated, effective, value = tabulate_two(
+                n_points, model, prior, work, constrained
+            )
         if attempt == 0:
             evidence = value
         else:  # too few candidates met the constraints to count them
             share = min(exp(value - evidence), 1.0)
         if attempt == 0 and model.n_nonlinear == 1:
-            filled, good, kept = draw_fast(n_draws, key, first, step, mass, model, work, out)
+            filled, good, kept = draw_fast(n_draws, key, first, step, tabulated, model, work, out)
             share = kept / max(good, 1.0)
         else:
             filled, pilot_share = draw_exact(
-                n_draws, key, first, step, mass, n_points, model, prior, work, constrained, out
+                n_draws, key, first, step, tabulated, n_points, model, prior, work, constrained, out
             )
             if attempt == 0:
                 share = pilot_share

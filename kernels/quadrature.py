@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 
 from .marginal import BASE_NU, evaluate, row_of_q, row_of_u
-from .maths import exp, kernel, sums
+from .maths import exp, inline, kernel, sums
 from .orthant import log_orthant
+from .team import any_lane, lane, real, sync, team_max, team_sum, width
 from .work import (
     CHECKS,
     INNER,
     LANES,
-    MAX_ROWS,
     NODES,
     OUTER,
     SIZE_COARSE,
@@ -25,7 +25,15 @@ from .work import (
     SIZE_OUTER,
 )
 
-__all__ = ["distribution", "integrate_inner", "integrate_outer", "locate_cell"]
+__all__ = [
+    "distribution",
+    "integrate_inner",
+    "integrate_outer",
+    "interpolate",
+    "locate_cell",
+    "refer",
+    "settle",
+]
 
 DROP = 18.0  # nats below the maximum that a window keeps
 REFINE = 32  # up to so many nodes, each is evaluated and no rows are kept
@@ -41,24 +49,36 @@ def _scan(first, step, n, n_points, model, prior, work, constrained, out):
     With `constrained`, the log probability of the constraints is added.  The conditional posteriors
     are kept in ``work.node``.
     """
-    top = -1e300
+    top = real(-1e300)
+    outer = work.z[1, 0]
     for start in range(0, n, LANES):
         lanes = min(LANES, n - start)
-        for j in range(lanes):
-            work.z[0, j] = first + step * (start + j)
-            work.z[1, j] = work.z[1, 0]
+        sync()
+        for j in range(lane(), lanes, width()):
+            work.z[0, j] = first + step * real(start + j)
+            work.z[1, j] = outer
+        sync()
         evaluate(lanes, n_points, model, prior, work)
-        for j in range(lanes):
+        for j in range(lane(), lanes, width()):
             value = work.logp[j]
             if constrained:
                 value += log_orthant(j, model.n_fixed, model.n_varying, work.rows, work)
             out[start + j] = value
             top = max(top, value)
         if n > REFINE:
-            for r in range(MAX_ROWS):
-                for j in range(lanes):
+            for r in range(row_of_q(model.n_varying) + 1):
+                for j in range(lane(), lanes, width()):
                     work.node[r, start + j] = work.rows[r, j]
-    return top
+    sync()
+    return team_max(top)
+
+
+@kernel
+def interpolate(n_in, n_out, matrix, n_rows, work):
+    """Log posteriors and the first rows from the Chebyshev nodes to the even ones."""
+    _spread(n_in, n_out, matrix, work.logp, work.wide_logp)
+    for r in range(n_rows):
+        _spread(n_in, n_out, matrix, work.rows[r], work.node[r])
 
 
 @sums
@@ -80,46 +100,51 @@ def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
     The log posterior and the conditional posteriors are smooth functions of the parameter: they are
     evaluated at Chebyshev nodes of the window and interpolated to the even nodes by a fixed matrix.
     `CHECKS` lanes are compared with their own interpolation; where that fails (a law with a kink, a
-    constraint that sets in), every node is evaluated.
+    constraint that sets in), every node has to be evaluated.
+
+    Returns whether it served, and the maximum.
     """
     m = model.n_varying
     tables = work.tables
     matrix = tables.spread_long if n == NODES else tables.spread_short
-    half = 0.5 * step * (n - 1)
+    half = 0.5 * step * real(n - 1)
     middle = first + half
-    for j in range(LANES):
+    outer = work.z[1, 0]
+    sync()
+    for j in range(lane(), LANES, width()):
         work.z[0, j] = middle + half * tables.lanes[j]
-        work.z[1, j] = work.z[1, 0]
+        work.z[1, j] = outer
+    sync()
     evaluate(work.z.shape[1], n_points, model, prior, work)
     if constrained:
-        for j in range(LANES):
+        for j in range(lane(), LANES, width()):
             work.logp[j] += log_orthant(j, model.n_fixed, m, work.rows, work)
+        sync()
     count = LANES - CHECKS
     wide = n + CHECKS
-    _spread(count, wide, matrix, work.logp, work.wide_logp)
-    top = -1e300
-    for j in range(n):
+    interpolate(count, wide, matrix, row_of_q(m) + 1 if model.n_nonlinear == 1 else 0, work)
+    sync()
+    top = real(-1e300)
+    for j in range(lane(), n, width()):
         top = max(top, work.wide_logp[j])
+    top = team_max(top)
     wrong = False
-    for j in range(CHECKS):
+    for j in range(lane(), CHECKS, width()):
         exact = work.logp[count + j]
         if exact > top - DROP and not abs(work.wide_logp[n + j] - exact) < TOLERANCE:
             wrong = True
     if model.n_nonlinear == 1:
         root_nu = math.sqrt(work.base[BASE_NU])
-        for r in range(row_of_q(m) + 1):
-            _spread(count, wide, matrix, work.rows[r], work.node[r])
         for a in range(m):
-            for j in range(CHECKS):
+            for j in range(lane(), CHECKS, width()):
                 i = count + j
                 sd = work.rows[row_of_u(m, a, a), i] * work.rows[row_of_q(m), i] / root_nu
                 if not abs(work.node[a, n + j] - work.rows[a, i]) < ROW_TOLERANCE * sd:
                     wrong = True
-    if wrong:
-        return _scan(first, step, n, n_points, model, prior, work, constrained, out)
-    for j in range(n):
+    for j in range(lane(), n, width()):
         out[j] = work.wide_logp[j]
-    return top
+    sync()
+    return not any_lane(wrong), top
 
 
 @kernel
@@ -132,6 +157,18 @@ def _window(n, logp, top):
     while logp[j1] < top - DROP:
         j1 -= 1
     return max(j0 - 1, 0), min(j1 + 1, n - 1)
+
+
+@inline
+def refer(attempt, first, step, n, n_points, model, prior, work, out, top):
+    """Whether to scan again, from another reference: in single precision (`gpu.single`) only."""
+    return False
+
+
+@inline
+def settle(n_points, model, prior, work):
+    """Make the last reference exact: in single precision (`gpu.single`) only."""
+    return
 
 
 @kernel
@@ -148,34 +185,45 @@ def integrate_inner(low, high, nodes, n_points, model, prior, work, constrained,
         Its maximum.
     """
     n = work.sizes[SIZE_COARSE]
-    step = (high - low) / (n - 1)
     first = low
-    top = _scan(first, step, n, n_points, model, prior, work, constrained, out)
-    for _ in range(12):
-        j0, j1 = _window(n, out, top)
-        last = first + j1 * step
-        first = first + j0 * step
-        if j1 - j0 >= SPAN:
-            break
-        step = (last - first) / (n - 1)
+    last = high
+    top = real(0.0)
+    found = False
+    for attempt in range(13):
+        found = found or attempt == 12
+        if found:
+            n = nodes
+            settle(n_points, model, prior, work)
+        step = (last - first) / real(n - 1)
+        if found and n > REFINE:
+            served, top = _tabulate(first, step, n, n_points, model, prior, work, constrained, out)
+            if served:
+                break
         top = _scan(first, step, n, n_points, model, prior, work, constrained, out)
-    step = (last - first) / (nodes - 1)
-    if nodes <= REFINE:
-        top = _scan(first, step, nodes, n_points, model, prior, work, constrained, out)
-    else:
-        top = _tabulate(first, step, nodes, n_points, model, prior, work, constrained, out)
+        if found:
+            break
+        if refer(attempt, first, step, n, n_points, model, prior, work, out, top):
+            continue
+        j0, j1 = _window(n, out, top)
+        last = first + real(j1) * step
+        first = first + real(j0) * step
+        found = j1 - j0 >= SPAN
     return first, step, top
 
 
 @kernel
 def distribution(n, density, cumulative):
     """Cumulative mass of a piecewise-linear density at even nodes, normalised; returns the mass."""
-    cumulative[0] = 0.0
-    for j in range(1, n):
-        cumulative[j] = cumulative[j - 1] + 0.5 * (density[j - 1] + density[j])
+    if lane() == 0:
+        cumulative[0] = 0.0
+        for j in range(1, n):
+            cumulative[j] = cumulative[j - 1] + 0.5 * (density[j - 1] + density[j])
+    sync()
     total = cumulative[n - 1]
-    for j in range(n):
+    sync()
+    for j in range(lane(), n, width()):
         cumulative[j] /= total
+    sync()
     return total
 
 
@@ -200,77 +248,66 @@ def locate_cell(u, n, density, cumulative, total):
 @kernel
 def _evidence(z1, low, high, nodes, n_points, model, prior, work, constrained, out):
     """Log evidence of an outer coordinate."""
-    work.z[1, 0] = z1
+    if lane() == 0:
+        work.z[1, 0] = z1
+    sync()
     first, step, top = integrate_inner(
         low, high, nodes, n_points, model, prior, work, constrained, out
     )
-    s = 0.0
-    for j in range(nodes):
+    s = real(0.0)
+    for j in range(lane(), nodes, width()):
         s += exp(out[j] - top)
-    return top + math.log(max(s * step, 1e-300)), first, step, top
+    return top + math.log(max(team_sum(s) * step, 1e-300)), first, step, top
 
 
 @kernel
 def integrate_outer(low, high, low1, high1, n_points, model, prior, work, constrained):
     """Nodes of the outer coordinate, each with its inner quadrature.
 
-    Fills ``work.outer`` (log evidence, density, cumulative mass), ``work.inner`` (first inner node
-    and step), ``work.inner_scan`` (inner densities) and ``work.inner_cumulative``.
+    Fills ``work.outer`` (log evidence, density, cumulative mass), ``work.inner`` (first inner node,
+    step, and mass of the densities), ``work.inner_scan`` (inner densities) and
+    ``work.inner_cumulative``.
 
     Returns
     -------
     first, step, mass : float64
         Outer nodes are ``first + step * i``; mass of the tabulated outer density.
     """
-    n = work.sizes[SIZE_OUTER]
     first = low1
-    step = (high1 - low1) / (n - 1)
-    for _ in range(12):
-        top = -1e300
+    last = high1
+    found = False
+    for attempt in range(13):
+        found = found or attempt == 12
+        n = OUTER if found else work.sizes[SIZE_OUTER]
+        nodes = work.sizes[SIZE_INNER] if found else work.sizes[SIZE_COARSE]
+        step = (last - first) / real(n - 1)
+        top = real(-1e300)
         for i in range(n):
-            value, _a, _b, _c = _evidence(
-                first + step * i,
-                low,
-                high,
-                work.sizes[SIZE_COARSE],
-                n_points,
-                model,
-                prior,
-                work,
-                constrained,
-                work.scan,
-            )
-            work.outer[0, i] = value
+            value, first0, step0, top0 = _evidence(
+                first + step * real(i), low, high, nodes, n_points, model, prior, work, constrained,
+                work.inner_scan[i],
+            )  # fmt: skip
+            if lane() == 0:
+                work.outer[0, i] = value
+                work.inner[i, 0] = first0
+                work.inner[i, 1] = step0
             top = max(top, value)
-        i0, i1 = _window(n, work.outer[0], top)
-        last = first + i1 * step
-        first = first + i0 * step
-        if i1 - i0 >= SPAN:
+            if found:
+                for j in range(lane(), INNER, width()):
+                    work.inner_scan[i, j] = exp(work.inner_scan[i, j] - top0)
+                sync()
+                mass = distribution(INNER, work.inner_scan[i], work.inner_cumulative[i])
+                if lane() == 0:
+                    work.inner[i, 2] = mass
+        sync()
+        if found:
             break
-        step = (last - first) / (n - 1)
-    step = (last - first) / (OUTER - 1)
-    top = -1e300
-    for i in range(OUTER):
-        value, first0, step0, top0 = _evidence(
-            first + step * i,
-            low,
-            high,
-            work.sizes[SIZE_INNER],
-            n_points,
-            model,
-            prior,
-            work,
-            constrained,
-            work.inner_scan[i],
-        )
-        work.outer[0, i] = value
-        work.inner[i, 0] = first0
-        work.inner[i, 1] = step0
-        for j in range(INNER):
-            work.inner_scan[i, j] = exp(work.inner_scan[i, j] - top0)
-        distribution(INNER, work.inner_scan[i], work.inner_cumulative[i])
-        top = max(top, value)
-    for i in range(OUTER):
+        i0, i1 = _window(n, work.outer[0], top)
+        last = first + real(i1) * step
+        first = first + real(i0) * step
+        found = i1 - i0 >= SPAN
+    for i in range(lane(), OUTER, width()):
         work.outer[1, i] = exp(work.outer[0, i] - top)
+    sync()
     mass = distribution(OUTER, work.outer[1], work.outer[2])
     return first, step, mass

@@ -70,9 +70,9 @@ def draw_student_t(
             sweep_key = chain_key(key, chain, sweep)
             for i in range(n):
                 weighted[i] = weight[i] * precision[i]
-            n_points, centre, total = compress(x, y, weighted, order, tables, work)
+            n_points, centre, total, mass = compress(x, y, weighted, order, tables, work)
             filled, effective, share = draw_quadrature(
-                1, n, sweep_key, n_points, centre, total, model, prior, work, one
+                1, n, sweep_key, n_points, centre, total, mass, model, prior, work, one
             )
             if filled < 1:
                 return filled_all, effective, share

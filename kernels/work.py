@@ -18,7 +18,9 @@ __all__ = [
     "NODES",
     "OUTER",
     "SLACK",
+    "STARTS",
     "TILE",
+    "WALKERS",
     "Model",
     "RunPrior",
     "Tables",
@@ -39,7 +41,10 @@ BLOCK = 256  # candidate draws that are made together
 GUIDE = 128  # entries of the guide table of an inverse distribution function
 SLACK = 16  # up to order + SLACK points, compression does not pay
 PILOT = 128  # candidates that set the bound of rejection sampling
+WALKERS = 2 * LANES  # of the ensemble sampler
+STARTS = 2048  # points of the prior box from which the best become walkers
 MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_VARYING + 1
+MAX_DRAW = MAX_COLUMNS + 1 + MAX_NONLINEAR
 MAX_ORDER = max(ORDERS)
 MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
 
@@ -117,7 +122,7 @@ class Work(NamedTuple):
     moments: np.ndarray  # (2, max order)
     points: np.ndarray  # (4, n): x, log x, weight, weighted residual
     fixed: np.ndarray  # (3, n): fixed columns times the weight
-    base: np.ndarray  # constants of a run, see base.py
+    base: np.ndarray  # (40,): constants of a run, see marginal.py
     mean: np.ndarray  # (6,) prior means, centred
     lower: np.ndarray  # (6,) lower bounds, centred
     phi: np.ndarray  # (3, TILE * LANES): varying columns
@@ -137,12 +142,20 @@ class Work(NamedTuple):
     cell: np.ndarray  # (BLOCK,) int64
     value: np.ndarray  # (MAX_ROWS + 8, BLOCK)
     outer: np.ndarray  # (4, OUTER): log evidence, density, cumulative
-    inner: np.ndarray  # (OUTER, 2): first node and step
+    inner: np.ndarray  # (OUTER, 3): first node, step and mass
     inner_scan: np.ndarray  # (OUTER, NODES): density
     inner_cumulative: np.ndarray  # (OUTER, NODES)
-    pilot: np.ndarray  # (PILOT, 12): candidates
+    drawn: np.ndarray  # (MAX_DRAW, LANES): candidates, see exact.py
+    weight: np.ndarray  # (2, LANES): of a candidate, and the level at which it is accepted
+    pilot: np.ndarray  # (MAX_DRAW, PILOT): candidates
     pilot_weight: np.ndarray  # (PILOT,)
-    proposal: np.ndarray  # (LANES,): log proposal density of a lane
+    joint_mean: np.ndarray  # (6, lanes of the team): see orthant.py
+    joint_factor: np.ndarray  # (6, 6, lanes of the team)
+    box: np.ndarray  # (2, 4): bounds of the coordinates
+    starts: np.ndarray  # (STARTS,): log posteriors
+    walker_z: np.ndarray  # (4, WALKERS): coordinates
+    walker_logp: np.ndarray  # (WALKERS,): with the estimate of the constraints' probability
+    walker_drawn: np.ndarray  # (MAX_DRAW, WALKERS)
     tables: Tables
     sizes: np.ndarray  # (4,) int64: numbers of nodes, see `SIZE_COARSE` and the like
 
@@ -156,7 +169,7 @@ def make_work(n_max, tables):
         np.empty((2, MAX_ORDER)),
         np.empty((4, n)),
         np.empty((MAX_FIXED, n)),
-        np.empty(32),
+        np.empty(40),
         np.empty(MAX_COLUMNS),
         np.empty(MAX_COLUMNS),
         np.empty((MAX_VARYING, TILE * LANES)),
@@ -176,12 +189,20 @@ def make_work(n_max, tables):
         np.empty(BLOCK, np.uint64),
         np.empty((MAX_ROWS + 8, BLOCK)),
         np.empty((4, OUTER)),
-        np.empty((OUTER, 2)),
+        np.empty((OUTER, 3)),
         np.empty((OUTER, NODES)),
         np.empty((OUTER, NODES)),
-        np.empty((PILOT, 12)),
+        np.empty((MAX_DRAW, LANES)),
+        np.empty((2, LANES)),
+        np.empty((MAX_DRAW, PILOT)),
         np.empty(PILOT),
-        np.empty(LANES),
+        np.empty((MAX_COLUMNS, 1)),
+        np.empty((MAX_COLUMNS, MAX_COLUMNS, 1)),
+        np.empty((2, MAX_NONLINEAR)),
+        np.empty(STARTS),
+        np.empty((MAX_NONLINEAR, WALKERS)),
+        np.empty(WALKERS),
+        np.empty((MAX_DRAW, WALKERS)),
         tables,
         np.array([COARSE, COARSE_OUTER, INNER, NODES]),
     )

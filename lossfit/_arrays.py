@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._ragged import Floats
+from .devices import host_array
 from .errors import DataError
 from .intake import Raw
 
@@ -28,7 +29,7 @@ def raw_from_arrays(
         if given is None:
             continue
         try:
-            columns[what] = np.array(given, dtype=np.float64)
+            columns[what] = np.array(host_array(given), dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(f"{what} must be an array of numbers: {error}") from None
         if columns[what].ndim != 1 or len(columns[what]) != len(columns[axis]):
@@ -38,7 +39,7 @@ def raw_from_arrays(
             )
     total = len(columns[axis])
     try:
-        exact = np.asarray([0, total] if offsets is None else offsets)
+        exact = np.asarray([0, total] if offsets is None else host_array(offsets))
         starts = exact.astype(np.int64)
     except (TypeError, ValueError):
         raise DataError("offsets must be integers") from None

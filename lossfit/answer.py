@@ -393,9 +393,9 @@ class Answer:
         """The answer as plain data for JSON; ``schema`` names its form.
 
         Keys schema, lossfit (version), question (axis, compute_of, prob, window, draws,
-        random_seed, device), laws, rows, by_law, compare (null without ``compute_of``), schedules
-        (the weight of each hypothesis on a run's learning rate), record (a sentence, or null) and
-        calibration_factor (null without ``calibrate_on``).
+        random_seed, device, dtype), laws, rows, by_law, compare (null without ``compute_of``),
+        schedules (the weight of each hypothesis on a run's learning rate), record (a sentence, or
+        null) and calibration_factor (null without ``calibrate_on``).
         """
         from .answer_text import as_dict
 

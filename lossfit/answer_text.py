@@ -239,7 +239,8 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
             "window": str(recipe.window),
             "draws": recipe.draws,
             "random_seed": recipe.seed,
-            "device": recipe.device,
+            "device": recipe.place(recipe.laws[0]).device,
+            "dtype": recipe.place(recipe.laws[0]).dtype,
         },
         "laws": [
             {"name": law.name, "formula": law.formula, "weight": float(weight)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .cases import END, Cases, Knowledge, make_cases
-from .checks import as_runs, check_device, check_prob, choose_axis, whole
+from .checks import as_runs, check_prob, choose_axis, whole
 from .errors import DataError
 from .laws import ScheduleLaw
 from .learning import Priors, learn_priors
@@ -161,6 +161,7 @@ def backtest(
     schedules: Knowledge = "known",
     draws: int = 1000,
     device: str = "auto",
+    dtype: str = "auto",
     progress: bool = False,
 ) -> Check:
     """Pretend that runs stopped early, predict their known future, and score the intervals.
@@ -186,7 +187,7 @@ def backtest(
     prob : float
         Probability of ``lower`` to ``upper``.
     random_seed : int, numpy.random.Generator or None
-    axis, window, device, progress
+    axis, window, device, dtype, progress
         As in `lossfit.extrapolate`.
     priors : Priors, optional
         What `lossfit.learn_priors` found.
@@ -204,6 +205,8 @@ def backtest(
     ------
     DataError
         Options that make no sense; no run gives a forecast.
+    DeviceError
+        A card is asked for and cannot be used; the message names what is missing and the mend.
 
     Notes
     -----
@@ -235,10 +238,12 @@ def backtest(
         draws=whole(draws, "draws", 10),
         seed=seed,
         prob=prob,
-        device=check_device(device),
+        device=device,
+        dtype=dtype,
         plan=Plan(None, cases.totals or None) if aware else Plan(),
         priors=_learned(runs, groups, cases, siblings, priors) if aware else None,
     )
+    recipe.check_places()
     return _scored(cases, recipe, groups, schedules == "none", progress)
 
 

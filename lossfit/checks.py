@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from ._ragged import Floats
 from .axes import AXES
-from .errors import DataError, DeviceError
+from .errors import DataError
 
 if TYPE_CHECKING:
     from .runs import Runs
 
-__all__ = ["as_runs", "axis_values", "check_device", "check_prob", "choose_axis", "whole"]
+__all__ = ["as_runs", "axis_values", "check_prob", "choose_axis", "whole"]
 
 
 def as_runs(runs: Any) -> Runs:
@@ -75,15 +75,3 @@ def check_prob(prob: Any) -> float:
     if not good:
         raise DataError(f"prob must be a probability between 0 and 1 such as 0.9, got {prob!r}")
     return float(prob)
-
-
-def check_device(device: str) -> str:
-    """The device that computes."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise DataError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
-    if device == "cuda":
-        raise DeviceError(
-            "device='cuda': this version of lossfit has no CUDA kernels yet, it computes on the "
-            "CPU only; use device='auto' or 'cpu'"
-        )
-    return "cpu"

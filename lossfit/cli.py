@@ -52,6 +52,21 @@ def _sources(command: Command) -> Command:
     return command
 
 
+def _device(command: Command) -> Command:
+    """The options that say where to compute."""
+    options = [
+        click.option(
+            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, cuda:all."
+        ),
+        click.option(
+            "--dtype", default="auto", show_default=True, help="On a card: float64 or float32."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def _load(
     source: Sequence[str],
     format: str | None,
@@ -137,6 +152,7 @@ def _print_json(data: Any) -> None:
 @click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
+@_device
 @click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.answer/1).")
 def extrapolate(
@@ -157,6 +173,8 @@ def extrapolate(
     draws: int,
     seed: int,
     plot: str | None,
+    device: str,
+    dtype: str,
     as_json: bool,
 ) -> None:
     r"""The loss of runs at compute that they did not have.
@@ -193,6 +211,8 @@ def extrapolate(
             window=span,
             prob=prob,
             draws=draws,
+            device=device,
+            dtype=dtype,
             random_seed=seed,
         )
         if as_json:
@@ -229,6 +249,7 @@ def extrapolate(
 @click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
 @click.option("--draws", default=1000, show_default=True, help="Draws for each forecast.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
+@_device
 @click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.check/1).")
 def backtest(
@@ -248,6 +269,8 @@ def backtest(
     draws: int,
     seed: int,
     plot: str | None,
+    device: str,
+    dtype: str,
     as_json: bool,
 ) -> None:
     """How often intervals would have held on your own finished runs."""
@@ -271,6 +294,8 @@ def backtest(
             axis=axis,
             schedules=schedules,  # type: ignore[arg-type]
             draws=draws,
+            device=device,
+            dtype=dtype,
             **options,
         )
         if as_json:
@@ -297,6 +322,7 @@ def backtest(
 @click.option("--noise", default="gaussian", show_default=True, help="gaussian or student_t.")
 @click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
+@_device
 @click.option(
     "--out", type=click.Path(dir_okay=False, writable=True), help="Write the fit here (netCDF)."
 )
@@ -317,6 +343,8 @@ def fit(
     prob: float,
     seed: int,
     out: str | None,
+    device: str,
+    dtype: str,
     as_json: bool,
 ) -> None:
     """Fit a law to every run and print the posterior's summary."""
@@ -330,8 +358,8 @@ def fit(
         span = _window(window)
         _mention_compilation()
     with _guarded(notes=as_json):
-        options: dict[str, Any] = {"method": method, "noise": noise, "prob": prob}
-        result = fit_runs(runs, law, axis, span, draws, "auto", seed, **options)
+        options: dict[str, Any] = {"method": method, "noise": noise, "prob": prob, "dtype": dtype}
+        result = fit_runs(runs, law, axis, span, draws, device, seed, **options)
         if as_json:
             _print_json(fit_dict(result, prob))
         else:

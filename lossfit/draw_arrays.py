@@ -56,6 +56,7 @@ def posterior_dataset(fit: Fit, scaled: bool = False) -> xr.Dataset:
             "noise": s.noise,
             "window": s.window,
             "device": s.device,
+            "dtype": s.dtype,
             "random_seed": str(s.random_seed),
             "created_at": s.created_at,
         },

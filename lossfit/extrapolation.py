@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ._ragged import Floats
 from .answer import Answer
 from .axes import check_axis
-from .checks import as_runs, axis_values, check_device, check_prob, choose_axis, whole
+from .checks import as_runs, axis_values, check_prob, choose_axis, whole
 from .errors import DataError, LossfitWarning
 from .laws import ScheduleLaw
 from .learning import Priors, learn_priors
@@ -54,6 +54,7 @@ def extrapolate(
     window: WindowSpec = "auto",
     draws: int = 1000,
     device: str = "auto",
+    dtype: str = "auto",
     random_seed: Seed = 0,
     progress: bool = False,
 ) -> Answer:
@@ -103,7 +104,8 @@ def extrapolate(
         Part of the runs that is fitted (`lossfit.window`).
     draws : int
         Draws of the curve for each run.
-    device : {"auto", "cpu", "cuda"}
+    device, dtype : str
+        Where to compute and in which precision, as in `lossfit.fit`.
     random_seed : int, numpy.random.Generator or None
         A run's draws depend on it and on the run's name only.
     progress : bool
@@ -117,6 +119,8 @@ def extrapolate(
     ------
     DataError
         Input or options that do not fit together; the message names the run and the mend.
+    DeviceError
+        A card is asked for and cannot be used; the message names what is missing and the mend.
 
     Warns
     -----
@@ -159,13 +163,15 @@ def extrapolate(
         draws=whole(draws, "draws", 10),
         seed=seed_integer(random_seed),
         prob=check_prob(prob),
-        device=check_device(device),
+        device=device,
+        dtype=dtype,
         plan=plan,
         priors=learned,
         compared=compared,
         models=models,
         company=None if models is None else runs,
     )
+    recipe.check_places()
     if calibrate_on is not None:
         from .conformal import widened
 

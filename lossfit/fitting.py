@@ -9,7 +9,8 @@ import numpy as np
 
 from . import laws
 from ._ragged import Floats
-from .checks import as_runs, check_device, check_prob, choose_axis, whole
+from .checks import as_runs, check_prob, choose_axis, whole
+from .devices import Place, card_errors, place
 from .errors import DataError
 from .preparing import prepare
 from .seeds import Seed, run_keys, seed_integer
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from .priors import Prior
     from .runs import Runs
 
-__all__ = ["METHODS", "NOISES", "fit", "fit_quietly"]
+__all__ = ["KEPT", "METHODS", "NOISES", "fit", "fit_quietly", "work_of"]
 
 METHODS = ("auto", "quadrature", "ensemble", "emcee")
 NOISES = ("gaussian", "student_t")
+KEPT = ("draws", "device", "summary")
 CHAINS = 4  # of the samplers, by default
 TUNE = {"ensemble": 500, "student_t": 200}
 SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept
+SUMMARY_RUNS_ON_CARDS = 16384  # the same where a card is to be kept busy
 SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
 
 
@@ -47,7 +50,8 @@ def fit(
     method: Literal["auto", "quadrature", "ensemble", "emcee"] = "auto",
     noise: Literal["gaussian", "student_t"] = "gaussian",
     priors: Mapping[str, Prior] | None = None,
-    keep: Literal["draws", "summary"] = "draws",
+    dtype: str = "auto",
+    keep: Literal["draws", "device", "summary"] = "draws",
     prob: float = 0.9,
     chains: int | None = None,
     tune: int | None = None,
@@ -69,8 +73,10 @@ def fit(
         the run's end on the axis.
     draws : int
         Posterior draws for each run (and chain); 0 keeps a summary only, made from 1,000 draws.
-    device : {"auto", "cpu", "cuda"}
-        Where to compute.
+    device : str
+        Where to compute: ``"cpu"``; ``"cuda"`` or ``"cuda:1"``, one card; ``"cuda:all"``, all
+        cards, among which the runs are split.  ``"auto"`` takes a card where there is one and the
+        method has CUDA kernels, else the CPU.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only, not on the other runs or on threads.
     method : {"auto", "quadrature", "ensemble", "emcee"}
@@ -83,8 +89,14 @@ def fit(
         from bending the curve.
     priors : dict of Prior, optional
         Replace the law's priors by name (`lossfit.priors`).
-    keep : {"draws", "summary"}
-        With ``"summary"`` only mean, standard deviation and interval of each parameter are kept:
+    dtype : {"auto", "float64", "float32"}
+        Precision of a card's arithmetic.  ``"auto"`` is float64 on cards that compute it at half
+        the rate of float32 (A100, H100, B200 and their like), and float32 on others.  The CPU
+        computes in float64.
+    keep : {"draws", "device", "summary"}
+        Where the draws are kept: ``"draws"`` brings them to the host; ``"device"`` leaves them on
+        the card (`Fit.device_draws`), from which `Fit.summary` brings the numbers that it shows;
+        with ``"summary"`` only mean, standard deviation and interval of each parameter are kept:
         for very many runs.
     prob : float
         Probability of the kept summary's intervals.
@@ -104,7 +116,7 @@ def fit(
     DataError
         Input or options that do not fit together; the message names the run and the mend.
     DeviceError
-        The device cannot be used.
+        A card is asked for and cannot be used; the message names what is missing and the mend.
 
     Warns
     -----
@@ -122,6 +134,7 @@ def fit(
         method=method,
         noise=noise,
         priors=priors,
+        dtype=dtype,
         keep=keep,
         prob=prob,
         chains=chains,
@@ -144,6 +157,7 @@ def fit_quietly(
     method: str = "auto",
     noise: str = "gaussian",
     priors: Mapping[str, Prior] | None = None,
+    dtype: str = "auto",
     keep: str = "draws",
     prob: float = 0.9,
     chains: int | None = None,
@@ -167,13 +181,19 @@ def fit_quietly(
             "noise='student_t' does not go with method='ensemble': use method='emcee', or a law "
             "with one or two nonlinear parameters and method='quadrature'"
         )
-    if keep not in ("draws", "summary"):
-        raise DataError(f"keep must be 'draws' or 'summary', got {keep!r}")
+    if keep not in KEPT:
+        raise DataError(f"keep must be 'draws', 'device' or 'summary', got {keep!r}")
     draws = whole(draws, "draws", 0)
     summary_only = keep == "summary" or draws == 0
-    draws = draws or SUMMARY_DRAWS
     check_prob(prob)
-    device = check_device(device)
+    where = place(work_of(chosen, method, noise), device, dtype)
+    if keep == "device" and (draws == 0 or not where.cards):
+        raise DataError(
+            "keep='device' keeps draws on a card, and "
+            + ("there are none with draws=0" if where.cards else "this fit runs on the CPU")
+            + ": use keep='draws' or 'summary'"
+        )
+    draws = draws or SUMMARY_DRAWS
     seed = seed_integer(random_seed)
     exact = method == "quadrature" and noise == "gaussian"
     chains = 1 if exact else whole(CHAINS if chains is None else chains, "chains", 1)
@@ -184,7 +204,9 @@ def fit_quietly(
     flat = runs.flat(axis)
     n_runs = len(runs)
     keep_spikes = noise == "student_t"
-    step = SUMMARY_RUNS if summary_only else n_runs
+    step = n_runs
+    if summary_only:
+        step = SUMMARY_RUNS_ON_CARDS if where.cards else SUMMARY_RUNS
     start, end = np.empty(n_runs), np.empty(n_runs)
     count = np.empty(n_runs, np.int32)
     scales = np.empty((n_runs, 2), np.float32 if summary_only else np.float64)
@@ -198,18 +220,15 @@ def fit_quietly(
             start[some], end[some], count[some] = ready.start, ready.end, ready.n_points
             scales[some] = ready.scales
             keys = run_keys(seed, runs.names[first:last])
-            drawn, found = _draw(
-                ready,
-                chosen,
-                keys,
-                draws,
-                method,
-                noise,
-                chains,
-                tune,
-                runs.names[first:last],
-                advance,
-            )
+            if where.cards:
+                from .device_draws import in_axis_units
+
+                on_card = keep == "device" or summary_only
+                drawn, found = _draw_on(where, ready, chosen, keys, draws, on_card, advance)
+            else:
+                drawn, found = _draw(
+                    ready, chosen, keys, draws, method, noise, chains, tune, advance
+                )
             if info is None:
                 info = np.empty(
                     (n_runs, found.shape[1]), np.float32 if summary_only else np.float64
@@ -218,7 +237,10 @@ def fit_quietly(
             if summary_only:
                 if kept is None:
                     kept = Moments.empty(n_runs, len(chosen.parameters) + 1)
-                kept.fill(some, _in_axis_units(chosen, drawn, ready.end), prob)
+                if where.cards:
+                    kept.take(some, drawn.describe(prob, in_axis_units(chosen, ready.end)))
+                else:
+                    kept.fill(some, _in_axis_units(chosen, drawn, ready.end), prob)
             else:
                 kept = drawn
     assert info is not None
@@ -227,11 +249,12 @@ def fit_quietly(
         window=rule.text,
         method=method,
         noise=noise,
-        device=device,
+        device=where.device,
         random_seed=seed,
         chains=chains,
         draws=draws,
         prob=prob,
+        dtype=where.dtype,
     )
     return Fit(
         runs=runs,
@@ -242,8 +265,9 @@ def fit_quietly(
         count=count,
         scales=scales,
         info=info,
-        draws=None if summary_only else kept,
+        draws=None if summary_only or keep == "device" else kept,
         moments=kept if summary_only else None,
+        device_draws=kept if keep == "device" else None,
     )
 
 
@@ -256,7 +280,6 @@ def _draw(
     noise: str,
     chains: int,
     tune: int,
-    names: tuple[str, ...],
     advance: Any,
 ) -> tuple[Floats, Floats]:
     """Scaled draws (n_runs, n_parameters, chains * draws) and the kernels' diagnostics."""
@@ -290,6 +313,46 @@ def _draw(
         progress=advance,
     )
     return result.draws, result.info
+
+
+def _draw_on(
+    where: Place,
+    ready: Prepared,
+    law: Law,
+    keys: np.ndarray[Any, np.dtype[np.uint64]],
+    draws: int,
+    on_card: bool,
+    advance: Any,
+) -> tuple[Any, Floats]:
+    """`_draw` on cards; with `on_card` the draws are `DeviceDraws`."""
+    from .device_draws import DeviceDraws
+    from .kernels.gpu.batch import fit_batch_on
+
+    with card_errors():
+        result, parts = fit_batch_on(
+            where.open(),
+            ready.batch,
+            law.program,
+            ready.table,
+            keys,
+            draws=draws,
+            single=where.single,
+            on_card=on_card,
+            progress=advance,
+        )
+    return (DeviceDraws(tuple(parts)) if on_card else result.draws), result.info
+
+
+def work_of(law: Law, method: str, noise: str) -> str:
+    """What a fit does, in the words of `lossfit.devices.ON_CUDA`."""
+    if noise == "student_t":
+        return "a fit with Student-t noise"
+    if law.program.n_varying > 1:
+        return f"a fit with {law.program.n_varying} columns that depend on nonlinear parameters"
+    if method == "quadrature":
+        many = len(law.nonlinear)
+        return f"a fit by quadrature over {'one parameter' if many == 1 else f'{many} parameters'}"
+    return f"a fit by {method}"
 
 
 def _in_axis_units(law: Law, draws: Floats, end: Floats) -> list[Floats]:

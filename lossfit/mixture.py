@@ -15,8 +15,9 @@ import numpy as np
 
 from . import laws as registry
 from ._ragged import Bools, Floats
+from .devices import Place, place
 from .errors import DataError
-from .fitting import fit_quietly
+from .fitting import fit_quietly, work_of
 from .forecasting import Forecasted, forecast, priors_by_run
 from .known import for_runs
 from .laws import Law, ScheduleLaw
@@ -83,7 +84,8 @@ class Recipe:
     seed : int
     prob : float
         Probability of the intervals by law.
-    device : str
+    device, dtype : str
+        As they were asked for.
     plan : Plan
         Schedules and planned ends.
     priors : Priors, dict by run, or None
@@ -111,11 +113,35 @@ class Recipe:
     models: Mapping[str, str] | None = None
     company: Runs | None = None
     widen: float = 1.0
+    dtype: str = "auto"
 
     @property
     def weights(self) -> Floats:
         """Weight of each law."""
         return np.full(len(self.laws), 1 / len(self.laws))
+
+    def place(self, law: Law | ScheduleLaw) -> Place:
+        """Where a law's part is computed.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot be used, or not for this law.
+        """
+        if self.models is not None:
+            work = "a joint fit"
+        elif isinstance(law, ScheduleLaw):
+            work = f"a forecast by {law.name}"
+        else:
+            work = work_of(law, "quadrature" if len(law.nonlinear) <= 2 else "ensemble", "gaussian")
+        return place(work, self.device, self.dtype)
+
+    def check_places(self) -> None:
+        """Raise what `place` raises, before anything is computed."""
+        for law in self.laws:
+            self.place(law)
+        if self.comparison is not None:
+            self.comparison.check_places()
 
     @property
     def comparison(self) -> Recipe | None:
@@ -167,7 +193,7 @@ class Recipe:
                 block = runs if n_runs <= BLOCK else runs.select(runs.names[some])
                 fit = fit_quietly(
                     block, law, self.axis, self._window(block), self.draws, self.device,
-                    self.seed, chains=1,
+                    self.seed, chains=1, dtype=self.dtype,
                 )  # fmt: skip
                 mine = fit.curves(at[some])
                 assert fit.draws is not None

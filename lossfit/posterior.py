@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from .device_draws import DeviceDraws
     from .laws import Law
     from .runs import Runs
     from .summaries import Moments
@@ -56,6 +57,8 @@ class Fit:
         Parameters for the scaled axis, sigma last; None when only a summary was kept.
     moments : Moments or None
         The kept summary.
+    device_draws : DeviceDraws or None
+        The draws where they stayed on a card; `to_host` brings them here.
     """
 
     runs: Runs
@@ -68,6 +71,7 @@ class Fit:
     info: Floats
     draws: Floats | None = None
     moments: Moments | None = None
+    device_draws: DeviceDraws | None = None
 
     def __post_init__(self) -> None:
         for value in vars(self).values():
@@ -76,10 +80,11 @@ class Fit:
 
     def __repr__(self) -> str:
         s = self.settings
-        kept = "a summary of" if self.draws is None else f"{s.chains} x {s.draws}"
+        kept = "a summary of" if self.moments is not None else f"{s.chains} x {s.draws}"
+        where = "" if self.device_draws is None else f", kept on {s.device}"
         return (
             f"Fit of {self.law.name} ({self.law.formula}) to {len(self.runs):,} runs on {s.axis}, "
-            f"{kept} draws by {s.method}"
+            f"{kept} draws by {s.method}{where}"
         )
 
     @property
@@ -274,7 +279,16 @@ class Fit:
         }
         draws = None if self.draws is None else self.draws[rows]
         moments = None if self.moments is None else self.moments.select(rows)
-        return replace(self, runs=chosen, draws=draws, moments=moments, **parts)
+        on_card = None if self.device_draws is None else self.device_draws.select(rows)
+        return replace(
+            self, runs=chosen, draws=draws, moments=moments, device_draws=on_card, **parts
+        )
+
+    def to_host(self) -> Fit:
+        """The same fit with its draws in the memory of the host, where they stayed on a card."""
+        if self.device_draws is None:
+            return self
+        return replace(self, draws=self.device_draws.to_host(), device_draws=None)
 
     def to_datatree(self, *, predictive: bool = True) -> Any:
         """The fit as ArviZ groups, in the container that the installed ArviZ takes.
@@ -343,6 +357,11 @@ class Fit:
         return out[0], out[1], out[2]
 
     def _needs_draws(self, what: str) -> Floats:
+        if self.device_draws is not None:
+            raise DataError(
+                f"the draws of this fit are on {self.settings.device}, and {what} are made from "
+                f"draws on the host: use fit.to_host(), perhaps of fit.select(runs)"
+            )
         if self.draws is None:
             raise DataError(
                 f"this fit kept a summary only, so it has no {what}: fit again with keep='draws' "

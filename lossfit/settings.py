@@ -16,7 +16,7 @@ class Settings:
 
     Attributes
     ----------
-    axis, window, method, noise, device : str
+    axis, window, method, noise, device, dtype : str
         As in `lossfit.fit`, with "auto" resolved (but for the window, whose rule is named).
     random_seed : int
     chains, draws : int
@@ -36,6 +36,7 @@ class Settings:
     chains: int
     draws: int
     prob: float
+    dtype: str = "float64"
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property

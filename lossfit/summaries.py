@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from . import array_glue
 from ._ragged import Floats
 
 __all__ = ["Moments", "describe", "quantiles", "sorted_quantile"]
@@ -17,23 +18,12 @@ BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
 
 def sorted_quantile(ordered: Floats, q: float) -> Floats:
     """One quantile over the last axis of rows that are sorted already, by linear interpolation."""
-    position = q * (ordered.shape[-1] - 1)
-    below = int(np.floor(position))
-    above = min(below + 1, ordered.shape[-1] - 1)
-    part = position - below
-    return np.asarray(ordered[..., below] + part * (ordered[..., above] - ordered[..., below]))
+    return np.asarray(array_glue.sorted_quantile(ordered, q))
 
 
 def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
-    """Quantiles over the last axis, put first: shape (len(q), ...).
-
-    As `numpy.quantile` with linear interpolation, from one sort (which has a vectorised
-    implementation, so that a million short rows take seconds).  Rows with NaN give NaN.
-    """
-    ordered = np.sort(draws, axis=-1)
-    out = np.stack([sorted_quantile(ordered, share) for share in q])
-    out[:, np.isnan(ordered[..., -1])] = np.nan  # NaN is sorted to the end
-    return out
+    """Quantiles over the last axis, put first; see `lossfit.array_glue.quantiles`."""
+    return np.asarray(array_glue.quantiles(draws, q))
 
 
 def describe(draws: Floats, prob: float) -> Floats:
@@ -92,8 +82,11 @@ class Moments:
 
     def fill(self, some: slice, draws: Sequence[Floats], prob: float) -> None:
         """Describe some runs' draws: one array (n_runs, n_draws) for each parameter."""
-        found = [describe(parameter, prob)[[0, 1, 2, 4]] for parameter in draws]
-        self._set(some, np.stack(found).transpose(2, 0, 1))
+        self.take(some, np.stack([describe(parameter, prob) for parameter in draws], axis=-1))
+
+    def take(self, some: slice, described: Floats) -> None:
+        """Take what `describe` found of some runs: shape (5, n_runs, n_parameters)."""
+        self._set(some, described[[0, 1, 2, 4]].transpose(1, 2, 0))
 
     def select(self, rows: NDArray[np.int64]) -> Moments:
         """Those of some runs."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._ragged import run_of_row
+from ._ragged import Floats, run_of_row
 from .errors import DataError
 from .summaries import describe
 
@@ -33,7 +33,10 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     shape = (n_runs, len(names))
     rhat = np.full(shape, np.nan)
     s = fit.settings
-    if fit.draws is None:
+    if fit.device_draws is not None:
+        _, mean, sd, lower, upper = _on_card(fit, prob, scaled)
+        ess = np.full(shape, float(s.draws * s.chains) if s.exact else np.nan)
+    elif fit.draws is None:
         assert fit.moments is not None
         if scaled:
             raise DataError(
@@ -69,6 +72,15 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     frame["flags"] = pd.Series([f for f in flags for _ in names], index=index, dtype=object)
     frame.attrs["prob"] = prob
     return frame
+
+
+def _on_card(fit: Fit, prob: float, scaled: bool) -> Floats:
+    """Median, mean, sd, lower and upper of draws on a card, each (n_runs, n_parameters)."""
+    from .device_draws import in_axis_units
+
+    assert fit.device_draws is not None
+    transform = None if scaled else in_axis_units(fit.law, fit.end)
+    return fit.device_draws.describe(prob, transform)[[3, 0, 1, 2, 4]]
 
 
 def residuals(fit: Fit) -> pd.DataFrame:

@@ -225,11 +225,6 @@ def test_wrong_options_are_refused(runs, options, message):
         ask(runs, **{"at": 1e6, **options})
 
 
-def test_cuda_says_what_is_missing(runs):
-    with pytest.raises(lossfit.DeviceError):
-        ask(runs, at=1e6, device="cuda")
-
-
 def test_the_answer_in_words(runs):
     text = str(ask(runs, "run0", compute_of="run2"))
     for part in (

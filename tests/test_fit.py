@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lossfit
-from lossfit import DataError, DeviceError, laws, priors
+from lossfit import DataError, laws, priors
 from lossfit.seeds import run_keys
 from tests.curves import power_runs
 
@@ -154,6 +154,9 @@ def test_what_a_summary_keeps_is_small():
         ({"prob": 1.0}, "prob must be a probability"),
         ({"chains": 0, "method": "ensemble"}, "chains must be a whole number of at least 1"),
         ({"device": "tpu"}, "device must be"),
+        ({"dtype": "float16"}, "dtype must be"),
+        ({"device": "cpu", "dtype": "float32"}, "the CPU computes in float64"),
+        ({"device": "cpu", "keep": "device"}, "this fit runs on the CPU"),
         ({"priors": {"C": priors.normal(0, 1)}}, "no parameter 'C'"),
         ({"priors": {"E": priors.uniform(0, 1)}}, "E needs a normal prior"),
     ],
@@ -161,11 +164,6 @@ def test_what_a_summary_keeps_is_small():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(DataError, match=message):
         lossfit.fit(power_runs(1), **options)
-
-
-def test_cuda_says_what_is_missing():
-    with pytest.raises(DeviceError, match="no CUDA kernels yet"):
-        lossfit.fit(power_runs(1), device="cuda")
 
 
 def test_a_strong_prior_is_felt():

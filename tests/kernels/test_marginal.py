@@ -24,7 +24,7 @@ from tests.kernels.oracles import COLUMNS, Problem, conditional, random_problem
 
 def evaluated(problem: Problem, program, z, order=-1):
     """Log posterior, and mean and covariance / sigma^2 of the coefficients, from the kernels."""
-    model, tables = driver._model(program), driver._tables()
+    model, tables = driver._model(program), driver.tables()
     work = make_work(problem.x.size, tables)
     where = program.order
     prior = RunPrior(

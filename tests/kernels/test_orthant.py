@@ -19,8 +19,9 @@ from tests.kernels.oracles import Problem, conditional, random_problem
 def draw_many(count, q, m, work, key, out, weight):
     for i in range(count):
         weight[i] = orthant.draw_coefficients(
-            0, q, m, work, uint64(i), uint64(64), uint64(key), out[i]
+            0, q, m, work, uint64(i), uint64(64), uint64(key), work.drawn
         )
+        out[i] = work.drawn[:8, 0]
 
 
 def drawn(problem: Problem, alpha: float, count: int):
@@ -29,7 +30,7 @@ def drawn(problem: Problem, alpha: float, count: int):
     Also the approximate log probability that guides proposals.
     """
     _batch, program, _table = problem.arguments()
-    model, tables = driver._model(program), driver._tables()
+    model, tables = driver._model(program), driver.tables()
     work = make_work(problem.x.size, tables)
     where = program.order
     prior = RunPrior(
@@ -39,8 +40,10 @@ def drawn(problem: Problem, alpha: float, count: int):
         np.maximum(problem.lower[where], -1e300),
         *problem.sigma,
     )
-    n_points, centre, total = compress(problem.x, problem.y, problem.weight, -1, tables, work)
-    set_up(problem.x.size, n_points, centre, total, model, prior, work)
+    n_points, centre, total, mass = compress(
+        problem.x, problem.y, problem.weight, -1, tables, work
+    )
+    set_up(problem.x.size, n_points, centre, total, mass, model, prior, work)
     work.z[0] = np.log(alpha)
     evaluate(LANES, n_points, model, prior, work)
     q, m = program.n_fixed, program.n_varying

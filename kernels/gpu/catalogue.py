@@ -1,0 +1,49 @@
+"""All CUDA kernels, as they are built for the laws that come with the library.
+
+Tests compile and execute what stands here, and the kernel report measures it: a new kernel needs a
+line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import fit, moments, predict
+from .spec import Kernel
+
+__all__ = ["Entry", "catalogue"]
+
+
+class Entry(NamedTuple):
+    """A kernel in both precisions.
+
+    Attributes
+    ----------
+    name : str
+        With the law or the variant.
+    build : callable
+        From ``single`` to the kernel.
+    """
+
+    name: str
+    build: Callable[[bool], Kernel]
+
+
+def catalogue() -> list[Entry]:
+    """Every kernel."""
+    from ...laws import get  # laws import the kernels' scalar functions
+
+    entries = []
+    for law in ("power", "power_linear"):
+        program = get(law).program
+        entries.append(Entry(f"fit {law}", lambda single, p=program: fit.build(p, single)))
+    wide = get("power_linear").program
+    entries.append(
+        Entry("fit power_linear, wide", lambda single: fit.build(wide, single, fit.POINTS[1]))
+    )
+    for law in ("power_linear", "power_linear_offset", "broken_power"):
+        program = get(law).program
+        entries.append(Entry(f"predict {law}", lambda single, p=program: predict.build(p, single)))
+    entries.append(Entry("moments", moments.build))
+    return entries

@@ -1,0 +1,546 @@
+"""The seam to CuPy and the driver: all that the launch layer asks of a card.
+
+Nothing else imports CuPy.  `CupyDevice` is a card; `SimulatedDevice` has the same methods on NumPy
+arrays, with streams that run late and memory that runs out, so that `lossfit.kernels.gpu.launch`
+can be tested where there is no card.
+
+Numba and CuPy share memory and streams: CuPy allocates, kernels compiled by Numba are launched on
+CuPy's arrays (by ``__cuda_array_interface__``) and on CuPy's streams (by their pointer).
+
+Importing this module imports neither numba.cuda nor CuPy.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache import folder
+from .fingerprint import fingerprint
+from .spec import Kernel
+
+__all__ = [
+    "FULL_RATE_DOUBLE",
+    "CupyDevice",
+    "Device",
+    "Memory",
+    "SimulatedDevice",
+    "SimulatedOutOfMemory",
+    "checked",
+    "full_rate_double",
+    "on_host",
+    "out_of_memory",
+]
+
+# Compute capabilities of cards whose float64 runs at half the rate of float32, not at 1/64 of it:
+# P100, V100, A100 and A30, H100 and H200, B100 and B200 (not B300, 10.3).
+FULL_RATE_DOUBLE = frozenset({(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)})
+
+# What the driver and the runtime call it; it is in the text of whatever error is raised for it.
+OUT_OF_MEMORY = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
+FEW_BLOCKS = 128  # below so many Numba warns of an idle card
+
+Bytes = NDArray[np.uint8]
+
+log = logging.getLogger("lossfit")
+
+
+class Memory(NamedTuple):
+    """Memory of a card, in bytes: what can be had now, and all of it."""
+
+    free: int
+    total: int
+
+
+class Event(Protocol):
+    """A mark in a stream."""
+
+    def wait(self) -> None:
+        """Block this thread until all work before the mark is done."""
+
+
+class Device(Protocol):
+    """What the launch layer asks of a card.
+
+    Uploads, downloads, work and kernels of one stream run in the order in which they were given;
+    none of them waits, and buffers must be left alone until an event after them was waited for.
+    Use a device from one thread at a time, inside `active`.
+
+    Attributes
+    ----------
+    number : int
+        Among the visible cards.
+    name : str
+    compute_capability : tuple of int
+    multiprocessors : int
+    full_rate_double : bool
+        Whether float64 arithmetic is fast.
+    xp : module
+        The array module: cupy, or numpy.
+    """
+
+    number: int
+    name: str
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+    full_rate_double: bool
+    xp: Any
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Make this the current card of the thread."""
+
+    def memory(self) -> Memory:
+        """Free and total memory; what is cached for reuse counts as free."""
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that the card's memory is exhausted."""
+
+    def stream(self) -> Any:
+        """A new stream."""
+
+    def allocate(self, n_bytes: int, stream: Any) -> Any:
+        """Device memory as a flat uint8 array; for a stream, or for all (None)."""
+
+    def pinned(self, n_bytes: int) -> Bytes:
+        """Host memory from which copies run beside the computation."""
+
+    def upload(self, source: Bytes, target: Any, stream: Any) -> None:
+        """Copy host memory to the device."""
+
+    def download(self, source: Any, target: Bytes, stream: Any) -> None:
+        """Copy device memory to the host."""
+
+    def work(self, stream: Any, task: Callable[[], None]) -> None:
+        """Run host code that launches kernels or array operations, with that stream current."""
+
+    def launch(self, kernel: Kernel, grid: int, arguments: Sequence[Any], stream: Any) -> None:
+        """Launch a kernel with so many blocks; inside `work`."""
+
+    def mark(self, stream: Any) -> Event:
+        """An event after all that the stream was given."""
+
+    def synchronize(self) -> None:
+        """Wait for all work of the device."""
+
+    def release(self) -> None:
+        """Give memory that is cached for reuse back."""
+
+
+def full_rate_double(capability: tuple[int, int]) -> bool:
+    """Whether a card of this compute capability computes float64 at half the rate of float32."""
+    return tuple(capability) in FULL_RATE_DOUBLE
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error names the driver's or the runtime's code for exhausted memory."""
+    return isinstance(error, Exception) and any(name in str(error) for name in OUT_OF_MEMORY)
+
+
+def checked(kernel: Kernel, arguments: Sequence[Any]) -> list[Any]:
+    """The arguments of a kernel, compared with its signature; scalars get their type.
+
+    A kernel compiled for a signature takes what it is given for what the signature says: an array
+    of another type would be read as garbage.
+
+    Raises
+    ------
+    TypeError
+        Another number of arguments (or of parts of a tuple), or an array of another type, dimension
+        or layout.
+    """
+    if len(arguments) != len(kernel.signature):
+        raise TypeError(
+            f"kernel {kernel.name} takes {len(kernel.signature)} arguments, got {len(arguments)}"
+        )
+    return [
+        _checked(kernel.name, place, kind, value)
+        for place, (kind, value) in enumerate(zip(kernel.signature, arguments, strict=True))
+    ]
+
+
+def _checked(name: str, place: int, kind: Any, value: Any) -> Any:
+    from numba import types
+    from numba.np.numpy_support import as_dtype
+
+    if isinstance(kind, types.BaseTuple):
+        parts_of: Any = kind
+        kinds: tuple[Any, ...] = tuple(parts_of)
+        if len(kinds) != len(value):
+            raise TypeError(
+                f"kernel {name}, argument {place}: expected {len(kinds)} parts, got {len(value)}"
+            )
+        parts = [_checked(name, place, k, v) for k, v in zip(kinds, value, strict=True)]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if not isinstance(kind, types.Array):
+        return as_dtype(kind).type(value)
+    expected = (as_dtype(kind.dtype), kind.ndim)
+    found = (np.dtype(value.dtype), value.ndim)
+    ordered = kind.layout != "C" or value.flags.c_contiguous
+    if found != expected or not ordered:
+        raise TypeError(
+            f"kernel {name}, argument {place}: expected a {expected[1]}-dimensional array of "
+            f"{expected[0]}, got {found[1]} dimensions of {found[0]}"
+            + ("" if ordered else ", not contiguous")
+        )
+    return value
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}
+_compiling = threading.RLock()
+
+
+def _dispatcher(kernel: Kernel, capability: tuple[int, int]) -> Any:
+    """The compiled kernel; it is compiled, or read from disk, at its first use in the process."""
+    key = (kernel.name, kernel.function, kernel.signature, kernel.fastmath, capability)
+    with _compiling:
+        if key not in _compiled:
+            _compiled[key] = _jitted(kernel)
+        return _compiled[key]
+
+
+def _jitted(kernel: Kernel) -> Any:
+    """Compile a kernel for the current card, or read what was compiled before."""
+    from numba import config, cuda
+
+    settings: Any = config  # made at run time, so no type checker sees them
+    # For the signature, so that what runs is what was checked, whatever is passed.
+    options = {"func_or_sig": kernel.signature, "fastmath": kernel.fastmath}
+    made_of = fingerprint(kernel)
+    if made_of is None or settings.ENABLE_CUDASIM:
+        return cuda.jit(**options)(kernel.function)
+    before = settings.CACHE_DIR
+    # Numba would find code of another kernel with the same file and bytecode.
+    settings.CACHE_DIR = str(Path(folder) / "cuda" / made_of)
+    try:
+        return cuda.jit(cache=True, **options)(kernel.function)
+    except (OSError, RuntimeError) as error:  # nowhere to write, or a source that is no file
+        log.debug("kernel %s is not cached: %s", kernel.name, error)
+        return cuda.jit(**options)(kernel.function)
+    finally:
+        settings.CACHE_DIR = before
+
+
+def on_host(array: Any) -> NDArray[Any]:
+    """An array of a device (CuPy, or anything with its interfaces) as a NumPy array.
+
+    Raises
+    ------
+    ImportError
+        CuPy is needed for it and not installed.
+    """
+    interface = hasattr(array, "__cuda_array_interface__")
+    if not interface and not _dlpack_of_a_card(array):
+        return np.asarray(array)
+    import cupy
+
+    if not isinstance(array, cupy.ndarray):
+        array = cupy.asarray(array) if interface else cupy.from_dlpack(array)
+    found: NDArray[Any] = cupy.asnumpy(array)
+    return found
+
+
+def _dlpack_of_a_card(array: Any) -> bool:
+    if not hasattr(array, "__dlpack_device__"):
+        return False
+    return int(array.__dlpack_device__()[0]) in (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+class _CupyStream:
+    """A stream, as CuPy and as Numba know it."""
+
+    def __init__(self, cupy: Any) -> None:
+        from numba import cuda
+
+        # Of the others' making: it does not wait for the default stream.
+        self.cupy = cupy.cuda.Stream(non_blocking=True)
+        self.numba = cuda.external_stream(self.cupy.ptr)
+
+
+class _CupyEvent:
+    def __init__(self, event: Any) -> None:
+        self._event = event
+
+    def wait(self) -> None:
+        self._event.synchronize()
+
+
+class CupyDevice:
+    """A card, through CuPy and numba-cuda; see `Device`.
+
+    Raises
+    ------
+    ImportError
+        CuPy or numba-cuda is not installed.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        import cupy
+        from numba import cuda
+
+        self.xp = cupy
+        self._cuda = cuda
+        self.number = number
+        self._card = cupy.cuda.Device(number)
+        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        name = properties["name"]
+        self.name = name.decode() if isinstance(name, bytes) else str(name)
+        self.compute_capability = (int(properties["major"]), int(properties["minor"]))
+        self.multiprocessors = int(properties["multiProcessorCount"])
+        self.full_rate_double = full_rate_double(self.compute_capability)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the current card of the thread, for CuPy and for Numba."""
+        # Both use the primary context of the card.
+        with self._card, self._cuda.gpus[self.number]:
+            yield
+
+    def memory(self) -> Memory:
+        """Free and total memory; what CuPy's pool holds for reuse counts as free."""
+        free, total = self._card.mem_info
+        return Memory(free + self.xp.get_default_memory_pool().free_bytes(), total)
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error of CuPy, of Numba or of the driver says so."""
+        return isinstance(error, self.xp.cuda.memory.OutOfMemoryError) or out_of_memory(error)
+
+    def stream(self) -> _CupyStream:
+        """A new stream that runs beside the default one."""
+        return _CupyStream(self.xp)
+
+    def allocate(self, n_bytes: int, stream: _CupyStream | None) -> Any:
+        """Memory from CuPy's pool, which keeps the blocks of each stream apart."""
+        with self._current(stream):
+            return self.xp.empty(n_bytes, np.uint8)
+
+    def pinned(self, n_bytes: int) -> Bytes:
+        """Page-locked memory; plain memory, slower to copy, where the system gives no more."""
+        if n_bytes == 0:
+            return np.empty(0, np.uint8)
+        try:
+            block = self.xp.cuda.alloc_pinned_memory(n_bytes)
+        except (MemoryError, RuntimeError) as error:
+            if not self.out_of_memory(error):
+                raise
+            return np.empty(n_bytes, np.uint8)
+        return np.frombuffer(block, np.uint8, n_bytes)
+
+    def upload(self, source: Bytes, target: Any, stream: _CupyStream) -> None:
+        """Copy host memory to the device."""
+        target.set(source, stream=stream.cupy)
+
+    def download(self, source: Any, target: Bytes, stream: _CupyStream) -> None:
+        """Copy device memory to the host."""
+        source.get(stream=stream.cupy, out=target, blocking=False)
+
+    def work(self, stream: _CupyStream, task: Callable[[], None]) -> None:
+        """Run host code with that stream current."""
+        with stream.cupy:
+            task()
+
+    def launch(
+        self, kernel: Kernel, grid: int, arguments: Sequence[Any], stream: _CupyStream
+    ) -> None:
+        """Launch a kernel with so many blocks."""
+        if grid == 0:
+            return
+        compiled = _dispatcher(kernel, self.compute_capability)
+        passed = [self._wrapped(value) for value in checked(kernel, arguments)]
+        if grid >= FEW_BLOCKS:
+            compiled[grid, kernel.block, stream.numba](*passed)
+            return
+        with _compiling, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Grid size")  # a small batch is no mistake
+            compiled[grid, kernel.block, stream.numba](*passed)
+
+    def _wrapped(self, value: Any) -> Any:
+        """CuPy's arrays as Numba's, without the wait for a stream that Numba makes by itself."""
+        if isinstance(value, tuple):
+            parts = [self._wrapped(part) for part in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        if hasattr(value, "__cuda_array_interface__"):
+            return self._cuda.as_cuda_array(value, sync=False)
+        return value
+
+    def mark(self, stream: _CupyStream) -> Event:
+        """An event after all that the stream was given."""
+        # Waiting in the driver, not in a loop: other threads may need the processor.
+        event = self.xp.cuda.Event(block=True, disable_timing=True)
+        event.record(stream.cupy)
+        return _CupyEvent(event)
+
+    def synchronize(self) -> None:
+        """Wait for all work of the device."""
+        self._card.synchronize()
+
+    def release(self) -> None:
+        """Give what CuPy's pools hold for reuse back to the system."""
+        self.xp.get_default_memory_pool().free_all_blocks()
+        self.xp.get_default_pinned_memory_pool().free_all_blocks()
+
+    @contextmanager
+    def _current(self, stream: _CupyStream | None) -> Iterator[None]:
+        with nullcontext() if stream is None else stream.cupy:
+            yield
+
+
+class SimulatedOutOfMemory(MemoryError):
+    """The memory of a simulated device is exhausted."""
+
+
+class _SimulatedStream:
+    """Work that was given and not done yet."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], None]] = deque()
+
+    def run(self, count: int | None = None) -> None:
+        while self.waiting and count != 0:
+            self.waiting.popleft()()
+            count = None if count is None else count - 1
+
+
+class _SimulatedEvent:
+    def __init__(self, stream: _SimulatedStream) -> None:
+        self._stream = stream
+        self._reached = False
+        stream.waiting.append(self._reach)
+
+    def _reach(self) -> None:
+        self._reached = True
+
+    def wait(self) -> None:
+        while not self._reached:
+            self._stream.run(1)
+
+
+_simulating = threading.Lock()  # Numba's simulator runs one kernel at a time
+
+
+class SimulatedDevice:
+    """A device on NumPy arrays and Numba's CUDA simulator; see `Device`.
+
+    Streams run as late as they may: only when an event in them is waited for, so that host memory
+    that is touched too early spoils the results.  Kernels need ``NUMBA_ENABLE_CUDASIM=1``; array
+    operations do not.
+
+    Parameters
+    ----------
+    number, name, compute_capability, multiprocessors
+        What it says of itself.
+    memory : int
+        Bytes that can be allocated.
+    claimed : int, optional
+        Bytes that it says are free when nothing is allocated, if not `memory`: others may take
+        memory between the planning and the allocation.
+    """
+
+    def __init__(
+        self,
+        number: int = 0,
+        *,
+        name: str = "simulated",
+        compute_capability: tuple[int, int] = (9, 0),
+        multiprocessors: int = 4,
+        memory: int = 1 << 28,
+        claimed: int | None = None,
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.compute_capability = compute_capability
+        self.multiprocessors = multiprocessors
+        self.full_rate_double = full_rate_double(compute_capability)
+        self.xp = np
+        self._memory = memory
+        self._claimed = memory if claimed is None else claimed
+        self.used = 0
+        self.refused = 0  # allocations that did not fit
+        self.most_streams = 0  # streams that had work at the same time
+        self.launches: list[tuple[str, int, int]] = []  # name, grid, block
+        self._streams: list[_SimulatedStream] = []
+        self._lock = threading.Lock()
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Nothing to do."""
+        return nullcontext()
+
+    def memory(self) -> Memory:
+        """What it claims."""
+        return Memory(max(0, self._claimed - self.used), self._claimed)
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether the error is its own."""
+        return isinstance(error, SimulatedOutOfMemory)
+
+    def stream(self) -> _SimulatedStream:
+        """A stream that runs late."""
+        self._streams.append(_SimulatedStream())
+        return self._streams[-1]
+
+    def allocate(self, n_bytes: int, stream: _SimulatedStream | None) -> Any:
+        """Memory filled with bytes that make no sensible number."""
+        with self._lock:
+            if self.used + n_bytes > self._memory:
+                self.refused += 1
+                raise SimulatedOutOfMemory(f"{n_bytes} bytes of {self._memory - self.used}")
+            self.used += n_bytes
+        array = np.full(n_bytes, 0xFF, np.uint8)
+        weakref.finalize(array, self._freed, n_bytes)
+        return array
+
+    def _freed(self, n_bytes: int) -> None:
+        self.used -= n_bytes
+
+    def pinned(self, n_bytes: int) -> Bytes:
+        """Plain memory."""
+        return np.full(n_bytes, 0xFF, np.uint8)
+
+    def upload(self, source: Bytes, target: Any, stream: _SimulatedStream) -> None:
+        """Copy, when the stream gets there."""
+        self._give(stream, lambda: np.copyto(target, source))
+
+    def download(self, source: Any, target: Bytes, stream: _SimulatedStream) -> None:
+        """Copy, when the stream gets there."""
+        self._give(stream, lambda: np.copyto(target, source))
+
+    def work(self, stream: _SimulatedStream, task: Callable[[], None]) -> None:
+        """Run host code, when the stream gets there."""
+        self._give(stream, task)
+
+    def _give(self, stream: _SimulatedStream, task: Callable[[], None]) -> None:
+        stream.waiting.append(task)
+        busy = sum(bool(s.waiting) for s in self._streams)
+        self.most_streams = max(self.most_streams, busy)
+
+    def launch(
+        self, kernel: Kernel, grid: int, arguments: Sequence[Any], stream: _SimulatedStream
+    ) -> None:
+        """Run a kernel in Numba's simulator."""
+        if grid == 0:
+            return
+        self.launches.append((kernel.name, grid, kernel.block))
+        passed = checked(kernel, arguments)
+        with _simulating:
+            _dispatcher(kernel, self.compute_capability)[grid, kernel.block](*passed)
+
+    def mark(self, stream: _SimulatedStream) -> Event:
+        """An event after all that the stream was given."""
+        return _SimulatedEvent(stream)
+
+    def synchronize(self) -> None:
+        """Run all that waits."""
+        for stream in self._streams:
+            stream.run()
+
+    def release(self) -> None:
+        """Nothing is cached."""

@@ -1,0 +1,105 @@
+"""What a kernel is made of, as one number: kernels that are made of the same are the same.
+
+Numba finds compiled code on disk by the file and the bytecode of the outermost function.  Kernels
+that differ in a constant, in a function that they call, or in a user's law would be taken for each
+other; so each is kept in a folder of its own, named by this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from typing import Any
+
+import numpy as np
+
+from .spec import Kernel
+
+__all__ = ["fingerprint"]
+
+
+class _Unknown(Exception):
+    """Something whose content cannot be told."""
+
+
+def fingerprint(kernel: Kernel) -> str | None:
+    """Digest of a kernel's bytecode, constants and all that they refer to.
+
+    Returns
+    -------
+    str or None
+        None where it refers to something whose content cannot be told: it must not be cached.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(f"{kernel.signature} {kernel.fastmath}".encode())
+    try:
+        _add(kernel.function, digest, {})
+    except _Unknown:
+        return None
+    return digest.hexdigest()
+
+
+def _add(value: Any, digest: Any, seen: dict[int, int]) -> None:
+    """Add a value's content; functions are followed into what their names mean."""
+    digest.update(f"\0{type(value).__name__}\0".encode())
+    if isinstance(value, (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))):
+        digest.update(repr(value).encode())
+    elif isinstance(value, np.generic):
+        digest.update(value.dtype.str.encode() + value.tobytes())
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{value.dtype.str} {value.shape}".encode() + value.tobytes())
+    elif isinstance(value, (tuple, frozenset)):
+        for part in sorted(value, key=repr) if isinstance(value, frozenset) else value:
+            _add(part, digest, seen)
+        digest.update(b"\0end")
+    elif isinstance(value, types.ModuleType):
+        digest.update(value.__name__.encode())
+    elif isinstance(value, (type, np.ufunc, types.BuiltinFunctionType)):
+        home = getattr(value, "__module__", "") or ""
+        digest.update(f"{home}.{value.__name__} {getattr(value, '_fields', '')}".encode())
+    elif isinstance(value, types.CodeType):
+        _add_code(value, digest, seen)
+    elif type(value).__module__.startswith(("numba.core.types", "numba.cuda.types")):
+        digest.update(str(value).encode())
+    else:
+        function = getattr(value, "py_func", value)
+        if not isinstance(function, types.FunctionType):
+            raise _Unknown
+        options = getattr(value, "targetoptions", {})
+        digest.update(repr(sorted((k, str(options[k])) for k in _OPTIONS if k in options)).encode())
+        _add_function(function, digest, seen)
+
+
+_OPTIONS = ("device", "fastmath", "forceinline", "inline")
+
+
+def _add_function(function: types.FunctionType, digest: Any, seen: dict[int, int]) -> None:
+    if id(function) in seen:  # by its place among those that were met: recursion has an end
+        digest.update(str(seen[id(function)]).encode())
+        return
+    seen[id(function)] = len(seen)
+    _add(function.__code__, digest, seen)
+    _add(function.__defaults__, digest, seen)
+    for cell in function.__closure__ or ():
+        _add(cell.cell_contents, digest, seen)
+    for name in sorted(_names(function.__code__)):
+        if name in function.__globals__:
+            digest.update(name.encode())
+            _add(function.__globals__[name], digest, seen)
+
+
+def _add_code(code: types.CodeType, digest: Any, seen: dict[int, int]) -> None:
+    digest.update(code.co_code)
+    for part in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
+        _add(part, digest, seen)
+    for constant in code.co_consts:
+        _add(constant, digest, seen)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """All names that the code and the code within it look up."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= _names(constant)
+    return found

@@ -1,0 +1,399 @@
+"""The collapsed posterior in single precision: residualised about a reference.
+
+Sums of squares cancel: float32 would leave errors of many nats.  So the losses are replaced by
+their residuals r from a reference, the best fit at one value of the nonlinear parameters, and with
+delta = phi - phi_reference and A_0 the reference's coefficient, in inner products of what the fixed
+columns leave over,
+
+    <w, w> = <r, r> - 2 A_0 <r, delta> + A_0^2 <delta, delta>
+    <w, phi> = <r, phi> - A_0 <delta, phi>
+
+are the sums of squares and products of w = r - A_0 delta: all of them small near the reference.
+What is added to A_0 is (<w, phi> + lambda (mu - A_0)) / (<phi, phi> + lambda).
+
+Far from it, where delta is as large as the losses, they are used as they are: the errors of both
+forms are about 1e-7 of what cancels.
+
+The reference is found in rounds.  A first staging gives pseudo-points of the losses themselves;
+each scan moves the reference to its best node (in float64, at the few pseudo-points only).  When
+the window is found, the data are staged once more as residuals from the reference there, so that
+nothing of the losses' own size is left in the sums.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import marginal, quadrature
+from ..compress import compress
+from ..marginal import (
+    BASE_B,
+    BASE_FLOOR,
+    BASE_INVERSE,
+    BASE_NU,
+    BASE_Q,
+    BASE_SIZE,
+    on_fixed,
+    schur_pivot,
+    set_up,
+)
+from ..maths import exp, log
+from ..team import lane, real, sync, team_argbest, team_sum, width
+from ..work import RunPrior
+from . import moments
+from .columns import LawColumns
+from .moments import weighted_mean
+from .nodes import node_prior
+from .port import Port
+from .warp import TABLE
+
+__all__ = ["REF_SIZE", "Exact", "single_table"]
+
+# Places in Work.reference (float32)
+REF_A = 0  # the reference's coefficient of the varying column
+REF_Q = 1  # RSS + 2b of its residuals, fixed columns eliminated
+REF_MEAN = 2  # prior mean of what is added to the coefficient
+REF_PIVOT = 3  # pivot and RSS + 2b of the best fit there: logarithms are relative to these
+REF_LEFT = 4
+REF_CENTRE = 5  # what was subtracted from the losses
+REF_STAGED = 6  # 1 while residuals are staged
+REF_FIXED = 7  # coefficients of the fixed columns at the reference
+REF_SIZE = 10
+
+ROUNDING = 1.2e-7  # of a float32
+NEAR = 3.0  # nats below the best fit at the reference within which rounding errors are judged
+
+
+class Exact(NamedTuple):
+    """Arrays of a run in float64, of the size of the pseudo-points."""
+
+    points: Any  # (4, n): x, log x, weight, weighted residual of the fixed columns
+    fixed: Any  # (n_fixed, n)
+    base: Any  # (40,)
+    mean: Any  # (p,)
+    lower: Any  # (p,)
+    theta: Any  # (4,): where the reference is
+    prior_mean: Any  # (p,)
+
+
+def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, Any]:
+    """What a port to single precision puts in the place of the CPU's functions, for one law.
+
+    The float64 parts are ported by themselves and stand in the table as they are.
+    """
+    column = law.varying
+    exponential = law.exponent is not None
+    exponent = law.exponent or law.varying
+    first, second, third = law.fixed
+    double = Port({**TABLE, **law.table})
+    set_up_double = double.device(set_up)
+
+    def reference_sums(n_points, exact, phi0):  # type: ignore[no-untyped-def]
+        """Sums of the varying column with losses, fixed columns and itself, in float64."""
+        t0, t1, t2, t3 = exact.theta[0], exact.theta[1], exact.theta[2], exact.theta[3]
+        sy = s0 = s1 = s2 = sv = 0.0
+        for i in range(lane(), n_points, width()):
+            phi = column(exact.points[0, i], exact.points[1, i], t0, t1, t2, t3)
+            phi0[i] = phi
+            sy += phi * exact.points[3, i]
+            sv += exact.points[2, i] * phi * phi
+            if n_fixed > 0:
+                s0 += phi * exact.fixed[0, i]
+            if n_fixed > 1:
+                s1 += phi * exact.fixed[1, i]
+            if n_fixed > 2:
+                s2 += phi * exact.fixed[2, i]
+        return team_sum(sy), team_sum(s0), team_sum(s1), team_sum(s2), team_sum(sv)
+
+    def reference_fit(n_points, precision, exact, phi0):  # type: ignore[no-untyped-def]
+        """Coefficients of the varying column on the fixed ones, its pivot, and its right side."""
+        sy, s0, s1, s2, sv = reference_sums(n_points, exact, phi0)
+        base = exact.base
+        i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+        i20, i21 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7]
+        i22 = base[BASE_INVERSE + 8]
+        pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision)
+        h0, h1, h2 = on_fixed(s0, s1, s2, i00, i10, i11, i20, i21, i22)
+        return h0, h1, h2, pivot, sy + precision * exact.mean[n_fixed]
+
+    def move(n_points, precision, exact, phi0, points, reference):  # type: ignore[no-untyped-def]
+        """Put the reference at ``exact.theta``, with residuals of the pseudo-points."""
+        h0, h1, h2, pivot, right = reference_fit(n_points, precision, exact, phi0)
+        a = right / pivot
+        mean = exact.mean[n_fixed]
+        t0, t1, t2, t3 = exact.theta[0], exact.theta[1], exact.theta[2], exact.theta[3]
+        for i in range(lane(), n_points, width()):
+            phi = column(exact.points[0, i], exact.points[1, i], t0, t1, t2, t3)
+            left_over = exact.points[2, i] * phi
+            if n_fixed > 0:
+                left_over -= h0 * exact.fixed[0, i]
+            if n_fixed > 1:
+                left_over -= h1 * exact.fixed[1, i]
+            if n_fixed > 2:
+                left_over -= h2 * exact.fixed[2, i]
+            points[3, i] = exact.points[3, i] - a * left_over
+        if lane() == 0:
+            base = exact.base
+            # <r, r> = <y, y> - 2 a <y, phi> + a^2 <phi, phi>, and the prior's own term
+            reference[REF_Q] = base[BASE_Q] - 2.0 * a * right + a * a * pivot
+            reference[REF_A] = a
+            reference[REF_MEAN] = mean - a
+            reference[REF_PIVOT] = pivot
+            reference[REF_LEFT] = max(base[BASE_Q] - right * a, base[BASE_FLOOR])
+            reference[REF_FIXED] = base[BASE_B] - h0 * a
+            reference[REF_FIXED + 1] = base[BASE_B + 1] - h1 * a
+            reference[REF_FIXED + 2] = base[BASE_B + 2] - h2 * a
+        sync()
+
+    def settled(n_points, precision, exact, phi0, reference):  # type: ignore[no-untyped-def]
+        """What the reference is once the residuals themselves were staged."""
+        _h0, _h1, _h2, _pivot, right = reference_fit(n_points, precision, exact, phi0)
+        # Of the best fit at the reference: its coefficient adds right / pivot, which is nearly 0.
+        if lane() == 0:
+            reference[REF_Q] = exact.base[BASE_Q]
+            reference[REF_MEAN] = exact.mean[n_fixed]
+            reference[REF_LEFT] = max(
+                exact.base[BASE_Q] - right * right / reference[REF_PIVOT], exact.base[BASE_FLOOR]
+            )
+        sync()
+
+    move_double = double.device(move)
+    settled_double = double.device(settled)
+
+    def copy(n_points, with_residuals, work):  # type: ignore[no-untyped-def]
+        """From the float64 arrays to those of the inner loops."""
+        exact = work.exact
+        for i in range(lane(), n_points, width()):
+            work.points[0, i] = exact.points[0, i]
+            work.points[1, i] = exact.points[1, i]
+            work.points[2, i] = exact.points[2, i]
+            if with_residuals:
+                work.points[3, i] = exact.points[3, i]
+            if n_fixed > 0:
+                work.fixed[0, i] = exact.fixed[0, i]
+            if n_fixed > 1:
+                work.fixed[1, i] = exact.fixed[1, i]
+            if n_fixed > 2:
+                work.fixed[2, i] = exact.fixed[2, i]
+
+    def set_up_single(n_data, n_points, centre, total, mass, model, prior, work):  # type: ignore[no-untyped-def]
+        exact = work.exact
+        for k in range(lane(), n_fixed + 1, width()):
+            exact.prior_mean[k] = prior.mean[k]
+        sync()
+        set_up_double(
+            n_data, n_points, centre, total, mass, model,
+            RunPrior(
+                prior.nonlinear, exact.prior_mean, prior.precision, prior.lower, prior.shape,
+                prior.scale,
+            ),
+            exact,
+        )  # fmt: skip
+        copy(n_points, False, work)
+        for i in range(lane(), n_points, width()):
+            work.raw[i] = exact.points[3, i]
+        for k in range(lane(), BASE_SIZE, width()):
+            work.base[k] = exact.base[k]
+        for k in range(lane(), n_fixed + 1, width()):
+            work.mean[k] = exact.mean[k]
+            work.lower[k] = exact.lower[k]
+        work.rounding[lane()] = 0.0
+        # Somewhere to start from: the middle of the ranges.
+        for k in range(lane(), 4, width()):
+            value = real(0.0)
+            if k < n_nonlinear:
+                low = prior.nonlinear[k, 0]
+                high = prior.nonlinear[k, 1]
+                value = math.sqrt(low * high) if model.log[k] == 1 else 0.5 * (low + high)
+            exact.theta[k] = value
+        if lane() == 0:
+            work.reference[REF_STAGED] = 0.0
+            work.reference[REF_CENTRE] = centre if model.constant >= 0 else centre - centre
+        sync()
+        move_double(
+            n_points, prior.precision[n_fixed], exact, work.phi0, work.points, work.reference
+        )
+
+    def refer(attempt, first_node, step, n, n_points, model, prior, work, out, top):  # type: ignore[no-untyped-def]
+        """Move the reference to the best node of a scan; the first scan is done again."""
+        best = real(-1e300)
+        index = np.int32(0)
+        for j in range(lane(), n, width()):
+            if out[j] > best:
+                best = out[j]
+                index = np.int32(j)
+        index = team_argbest(best, index)
+        exact = work.exact
+        if lane() == 0:
+            z = first_node + step * real(index)
+            exact.theta[0] = exp(z) if model.log[0] == 1 else z
+            if n_nonlinear > 1:
+                z = work.z[1, 0]
+                exact.theta[1] = exp(z) if model.log[1] == 1 else z
+        sync()
+        move_double(
+            n_points, prior.precision[n_fixed], exact, work.phi0, work.points, work.reference
+        )
+        return attempt == 0
+
+    def settle(n_points, model, prior, work):  # type: ignore[no-untyped-def]
+        """Stage the residuals from the reference, point by point."""
+        exact = work.exact
+        reference = work.reference
+        n = work.x.size
+        for k in range(lane(), n_fixed + 1, width()):
+            mean = prior.mean[k] - (reference[REF_CENTRE] if k == model.constant else real(0.0))
+            at = reference[REF_A] if k == n_fixed else reference[REF_FIXED + k]
+            exact.prior_mean[k] = mean - at
+        work.rounding[lane()] = 0.0
+        if lane() == 0:
+            reference[REF_STAGED] = 1.0
+        sync()
+        _n, centre, total, mass = compress(work.x, work.y, work.w, work.order, work.tables, work)
+        set_up_double(
+            n, n_points, centre - centre, total, mass, model,
+            RunPrior(
+                prior.nonlinear, exact.prior_mean, prior.precision, prior.lower, prior.shape,
+                prior.scale,
+            ),
+            exact,
+        )  # fmt: skip
+        copy(n_points, True, work)
+        if lane() < 3:
+            work.base[BASE_B + lane()] += exact.base[BASE_B + lane()]
+        if lane() == 0:
+            work.base[BASE_FLOOR] = exact.base[BASE_FLOOR]
+        sync()
+        settled_double(n_points, prior.precision[n_fixed], exact, work.phi0, reference)
+
+    def deviation(i, x, log_x, y, centre, work):  # type: ignore[no-untyped-def]
+        reference = work.reference
+        e = y[i] - centre
+        if reference[REF_STAGED] != 0.0:
+            theta = work.exact.theta
+            t0, t1, t2, t3 = real(theta[0]), real(theta[1]), real(theta[2]), real(theta[3])
+            e -= reference[REF_A] * column(x, log_x, t0, t1, t2, t3)
+            if n_fixed > 0:
+                e -= reference[REF_FIXED] * first(x, log_x, t0, t1, t2, t3)
+            if n_fixed > 1:
+                e -= reference[REF_FIXED + 1] * second(x, log_x, t0, t1, t2, t3)
+            if n_fixed > 2:
+                e -= reference[REF_FIXED + 2] * third(x, log_x, t0, t1, t2, t3)
+        return e
+
+    def centre_once(x, y, w, work):  # type: ignore[no-untyped-def]
+        """The centre of the first staging holds for the second."""
+        if work.reference[REF_STAGED] != 0.0:
+            return work.reference[REF_CENTRE], real(0.0)
+        return weighted_mean(x, y, w)
+
+    def evaluate(lanes, n_points, model, prior, work):  # type: ignore[no-untyped-def]
+        """`marginal.evaluate` about the reference: lane j does node j."""
+        j = lane()
+        if j < lanes:
+            z = work.z[0, j]
+            t0 = exp(z) if model.log[0] == 1 else z
+            work.theta[0, j] = t0
+            log_posterior = node_prior(z, t0, 0, model, prior)
+            t1 = t2 = t3 = t0 - t0
+            if n_nonlinear > 1:
+                z = work.z[1, j]
+                t1 = exp(z) if model.log[1] == 1 else z
+                work.theta[1, j] = t1
+                log_posterior += node_prior(z, t1, 1, model, prior)
+            if n_nonlinear > 2:
+                z = work.z[2, j]
+                t2 = exp(z) if model.log[2] == 1 else z
+                work.theta[2, j] = t2
+                log_posterior += node_prior(z, t2, 2, model, prior)
+            if n_nonlinear > 3:
+                z = work.z[3, j]
+                t3 = exp(z) if model.log[3] == 1 else z
+                work.theta[3, j] = t3
+                log_posterior += node_prior(z, t3, 3, model, prior)
+            change = t0 - real(work.exact.theta[0])
+            points = work.points
+            fixed = work.fixed
+            s0 = s1 = s2 = sv = real(0.0)
+            d0 = d1 = d2 = dy = dd = dv = ay = yv = real(0.0)
+            i = np.uint32(0)
+            while i < np.uint32(n_points):
+                if exponential:
+                    g = exponent(points[0, i], points[1, i], change, t1, t2, t3)
+                    delta = work.phi0[i] * math.expm1(g)
+                    phi = work.phi0[i] + delta
+                else:
+                    phi = column(points[0, i], points[1, i], t0, t1, t2, t3)
+                    delta = phi - work.phi0[i]
+                weighted = points[2, i] * phi
+                sv += weighted * phi
+                dv += weighted * delta
+                dd += points[2, i] * delta * delta
+                dy += points[3, i] * delta
+                ay += points[3, i] * phi
+                yv += work.raw[i] * phi
+                if n_fixed > 0:
+                    s0 += phi * fixed[0, i]
+                    d0 += delta * fixed[0, i]
+                if n_fixed > 1:
+                    s1 += phi * fixed[1, i]
+                    d1 += delta * fixed[1, i]
+                if n_fixed > 2:
+                    s2 += phi * fixed[2, i]
+                    d2 += delta * fixed[2, i]
+                i = np.uint32(i + np.uint32(1))
+            base = work.base
+            reference = work.reference
+            i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+            i20, i21 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7]
+            i22 = base[BASE_INVERSE + 8]
+            precision = prior.precision[n_fixed]
+            pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision)
+            h0, h1, h2 = on_fixed(s0, s1, s2, i00, i10, i11, i20, i21, i22)
+            g0, g1, g2 = on_fixed(d0, d1, d2, i00, i10, i11, i20, i21, i22)
+            a = reference[REF_A]
+            # inner products of what the fixed columns leave over
+            wv = ay - a * (dv - (h0 * d0 + h1 * d1 + h2 * d2))
+            moved = a * a * (dd - (g0 * d0 + g1 * d1 + g2 * d2))
+            right = wv + precision * reference[REF_MEAN]
+            added = right / pivot
+            left = reference[REF_Q] - 2.0 * a * dy + moved - right * added
+            if moved > base[BASE_Q]:  # far from the reference the losses themselves cancel less
+                a = real(0.0)
+                right = yv + precision * work.mean[n_fixed]
+                added = right / pivot
+                left = base[BASE_Q] - right * added
+            left = max(left, base[BASE_FLOOR])
+            likelihood = -(
+                0.5 * log(pivot / reference[REF_PIVOT])
+                + 0.5 * base[BASE_NU] * log(left / reference[REF_LEFT])
+            )
+            work.logp[j] = log_posterior + likelihood
+            # What rounding may do to it where there is mass, by the size of what cancels.
+            cancels = a * a * dd + 2.0 * abs(a * added) * math.sqrt(sv * dd) + added * added * sv
+            if a == 0.0:
+                cancels = base[BASE_Q] + added * added * sv
+            error = ROUNDING * (0.5 * sv / pivot + 0.5 * base[BASE_NU] * (cancels / left + 1.0))
+            if likelihood > -NEAR:
+                work.rounding[j] = max(work.rounding[j], error)
+            work.rows[0, j] = a + added
+            work.rows[1, j] = 1.0 / math.sqrt(pivot)
+            work.rows[2, j] = h0
+            work.rows[3, j] = h1
+            work.rows[4, j] = h2
+            work.rows[5, j] = math.sqrt(left)
+        sync()
+
+    return {
+        set_up: set_up_single,
+        marginal.evaluate: evaluate,
+        quadrature.refer: refer,
+        quadrature.settle: settle,
+        moments.deviation: deviation,
+        moments.first_centre: centre_once,
+        moments.to_weights: double.device(moments.to_weights),
+        compress: moments.compress,
+    }

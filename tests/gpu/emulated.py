@@ -1,0 +1,51 @@
+"""A device whose kernels are their PTX, executed on the CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from lossfit.kernels.gpu.device import SimulatedDevice, checked
+from lossfit.kernels.gpu.spec import Kernel
+from tests.gpu.ptx_compile import compile_ptx
+from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
+
+__all__ = ["EmulatedDevice", "module_of"]
+
+
+@cache
+def _ptx(function, signature, fastmath, cc) -> str:
+    from numba import types
+
+    return compile_ptx(function, types.void(*signature), cc=cc, fastmath=fastmath)
+
+
+def module_of(kernel: Kernel, cc: tuple[int, int] = (9, 0)) -> PtxModule:
+    """The kernel's PTX, ready to be launched; compiled once a process."""
+    return PtxModule(_ptx(kernel.function, kernel.signature, kernel.fastmath, cc))
+
+
+class EmulatedDevice(SimulatedDevice):
+    """`SimulatedDevice` with real PTX in the place of Numba's simulator.
+
+    Parameters
+    ----------
+    **options
+        As for `SimulatedDevice`; `reports` collects what the launches executed.
+    """
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.reports = []
+
+    def launch(self, kernel, grid, arguments, stream):
+        if grid == 0:
+            return
+        self.launches.append((kernel.name, grid, kernel.block))
+        module = module_of(kernel, self.compute_capability)
+        module.launch(
+            next(iter(module.entries)),
+            grid,
+            kernel.block,
+            numba_kernel_args(*checked(kernel, arguments)),
+        )
+        self.reports.append(module.report)
