@@ -18,13 +18,13 @@ from ..driver import (
     prior_arrays,
     tables,
 )
-from ..work import SLACK
+from ..work import SLACK, Tables
 from . import fit
 from .chunks import Spec
-from .device import Device
+from .device import Device, on_host
 from .launch import Chunk, Job, Options, built, run
 
-__all__ = ["FitJob", "fit_batch_on"]
+__all__ = ["FitJob", "fit_arrays", "fit_batch_on"]
 
 LARGEST = 3e38  # of a float32, for "no bound"
 
@@ -165,8 +165,6 @@ class FitJob(Job):
             chunk.inputs
         )
         draws = chunk.kept[0] if self.on_card else chunk.outputs[1]
-        from ..work import Tables
-
         chunk.launch(
             self.kernel, x, y, weight, offsets, orders, shifts, Tables(*chunk.constants),
             (nonlinear, mean, precision, lower, sigma), keys, draws, chunk.outputs[0],
@@ -243,6 +241,78 @@ def fit_batch_on(
     empty = np.empty((batch.offsets.size - 1, job.n_parameters, 0))
     result = Result(empty if job.draws is None else job.draws, info)
     return result, [part for _start, _device, part in job.parts]
+
+
+def fit_arrays(
+    device: Device,
+    batch: Batch,
+    program: Program,
+    table: PriorTable,
+    keys: NDArray[np.uint64],
+    *,
+    draws: int,
+    single: bool,
+) -> tuple[Any, Any]:
+    """Fits of data that lie on a card already; nothing but their ends is copied back.
+
+    Parameters
+    ----------
+    device : Device
+    batch : Batch
+        As in `driver.fit_batch`, but x, y and weight are arrays of the device, float64 or float32;
+        what `lossfit.fit` would check and clean must have been.
+    program, table, keys, draws, single
+        As in `fit_batch_on`.
+
+    Returns
+    -------
+    draws : device array, shape (n_runs, n_parameters, n_draws)
+    info : device array, shape (n_runs, len(fit.INFO))
+        Where its status is not 0, the draws are not to be used: see `fit_batch_on`.
+    """
+    xp = device.xp
+    offsets = np.asarray(batch.offsets, np.int64)
+    made: list[Any] = []
+
+    def task() -> None:
+        ends = np.stack([offsets[:-1], offsets[1:] - 1], axis=1).ravel()
+        edge_x = np.asarray(on_host(batch.x[xp.asarray(ends)]), np.float64)
+        edge_y = np.asarray(on_host(batch.y[xp.asarray(ends)]), np.float64)
+        edges = Batch(edge_x, edge_y, np.ones(ends.size), 2 * np.arange(offsets.size))
+        # A job of the runs' ends has everything that is needed of a run but its points.
+        room = room_for(np.diff(offsets), compression_orders(program, edges.x, edges.offsets))
+        points = fit.POINTS[0] if room.max() <= fit.POINTS[0] else fit.POINTS[1]
+        job = FitJob(edges, program, table, keys, draws, single, True, points)
+        host = [np.empty(spec.shape, spec.dtype) for spec in job.inputs(0, job.n_runs)]
+        job.fill(0, job.n_runs, host)
+        shift = xp.asarray(job.shift)[
+            xp.repeat(xp.arange(job.n_runs), xp.asarray(np.diff(offsets)))
+        ]
+        x = xp.ascontiguousarray(batch.x, dtype=job.number)
+        y = xp.ascontiguousarray(batch.y - shift, dtype=job.number)
+        weight = xp.ascontiguousarray(batch.weight, dtype=job.number)
+        _, _, _, _, orders, shifts, nonlinear, mean, precision, lower, sigma, some_keys = (
+            xp.asarray(part) for part in host
+        )
+        out = xp.empty((job.n_runs, job.n_parameters, draws), job.number)
+        info = xp.empty((job.n_runs, len(fit.INFO)), job.number)
+        device.launch(
+            job.kernel, job.n_runs,
+            (
+                x, y, weight, xp.asarray(offsets.astype(np.uint32)), orders, shifts,
+                Tables(*(xp.asarray(part) for part in job.constants())),
+                (nonlinear, mean, precision, lower, sigma), some_keys, out, info,
+                xp.empty((job.n_runs, 0), job.number),
+            ),
+            stream,
+        )  # fmt: skip
+        made.extend((out, info))
+
+    with device.active():
+        stream = device.stream()
+        device.work(stream, task)
+        device.mark(stream).wait()
+    return made[0], made[1]
 
 
 def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:

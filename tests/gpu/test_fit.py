@@ -8,7 +8,7 @@ pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra c
 from lossfit import laws
 from lossfit.kernels import driver
 from lossfit.kernels.gpu import fit
-from lossfit.kernels.gpu.batch import FitJob, fit_batch_on
+from lossfit.kernels.gpu.batch import FitJob, fit_arrays, fit_batch_on
 from lossfit.kernels.gpu.launch import Options, run
 from tests.gpu.emulated import EmulatedDevice
 
@@ -122,3 +122,13 @@ def test_draws_may_stay_on_the_card():
     )  # fmt: skip
     assert found.draws.shape[-1] == 0
     np.testing.assert_allclose(np.concatenate(parts), expected.draws, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_data_may_lie_on_the_card(single):
+    batch, program, table, keys = problem("power_linear", LENGTHS, seed=5)
+    job = FitJob(batch, program, table, keys, 20, single=single)
+    run(job, [EmulatedDevice()])
+    draws, info = fit_arrays(EmulatedDevice(), batch, program, table, keys, draws=20, single=single)
+    np.testing.assert_array_equal(draws, job.draws.astype(draws.dtype))
+    np.testing.assert_array_equal(info, job.info.astype(info.dtype))
