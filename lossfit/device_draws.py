@@ -15,6 +15,7 @@ from ._ragged import Floats
 from .array_glue import array_namespace, describe
 
 if TYPE_CHECKING:
+    from .kernels.gpu.device import Device
     from .laws import Law
 
 __all__ = ["DeviceDraws", "in_axis_units"]
@@ -31,9 +32,12 @@ class DeviceDraws:
     parts : tuple of device arrays, each of shape (n, n_parameters, n_draws)
         The runs in order, as many in each part as a chunk had; CuPy arrays, float32 or float64.
         Each is on the card that made it (``part.device``).
+    devices : tuple of lossfit.kernels.gpu.device.Device
+        The card of each part, for what is computed from the draws there.
     """
 
     parts: tuple[Any, ...]
+    devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -87,17 +91,45 @@ class DeviceDraws:
     def select(self, rows: NDArray[np.integer[Any]]) -> DeviceDraws:
         """Draws of some runs, copied on their cards, in that order."""
         parts = []
+        devices = []
         rows = np.asarray(rows)
         part = np.searchsorted(self._edges, rows, side="right") - 1
         # Neighbours of the same part make a part again.
         edges = np.flatnonzero(np.diff(part)) + 1
         for some in np.split(np.arange(len(rows)), edges):
             source = self.parts[part[some[0]]]
+            devices.extend(self.devices[part[some[0]] : part[some[0]] + 1])
             xp = array_namespace(source)
             with _on_card_of(source):
                 index = xp.asarray(rows[some] - self._edges[part[some[0]]])
                 parts.append(xp.take(source, index, axis=0))
-        return DeviceDraws(tuple(parts))
+        return DeviceDraws(tuple(parts), tuple(devices))
+
+    def curves(self, law: Law, at: Floats) -> Floats:
+        """Loss of every draw, computed on the cards; the losses come back.
+
+        Parameters
+        ----------
+        law : Law
+            With one column that depends on nonlinear parameters.
+        at : ndarray, shape (n_runs, n_at)
+            Scaled axis values; NaN gives NaN.
+
+        Returns
+        -------
+        ndarray, shape (n_runs, n_at, n_draws)
+        """
+        from .devices import host_array
+        from .kernels.gpu import predict
+        from .kernels.gpu.launch import built
+
+        out = np.empty((len(self), at.shape[1], self.shape[2]))
+        pairs = zip(self.parts, self.devices, self._edges[:-1], strict=True)
+        for part, device, start in pairs:
+            kernel = built(predict.build, law.program, part.dtype.itemsize == 4)
+            runs = slice(int(start), int(start) + part.shape[0])
+            out[runs] = host_array(predict.predict_on(device, kernel, part, at[runs]))
+        return out
 
     def describe(
         self,

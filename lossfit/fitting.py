@@ -224,7 +224,8 @@ def fit_quietly(
                 from .device_draws import in_axis_units
 
                 on_card = keep == "device" or summary_only
-                drawn, found = _draw_on(where, ready, chosen, keys, draws, on_card, advance)
+                names = runs.names[first:last]
+                drawn, found = _draw_on(where, ready, chosen, keys, draws, on_card, names, advance)
             else:
                 drawn, found = _draw(
                     ready, chosen, keys, draws, method, noise, chains, tune, advance
@@ -322,6 +323,7 @@ def _draw_on(
     keys: np.ndarray[Any, np.dtype[np.uint64]],
     draws: int,
     on_card: bool,
+    names: tuple[str, ...],
     advance: Any,
 ) -> tuple[Any, Floats]:
     """`_draw` on cards; with `on_card` the draws are `DeviceDraws`."""
@@ -338,9 +340,12 @@ def _draw_on(
             draws=draws,
             single=where.single,
             on_card=on_card,
+            names=names,
             progress=advance,
         )
-    return (DeviceDraws(tuple(parts)) if on_card else result.draws), result.info
+    if not on_card:
+        return result.draws, result.info
+    return DeviceDraws(tuple(p for _, p in parts), tuple(d for d, _ in parts)), result.info
 
 
 def work_of(law: Law, method: str, noise: str) -> str:

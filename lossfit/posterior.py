@@ -159,8 +159,10 @@ class Fit:
         """
         from .kernels.driver import predict_batch
 
-        draws = self._needs_draws("predictions")
-        return predict_batch(self.law.program, draws, at / self.end[:, None])
+        scaled = at / self.end[:, None]
+        if self.device_draws is not None:
+            return self.device_draws.curves(self.law, scaled)
+        return predict_batch(self.law.program, self._needs_draws("predictions"), scaled)
 
     def noise(self, n_at: int, random_seed: Seed | str = "fit") -> Floats:
         """Draws of the noise of observations of weight 1, shape (n_runs, n_at, chains * draws)."""

@@ -1,4 +1,5 @@
 """CUDA kernels: the functions of the CPU, compiled for teams of 32 lanes.
 
-Importing this package needs numba-cuda (the extra ``cuda``), but no driver and no card.
+Kernels need numba-cuda (the extra ``cuda``) to be built, but no driver and no card; `device`,
+`chunks` and `launch` need neither.
 """

@@ -49,6 +49,8 @@ class FitJob(Job):
         Whether the draws stay on the card.
     points : int
         Room for pseudo-points in shared memory (`fit.POINTS`).
+    names : sequence of str, optional
+        Of the runs, for messages.
 
     Attributes
     ----------
@@ -68,7 +70,9 @@ class FitJob(Job):
         single: bool,
         on_card: bool = False,
         points: int = fit.POINTS[0],
+        names: Sequence[str] | None = None,
     ) -> None:
+        self.names = names
         self.n_runs = batch.offsets.size - 1
         self.batch = batch
         self.program = program
@@ -90,6 +94,10 @@ class FitJob(Job):
         self.draws = None if on_card else np.empty(shape)
         self.info = np.empty((self.n_runs, len(fit.INFO)))
         self.parts: list[tuple[int, Device, Any]] = []
+
+    def label(self, run: int) -> str:
+        """The run's name."""
+        return super().label(run) if self.names is None else f"run {self.names[run]!r}"
 
     def points(self, start: int, stop: int) -> int:
         """Points of some runs."""
@@ -192,9 +200,10 @@ def fit_batch_on(
     draws: int,
     single: bool,
     on_card: bool = False,
+    names: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
     options: Options | None = None,
-) -> tuple[Result, list[Any]]:
+) -> tuple[Result, list[tuple[Device, Any]]]:
     """`driver.fit_batch` by quadrature, on cards.
 
     Runs that the kernels do not serve are done on the CPU: where the constraints leave too few
@@ -210,17 +219,19 @@ def fit_batch_on(
         Whether to compute in float32.
     on_card : bool
         Whether the draws stay on the cards: the result's own are then empty.
+    names : sequence of str, optional
+        Of the runs, for messages.
 
     Returns
     -------
     Result
-    list of device arrays, shape (n, n_parameters, n_draws)
+    list of (Device, device array of shape (n, n_parameters, n_draws))
         The draws in the order of the runs, where they stay.
     """
     n_points = np.diff(batch.offsets)
     room = room_for(n_points, compression_orders(program, batch.x, batch.offsets))
     points = fit.POINTS[0] if room.max() <= fit.POINTS[0] else fit.POINTS[1]
-    job = FitJob(batch, program, table, keys, draws, single, on_card, points)
+    job = FitJob(batch, program, table, keys, draws, single, on_card, points, names)
     run(job, devices, progress=progress, options=options)
     job.parts.sort(key=lambda part: part[0])
     again = np.flatnonzero(job.info[:, fit.STATUS] != 0)
@@ -240,7 +251,7 @@ def fit_batch_on(
                     part[row] = device.xp.asarray(values, dtype=part.dtype)
     empty = np.empty((batch.offsets.size - 1, job.n_parameters, 0))
     result = Result(empty if job.draws is None else job.draws, info)
-    return result, [part for _start, _device, part in job.parts]
+    return result, [(device, part) for _start, device, part in job.parts]
 
 
 def fit_arrays(

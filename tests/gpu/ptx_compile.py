@@ -5,7 +5,24 @@ from __future__ import annotations
 import types
 from contextlib import contextmanager
 
-__all__ = ["compile_ptx", "kernel_signature"]
+__all__ = ["compile_ptx", "kernel_signature", "missing_compiler"]
+
+
+def missing_compiler():
+    """Why kernels cannot be compiled here, or None if they can."""
+    try:
+        import numba_cuda  # noqa: F401
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+    except ImportError as error:
+        return f"numba-cuda[cu13] is not installed ({error})"
+    try:
+        for library in ("nvvm", "nvrtc"):
+            load_nvidia_dynamic_lib(library)
+    except RuntimeError as error:  # DynamicLibNotFoundError
+        return f"a compiler of numba-cuda[cu13] is missing ({str(error).splitlines()[0]})"
+    from numba import config
+
+    return "under the simulator there is no PTX" if config.ENABLE_CUDASIM else None
 
 
 @contextmanager

@@ -2,12 +2,45 @@
 
 It executes the PTX that numba-cuda (NVVM), NVRTC or nvcc emit for a kernel, so that a kernel's
 numbers can be compared with a reference, and its synchronisation checked, with neither a GPU nor a
-driver.
+driver. It needs numpy and Numba only.
 
-    module = PtxModule(ptx)
+    module = PtxModule(compile_ptx(kernel, (x, y, out)))
     name = next(iter(module.entries))
     arrays, steps = module.launch(name, grid, block, numba_kernel_args(x, y, out))
-    print(module.report)
+    print(module.report)  # executed instructions, by opcode; loops; memory traffic
+
+How it works
+    Every register is a numpy array over the threads that run. The threads at the lowest place of
+    the program run next, together, whatever their block or warp; threads that parted meet again
+    when their places agree. Threads wait at barriers, and at shuffles and votes with a mask, for
+    those that must take part. See `emulator.machine` and, for memory, `emulator.memory`.
+
+What it checks (PtxError, unless another error is named)
+    * OutOfBoundsError (an IndexError): an access outside the arrays of global, shared or local
+      memory. There are gaps between arrays, and between the elements of a strided view.
+    * A misaligned access, and a write to an array that is not writeable or to constant memory.
+    * "shared memory race", "global memory race": two threads access one element, at least one of
+      them writes, and no barrier orders them: a block barrier if they are of one block, or a warp
+      barrier if they are of one warp. Neither shuffles nor fences order memory. Atomics race with
+      plain accesses only. Two writers of the same value race as well.
+    * "uninitialised shared memory" or local memory: a read of what nothing wrote before.
+    * "divergent barrier": the threads of a block wait at different barriers, or some have ended.
+      "divergent warp barrier": a live thread that the mask of a warp barrier, shuffle or vote names
+      never comes.
+    * A shuffle that reads a lane which has ended or which the mask leaves out; a mask that leaves
+      out the thread itself; `trap`.
+    * NotImplementedError: an instruction, or a modifier of one, that is not known.
+
+Limits
+    * One schedule only: what depends on timing, on the memory model or on ptxas is not seen. A
+      kernel whose threads spin until another thread does something may never end.
+    * The approximate instructions for float32 (ex2, lg2, rcp, rsqrt, sin, cos, tanh, div.approx)
+      are correctly rounded; the hardware is off by about 2 units in the last place. An add and a
+      mul that ptxas might fuse are two instructions.
+    * Stricter than the hardware: a thread that returns before a block barrier is an error.
+    * Not there: barriers of a part of a block, recursion, calls through pointers and of functions
+      outside the module (printf, malloc), bf16 and packed types, tensor cores, asynchronous copies,
+      clusters, textures, %clock.
 """
 
 from __future__ import annotations

@@ -16,15 +16,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
-pytest.importorskip("cuda.bindings.nvvm", reason="the compilers of numba-cuda[cu13] are missing")
-
-from numba import config, cuda, float32, float64, int32, njit, uint32, uint64
-
-from tests.gpu.ptx_compile import compile_ptx
+from tests.gpu.ptx_compile import compile_ptx, missing_compiler
 from tests.gpu.ptx_emulator import OutOfBoundsError, PtxError, PtxModule, numba_kernel_args
 
-pytestmark = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="needs the real compiler")
+if (reason := missing_compiler()) is not None:
+    pytest.skip(reason, allow_module_level=True)
+
+from numba import cuda, float32, float64, int32, njit, uint32, uint64
 
 CCS = [(8, 0), (9, 0), (12, 0)]
 BLOCK = 128
@@ -87,22 +85,38 @@ def ptx_kernel(body, num_parameters=0, declarations="", outside=""):
 
 
 def evaluate(code, result_type, *operands):
-    """Execute instructions on arrays of operands %x0, %x1...; return the values of %y."""
+    """Execute instructions on arrays of operands %x0, %x1...; return the values of %y.
+
+    They are executed twice: by all threads, and by every other one, which must change nothing for
+    the rest.
+    """
     operands = [np.atleast_1d(operand) for operand in np.broadcast_arrays(*operands)]
+    operands = [np.ascontiguousarray(operand) for operand in operands]
     out = np.zeros(operands[0].shape, result_type)
-    arrays = [np.ascontiguousarray(operand) for operand in operands] + [out]
-    declarations, body = "", ""
-    for i, array in enumerate(arrays):
-        name = f"%x{i}" if i < len(operands) else "%y"
+    half = np.zeros_like(out)
+    names = [f"%x{i}" for i in range(len(operands))] + ["%y", "%half"]
+    arrays = [*operands, out, half]
+    declarations, loads = "", ""
+    for i, (name, array) in enumerate(zip(names, arrays, strict=True)):
         width, kind = array.itemsize, PTX_TYPES[array.dtype]
         declarations += f".reg .b{max(16, 8 * width)} {name}; .reg .b64 %a{i};\n"
-        body += f"ld.param.u64 %a{i}, [p{i}]; mul.wide.u32 %rd0, %r0, {width};\n"
-        body += f"add.s64 %a{i}, %a{i}, %rd0;\n"
-        if name != "%y":
-            body += f"ld.global.{kind} {name}, [%a{i}];\n"
-    body += f"{code}\nst.global.{PTX_TYPES[out.dtype]} [%a{len(operands)}], %y;\n"
+        loads += f"ld.param.u64 %a{i}, [p{i}]; mul.wide.u32 %rd0, %r0, {width};\n"
+        loads += f"add.s64 %a{i}, %a{i}, %rd0;\n"
+        if i < len(operands):
+            loads += f"ld.global.{kind} {name}, [%a{i}];\n"
+    store = f"st.global.{PTX_TYPES[out.dtype]} [%a{{}}], %y;\n"
+    body = f"""
+    {loads}
+    and.b32 %r1, %r0, 1; setp.eq.u32 %p0, %r1, 0; @%p0 bra SKIP;
+    {code}
+SKIP: {store.format(len(operands) + 1)} {loads}
+    {code}
+    {store.format(len(operands))}
+    """
     module = PtxModule(ptx_kernel(body, len(arrays), declarations))
     module.launch("k", 1, out.size, [("ptr", array) for array in arrays], threads_at_once=out.size)
+    np.testing.assert_array_equal(half[1::2], out[1::2], err_msg=code)
+    np.testing.assert_array_equal(half[::2], 0, err_msg=code)
     return out
 
 
@@ -316,16 +330,16 @@ def test_permuted_bytes():
 def test_carries():
     x, y = pairs(integers(np.uint64, 10))
     split = """
-        .reg .b32 %l<4>, %h<4>;
+        { .reg .b32 %l<4>, %h<4>;
         mov.b64 {%l0, %h0}, %x0; mov.b64 {%l1, %h1}, %x1;
     """
     for name, expected in (("add", x + y), ("sub", x - y)):
         code = f"{split} {name}.cc.u32 %l2, %l0, %l1; {name}c.u32 %h2, %h0, %h1;"
-        got = evaluate(code + "mov.b64 %y, {%l2, %h2};", np.uint64, x, y)
+        got = evaluate(code + "mov.b64 %y, {%l2, %h2}; }", np.uint64, x, y)
         np.testing.assert_array_equal(got, expected)
     code = f"""{split}
         mad.lo.cc.u32 %l2, %l0, %l1, %l0; madc.hi.u32 %h2, %l0, %l1, 0;
-        mov.b64 %y, {{%l2, %h2}};
+        mov.b64 %y, {{%l2, %h2}}; }}
     """
     low = np.uint64(FULL)
     expected = (x & low) * (y & low) + (x & low)
@@ -559,7 +573,8 @@ def test_conversions_to_integers(source):
 
             def convert(value, function=function, info=info):
                 if np.isnan(value):
-                    return 0
+                    wide = source == np.float64 or info.bits == 64
+                    return wrap(wide << (info.bits - 1), info.dtype)
                 if np.isinf(value):
                     return info.max if value > 0 else info.min
                 return min(max(int(function(float(value))), info.min), info.max)
@@ -1233,7 +1248,7 @@ def test_divergent_loops(threads_at_once):
 BINS = 10
 
 
-def histogram(values, counts, extremes, total, swapped):
+def histogram(values, counts, extremes, total, largest, swapped):
     """Count values modulo BINS with shared and global atomics, and find the extremes."""
     block_counts = cuda.shared.array(BINS, int32)
     tid = cuda.threadIdx.x
@@ -1246,6 +1261,7 @@ def histogram(values, counts, extremes, total, swapped):
         cuda.atomic.min(extremes, 0, values[i])
         cuda.atomic.max(extremes, 1, values[i])
         cuda.atomic.add(total, 0, float64(values[i]))
+        cuda.atomic.max(largest, 0, math.sqrt(values[i]))
         cuda.atomic.cas(swapped, 0, 0, values[i])
     cuda.syncthreads()
     if tid < BINS:
@@ -1256,12 +1272,13 @@ def histogram(values, counts, extremes, total, swapped):
 def test_atomics(cc):
     values = np.random.default_rng(1).integers(1, 10_000, 700).astype(np.int32)
     counts, extremes = np.zeros(BINS, np.int32), np.array([10_000, -1], np.int32)
-    total, swapped = np.zeros(1), np.zeros(1, np.int32)
+    total, largest, swapped = np.zeros(1), np.zeros(1), np.zeros(1, np.int32)
     blocks = -(-values.size // BLOCK)
-    run(histogram, blocks, BLOCK, values, counts, extremes, total, swapped, cc=cc)
+    run(histogram, blocks, BLOCK, values, counts, extremes, total, largest, swapped, cc=cc)
     np.testing.assert_array_equal(counts, np.bincount(values % BINS, minlength=BINS))
     np.testing.assert_array_equal(extremes, [values.min(), values.max()])
     assert total[0] == values.sum()
+    assert largest[0] == np.sqrt(values.max())
     assert swapped[0] in values
 
 

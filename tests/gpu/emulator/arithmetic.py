@@ -399,22 +399,24 @@ def _comparison(name, ptx_type):
     return _COMPARE[name], True
 
 
-def _to_integer(target, rounding):
+def _to_integer(target, source, rounding):
+    """Function that rounds floats and clamps them to the range of an integer type."""
     limits = np.iinfo(target)
+    # What NaN gives: 0, or for 64 bits on either side the highest bit alone.
+    wide = source == np.float64 or limits.bits == 64
+    nan = np.array([wide << (limits.bits - 1)], f"u{limits.bits // 8}").view(target)[0]
+    above = 2.0 ** (limits.bits - (limits.min < 0))  # the first float that is too large
 
-    def narrow(x):
-        whole = np.nan_to_num(rounding(x.astype(np.float64)), posinf=np.inf, neginf=-np.inf)
-        return np.clip(whole, limits.min, limits.max).astype(target)
-
-    def wide(x):
+    def convert(x):
         whole = rounding(x.astype(np.float64))
-        large, small = whole >= 2.0 ** (64 if limits.min == 0 else 63), whole < limits.min
-        result = np.where(large | small | np.isnan(whole), 0, whole).astype(target)
-        result[large] = limits.max
-        result[small] = limits.min
+        inside = (whole >= limits.min) & (whole < above)
+        result = np.where(inside, whole, 0).astype(target)
+        result[whole >= above] = limits.max
+        result[whole < limits.min] = limits.min
+        result[np.isnan(whole)] = nan
         return result
 
-    return wide if target(0).itemsize == 8 else narrow
+    return convert
 
 
 def _conversion(target_type, source_type, parts):
@@ -422,7 +424,7 @@ def _conversion(target_type, source_type, parts):
     target, source = DTYPES[target_type], DTYPES[source_type]
     if source_type[0] == "f" and target_type[0] != "f":
         modes = [_INTEGER_ROUNDINGS[part] for part in parts if part in _INTEGER_ROUNDINGS]
-        return _to_integer(target, modes[0] if modes else np.trunc)
+        return _to_integer(target, source, modes[0] if modes else np.trunc)
     if target_type[0] != "f":
         if "sat" not in parts:
             return lambda x: x.astype(target)

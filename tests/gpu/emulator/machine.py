@@ -22,10 +22,11 @@ from tests.gpu.emulator.memory import (
     READ,
     SHARED_BASE,
     SPACES,
+    STRONG_READ,
     WARP,
     WRITE,
     PtxError,
-)  # fmt: skip
+)
 from tests.gpu.emulator.parse import DTYPES, width_of
 from tests.gpu.emulator.program import is_collective
 
@@ -739,10 +740,12 @@ class Machine:
         bases, offset = self._address(place, instruction.operands[1])
         targets = [self._target(place, register, kind) for register in registers]
         total = width * len(registers)
+        strong = {"volatile", "relaxed", "acquire"} & set(instruction.parts)
+        read = STRONG_READ if strong else READ
 
         def load():
             memory, threads = self.memory, self.threads
-            index = memory.locate(space, READ, bases(), offset, total, width, place, threads)
+            index = memory.locate(space, read, bases(), offset, total, width, place, threads)
             view = memory.views[kind]
             for i, target in enumerate(targets):
                 target[threads] = view[index + i] if i else view[index]

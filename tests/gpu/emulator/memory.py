@@ -7,7 +7,8 @@ checks need to know is kept per unit, which is the width of the kernel's narrowe
 Two accesses by different threads to one unit, at least one of them a write, are a race unless one
 is known to come before the other: both threads are of one block and a block barrier lies between
 the accesses, or both are of one warp and a chain of warp barriers leads from one thread to the
-other. Shuffles and fences order nothing. Atomics race with plain accesses, not with one another.
+other. Shuffles and fences order nothing. Atomics race with plain accesses, not with one another;
+volatile and relaxed reads race with plain writes only.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ WARP = 32
 SHARED_BASE = 1 << 44  # generic addresses from here on are shared memory ...
 LOCAL_BASE = 1 << 45  # ... and from here on local memory
 SPACES = {"generic": 0, "global": 1, "shared": 2, "local": 3, "const": 1}
-READ, WRITE, ATOMIC = 0, 1, 2
+READ, WRITE, ATOMIC, STRONG_READ = 0, 1, 2, 3  # a strong read: volatile, relaxed or acquire
 
 _GLOBAL_START = 1 << 16  # address of the first global array; everything below is unmapped
 _GLOBAL_GAP = 4096
@@ -136,6 +137,8 @@ def _access(
     its kind is returned and `failure` is filled.
     """
     shift, checks, first = layout[_SHIFT], layout[_CHECKS], layout[_FIRST_THREAD]
+    writes = kind in (WRITE, ATOMIC)
+    strong = kind in (ATOMIC, STRONG_READ)
     align_shift = 0
     while 1 << align_shift < align:
         align_shift += 1
@@ -175,7 +178,7 @@ def _access(
         for unit in range(low, high + 1):
             if kind != WRITE and not state[unit] & _INITIALISED and checks & _CHECK_UNINITIALISED:
                 return _UNREAD
-            if kind != READ:
+            if writes:
                 if state[unit] & _READ_ONLY:
                     return _WRITES_READ_ONLY
                 state[unit] |= _INITIALISED
@@ -185,19 +188,21 @@ def _access(
             continue
         for unit in range(low, high + 1):
             for column in (_W_THREAD, _A_THREAD):
-                if column == _A_THREAD and kind == ATOMIC:
+                if strong and column == _A_THREAD:
                     continue
                 writer = log[unit, column] - 1
                 if writer < 0 or writer == first + local:
                     continue
                 epoch, time = log[unit, column + _W_EPOCH], log[unit, column + _W_TIME]
-                strict = where == 1 and kind != READ and checks & _CHECK_STRICT
+                strict = where == 1 and writes and checks & _CHECK_STRICT
                 if strict or not _before(writer, epoch, time, local, first, table):
                     failure[3], failure[4] = WRITE, writer
                     failure[5] = log[unit, column + _W_PC]
                     return _RACE
             if kind == READ:
                 _log_read(log, unit, local, pc, first, table)
+                continue
+            if kind == STRONG_READ:
                 continue
             if not _reads_before(log, unit, local, first, table):
                 failure[3], failure[4] = READ, log[unit, _R_THREAD] - 1
@@ -294,7 +299,7 @@ class Memory:
         self.index = np.zeros(self.num_threads, np.int64)
         self.failure = np.zeros(6, np.int64)
         # Accesses and bytes, by space (1 global, 2 shared, 3 local) and kind.
-        self.traffic = np.zeros((4, 3, 2), np.int64)
+        self.traffic = np.zeros((4, 4, 2), np.int64)
         self.addresses = {}  # of the module's variables in global and constant memory
 
     # -- setting up ---------------------------------------------------------------------------
@@ -431,7 +436,7 @@ class Memory:
         thread = self.first_block * self.block_size + local
         space = {1: "global", 2: "shared", 3: "local"}[where]
         shown = hex(address) if where == 1 else f"byte {address}"
-        verb = ("reads", "writes", "updates")[kind]
+        verb = ("reads", "writes", "updates", "reads")[kind]
         who = f"{self._who(thread)} {verb} {width} bytes at {shown}{self._array_at(where, address)}"
         line = f"\n    {self.program.describe(pc)}"
         if code == _OUT_OF_BOUNDS:

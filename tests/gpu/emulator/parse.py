@@ -32,9 +32,11 @@ _VARIABLE = re.compile(
     re.S,
 )
 _REGISTER_RANGE = re.compile(r"(%\w+?)<(\d+)>")
-_LABEL = re.compile(r"\s*([$\w]+)\s*:(?!:)")
+_LABEL = re.compile(r"([$\w]+)\s*:(?!:)")
 _INSTRUCTION = re.compile(r"(?:@(!?[%$\w#]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
 _OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|generic\([^)]*\)|[^,\s]+")
+_BRACE = re.compile(r"[{}]")
+_SPACE = re.compile(r"\s+")
 _TOKEN = re.compile(r"[%$\w]+")
 
 
@@ -123,8 +125,9 @@ def parse_module(ptx):
             continue
         depth = 1
         while depth:
-            depth += {"{": 1, "}": -1}.get(ptx[end], 0)
-            end += 1
+            brace = _BRACE.search(ptx, end)
+            depth += 1 if brace[0] == "{" else -1
+            end = brace.end()
         function = Function(name, kind == "entry", _parameters(returns), _parameters(parameters))
         first_line = ptx.count("\n", 0, match.end()) + 1
         _BodyParser(function).parse(ptx[match.end() : end - 1], first_line)
@@ -208,9 +211,9 @@ class _BodyParser:
                     self.scopes.pop()
                     self.suffixes.pop()
                 position += 1
-            elif character.isspace():
-                line += character == "\n"
-                position += 1
+            elif match := _SPACE.match(text, position):
+                line += match[0].count("\n")
+                position = match.end()
             elif match := _LABEL.match(text, position):
                 table_label = match[1]
                 self.function.labels[match[1]] = len(self.function.instructions)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.gpu.emulator.memory import ATOMIC, READ, SPACES, STRONG_READ, WRITE
+
 __all__ = ["Loop", "Report"]
 
 
@@ -51,6 +53,10 @@ class Report:
         threads of one warp that did so together.
     steps : int
         Instructions issued for groups of threads of any warps.
+    global_load_bytes, global_store_bytes : int
+        Bytes that threads loaded from, and stored in, global memory (without atomics).
+    shared_loads, shared_stores, local_loads, local_stores, global_atomics, shared_atomics : int
+        Accesses by threads; one to a vector counts once.
     """
 
     def __init__(self, machine):
@@ -65,14 +71,15 @@ class Report:
                     self.warp_counts[place] = code.warps
                     self.steps += code.visits
         traffic = machine.memory.traffic
-        self.global_load_bytes = int(traffic[1, 0, 1])
-        self.global_store_bytes = int(traffic[1, 1, 1])
-        self.global_atomics = int(traffic[1, 2, 0])
-        self.shared_loads = int(traffic[2, 0, 0])
-        self.shared_stores = int(traffic[2, 1, 0])
-        self.shared_atomics = int(traffic[2, 2, 0])
-        self.local_loads = int(traffic[3, 0, 0])
-        self.local_stores = int(traffic[3, 1, 0])
+        loads = traffic[:, READ] + traffic[:, STRONG_READ]  # number and bytes, by space
+        self.global_load_bytes = int(loads[SPACES["global"], 1])
+        self.global_store_bytes = int(traffic[SPACES["global"], WRITE, 1])
+        self.global_atomics = int(traffic[SPACES["global"], ATOMIC, 0])
+        self.shared_loads = int(loads[SPACES["shared"], 0])
+        self.shared_stores = int(traffic[SPACES["shared"], WRITE, 0])
+        self.shared_atomics = int(traffic[SPACES["shared"], ATOMIC, 0])
+        self.local_loads = int(loads[SPACES["local"], 0])
+        self.local_stores = int(traffic[SPACES["local"], WRITE, 0])
 
     def _by_opcode(self, counts, places=None):
         result = {}

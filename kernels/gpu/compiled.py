@@ -1,0 +1,349 @@
+"""Kernels compiled to PTX and to machine code, where there is neither a card nor a driver.
+
+For tests and reports only: a card compiles its kernels by `device.CupyDevice`, with the same
+compilers.  numba-cuda makes LLVM code once for a kernel, NVVM makes PTX from it for each compute
+capability, and nvJitLink makes machine code (a cubin) from that and tells what the kernel needs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..cache import folder
+from .fingerprint import fingerprint
+from .spec import Kernel
+
+__all__ = [
+    "ARCHITECTURES",
+    "Compiled",
+    "Resources",
+    "compile_kernel",
+    "compile_kernels",
+    "compile_ptx",
+    "disassemble",
+    "disassembler",
+    "link",
+    "missing",
+    "resources",
+]
+
+ARCHITECTURES = ((8, 0), (9, 0), (12, 0))  # A100; H100 and H200; the consumer cards of 2025
+
+Capability = tuple[int, int]
+
+
+class Resources(NamedTuple):
+    """What a kernel needs of a multiprocessor, as the linker says.
+
+    Attributes
+    ----------
+    registers : int
+        Of a thread.
+    spill_stores, spill_loads : int
+        Bytes of a thread.
+    stack, local : int
+        Bytes of a thread in local memory.
+    shared : int
+        Bytes of a block.
+    """
+
+    registers: int
+    spill_stores: int
+    spill_loads: int
+    stack: int
+    local: int
+    shared: int
+
+
+class Compiled(NamedTuple):
+    """A kernel for one compute capability.
+
+    Attributes
+    ----------
+    ptx : str
+    cubin : bytes
+    log : str
+        What the linker said.
+    """
+
+    ptx: str
+    cubin: bytes
+    log: str
+
+    @property
+    def resources(self) -> Resources:
+        """What the kernel needs."""
+        return resources(self.log)
+
+
+def missing() -> str | None:
+    """Why kernels cannot be compiled and linked here; None if they can."""
+    try:
+        import numba_cuda  # noqa: F401
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+    except ImportError as error:
+        return f"numba-cuda[cu13] is not installed ({error}): the extra cuda-check has it"
+    for library in ("nvvm", "nvrtc", "nvJitLink"):
+        try:
+            load_nvidia_dynamic_lib(library)
+        except RuntimeError as error:  # DynamicLibNotFoundError
+            return f"{library}, of numba-cuda[cu13], is missing ({str(error).splitlines()[0]})"
+    from numba import config
+
+    settings: Any = config
+    return "there is no PTX under Numba's CUDA simulator" if settings.ENABLE_CUDASIM else None
+
+
+def compile_ptx(
+    function: Callable[..., Any],
+    signature: Any,
+    cc: Capability = (9, 0),
+    fastmath: bool = False,
+    **options: Any,
+) -> str:
+    """PTX of a kernel function; its LLVM code is made once a process, whatever the capability.
+
+    Parameters
+    ----------
+    function : callable
+        Plain Python function.
+    signature : numba signature
+    cc : tuple of int
+        Compute capability.
+    fastmath : bool
+    **options
+        Further ones of `numba.cuda.compile`.
+    """
+    with _lock:
+        library = _library(function, signature, fastmath, tuple(sorted(options.items())))
+    (text,) = library.get_asm_strs(cc=cc)
+    return str(text)
+
+
+def compile_kernel(kernel: Kernel, cc: Capability = (9, 0)) -> Compiled:
+    """A kernel for a compute capability; found again in the process, and on disk."""
+    return _compile(kernel, cc).result()
+
+
+def compile_kernels(
+    kernels: Iterable[Kernel], capabilities: Iterable[Capability] = ARCHITECTURES
+) -> dict[tuple[Kernel, Capability], Future[Compiled]]:
+    """Kernels for several compute capabilities, in the background.
+
+    numba-cuda works in one thread, NVVM and nvJitLink in several at a time.
+
+    Returns
+    -------
+    dict of (kernel, capability) -> future
+    """
+    capabilities = tuple(capabilities)
+    return {(kernel, cc): _compile(kernel, cc) for kernel in kernels for cc in capabilities}
+
+
+def link(ptx: str, cc: Capability, *options: str) -> tuple[bytes, str]:
+    """Machine code for a compute capability, and the linker's log.
+
+    Raises
+    ------
+    RuntimeError
+        With the linker's own words.
+    """
+    from cuda.bindings import nvjitlink
+
+    text = ptx.encode()
+    settings = [f"-arch=sm_{cc[0]}{cc[1]}", "-verbose", "-Xptxas=-v", *options]
+    handle = nvjitlink.create(len(settings), settings)
+    try:
+        try:
+            nvjitlink.add_data(handle, nvjitlink.InputType.PTX, text, len(text), "kernel")
+            nvjitlink.complete(handle)
+        except nvjitlink.nvJitLinkError as error:
+            said = bytearray(nvjitlink.get_error_log_size(handle))
+            nvjitlink.get_error_log(handle, said)
+            raise RuntimeError(f"{error}: {said.decode(errors='replace')}") from error
+        cubin = bytearray(nvjitlink.get_linked_cubin_size(handle))
+        nvjitlink.get_linked_cubin(handle, cubin)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+    finally:
+        nvjitlink.destroy(handle)
+    return bytes(cubin), log.decode(errors="replace").rstrip("\0\n ")
+
+
+def resources(log: str) -> Resources:
+    """What the linker's log says of the one kernel in it."""
+
+    def number(pattern: str) -> int:
+        found = re.findall(pattern, log)
+        if not found:
+            raise ValueError(f"the linker's log has no {pattern!r}:\n{log}")
+        return max(int(one) for one in found)
+
+    return Resources(
+        number(r"[Uu]sed (\d+) registers"),
+        number(r"(\d+) bytes spill stores"),
+        number(r"(\d+) bytes spill loads"),
+        max(number(r"(\d+) bytes stack frame"), number(r"(\d+) stack,")),
+        number(r"(\d+) bytes lmem"),
+        number(r"(\d+) bytes smem"),
+    )
+
+
+@cache
+def disassembler() -> str | None:
+    """Where nvdisasm is: of the package nvidia-cuda-nvdisasm, or on the path."""
+    try:
+        from cuda.pathfinder import find_nvidia_binary_utility
+    except ImportError:
+        return shutil.which("nvdisasm")
+    found = find_nvidia_binary_utility("nvdisasm")
+    return str(found) if found else shutil.which("nvdisasm")
+
+
+def disassemble(cubin: bytes, *options: str) -> str:
+    """What nvdisasm says of machine code.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no nvdisasm.
+    """
+    tool = disassembler()
+    if tool is None:
+        raise FileNotFoundError(
+            "nvdisasm is not installed: pip install nvidia-cuda-nvdisasm (in the extra cuda-check)"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "kernel.cubin"
+        path.write_bytes(cubin)
+        done = subprocess.run(
+            [tool, *options, str(path)], capture_output=True, text=True, check=True
+        )
+    return done.stdout
+
+
+_lock = threading.RLock()  # numba-cuda, and the tables below
+_pool = ThreadPoolExecutor(2, thread_name_prefix="nvvm")
+_libraries: dict[Any, Any] = {}
+_found: dict[tuple[Any, Capability], Future[Compiled]] = {}
+
+
+def _compile(kernel: Kernel, cc: Capability) -> Future[Compiled]:
+    key = ((kernel.function, kernel.signature, kernel.fastmath), cc)
+    with _lock:
+        if key not in _found:
+            _found[key] = _started(kernel, cc)
+        return _found[key]
+
+
+def _started(kernel: Kernel, cc: Capability) -> Future[Compiled]:
+    place = _place(kernel, cc)
+    read = _read(place)
+    if read is not None:
+        done: Future[Compiled] = Future()
+        done.set_result(read)
+        return done
+    from numba import types as numba_types
+
+    signature = numba_types.void(*kernel.signature)
+    library = _library(kernel.function, signature, kernel.fastmath, ())
+
+    def finish() -> Compiled:
+        (ptx,) = library.get_asm_strs(cc=cc)
+        made = Compiled(ptx, *link(ptx, cc))
+        _write(place, made)
+        return made
+
+    return _pool.submit(finish)
+
+
+def _library(
+    function: Callable[..., Any], signature: Any, fastmath: bool, options: tuple[Any, ...]
+) -> Any:
+    """A kernel's LLVM code, from which NVVM makes PTX for any compute capability."""
+    key = (function, signature, fastmath, options)
+    if key not in _libraries:
+        from numba.cuda import compiler
+
+        settings = {"device": False, "abi": "numba", "cc": ARCHITECTURES[0], **dict(options)}
+        with _pretended_device(ARCHITECTURES[0]):
+            _libraries[key], _ = compiler._compile_pyfunc_with_fixup(
+                function, signature, fastmath=fastmath, **settings
+            )
+    return _libraries[key]
+
+
+@contextmanager
+def _pretended_device(cc: Capability) -> Iterator[None]:
+    """Let numba-cuda compile device functions without asking a driver for the capability."""
+    import numba.cuda.dispatcher as dispatcher
+
+    real = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=cc)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = real
+
+
+def _place(kernel: Kernel, cc: Capability) -> Path | None:
+    """Where a compiled kernel lies on disk: by what it is made of, and of the compilers."""
+    made_of = fingerprint(kernel)
+    if made_of is None:
+        return None
+    return Path(folder) / "checked" / f"{made_of}-{_toolkit()}-sm_{cc[0]}{cc[1]}"
+
+
+@cache
+def _toolkit() -> str:
+    """Versions of the compilers."""
+    found = []
+    for package in ("numba", "numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink"):
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:
+            found.append("0")
+    return "-".join(found)
+
+
+def _read(place: Path | None) -> Compiled | None:
+    if place is None:
+        return None
+    try:
+        return Compiled(
+            (place / "kernel.ptx").read_text(),
+            (place / "kernel.cubin").read_bytes(),
+            (place / "kernel.log").read_text(),
+        )
+    except OSError:
+        return None
+
+
+def _write(place: Path | None, made: Compiled) -> None:
+    """Put a compiled kernel on disk; whole, or not at all."""
+    if place is None:
+        return
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=place.parent))
+        (new / "kernel.ptx").write_text(made.ptx)
+        (new / "kernel.cubin").write_bytes(made.cubin)
+        (new / "kernel.log").write_text(made.log)
+        try:
+            new.rename(place)
+        except OSError:  # another process was faster
+            shutil.rmtree(new, ignore_errors=True)
+    except OSError:  # nowhere to write
+        return
