@@ -91,7 +91,7 @@ class DeviceDraws:
     def select(self, rows: NDArray[np.integer[Any]]) -> DeviceDraws:
         """Draws of some runs, copied on their cards, in that order."""
         parts = []
-        devices = []
+        devices: list[Device] = []
         rows = np.asarray(rows)
         part = np.searchsorted(self._edges, rows, side="right") - 1
         # Neighbours of the same part make a part again.

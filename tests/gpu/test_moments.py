@@ -1,5 +1,7 @@
 """Spectral moments of prefixes and predicted curves: the kernels' PTX against the CPU."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -65,7 +67,7 @@ def test_moments_of_ragged_runs(single):
     arrays = [a.astype(number) for a in (x, y, w)]
     arguments = (*arrays, offsets.astype(np.uint32), centres.astype(number), cutoffs, found, totals)
     module.launch(next(iter(module.entries)), 4, kernel.block, numba_kernel_args(*arguments))
-    for r, (a, b) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for r, (a, b) in enumerate(pairwise(offsets)):
         expected, sums = on_cpu(
             x[a:b], y[a:b], w[a:b], centres[r], cutoffs[r].astype(np.int64), order
         )
