@@ -34,6 +34,7 @@ __all__ = [
     "compile_ptx",
     "disassemble",
     "disassembler",
+    "kernel_ptx",
     "link",
     "missing",
     "resources",
@@ -113,7 +114,7 @@ def compile_ptx(
     fastmath: bool = False,
     **options: Any,
 ) -> str:
-    """PTX of a kernel function; its LLVM code is made once a process, whatever the capability.
+    """PTX of any kernel function; its LLVM code is made once a process.
 
     Parameters
     ----------
@@ -128,28 +129,32 @@ def compile_ptx(
     """
     with _lock:
         library = _library(function, signature, fastmath, tuple(sorted(options.items())))
-    (text,) = library.get_asm_strs(cc=cc)
-    return str(text)
+    return _ptx_from(library, cc)
+
+
+def kernel_ptx(kernel: Kernel, cc: Capability = (9, 0)) -> str:
+    """PTX of a kernel; found again in the process, and on disk."""
+    return _ptx(kernel, cc).result()
 
 
 def compile_kernel(kernel: Kernel, cc: Capability = (9, 0)) -> Compiled:
-    """A kernel for a compute capability; found again in the process, and on disk."""
-    return _compile(kernel, cc).result()
+    """PTX and machine code of a kernel; found again in the process, and on disk."""
+    return _linked(kernel, cc).result()
 
 
 def compile_kernels(
     kernels: Iterable[Kernel], capabilities: Iterable[Capability] = ARCHITECTURES
 ) -> dict[tuple[Kernel, Capability], Future[Compiled]]:
-    """Kernels for several compute capabilities, in the background.
+    """Kernels for several compute capabilities.
 
-    numba-cuda works in one thread, NVVM and nvJitLink in several at a time.
+    numba-cuda works at once, in this thread; NVVM and nvJitLink in the background.
 
     Returns
     -------
     dict of (kernel, capability) -> future
     """
     capabilities = tuple(capabilities)
-    return {(kernel, cc): _compile(kernel, cc) for kernel in kernels for cc in capabilities}
+    return {(kernel, cc): _linked(kernel, cc) for kernel in kernels for cc in capabilities}
 
 
 def link(ptx: str, cc: Capability, *options: str) -> tuple[bytes, str]:
@@ -234,39 +239,64 @@ def disassemble(cubin: bytes, *options: str) -> str:
     return done.stdout
 
 
-_lock = threading.RLock()  # numba-cuda, and the tables below
+_lock = threading.RLock()  # for numba-cuda, and for the tables below
 _pool = ThreadPoolExecutor(2, thread_name_prefix="nvvm")
 _libraries: dict[Any, Any] = {}
-_found: dict[tuple[Any, Capability], Future[Compiled]] = {}
+_ptx_found: dict[Any, Future[str]] = {}
+_linked_found: dict[Any, Future[Compiled]] = {}
 
 
-def _compile(kernel: Kernel, cc: Capability) -> Future[Compiled]:
-    key = ((kernel.function, kernel.signature, kernel.fastmath), cc)
+def _ptx(kernel: Kernel, cc: Capability) -> Future[str]:
+    key = (kernel.function, kernel.signature, kernel.fastmath, cc)
     with _lock:
-        if key not in _found:
-            _found[key] = _started(kernel, cc)
-        return _found[key]
+        if key not in _ptx_found:
+            _ptx_found[key] = _start_ptx(kernel, cc)
+        return _ptx_found[key]
 
 
-def _started(kernel: Kernel, cc: Capability) -> Future[Compiled]:
+def _start_ptx(kernel: Kernel, cc: Capability) -> Future[str]:
     place = _place(kernel, cc)
-    read = _read(place)
+    read = _read(place, "ptx")
     if read is not None:
-        done: Future[Compiled] = Future()
-        done.set_result(read)
+        done: Future[str] = Future()
+        done.set_result(read.decode())
         return done
     from numba import types as numba_types
 
-    signature = numba_types.void(*kernel.signature)
-    library = _library(kernel.function, signature, kernel.fastmath, ())
+    library = _library(kernel.function, numba_types.void(*kernel.signature), kernel.fastmath, ())
 
-    def finish() -> Compiled:
-        (ptx,) = library.get_asm_strs(cc=cc)
-        made = Compiled(ptx, *link(ptx, cc))
-        _write(place, made)
-        return made
+    def finish() -> str:
+        text = _ptx_from(library, cc)
+        _write(place, "ptx", text.encode())
+        return text
 
     return _pool.submit(finish)
+
+
+def _linked(kernel: Kernel, cc: Capability) -> Future[Compiled]:
+    key = (kernel.function, kernel.signature, kernel.fastmath, cc)
+    with _lock:
+        if key not in _linked_found:
+            place = _place(kernel, cc)
+            ptx = _ptx(kernel, cc)
+            # What is waited for was given to the pool before.
+            _linked_found[key] = _pool.submit(lambda: _finish_linked(ptx.result(), cc, place))
+        return _linked_found[key]
+
+
+def _finish_linked(ptx: str, cc: Capability, place: Path | None) -> Compiled:
+    cubin, log = _read(place, "cubin"), _read(place, "log")
+    if cubin is None or log is None:
+        cubin, said = link(ptx, cc)
+        log = said.encode()
+        _write(place, "cubin", cubin)
+        _write(place, "log", log)
+    return Compiled(ptx, cubin, log.decode())
+
+
+def _ptx_from(library: Any, cc: Capability) -> str:
+    (text,) = library.get_asm_strs(cc=cc)
+    return str(text)
 
 
 def _library(
@@ -303,7 +333,7 @@ def _place(kernel: Kernel, cc: Capability) -> Path | None:
     made_of = fingerprint(kernel)
     if made_of is None:
         return None
-    return Path(folder) / "checked" / f"{made_of}-{_toolkit()}-sm_{cc[0]}{cc[1]}"
+    return Path(folder) / "checked" / f"{made_of}-{_toolkit()}" / f"sm_{cc[0]}{cc[1]}"
 
 
 @cache
@@ -318,32 +348,23 @@ def _toolkit() -> str:
     return "-".join(found)
 
 
-def _read(place: Path | None) -> Compiled | None:
+def _read(place: Path | None, kind: str) -> bytes | None:
     if place is None:
         return None
     try:
-        return Compiled(
-            (place / "kernel.ptx").read_text(),
-            (place / "kernel.cubin").read_bytes(),
-            (place / "kernel.log").read_text(),
-        )
+        return (place / f"kernel.{kind}").read_bytes()
     except OSError:
         return None
 
 
-def _write(place: Path | None, made: Compiled) -> None:
-    """Put a compiled kernel on disk; whole, or not at all."""
+def _write(place: Path | None, kind: str, content: bytes) -> None:
+    """Put a file on disk; whole, or not at all."""
     if place is None:
         return
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=place.parent))
-        (new / "kernel.ptx").write_text(made.ptx)
-        (new / "kernel.cubin").write_bytes(made.cubin)
-        (new / "kernel.log").write_text(made.log)
-        try:
-            new.rename(place)
-        except OSError:  # another process was faster
-            shutil.rmtree(new, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place, delete=False) as new:
+            new.write(content)
+        Path(new.name).replace(place / f"kernel.{kind}")
     except OSError:  # nowhere to write
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 
 from lossfit.kernels.gpu.device import SimulatedDevice, checked
@@ -19,9 +20,14 @@ def _ptx(function, signature, fastmath, cc) -> str:
     return compile_ptx(function, types.void(*signature), cc=cc, fastmath=fastmath)
 
 
+@cache
+def _module(thread, function, signature, fastmath, cc) -> PtxModule:
+    return PtxModule(_ptx(function, signature, fastmath, cc))
+
+
 def module_of(kernel: Kernel, cc: tuple[int, int] = (9, 0)) -> PtxModule:
-    """The kernel's PTX, ready to be launched; compiled once a process."""
-    return PtxModule(_ptx(kernel.function, kernel.signature, kernel.fastmath, cc))
+    """The kernel's PTX, ready to be launched; compiled once a process, parsed once a thread."""
+    return _module(threading.get_ident(), kernel.function, kernel.signature, kernel.fastmath, cc)
 
 
 class EmulatedDevice(SimulatedDevice):
