@@ -40,8 +40,8 @@ def log_posterior(law: str, x: Floats, y: Floats, weight: Floats, order: int) ->
         np.zeros(p),
         *NOISE,
     )
-    n_points, centre, total = compress(x, y, weight, order, tables, work)
-    set_up(x.size, n_points, centre, total, model, prior, work)
+    n_points, centre, total, mass = compress(x, y, weight, order, tables, work)
+    set_up(x.size, n_points, centre, total, mass, model, prior, work)
     z = np.linspace(np.log(ALPHA[0]), np.log(ALPHA[1]), NODES)
     out = np.empty(NODES)
     for first in range(0, NODES, LANES):

@@ -34,7 +34,7 @@ from ..work import (
 from . import moments, nodes
 from .columns import law_columns
 from .port import Port
-from .single import REF_SIZE, REF_STAGED, Exact, single_table
+from .single import REF_SIZE, Exact, single_table
 from .spec import Kernel
 from .warp import SINGLE_TABLE, TABLE, count_before
 
@@ -441,8 +441,11 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
             weight[a:b],
             orders[r],
         )
-        if lane() == 0:
-            work.reference[REF_STAGED] = np.float32(0.0)
+        # What is not set yet may be loaded before it is known to be needed.
+        for k in range(lane(), REF_SIZE, width()):
+            work.reference[k] = np.float32(0.0)
+        if lane() < 4:
+            work.exact.theta[lane()] = 0.0
         sync()
         if held(b - a, orders[r], tables, points):
             run(

@@ -94,17 +94,13 @@ def _namespaces() -> Iterator[dict[Any, Any]]:
 
 
 @contextmanager
-def sharing(known: dict[str, Any]) -> Iterator[None]:
+def sharing() -> Iterator[None]:
     """Compile device functions once for all kernels that are built meanwhile.
 
     A fault then costs the compilation of what calls it, and not of the whole kernel.
-
-    Parameters
-    ----------
-    known : dict
-        By content; for kernels of one precision.
     """
     real = port._device
+    known: dict[str, Any] = {}
 
     def device(function: Callable[..., Any]) -> Any:
         made_of = fingerprint(Kernel("", function, (), 0, False))

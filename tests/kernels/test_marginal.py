@@ -34,8 +34,10 @@ def evaluated(problem: Problem, program, z, order=-1):
         np.maximum(problem.lower[where], -1e300),
         *problem.sigma,
     )
-    n_points, centre, total = compress(problem.x, problem.y, problem.weight, order, tables, work)
-    set_up(problem.x.size, n_points, centre, total, model, prior, work)
+    n_points, centre, total, mass = compress(
+        problem.x, problem.y, problem.weight, order, tables, work
+    )
+    set_up(problem.x.size, n_points, centre, total, mass, model, prior, work)
     m, q = program.n_varying, program.n_fixed
     logp, means, covariances, squares = [], [], [], []
     for first in range(0, z.shape[1], LANES):

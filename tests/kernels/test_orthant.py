@@ -40,9 +40,7 @@ def drawn(problem: Problem, alpha: float, count: int):
         np.maximum(problem.lower[where], -1e300),
         *problem.sigma,
     )
-    n_points, centre, total, mass = compress(
-        problem.x, problem.y, problem.weight, -1, tables, work
-    )
+    n_points, centre, total, mass = compress(problem.x, problem.y, problem.weight, -1, tables, work)
     set_up(problem.x.size, n_points, centre, total, mass, model, prior, work)
     work.z[0] = np.log(alpha)
     evaluate(LANES, n_points, model, prior, work)

@@ -1,0 +1,256 @@
+"""Machine code of a kernel, instruction by instruction, and how often each is executed.
+
+ptxas keeps a table of lines: every machine instruction (SASS) says from which line of its source it
+was made.  Here that source is the PTX itself (a ``.loc`` before each instruction), so the counts
+that the tests' emulator takes of PTX instructions become counts of machine instructions: no guess
+of what a division or a 64-bit addition costs is needed.
+
+A block of PTX may have several copies in the machine code (unrolled loops, duplicated tails).  Its
+executions are shared evenly among them: a copy is seen by instructions that are made from one PTX
+instruction one for one (`ONE_FOR_ONE`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from lossfit.kernels.gpu import compiled
+
+NAME = "kernel.ptx"
+# A PTX instruction and the machine instruction that stands for it and for it only.
+ONE_FOR_ONE = {
+    "fma.rn.f64": "DFMA", "add.f64": "DADD", "sub.f64": "DADD", "mul.f64": "DMUL",
+    "fma.rn.f32": "FFMA", "fma.rn.ftz.f32": "FFMA", "add.f32": "FADD", "add.ftz.f32": "FADD",
+    "sub.f32": "FADD", "sub.ftz.f32": "FADD", "mul.f32": "FMUL", "mul.ftz.f32": "FMUL",
+    "ex2.approx.ftz.f32": "MUFU", "lg2.approx.ftz.f32": "MUFU", "rcp.approx.ftz.f32": "MUFU",
+    "shfl.sync.bfly.b32": "SHFL", "shfl.sync.idx.b32": "SHFL", "shfl.sync.up.b32": "SHFL",
+    "st.shared.f64": "STS", "st.shared.f32": "STS", "st.global.f64": "STG", "st.global.f32": "STG",
+    "ld.global.f64": "LDG", "ld.global.f32": "LDG", "mul.hi.u32": "IMAD",
+}  # fmt: skip
+
+_INSTRUCTION = re.compile(
+    r"\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);\s*(?:/\* (0x\w+) \*/)?"
+)
+_SECOND = re.compile(r"\s+/\* (0x[0-9a-f]{16}) \*/\s*$")
+_LINE = re.compile(rf'\s*//## File "{re.escape(NAME)}", line (\d+)')
+_LABEL = re.compile(r"(\.L_x_\d+):")
+_TARGET = re.compile(r"`\(([^)]+)\)")
+
+
+@dataclass
+class Instruction:
+    """A machine instruction."""
+
+    opcode: str  # DFMA, MUFU.EX2, LDS.64
+    guard: str
+    operands: str
+    line: int  # of the PTX
+    high: int  # upper half of the encoding, with the scheduling
+    labels: list[str] = field(default_factory=list)  # that stand before it
+
+    @property
+    def name(self) -> str:
+        return self.opcode.split(".")[0]
+
+    @property
+    def stall(self) -> int:
+        """Cycles until the next instruction of the warp may be issued."""
+        return max(self.high >> 41 & 0xF, 1)
+
+    @property
+    def sets(self) -> int:
+        """The barrier that is free when the result is there; 7: none."""
+        return self.high >> 46 & 7
+
+    @property
+    def waits(self) -> int:
+        """Mask of barriers that are waited for."""
+        return self.high >> 52 & 0x3F
+
+
+@dataclass
+class Block:
+    """Instructions that are executed one after the other."""
+
+    instructions: list[Instruction]
+    follows: list[int] = field(default_factory=list)  # numbers of blocks
+    main: bool = False  # no slow path
+    count: float = 0.0  # executions by warps
+
+
+def with_lines(ptx: str) -> str:
+    """The PTX with a line table that names its own lines."""
+    out, open_statement, in_body = [], False, False
+    for number, line in enumerate(ptx.split("\n"), 1):
+        text = line.split("//")[0].strip()
+        in_body = in_body or text.startswith("{")
+        starts = bool(text) and not open_statement and text[0] not in ".${}"
+        if in_body and starts:
+            out.append(f".loc 1 {number} 0")
+        out.append(line)
+        if text:
+            open_statement = in_body and text[-1] not in ";{}:"
+    whole = "\n".join(out)
+    return whole.replace(".address_size 64", f'.address_size 64\n.file 1 "{NAME}"', 1)
+
+
+def blocks_of(ptx: str, cc: tuple[int, int]) -> list[Block]:
+    """Basic blocks of the kernel's machine code, with those that are not slow paths marked."""
+    cubin, _ = compiled.link(with_lines(ptx), cc, "-lineinfo")
+    instructions = _parse(compiled.disassemble(cubin, "-c", "-g", "-hex"))
+    return _blocks(instructions)
+
+
+def _parse(text: str) -> list[Instruction]:
+    """Instructions of the kernel; those of the subroutines for slow paths are left out."""
+    found: list[Instruction] = []
+    line, labels, inside = 0, [], False
+    for row in text.splitlines():
+        if row.startswith("//------"):
+            inside = ".text." in row and ".text.__cuda_sm" not in row
+            line = 0
+        elif not inside:
+            continue
+        elif match := _LINE.match(row):
+            line = int(match[1])
+        elif match := _LABEL.match(row):
+            labels.append(match[1])
+        elif match := _INSTRUCTION.match(row):
+            _, guard, opcode, operands, _ = match.groups()
+            found.append(Instruction(opcode, guard or "", operands.strip(), line, 0, labels))
+            labels = []
+        elif found and (match := _SECOND.match(row)):
+            found[-1].high = int(match[1], 16)
+    return found
+
+
+_ENDS = {"BRA", "EXIT", "RET", "CALL", "BRX", "JMP", "BREAK"}
+
+
+def _blocks(instructions: list[Instruction]) -> list[Block]:
+    starts = [0]
+    for i, one in enumerate(instructions):
+        if i and (one.labels or instructions[i - 1].name in _ENDS):
+            starts.append(i)
+    ends = [*starts[1:], len(instructions)]
+    blocks = [Block(instructions[a:b]) for a, b in zip(starts, ends, strict=True)]
+    at = {label: n for n, block in enumerate(blocks) for label in block.instructions[0].labels}
+    for n, block in enumerate(blocks):
+        last = block.instructions[-1]
+        target = _TARGET.search(last.operands)
+        if last.name == "BRA" and target and "DIV" not in last.opcode:
+            block.follows.append(at[target[1]])
+        # After a call comes what the slow path leaves, where nothing else leads there.
+        always = last.name in ("BRA", "EXIT", "RET", "JMP") and not _conditional(last)
+        if not always and last.name != "CALL" and n + 1 < len(blocks):
+            block.follows.append(n + 1)
+    todo = [0]
+    while todo:
+        block = blocks[todo.pop()]
+        if not block.main:
+            block.main = block.instructions[-1].name != "CALL"
+            if block.main:
+                todo += block.follows
+    return blocks
+
+
+def _conditional(branch: Instruction) -> bool:
+    """Whether what follows a branch may be executed too."""
+    return bool(branch.guard) or "DIV" in branch.opcode or branch.operands.startswith(("P", "!P"))
+
+
+def count(blocks: list[Block], report: Any) -> list[Block]:
+    """Set how often warps execute each block, from the emulator's report; the main blocks.
+
+    Parameters
+    ----------
+    blocks : list of Block
+    report : tests.gpu.emulator.report.Report
+        Of the same PTX.
+    """
+    program = report.program
+    executed: dict[int, int] = {}
+    block_of: dict[int, int] = {}
+    opcode: dict[int, str] = {}
+    for start, ptx_block in program.blocks.items():
+        for place in range(start, ptx_block.end):
+            if place not in program.is_pseudo:
+                line = program.instructions[place].line
+                executed[line] = report.warp_counts[place]
+                block_of[line] = start
+                opcode[line] = program.instructions[place].opcode
+    main = [block for block in blocks if block.main]
+    seen: dict[int, Counter[str]] = defaultdict(Counter)
+    for block in main:
+        for one in block.instructions:
+            seen[one.line][one.name] += 1
+    copies: dict[int, list[int]] = defaultdict(list)
+    for line, names in seen.items():
+        name = ONE_FOR_ONE.get(opcode.get(line, ""))
+        if name and names[name]:
+            copies[block_of[line]].append(names[name])
+    for block in main:
+        good, rest = [], []
+        for one in block.instructions:
+            if one.line not in executed:
+                continue
+            times = executed[one.line]
+            if ONE_FOR_ONE.get(opcode[one.line]) == one.name:
+                good.append(times / median(copies[block_of[one.line]]))
+            else:
+                here = seen[one.line][one.name]
+                known = copies.get(block_of[one.line])
+                rest.append(times / (median(known) if known else here))
+        block.count = median(good) if good else (median(rest) if rest else 0.0)
+    return main
+
+
+def by_opcode(main: list[Block]) -> Counter[str]:
+    """Executed machine instructions by opcode."""
+    found: Counter[str] = Counter()
+    for block in main:
+        for one in block.instructions:
+            found[one.opcode] += block.count
+    return found
+
+
+# Cycles until a result is there, of instructions whose latency is not fixed.  Loads from global
+# memory find what they need in the caches: a run's points are read in order, tables by all runs.
+LATENCY = {
+    "LDS": 30, "STS": 20, "SHFL": 25, "LDG": 250, "LD": 250, "STG": 30, "ST": 30, "MUFU": 25,
+    "F2F": 25, "F2I": 25, "I2F": 25, "FRND": 25, "S2R": 30, "VOTE": 12, "POPC": 15, "S2UR": 30,
+    "LDC": 40,
+}  # fmt: skip
+SLOW_DOUBLE = 40  # of float64 arithmetic where it runs at 1/64 of the rate
+DOUBLE = ("DFMA", "DADD", "DMUL", "DSETP", "DMNMX")
+
+
+def alone(main: list[Block]) -> float:
+    """Cycles that a warp would take with a multiprocessor for itself, by the code's scheduling.
+
+    In each block instructions are issued in order, after the stall that ptxas wrote into them, and
+    when the barriers that they wait for are free.
+    """
+    total = 0.0
+    for n, block in enumerate(main):
+        ready = [0.0] * 8
+        loops = any(main[f] is block for f in block.follows if f < len(main)) if False else None
+        clock = 0.0
+        begin = 0.0
+        for _ in range(2):  # the second time with what the first left under way
+            begin = clock
+            for one in block.instructions:
+                for barrier in range(6):
+                    if one.waits >> barrier & 1:
+                        clock = max(clock, ready[barrier])
+                if one.sets != 7:
+                    slow = SLOW_DOUBLE if one.name in DOUBLE else 15
+                    ready[one.sets] = clock + LATENCY.get(one.name, slow)
+                clock += one.stall
+        del loops, n
+        total += block.count * (clock - begin)
+    return total

@@ -1,0 +1,172 @@
+"""Every kernel, compiled and linked: what it needs of a card, and what float32 must not contain."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lossfit.kernels.gpu import compiled
+
+if (REASON := compiled.missing()) is not None:
+    pytest.skip(REASON, allow_module_level=True)
+
+from lossfit import laws
+from lossfit.kernels import driver
+from lossfit.kernels.gpu.batch import FitJob
+from lossfit.kernels.gpu.budgets import BUDGETS, budget
+from lossfit.kernels.gpu.catalogue import catalogue
+from lossfit.kernels.gpu.launch import run
+from tests.gpu.emulated import EmulatedDevice, module_of
+from tests.gpu.emulator.report import _natural_loops
+
+ENTRIES = {entry.name: entry for entry in catalogue()}
+PRECISIONS = {"float64": False, "float32": True}
+RESERVED = {9: 1024}  # bytes of shared memory a block that the linker counts in, for the system
+ARITHMETIC = {
+    "add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kernels(request):
+    """The kernels that the chosen tests need, each built once."""
+    return _chosen(request)
+
+
+@pytest.fixture(scope="module")
+def linked(kernels):
+    """Those kernels for all architectures, linked in the background."""
+    return compiled.compile_kernels(kernels.values())
+
+
+def _chosen(request):
+    wanted = {}
+    for item in request.session.items:
+        given = getattr(item, "callspec", None)
+        if item.path == request.path and given is not None and "entry" in given.params:
+            wanted[given.params["entry"], given.params["dtype"]] = None
+    return {key: ENTRIES[key[0]].build(PRECISIONS[key[1]]) for key in wanted}
+
+
+@pytest.mark.parametrize("cc", compiled.ARCHITECTURES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_resources(entry, dtype, cc, kernels, linked):
+    kernel = kernels[entry, dtype]
+    found = linked[kernel, cc].result()
+    assert kernel.block == 32  # a block is a team of one warp
+    assert f".target sm_{cc[0]}{cc[1]}" in found.ptx
+    assert len(found.cubin) > 1000
+    needs = found.resources
+    assert (needs.spill_stores, needs.spill_loads, needs.stack, needs.local) == (0, 0, 0, 0)
+    for local in ("__local_depot", ".local.", "ld.local", "st.local"):
+        assert local not in found.ptx
+    assert not re.search(r"^\s*call", found.ptx, re.M)  # all is inlined
+    most = budget(entry)
+    assert needs.registers <= most.registers[cc[0]]
+    assert needs.shared - RESERVED.get(cc[0], 0) <= most.shared
+
+
+def test_every_budget_is_of_some_kernel():
+    used = {next(p for p, b in BUDGETS.items() if b is budget(name)) for name in ENTRIES}
+    assert set(BUDGETS) - used <= {"*"}
+
+
+def innermost_loops(module):
+    """Instructions of each loop that has no other in it."""
+    (name,) = module.entries
+    program = module.program(name)
+    bodies = {}
+    for start in program.start:
+        bodies |= _natural_loops(program.blocks, start)
+    for header, body in bodies.items():
+        if not any(other in body and other != header for other in bodies):
+            yield [
+                program.instructions[place]
+                for start in sorted(body)
+                for place in range(start, program.blocks[start].end)
+                if place not in program.is_pseudo
+            ]
+
+
+def arithmetic(instructions, dtype):
+    """How many instructions compute in a type; to convert and to store is not to compute."""
+    return sum(i.name in ARITHMETIC and i.parts[-1] == dtype for i in instructions)
+
+
+@pytest.mark.parametrize("dtype", ["float32"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_inner_loops_of_float32_kernels_do_not_compute_in_float64(entry, dtype, kernels):
+    """A loop computes in one precision: the float64 prologue at pseudo-points has its own loops.
+
+    (There one float32 node may be read: up to two float32 instructions beside the float64 ones.)
+    """
+    loops = list(innermost_loops(module_of(kernels[entry, dtype])))
+    assert loops
+    for loop in loops:
+        singles, doubles = arithmetic(loop, "f32"), arithmetic(loop, "f64")
+        where = f"loop at line {loop[0].line}: {Counter(i.opcode for i in loop).most_common(8)}"
+        assert doubles == 0 or singles <= 2, where
+
+
+@pytest.mark.parametrize("dtype", ["float64"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_float64_kernels_do_not_compute_in_float32(entry, dtype, kernels):
+    """But in the first guesses of divisions, logarithms and the like, which PTX hides."""
+    for loop in innermost_loops(module_of(kernels[entry, dtype])):
+        assert not any(i.name in ("ex2", "lg2") for i in loop)
+
+
+def typical_run(single, draws=0, points=512):
+    """What the fit kernel executes for a run."""
+    rng = np.random.default_rng(1)
+    x = np.linspace(0.05, 1.0, points)
+    y = 1.75 + 0.02 * x**-0.6 - 0.06 * x + rng.normal(0, 0.004, points)
+    batch = driver.Batch(x, y, np.ones(points), np.array([0, points]))
+    table = driver.PriorTable(
+        np.array([[[0.02, 3.0, 2.0, 0.5, 1.0]]]),
+        np.zeros((1, 3)),
+        np.array([[3.5, 3.5, 1.75]]),
+        np.zeros((1, 3)),
+        np.array([[1.0, 0.004]]),
+    )
+    program = laws.get("power_linear").program
+    job = FitJob(batch, program, table, np.array([7], np.uint64), draws, single=single)
+    device = EmulatedDevice()
+    run(job, [device])
+    return device.reports[0]
+
+
+def share(report, counted):
+    """Of executed warp-instructions."""
+    counts = report.warp_counts_by_opcode()
+    return sum(n for opcode, n in counts.items() if counted(opcode)) / sum(counts.values())
+
+
+@pytest.mark.parametrize("draws", [0, 300])
+def test_float32_fits_compute_in_float64_only_in_their_prologue(draws):
+    report = typical_run(True, draws)
+    assert share(report, lambda opcode: opcode.endswith(".f64")) < 0.05
+    assert share(report, lambda opcode: opcode.endswith(".f32")) > 0.3
+    assert report.local_loads == report.local_stores == 0
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_points_are_summed_by_a_recurrence(single):
+    """A run's points meet one logarithm each, and no exponential: twice as many, twice the logs."""
+    small, large = (typical_run(single, points=points) for points in (512, 1024))
+    kind = "f32" if single else "f64"
+
+    def executed(report, *names):
+        counts = report.thread_counts_by_opcode()
+        return sum(n for opcode, n in counts.items() if any(name in opcode for name in names))
+
+    assert executed(large, "ex2.") - executed(small, "ex2.") < 512
+    more = executed(large, f"fma.rn.{kind}", "fma.rn.ftz.f32") - executed(
+        small, f"fma.rn.{kind}", "fma.rn.ftz.f32"
+    )
+    # 32 orders of two sums, with the recurrence, for a point; float32 stages the points twice.
+    assert 64 * 512 <= more <= (2 if single else 1) * 140 * 512
