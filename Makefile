@@ -3,12 +3,13 @@
 # make bench   the benches (benches/README.md), in that of the tests
 # make clean   remove what the others made
 #
-# PYTHON picks the interpreter: make test PYTHON=python3.12
+# PYTHON picks the interpreter: make test PYTHON=python3.12; JOBS how many tests run at a time
 
 PYTHON ?= python3
 VENV ?= .venv
 TEST_VENV ?= .venv-test
 PYTEST_ARGS ?=
+JOBS ?= auto
 
 .PHONY: demo test lint types pytest bench clean
 
@@ -27,7 +28,7 @@ types: $(TEST_VENV)/installed
 
 # The README's code blocks are run by tests/test_readme.py.
 pytest: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m benches.peers

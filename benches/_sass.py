@@ -232,25 +232,27 @@ DOUBLE = ("DFMA", "DADD", "DMUL", "DSETP", "DMNMX")
 def alone(main: list[Block]) -> float:
     """Cycles that a warp would take with a multiprocessor for itself, by the code's scheduling.
 
-    In each block instructions are issued in order, after the stall that ptxas wrote into them, and
-    when the barriers that they wait for are free.
+    Instructions are issued in the order of the code, each after the stall that ptxas wrote into the
+    one before, and when the barriers that it waits for are free.  What a block leaves under way is
+    still so in the next one; the body of a loop finds what it left itself.
     """
     total = 0.0
-    for n, block in enumerate(main):
-        ready = [0.0] * 8
-        loops = any(main[f] is block for f in block.follows if f < len(main)) if False else None
-        clock = 0.0
-        begin = 0.0
-        for _ in range(2):  # the second time with what the first left under way
-            begin = clock
+    ready = [0.0] * 6  # cycles from now until a barrier is free
+    for block in main:
+        again = block.instructions[-1].operands.endswith(f"`({_label(block)})")
+        for _ in range(2 if again else 1):
+            clock = 0.0
             for one in block.instructions:
-                for barrier in range(6):
-                    if one.waits >> barrier & 1:
-                        clock = max(clock, ready[barrier])
+                waited = [ready[b] for b in range(6) if one.waits >> b & 1]
+                clock = max([clock, *waited])
                 if one.sets != 7:
                     slow = SLOW_DOUBLE if one.name in DOUBLE else 15
                     ready[one.sets] = clock + LATENCY.get(one.name, slow)
                 clock += one.stall
-        del loops, n
-        total += block.count * (clock - begin)
+            ready = [max(time - clock, 0.0) for time in ready]
+        total += block.count * clock
     return total
+
+
+def _label(block: Block) -> str:
+    return block.instructions[0].labels[-1] if block.instructions[0].labels else "-"

@@ -156,17 +156,16 @@ def test_float32_fits_compute_in_float64_only_in_their_prologue(draws):
 
 @pytest.mark.parametrize("single", [False, True])
 def test_points_are_summed_by_a_recurrence(single):
-    """A run's points meet one logarithm each, and no exponential: twice as many, twice the logs."""
+    """What twice the points cost: a recurrence of 32 orders a point, no exponentials.
+
+    (One in float32, which stages the residuals of a reference fit in a second pass.)
+    """
     small, large = (typical_run(single, points=points) for points in (512, 1024))
-    kind = "f32" if single else "f64"
 
-    def executed(report, *names):
-        counts = report.thread_counts_by_opcode()
-        return sum(n for opcode, n in counts.items() if any(name in opcode for name in names))
+    def more(*opcodes):
+        counts = [report.thread_counts_by_opcode() for report in (large, small)]
+        return sum(counts[0].get(one, 0) - counts[1].get(one, 0) for one in opcodes) / 512
 
-    assert executed(large, "ex2.") - executed(small, "ex2.") < 512
-    more = executed(large, f"fma.rn.{kind}", "fma.rn.ftz.f32") - executed(
-        small, f"fma.rn.{kind}", "fma.rn.ftz.f32"
-    )
-    # 32 orders of two sums, with the recurrence, for a point; float32 stages the points twice.
-    assert 64 * 512 <= more <= (2 if single else 1) * 140 * 512
+    assert more("ex2.approx.ftz.f32") < (1.2 if single else 0.1)
+    # two sums an order, and the recurrence, which ptxas contracts
+    assert 64 <= more("fma.rn.f64", "fma.rn.ftz.f32") <= (260 if single else 130)
