@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bins import log_bins, memory, noise, slope, without_spikes
-from .cells import PHI, Grid, RunInput, Scratch
+from .cells import Grid, RunInput, Scratch, gram_size
 from .driver import spread
-from .forecast import PARAMETERS, forecast
-from .maths import kernel
+from .forecast import PARAMETERS, STATE, forecast_run
+from .maths import inline, kernel
 from .paths import Paths, Shapes
 
 __all__ = ["INFO", "Curves", "Forecast", "Hypotheses", "ResponsePrior", "forecast_batch"]
@@ -134,12 +134,18 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
     n_kb = grid.kbs.size
     rows = grid.n_bins + n_at + 2
     columns = 2 + n_alpha + n_units
-    size = PHI + 3 * n_alpha + 3 * n_units + n_alpha * n_units
     return Scratch(
-        np.empty(max(2 * n_points, 4 * (rows + 1))),
+        np.empty(2 * n_points),
+        np.empty(n_points),
+        np.empty(n_points),
+        np.empty(n_points),
+        np.empty(STATE),
+        np.empty(grid.n_bins, np.int64),
+        np.empty(n_at, np.int64),
         np.empty(rows),
         np.empty(rows),
         np.empty(rows),
+        np.empty(n_paths),
         np.empty((n_paths, rows)),
         np.empty((n_paths, n_at)),
         np.empty(rows),
@@ -147,45 +153,25 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
         np.empty((rows, n_units)),
         np.empty((n_paths, rows, columns)),
         np.empty((rows, columns)),
-        np.empty((n_paths, n_units)),
-        np.empty((n_paths * n_kb, size)),
-        np.empty(n_paths * n_kb * n_alpha * n_units * n_b),
-        np.empty((n_paths, n_alpha, n_at)),
-        np.empty((n_paths, n_units, n_at)),
-        np.empty(n_nodes),
+        np.empty(n_units),
         np.empty(n_units),
         np.empty(n_units),
         np.empty(columns),
+        np.empty((n_paths * n_kb, gram_size(n_alpha, n_units))),
+        np.empty((2, n_b)),
+        np.empty(n_paths * n_kb * n_alpha * n_units * n_b),
+        np.empty((n_paths, n_alpha + n_units, n_at)),
+        np.empty(2 * n_nodes),
+        np.empty((n_paths * n_kb, 3, rows)),
+        np.empty((rows, 1)),
+        np.empty((n_at, 1)),
     )
 
 
-@kernel
-def _insert_past(n, n_at, at, w, past_rows):
-    """Put targets within the data among the bins; gives how many there are.
-
-    Rows 1 to n hold the bins, the latest first; the targets do not decrease.
-    """
-    n_past = 0
-    while n_past < n_at and np.log(at[n_past]) <= w.log_t[0]:
-        n_past += 1
-    row = n  # merge from the far end, the oldest
-    out = n + n_past
-    j = 0
-    while j < n_past:
-        x = np.log(at[j])
-        if row >= 1 and w.log_t[row] < x:
-            w.log_t[out] = w.log_t[row]
-            w.mean[out] = w.mean[row]
-            w.points[out] = w.points[row]
-            row -= 1
-        else:
-            w.log_t[out] = x
-            w.mean[out] = 0.0
-            w.points[out] = 0.0
-            past_rows[j] = out
-            j += 1
-        out -= 1
-    return n_past
+@inline
+def _measured(value):
+    """What is given, or negative where it is to be measured."""
+    return -1.0 if np.isnan(value) else value
 
 
 @kernel
@@ -199,52 +185,29 @@ def _forecast_range(
     for r in range(start, stop):
         most = max(most, curves.offsets[r + 1] - curves.offsets[r])
     w = _scratch(most, n_paths, n_at, n_nodes, prior.mean.shape[1], grid)
-    past_rows = np.empty(n_at, np.int64)
-    x_ends = np.empty(n_paths)
-    t = np.empty(most)
-    y = np.empty(most)
-    weight = np.empty(most)
+    x = np.empty(most)
+    log_at = np.empty(n_at)
     for r in range(start, stop):
         a = curves.offsets[r]
         b = curves.offsets[r + 1]
-        m = without_spikes(
-            b - a, curves.t[a:b], curves.y[a:b], curves.weight[a:b], w.values, t, y, weight
-        )
-        phi = curves.memory[r]
-        if np.isnan(phi):
-            phi = memory(m, y)
-        sigma = curves.sigma[r]
-        if np.isnan(sigma):
-            sigma = max(noise(m, y, weight, phi, w.values), curves.floor[r])
-        w.log_t[0] = np.log(curves.t[b - 1])
-        n = log_bins(m, t, y, weight, grid.n_bins, w.log_t[1:], w.mean[1:], w.points[1:])
-        s = curves.slope[r]
-        if np.isnan(s):
-            s = slope(n, w.log_t[1:], w.mean[1:], w.points[1:], w.log_t[0])
-        run = RunInput(
-            hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r],
-            prior.mean[r], prior.sd[r], prior.log_weight[r],
-            min(1.0, prior.most_slopes[r] * s / prior.centre[r]), prior.log_unit[r],
-            curves.step_size[r], phi,
-        )  # fmt: skip
-        centre = w.mean[1]
-        for i in range(1, n + 1):
-            w.mean[i] -= centre
+        for i in range(a, b):
+            x[i - a] = math.log(curves.t[i])
         here = 0
         while here < n_at and not np.isnan(at[r, here]):
+            log_at[here] = math.log(at[r, here])
             here += 1
-        n_past = _insert_past(n, here, at[r], w, past_rows)
-        forecast(
-            n, n_past, past_rows, here, keys[r], sigma, s, grid, run, shapes, paths, w, x_ends,
-            draws[r], parameters[r], shares[r], falls[r], spreads[r], info[r, 2:],
+        run = RunInput(
+            hypotheses.history[r], hypotheses.future[r], hypotheses.log_weight[r], at[r], log_at,
+            here, prior.mean[r], prior.sd[r], prior.log_weight[r], prior.centre[r],
+            prior.most_slopes[r], prior.log_unit[r], curves.step_size[r],
+            _measured(curves.memory[r]), curves.floor[r], _measured(curves.sigma[r]),
+            _measured(curves.slope[r]), 1.0, 0.0, keys[r : r + 1],
         )  # fmt: skip
-        draws[r, :here] += centre
+        forecast_run(
+            x[: b - a], curves.y[a:b], curves.weight[a:b], grid, run, shapes, paths, w, draws[r],
+            parameters[r], shares[r], falls[r], spreads[r], info[r],
+        )  # fmt: skip
         draws[r, here:] = np.nan
-        if parameters.shape[1] > 0:
-            parameters[r, 0] += centre
-        info[r, 0] = sigma
-        info[r, 1] = s
-        info[r, 6] = phi
 
 
 def forecast_batch(

@@ -8,14 +8,17 @@ from .maths import inline, kernel
 
 __all__ = ["log_normal_cdf", "positive_normal", "upper_quantile"]
 
+FAR = -12.0  # below it the asymptotic series, to 2e-8; erfc is 0 there in single precision
+
 
 @kernel
 def log_normal_cdf(z):
     """Log of the standard normal distribution function."""
-    if z > -30.0:
+    if z > FAR:
         return math.log(0.5 * math.erfc(-z * 0.7071067811865476))
-    z2 = z * z
-    return -0.5 * z2 - 0.9189385332046727 - math.log(-z) - 1.0 / z2
+    r = 1.0 / (z * z)
+    tail = r * (-1.0 + r * (3.0 + r * (-15.0 + r * 105.0)))
+    return -0.5 / r - 0.9189385332046727 - math.log(-z) + math.log1p(tail)
 
 
 @inline

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .maths import exp, kernel
+from .team import lane, sync, width
 
 __all__ = [
     "ANNEALING",
@@ -31,6 +32,8 @@ __all__ = [
     "Shapes",
     "feature_table",
     "features",
+    "multi_power",
+    "multi_power_nodes",
     "relative_power",
 ]
 
@@ -72,9 +75,7 @@ class Paths(NamedTuple):
 @kernel
 def relative_power(rho, p):
     """rho^p, and 0 where rho is 0."""
-    if rho <= 0.0:
-        return 0.0
-    return math.exp(p * math.log(rho))
+    return math.exp(p * math.log(rho)) if rho > 0.0 else 0.0
 
 
 @kernel
@@ -150,13 +151,31 @@ def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory,
 
 
 @kernel
-def _multi_power(z, rho, start, stretch, n_times, times, x, area, rate, beta, gamma, out, column):
-    """The multi-power response at increasing times: out[time, column]; `area` is scratch."""
-    n = z.size
-    area[0] = max(start + z[0] * stretch, 0.0) * rho[0]
-    for k in range(1, n):
-        area[k] = area[k - 1] + 0.5 * (rho[k] + rho[k - 1]) * (z[k] - z[k - 1]) * stretch
-    for i in range(n_times):
+def multi_power_nodes(z, rho, start, stretch, gamma, area, steep):
+    """LR time at the nodes, and rho_k^-gamma of the changes that lead to them."""
+    total = max(start + z[0] * stretch, 0.0) * rho[0]
+    if lane() == 0:
+        area[0] = total
+    for k in range(1, z.size):
+        total = total + 0.5 * (rho[k] + rho[k - 1]) * (z[k] - z[k - 1]) * stretch
+        if lane() == 0:
+            area[k] = total
+    for k in range(1 + lane(), z.size, width()):
+        # The law has the rate after a step; on a slope the middle of a node interval is nearer.
+        level = rho[k] if z[k] == z[k - 1] else 0.5 * (rho[k - 1] + rho[k])
+        level = max(level, LOWEST_RATE)
+        steep[k] = math.exp(-gamma * math.log(level))
+    sync()
+
+
+@kernel
+def multi_power(rho, n_times, x, area, steep, rate, beta, out, column):
+    """The multi-power response at LR times x, one a lane: out[time, column].
+
+    ``area`` and ``steep`` are those of `multi_power_nodes`.
+    """
+    n = rho.size
+    for i in range(lane(), n_times, width()):
         total = 0.0
         for k in range(1, n):
             drop = rho[k - 1] - rho[k]
@@ -165,10 +184,7 @@ def _multi_power(z, rho, start, stretch, n_times, times, x, area, rate, beta, ga
             since = x[i] - 0.5 * (area[k] + area[k - 1])
             if since <= 0.0:
                 break
-            # The law has the rate after a step; on a slope the middle of a node interval is nearer.
-            level = rho[k] if z[k] == z[k - 1] else 0.5 * (rho[k - 1] + rho[k])
-            level = max(level, LOWEST_RATE)
-            grown = 1.0 + rate * math.exp(-gamma * math.log(level)) * since
+            grown = 1.0 + rate * steep[k] * since
             total += drop * (1.0 - math.exp(-beta * math.log(grown)))
         out[i, column] = total
 
@@ -190,7 +206,8 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
     step_size : float
         Axis units in a step.
     work : tuple
-        ``nodes`` (most nodes of a shape,), ``taus`` and ``memory`` (n_units,).
+        ``nodes`` (most nodes of a shape; twice that for multi-power units), ``taus`` and ``memory``
+        (n_units,).
     x : float64, shape (n_times,)
         LR time, written.
     out : float64, shape (n_times, n_units)
@@ -203,23 +220,24 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
     start = paths.start[path]
     stretch = paths.stretch[path]
     nodes, taus, memory = work
+    n = z.size
     _lr_time(z, rho, start, stretch, n_times, times, x)
     for g in range(groups.size - 1):
         a = groups[g]
         b = groups[g + 1]
         if units[a, 0] == ANNEALING:
-            for k in range(z.size):
+            for k in range(n):
                 nodes[k] = relative_power(rho[k], units[a, 2])
             for j in range(b - a):
                 taus[j] = units[a + j, 1] * step_size
             _annealing(
-                z, nodes[: z.size], start, stretch, n_times, times, b - a, taus, memory, out, a,
+                z, nodes[:n], start, stretch, n_times, times, b - a, taus, memory, out, a,
             )  # fmt: skip
         else:
+            multi_power_nodes(z, rho, start, stretch, units[a, 3], nodes, nodes[n:])
             for j in range(a, b):
-                _multi_power(
-                    z, rho, start, stretch, n_times, times, x, nodes, units[j, 1] / step_size,
-                    units[j, 2], units[j, 3], out, j,
+                multi_power(
+                    rho, n_times, x, nodes, nodes[n:], units[j, 1] / step_size, units[j, 2], out, j,
                 )  # fmt: skip
 
 
@@ -230,6 +248,6 @@ def feature_table(path, shapes, paths, times, groups, units, step_size):
     n_nodes = shapes.offsets[paths.shape[path] + 1] - shapes.offsets[paths.shape[path]]
     x = np.empty(times.size)
     out = np.empty((times.size, n_units))
-    work = (np.empty(n_nodes), np.empty(n_units), np.empty(n_units))
+    work = (np.empty(2 * n_nodes), np.empty(n_units), np.empty(n_units))
     features(path, shapes, paths, times.size, times, groups, units, step_size, work, x, out)
     return x, out

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .kernels.gpu.device import Device
 
 __all__ = [
+    "CPU",
     "DEVICES",
     "DTYPES",
     "ON_CUDA",
@@ -43,7 +44,13 @@ __all__ = [
 
 # The work that has CUDA kernels, by the names that callers of `place` give: the one place to
 # connect them.
-ON_CUDA: frozenset[str] = frozenset({"a fit by quadrature over one parameter"})
+ON_CUDA: frozenset[str] = frozenset(
+    {
+        "a fit by quadrature over one parameter",
+        "a forecast by annealing",
+        "a forecast by multi_power",
+    }
+)
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:all")  # and "cuda:0", "cuda:1", ...
 DTYPES = ("auto", "float64", "float32")

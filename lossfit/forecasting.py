@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._ragged import Bools, Floats, Ints
+from .devices import CPU, Place, card_errors
 from .rates import Plan, rates
 from .seeds import run_keys
 from .window import WindowSpec, rule_of, select
@@ -75,6 +76,7 @@ def forecast(
     draws: int,
     seed: int,
     parameters: bool = False,
+    where: Place = CPU,
     progress: Callable[[int], None] | None = None,
 ) -> Forecasted:
     """Fit the law to every run and evaluate it at the targets.
@@ -94,6 +96,8 @@ def forecast(
     draws, seed : int
     parameters : bool
         Whether to keep the parameters of the draws.
+    where : Place
+        What computes it.
     progress : callable, optional
         Called with the number of runs that were finished.
     """
@@ -119,19 +123,20 @@ def forecast(
     curves = Curves(
         t, y, flat.weight[chosen.rows], offsets, steps, unknown, floor, unknown, unknown
     )  # fmt: skip
-    result = forecast_batch(
-        curves,
-        law.grid,
-        found.hypotheses,
-        strength,
-        found.shapes,
-        found.paths,
-        sorted_at,
+    brought = (
+        curves, law.grid, found.hypotheses, strength, found.shapes, found.paths, sorted_at,
         run_keys(seed, runs.names, f"forecast {law.name}"),
-        draws=draws,
-        parameters=parameters,
-        progress=progress,
-    )
+    )  # fmt: skip
+    options: dict[str, Any] = {"draws": draws, "parameters": parameters, "progress": progress}
+    if where.cards:
+        from .kernels.gpu.forecast_batch import forecast_batch_on
+
+        with card_errors():
+            result = forecast_batch_on(
+                where.open(), *brought, single=where.single, names=runs.names, **options
+            )
+    else:
+        result = forecast_batch(*brought, **options)
     back = np.argsort(order, axis=1)
     drawn = result.draws
     if not (back == np.arange(at.shape[1])).all():

@@ -235,6 +235,7 @@ class Recipe:
             lambda level: self._strength(law, runs.names, level),
             draws=self.draws,
             seed=self.seed,
+            where=self.place(law),
             progress=progress,
         )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import fit, moments, predict
+from . import fit, forecast, moments, predict, quantiles
+from .launch import built
 from .spec import Kernel
 
 __all__ = ["Entry", "catalogue"]
@@ -32,7 +33,7 @@ class Entry(NamedTuple):
 
 def catalogue() -> list[Entry]:
     """Every kernel."""
-    from ...laws import get  # laws import the kernels' scalar functions
+    from ...laws import find, get  # laws import the kernels' scalar functions
 
     entries = []
     for law in ("power", "power_linear"):
@@ -46,4 +47,17 @@ def catalogue() -> list[Entry]:
         program = get(law).program
         entries.append(Entry(f"predict {law}", lambda single, p=program: predict.build(p, single)))
     entries.append(Entry("moments", moments.build))
+    # The default answer has few things to reckon with; the other one all.
+    room = forecast.room_for(find("annealing").grid, 3)
+    for variant, place, everything in (("", room, False), (", full", forecast.GLOBAL, True)):
+        for k, stage in enumerate(("prepare", "tabulate", "weigh", "draw")):
+            entries.append(
+                Entry(
+                    f"forecast {stage}{variant}",
+                    lambda single, k=k, place=place, everything=everything: built(
+                        forecast.build, single, place, everything, everything, everything
+                    )[k],
+                )
+            )
+    entries.append(Entry("quantiles", lambda single: quantiles.build(single, 1024)))
     return entries

@@ -6,7 +6,6 @@ while the fault is planted.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -43,7 +42,7 @@ def mutated(function: Any, old: str, new: str) -> Callable[..., Any]:
     flags = __future__.annotations.compiler_flag
     code = compile(tree, f"<fault in {plain.__qualname__}>", "exec", flags, dont_inherit=True)
     found: dict[str, Any] = {}
-    exec(code, plain.__globals__, found)  # noqa: S102
+    exec(code, plain.__globals__, found)
     return found[definition.name]
 
 

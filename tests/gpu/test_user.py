@@ -9,6 +9,8 @@ import lossfit
 from lossfit import devices
 from tests.gpu.emulated import EmulatedDevice
 
+pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+
 
 @pytest.fixture
 def card(monkeypatch):
@@ -67,3 +69,45 @@ def test_single_precision_is_close(card, runs):
     expected = lossfit.fit(runs, device="cpu", **options).summary()
     found = lossfit.fit(runs, device="cuda", dtype="float32", **options).summary()
     assert (abs(found["mean"] - expected["mean"]) < 0.2 * expected["sd"]).all()
+
+
+@pytest.mark.parametrize("law", ["annealing", "multi_power"])
+def test_an_answer_from_a_card_is_that_of_the_cpu(card, runs, law):
+    options = {"at": [1.5e12, 3e12, 5e12], "axis": "tokens", "laws": law, "draws": 40}
+    some = runs.select(runs.names[:2])
+    expected = lossfit.extrapolate(some, device="cpu", **options)
+    found = lossfit.extrapolate(some, device="cuda", **options)
+    assert [name for name, _, _ in card.launches[-4:]] == [
+        "forecast_prepare", "forecast_tabulate", "forecast_weigh", "forecast_draw",
+    ]  # fmt: skip
+    np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6)
+    assert found.frame["flags"].tolist() == expected.frame["flags"].tolist()
+
+
+def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):
+    """A job that brings quantiles back in the place of draws."""
+    from lossfit.kernels.gpu import forecast_batch
+    from lossfit.kernels.gpu.launch import Options, run
+    from lossfit.summaries import quantiles
+
+    taken = {}
+    real = forecast_batch.forecast_batch_on
+
+    def spy(devices, *brought, **options):
+        taken.update(brought=brought, result=real(devices, *brought, **options))
+        return taken["result"]
+
+    monkeypatch.setattr(forecast_batch, "forecast_batch_on", spy)
+    lossfit.extrapolate(
+        runs.until(0.5), at=[1e12, 2e12], axis="tokens", device="cuda", draws=70, dtype="float64"
+    )
+    job = forecast_batch.ForecastJob(
+        *taken["brought"], draws=70, single=False, shares=(0.05, 0.5, 0.95)
+    )
+    run(job, [card], options=Options(runs=2))
+    draws = taken["result"].draws
+    np.testing.assert_allclose(job.summary.mean, draws.mean(-1), rtol=1e-12)
+    np.testing.assert_allclose(job.summary.sd, draws.std(-1, ddof=1), rtol=1e-9)
+    found = np.moveaxis(job.summary.quantiles, -1, 0)
+    np.testing.assert_allclose(found, quantiles(draws, (0.05, 0.5, 0.95)), rtol=1e-12)
+    np.testing.assert_allclose(job.result.shares, taken["result"].shares, rtol=1e-12)

@@ -107,9 +107,12 @@ def solve(p, draws, at=None, key=1, copies=1):
 def bins(p):
     """Centres, means and weights of the bins, the latest first."""
     n = len(p["t"])
-    t, y, weight, log_t, mean, count = (np.empty(n) for _ in range(6))
-    n = without_spikes(n, p["t"], p["y"], p["weight"], np.empty(2 * n), t, y, weight)
-    m = log_bins(n, t, y, weight, p["grid"].n_bins, log_t, mean, count)
+    x, y, weight, log_t, mean, count = (np.empty(n) for _ in range(6))
+    n = without_spikes(
+        n, np.log(p["t"]), p["y"], p["weight"], 0.0, np.empty(2 * n), x, y, weight
+    )  # fmt: skip
+    n_bins = p["grid"].n_bins
+    m = log_bins(n, x, y, weight, n_bins, np.empty(n_bins, np.int64), log_t, mean, count)
     return log_t[:m], mean[:m], count[:m]
 
 
@@ -206,7 +209,7 @@ def test_noise_is_blind_to_trends_and_corrected_for_smoothing():
     y = 3 - 0.5 * np.log(t) + white
     ones, scratch = np.ones(n), np.empty(n)
     assert memory(n, y) == 0.0
-    assert noise(n, y, ones, 0.0, scratch) == pytest.approx(sigma, rel=0.06)
+    assert noise(n, y, ones, 0.0, 0.0, scratch) == pytest.approx(sigma, rel=0.06)
     for phi in (0.7, 0.9):
         smooth = np.empty(n)
         state = 0.0
@@ -217,7 +220,7 @@ def test_noise_is_blind_to_trends_and_corrected_for_smoothing():
         found = memory(n, y)
         assert found == pytest.approx(phi, abs=0.05)
         stationary = sigma * np.sqrt((1 - phi) / (1 + phi))
-        assert noise(n, y, ones, found, scratch) == pytest.approx(stationary, rel=0.25)
+        assert noise(n, y, ones, found, 0.0, scratch) == pytest.approx(stationary, rel=0.25)
 
 
 def test_spikes_are_left_out():
@@ -229,11 +232,11 @@ def test_spikes_are_left_out():
     y[odd] += [0.5, 0.3, -0.4, 0.2, 0.6]
     out = [np.empty(n) for _ in range(3)]
     weight = rng.uniform(1, 2, n)
-    m = without_spikes(n, t, y, weight, np.empty(2 * n), *out)
+    m = without_spikes(n, t, y, weight, 0.0, np.empty(2 * n), *out)
     np.testing.assert_array_equal(out[0][:m], np.delete(t, odd))
     np.testing.assert_array_equal(out[1][:m], np.delete(y, odd))
     np.testing.assert_array_equal(out[2][:m], np.delete(weight, odd))
-    assert without_spikes(9, t, y, weight, np.empty(2 * n), *out) == 9
+    assert without_spikes(9, t, y, weight, 0.0, np.empty(2 * n), *out) == 9
 
 
 def test_median_bins_and_slope():
@@ -246,12 +249,12 @@ def test_median_bins_and_slope():
     y = 3 - 0.1 * np.log(t)
     weight = rng.uniform(0.5, 2, n)
     log_t, mean, count = np.empty(40), np.empty(40), np.empty(40)
-    m = log_bins(n, t, y, weight, 40, log_t, mean, count)
+    m = log_bins(n, np.log(t), y, weight, 40, np.empty(40, np.int64), log_t, mean, count)
     assert 35 <= m <= 40
     assert (np.diff(log_t[:m]) < 0).all()
     assert count[:m].sum() == pytest.approx(weight.sum())
     np.testing.assert_allclose(mean[:m], 3 - 0.1 * log_t[:m], atol=1e-12)
-    assert slope(m, log_t, mean, count, np.log(t[-1])) == pytest.approx(0.1)
+    assert slope(m, log_t, mean, count, np.log(t[-1]), 0.0) == pytest.approx(0.1)
 
 
 def test_normal_tails():
