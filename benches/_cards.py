@@ -23,6 +23,8 @@ class Architecture(NamedTuple):
         Instructions of warps that a unit takes in a clock.
     warps, blocks, shared : int
         What it holds at most; bytes of shared memory.
+    double_latency : float
+        Cycles of a float64 result, where machine code waits for it as for a load.
     """
 
     capability: tuple[int, int]
@@ -30,6 +32,7 @@ class Architecture(NamedTuple):
     warps: int
     blocks: int
     shared: int
+    double_latency: float
 
 
 class Card(NamedTuple):
@@ -49,10 +52,10 @@ _AMPERE = {"issue": 4, "fma": 2, "imad": 2, "alu": 2, "fp64": 1, "xu": 0.5, "lsu
 _HOPPER = {"issue": 4, "fma": 4, "imad": 2, "alu": 2, "fp64": 2, "xu": 0.5, "lsu": 1}
 _CONSUMER = {"issue": 4, "fma": 4, "imad": 2, "alu": 2, "fp64": 1 / 16, "xu": 0.5, "lsu": 1}
 
-AMPERE = Architecture((8, 0), _AMPERE, 64, 32, 164 * KB)
-HOPPER = Architecture((9, 0), _HOPPER, 64, 32, 228 * KB)
-ADA = Architecture((8, 9), _CONSUMER, 48, 24, 100 * KB)
-BLACKWELL = Architecture((12, 0), _CONSUMER, 48, 24, 100 * KB)
+AMPERE = Architecture((8, 0), _AMPERE, 64, 32, 164 * KB, 12)
+HOPPER = Architecture((9, 0), _HOPPER, 64, 32, 228 * KB, 8)
+ADA = Architecture((8, 9), _CONSUMER, 48, 24, 100 * KB, 40)
+BLACKWELL = Architecture((12, 0), _CONSUMER, 48, 24, 100 * KB, 40)
 
 CARDS = (
     Card("A100 SXM", AMPERE, 108, 1.41, 2039),

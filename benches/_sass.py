@@ -142,25 +142,30 @@ def _blocks(instructions: list[Instruction]) -> list[Block]:
     for n, block in enumerate(blocks):
         last = block.instructions[-1]
         target = _TARGET.search(last.operands)
-        if last.name == "BRA" and target and "DIV" not in last.opcode:
+        kind = last.opcode.split(".")[1] if "." in last.opcode else ""
+        jumps = last.name == "BRA" or (last.name == "CALL" and target and target[1] in at)
+        # Where a warp's threads came apart (DIV), shuffles and votes are done one by one; where they
+        # are together (CONV), nothing need be done to bring them so.
+        if jumps and target and kind != "DIV":
             block.follows.append(at[target[1]])
-        # After a call comes what the slow path leaves, where nothing else leads there.
-        always = last.name in ("BRA", "EXIT", "RET", "JMP") and not _conditional(last)
-        if not always and last.name != "CALL" and n + 1 < len(blocks):
+        always = last.name in ("EXIT", "RET", "JMP", "CALL", "BRA") and not _conditional(last)
+        if not always and kind != "CONV" and n + 1 < len(blocks):
             block.follows.append(n + 1)
     todo = [0]
     while todo:
         block = blocks[todo.pop()]
+        last = block.instructions[-1]
         if not block.main:
-            block.main = block.instructions[-1].name != "CALL"
-            if block.main:
-                todo += block.follows
+            # What calls a subroutine (of a division's rare cases, say) is a slow path.
+            block.main = not (last.name == "CALL" and not block.follows)
+            todo += block.follows if block.main else []
     return blocks
 
 
 def _conditional(branch: Instruction) -> bool:
     """Whether what follows a branch may be executed too."""
-    return bool(branch.guard) or "DIV" in branch.opcode or branch.operands.startswith(("P", "!P"))
+    before = branch.operands.split("`")[0].strip(" ,")
+    return bool(branch.guard) or ".DIV" in branch.opcode or "P" in before
 
 
 def count(blocks: list[Block], report: Any) -> list[Block]:
@@ -225,13 +230,23 @@ LATENCY = {
     "F2F": 25, "F2I": 25, "I2F": 25, "FRND": 25, "S2R": 30, "VOTE": 12, "POPC": 15, "S2UR": 30,
     "LDC": 40,
 }  # fmt: skip
-SLOW_DOUBLE = 40  # of float64 arithmetic where it runs at 1/64 of the rate
+OTHER = 15
 DOUBLE = ("DFMA", "DADD", "DMUL", "DSETP", "DMNMX")
 
 
-def alone(main: list[Block]) -> float:
+def alone(main: list[Block], double_latency: float) -> float:
     """Cycles that a warp would take with a multiprocessor for itself, by the code's scheduling.
 
+    Parameters
+    ----------
+    main : list of Block
+        With their counts.
+    double_latency : float
+        Cycles until a float64 result is there, where the code waits for it by a barrier.
+
+
+    Notes
+    -----
     Instructions are issued in the order of the code, each after the stall that ptxas wrote into the
     one before, and when the barriers that it waits for are free.  What a block leaves under way is
     still so in the next one; the body of a loop finds what it left itself.
@@ -246,8 +261,8 @@ def alone(main: list[Block]) -> float:
                 waited = [ready[b] for b in range(6) if one.waits >> b & 1]
                 clock = max([clock, *waited])
                 if one.sets != 7:
-                    slow = SLOW_DOUBLE if one.name in DOUBLE else 15
-                    ready[one.sets] = clock + LATENCY.get(one.name, slow)
+                    usual = double_latency if one.name in DOUBLE else OTHER
+                    ready[one.sets] = clock + LATENCY.get(one.name, usual)
                 clock += one.stall
             ready = [max(time - clock, 0.0) for time in ready]
         total += block.count * clock

@@ -143,6 +143,11 @@ class Cost(NamedTuple):
 
 def cost(workload: Workload, single: bool, capability: tuple[int, int]) -> Cost:
     """Execute and count; of several kernels the sum, with the resources of the largest."""
+    latency = next(
+        card.architecture.double_latency
+        for card in CARDS
+        if card.architecture.capability == capability
+    )
     device = Device(capability)
     n_bytes, runs = workload.run(device.device, single)
     ptx = sass = estimated = known = alone = 0.0
@@ -158,7 +163,7 @@ def cost(workload: Workload, single: bool, capability: tuple[int, int]) -> Cost:
         sass += sum(executed.values())
         estimated += other
         known += share * sum(report.warp_counts)
-        alone += _sass.alone(main)
+        alone += _sass.alone(main, latency)
         units.update(_cards.load(executed))
         code += sum(len(block.instructions) for block in blocks)
         needs.append(made.resources)

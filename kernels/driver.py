@@ -381,7 +381,8 @@ def fit_batch(
     out = np.empty((n_runs, n_parameters, total_draws))
     info = np.empty((n_runs, len(INFO)))
     common = (
-        x, y, weight, offsets, orders, tables(), model, nonlinear, mean, precision, lower, sigma, keys
+        x, y, weight, offsets, orders, tables(), model, nonlinear, mean, precision, lower, sigma,
+        keys,
     )  # fmt: skip
 
     def task(start: int, stop: int) -> None:

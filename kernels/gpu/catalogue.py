@@ -7,7 +7,7 @@ line here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import fit, forecast, moments, predict, quantiles
 from .launch import built
@@ -48,7 +48,8 @@ def catalogue() -> list[Entry]:
         entries.append(Entry(f"predict {law}", lambda single, p=program: predict.build(p, single)))
     entries.append(Entry("moments", moments.build))
     # The default answer has few things to reckon with; the other one all.
-    room = forecast.room_for(find("annealing").grid, 3)
+    annealing: Any = find("annealing")
+    room = forecast.room_for(annealing.grid, 3)
     for variant, place, everything in (("", room, False), (", full", forecast.GLOBAL, True)):
         for k, stage in enumerate(("prepare", "tabulate", "weigh", "draw")):
             entries.append(

@@ -291,9 +291,10 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
     Kernel
         Its arguments are x, y, weight (n_points,), offsets (n_runs + 1,), orders and shifts
         (n_runs,), the tables, the priors in the kernels' order, keys (n_runs,), and what it writes:
-        draws (n_runs, p + 2, n_draws), info (n_runs, len(INFO)) and, where it has room, the tabulated posterior
-        (n_runs, 2 + NODES): first node, step, log density up to a constant.  Shifts were subtracted from
-        the losses (and from the constant's prior) by the caller, and are added to the draws.
+        draws (n_runs, p + 2, n_draws), info (n_runs, len(INFO)) and, where it has room, the
+        tabulated posterior (n_runs, 2 + NODES): first node, step, log density up to a constant.
+        Shifts were subtracted from the losses (and from the constant's prior) by the caller, and
+        are added to the draws.
     """
     law = law_columns(program)
     n_fixed = program.n_fixed

@@ -138,7 +138,7 @@ class ForecastJob(Job):
         specs = forecast.workspace(self._sizes(start, stop), self.single, self.room, self.past)
         return [*specs, *(self._out(start, stop)[:1] if self.summary is not None else ())]
 
-    def _out(self, start: int, stop: int) -> Forecast:
+    def _out(self, start: int, stop: int) -> Any:
         return forecast.outputs(
             self._sizes(start, stop), self.single, self.n_draws, self.parameters
         )
@@ -147,7 +147,7 @@ class ForecastJob(Job):
         """A `Forecast`, with summaries in the place of draws where these are wanted."""
         out = self._out(start, stop)
         if self.summary is None:
-            return list(out)
+            return [*out]
         n_rows = (stop - start) * self.sizes.n_at
         return [Spec((n_rows, 2 + self.places[0].size), self.number), *out[1:]]
 

@@ -19,16 +19,19 @@ from numba import types
 
 from lossfit import laws
 from lossfit.kernels import compress, driver
-from lossfit.kernels.gpu import fit, moments, predict
+from lossfit.kernels.forecast_driver import forecast_batch
+from lossfit.kernels.gpu import fit, forecast, moments, predict, quantiles
 from lossfit.kernels.gpu.batch import FitJob
 from lossfit.kernels.gpu.device import SimulatedDevice, checked
 from lossfit.kernels.gpu.launch import Options, run
+from lossfit.summaries import quantiles as quantiles_on_cpu
 from tests.gpu.emulated import EmulatedDevice
 from tests.gpu.jobs import Sums, ragged
 from tests.gpu.mutants import planted, sharing
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxError, PtxModule, numba_kernel_args
 from tests.gpu.test_fit import problem
+from tests.gpu.test_forecast import problem as forecast_problem
 
 PROGRAM = laws.get("power").program
 DRAWS = 33  # one more than a warp
@@ -132,6 +135,37 @@ def predicted_curves():
     np.testing.assert_allclose(found, driver.predict_batch(PROGRAM, draws, at), rtol=1e-12)
 
 
+@cache
+def forecasts():
+    """Two runs whose noise and slope are measured, targets of another schedule, forecasts."""
+    args = forecast_problem(12, [24, 51])
+    return args, forecast_batch(*args, draws=DRAWS, threads=1)
+
+
+def forecast_in_double():
+    """As `test_forecast.agree`."""
+    args, expected = forecasts()
+    room = forecast.room_for(args[1], args[6].shape[1])
+    given = forecast.arguments(np, *args, draws=DRAWS, room=room, past=False)
+    for kernel in forecast.build(False, room, past=False, parameters=False, multi_power=False):
+        Device().launch(kernel, 2, given, None)
+    found = forecast.collect(np, given[-1], args[0], args[6])
+    for name, mine, theirs in zip(found._fields, found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+def quantiles_of_rows():
+    """As `test_quantiles.test_rows`, sorted by two warps."""
+    rows = np.random.default_rng(6).normal(3.0, 1.0, (2, 70))
+    shares = (0.0, 0.25, 0.777, 1.0)
+    out = np.full((2, 2 + len(shares)), np.nan)
+    given = (rows, *quantiles.places(shares, 70, False), out)
+    Device().launch(quantiles.build(False, quantiles.size_for(70)), 2, given, None)
+    np.testing.assert_allclose(out[:, 0], rows.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(out[:, 1], rows.std(axis=1, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(out[:, 2:], quantiles_on_cpu(rows, shares).T, rtol=1e-12)
+
+
 def sums_in_chunks():
     """As `test_launch.test_results_are_in_order_whatever_the_chunks`."""
     job = Sums(*ragged((3, 1, 40, 7, 5)))
@@ -146,6 +180,8 @@ CHECKS = (
     fit_in_single,
     moments_of_prefixes,
     predicted_curves,
+    forecast_in_double,
+    quantiles_of_rows,
     sums_in_chunks,
 )
 
@@ -186,6 +222,22 @@ FAULTS = {
         "gpu.moments:prefix_moments", "            sync()\n            tile_moments",
         "            tile_moments", moments_of_prefixes, RACE,
     ),
+    "no barrier between a response and what is read of it": Fault(
+        "cells:tabulate", "                sync()\n                _put_columns",
+        "                _put_columns", forecast_in_double, RACE,
+    ),
+    "no barrier between whitening and its sums": Fault(
+        "gpu.cells:whiten_by_column", "    sync()\n    log_det", "    log_det",
+        forecast_in_double, RACE,
+    ),
+    "no barrier between two sums of a block": Fault(
+        "gpu.quantiles:build", "        cuda.syncthreads()  # the sum before has been read\n", "",
+        quantiles_of_rows, RACE,
+    ),
+    "no barrier between the steps of a sort": Fault(
+        "gpu.quantiles:build", "                cuda.syncthreads()\n                near = ",
+        "                near = ", quantiles_of_rows, RACE,
+    ),
     # Loops and masks
     "a tile of one point is left out": Fault(
         "gpu.moments:compress", "range(0, n, TILE_POINTS)", "range(0, n - 1, TILE_POINTS)",
@@ -210,6 +262,21 @@ FAULTS = {
         "gpu.predict:build", "range(lane(), draws.shape[1], width())",
         "range(lane(), draws.shape[1] + 1, width())", predicted_curves, RACE,
     ),
+    "a median is off by a rank": Fault(
+        "gpu.order:team_median", "if here > half", "if here >= half", forecast_in_double, NUMBERS,
+    ),
+    "a quantile is off by a rank": Fault(
+        "gpu.quantiles:build", "a = values[below[i]]", "a = values[max(below[i] - 1, 0)]",
+        quantiles_of_rows, NUMBERS,
+    ),
+    "a row is read beyond its end": Fault(
+        "gpu.quantiles:build", "            if i < n:\n", "            if i <= n:\n",
+        quantiles_of_rows, BOUNDS,
+    ),
+    "the oldest bin is left out of the sums": Fault(
+        "gpu.cells:gram_by_entry", "range(1, n_rows + 1)", "range(1, n_rows)",
+        forecast_in_double, NUMBERS,
+    ),
     # Strides and arguments
     "runs are taken to be of equal length": Fault(
         "gpu.moments:build", "b = offsets[r + 1]", "b = a + offsets[1]",
@@ -226,6 +293,10 @@ FAULTS = {
         "gpu.fit:build", "mean[r], precision[r], lower[r]", "precision[r], mean[r], lower[r]",
         fit_in_double, NUMBERS,
     ),
+    "a target follows another schedule": Fault(
+        "cells:tabulate", "path = run.future[first, h]", "path = run.history[h]",
+        forecast_in_double, NUMBERS,
+    ),
     # Exchange between lanes
     "a sum over lanes stops a step early": Fault(
         "gpu.warp:team_sum", "    value += cuda.shfl_xor_sync(FULL, value, 1)\n", "",
@@ -241,6 +312,9 @@ FAULTS = {
     "the neighbour across warps is forgotten": Fault(
         "gpu.nodes:node_table", "before = last", "before = e", fit_in_double, NUMBERS,
     ),
+    "cells before those of a lane are not all counted": Fault(
+        "gpu.cells:sum_before", "(1, 2, 4, 8, 16)", "(1, 2, 4, 8)", forecast_in_double, NUMBERS,
+    ),
     # Random numbers and functions
     "sine and cosine are swapped": Fault(
         "philox:normal_pair", "radius * sine, radius * cosine", "radius * cosine, radius * sine",
@@ -249,6 +323,10 @@ FAULTS = {
     "a block of random words is used twice": Fault(
         "gpu.fit:make_draw_fast", "draw & MASK32, uint64(1)", "draw & MASK32, uint64(0)",
         fit_in_double, NUMBERS,
+    ),
+    "targets share their random words": Fault(
+        "forecast:_draw", "philox(draw, uint64(j), uint64(1)", "philox(draw, ZERO, uint64(1)",
+        forecast_in_double, NUMBERS,
     ),
     "a constant of the logarithm is cut short": Fault(
         "maths:log", "np.float64(e) * LN2", "np.float64(e) * 0.693147", predicted_curves, NUMBERS,
@@ -300,13 +378,21 @@ def functions_are_compiled_once():
         yield
 
 
+@cache
+def passed(check):
+    """Run a check of kernels without a fault, before one is planted."""
+    check()
+    return True
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_without_a_fault(check):
-    check()
+    assert passed(check)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_noticed(name):
     where, old, new, check, says = FAULTS[name]
+    assert passed(check)
     with planted(where, old, new), pytest.raises((PtxError, AssertionError), match=says):
         check()
