@@ -139,27 +139,21 @@ def load(executed: Counter[str]) -> Counter[str]:
 
 
 class Bound(NamedTuple):
-    """Runs a second that a card cannot exceed, by what binds.
+    """Runs a second that a card cannot exceed, and that it may reach.
 
     Attributes
     ----------
-    units : dict
-        Of each unit if it were always busy, and of the memory.
     latency : float
-        Of the warps that are resident if none ever waited for another.
+        If the warps that are resident never waited for one another.
     expected : float
-        With both: warps wait for their own results, and for one another at the issue.
-    busy : float
-        Share of the issue places that are then taken.
+        They wait for their own results, and for one another at the unit that is busiest.
     """
 
-    units: dict[str, float]
     latency: float
     expected: float
-    busy: float
 
 
-def bound(card: Card, units: Counter[str], alone: float, blocks: int, n_bytes: float) -> Bound:
+def bound(card: Card, units: Counter[str], alone: float, blocks: int) -> Bound:
     """What bounds a kernel on a card.
 
     Parameters
@@ -168,24 +162,17 @@ def bound(card: Card, units: Counter[str], alone: float, blocks: int, n_bytes: f
     units : Counter
         Instructions of a run for each unit (`load`).
     alone : float
-        Cycles that its warp takes alone.
+        Cycles that its warps take alone.
     blocks : int
         Resident warps of a multiprocessor.
-    n_bytes : float
-        Loaded from and stored to the card's memory for a run.
     """
     clocks = card.multiprocessors * card.clock * 1e9
     rates = card.architecture.rates
-    by_unit = {unit: clocks * rates[unit] / units[unit] for unit in rates if units[unit]}
-    by_unit["memory"] = card.bandwidth * 1e9 / n_bytes
-    latency = clocks * blocks / alone
     # A quarter of a multiprocessor is a queue: a warp thinks for `alone`, and asks for the slowest
     # unit in between (mean-value analysis, with a fraction of a warp interpolated).
-    slowest = max(units[unit] / rates[unit] for unit in rates if units[unit])
-    service = 4 * slowest  # cycles of the quarter's part of the unit for a run
+    service = 4 * max(units[unit] / rates[unit] for unit in rates if units[unit])
     think = max(alone - service, 0.0)
-    expected = clocks * 4 * _throughput(blocks / 4, service, think)
-    return Bound(by_unit, latency, expected, expected / by_unit["issue"])
+    return Bound(clocks * blocks / alone, clocks * 4 * _throughput(blocks / 4, service, think))
 
 
 def _throughput(warps: float, service: float, think: float) -> float:

@@ -111,7 +111,7 @@ def _size(opcode: str, cc: tuple[int, int], copies: int) -> int:
     return sum(i.name != "NOP" for block in found for i in block.instructions)
 
 
-def estimate(executed: dict[str, int], cc: tuple[int, int]) -> tuple[float, float]:
+def estimate(executed: dict[str, float], cc: tuple[int, int]) -> tuple[float, float]:
     """Machine instructions of executed PTX ones, and the share of the latter that was measured."""
     total, known = 0.0, 0
     for opcode, times in executed.items():

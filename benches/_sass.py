@@ -223,6 +223,23 @@ def by_opcode(main: list[Block]) -> Counter[str]:
     return found
 
 
+def check(executed: Counter[str], report: Any) -> None:
+    """Compare with PTX where one instruction becomes one: nothing was overlooked or counted twice.
+
+    Raises
+    ------
+    ValueError
+        Shuffles or accesses to shared memory differ by more than a tenth (a few are merged).
+    """
+    ptx = report.warp_counts_by_opcode()
+    for name, prefix in (("SHFL", "shfl."), ("STS", "st.shared."), ("LDS", "ld.shared.")):
+        expected = sum(n for opcode, n in ptx.items() if opcode.startswith(prefix))
+        found = sum(n for opcode, n in executed.items() if opcode.split(".")[0] == name)
+        few = 1e-3 * sum(executed.values())
+        if abs(found - expected) > 0.1 * expected + few:
+            raise ValueError(f"{name}: {found:,.0f} machine instructions, {expected:,} of PTX")
+
+
 # Cycles until a result is there, of instructions whose latency is not fixed.  Loads from global
 # memory find what they need in the caches: a run's points are read in order, tables by all runs.
 LATENCY = {
@@ -231,6 +248,7 @@ LATENCY = {
     "LDC": 40,
 }  # fmt: skip
 OTHER = 15
+BARRIER = 20  # of the block, which is one warp
 DOUBLE = ("DFMA", "DADD", "DMUL", "DSETP", "DMNMX")
 
 
@@ -263,7 +281,7 @@ def alone(main: list[Block], double_latency: float) -> float:
                 if one.sets != 7:
                     usual = double_latency if one.name in DOUBLE else OTHER
                     ready[one.sets] = clock + LATENCY.get(one.name, usual)
-                clock += one.stall
+                clock += BARRIER if one.name == "BAR" else one.stall
             ready = [max(time - clock, 0.0) for time in ready]
         total += block.count * clock
     return total

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,129 +19,51 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "benches"
 
-import numpy as np
-
 from benches import _cards, _expansion, _report, _sass
 from benches._cards import CARDS
-from lossfit import laws
-from lossfit.kernels.driver import Batch
+from benches._workloads import Device, Workload, workloads
 from lossfit.kernels.gpu import compiled
 from lossfit.kernels.gpu.budgets import budget
 from lossfit.kernels.gpu.catalogue import catalogue
-from lossfit.kernels.gpu.chunks import size
-from lossfit.kernels.gpu.spec import Kernel
 
 PRECISIONS = {"float64": False, "float32": True}
-POINTS, CURVES = 512, 8
 MAIN = (9, 0)
 BARS = {"fit power_linear, 0 draws": 20e6, "default answer": 1e6}  # runs a second on an H100
 
 
-class Workload(NamedTuple):
-    """A typical run of some kernels.
-
-    Attributes
-    ----------
-    name : str
-    run : callable
-        From (device, single) to the bytes that the card's memory gives and takes for a run, and
-        the number of runs; launches its kernels on the device.
-    """
-
-    name: str
-    run: Callable[[Any, bool], tuple[float, int]]
-
-
-def workloads() -> list[Workload]:
-    """What is predicted."""
-    found = [
-        Workload(f"fit power_linear, {draws} draws", lambda d, s, n=draws: fits(d, s, n))
-        for draws in (0, 200, 1000)
-    ]
-    if any(entry.name.startswith("forecast") for entry in catalogue()):
-        found.append(Workload("default answer", default_answers))
-    return found
-
-
-def fits(device: Any, single: bool, draws: int) -> tuple[float, int]:
-    """Fits of 512-point curves that look like Llama 2 7B's (`peers.curve`)."""
-    from lossfit.kernels.gpu.batch import FitJob
-    from lossfit.kernels.gpu.launch import run
-
-    from .peers import curve, table
-
-    curves = [curve(seed) for seed in range(CURVES)]
-    batch = Batch(
-        np.concatenate([x for x, _ in curves]),
-        np.concatenate([y for _, y in curves]),
-        np.ones(POINTS * CURVES),
-        np.arange(CURVES + 1) * POINTS,
-    )
-    keys = np.arange(CURVES, dtype=np.uint64)
-    job = FitJob(batch, laws.get("power_linear").program, table(CURVES), keys, draws, single)
-    run(job, [device])
-    moved = size(job.inputs(0, CURVES)) + size(job.outputs(0, CURVES))
-    return moved / CURVES, CURVES
-
-
-def default_answers(device: Any, single: bool) -> tuple[float, int]:
-    """Answers of `lossfit.extrapolate` as it is called by default: not connected yet."""
-    raise NotImplementedError
-
-
-class Device:
-    """The tests' emulated device, which remembers kernels with what they executed."""
-
-    def __init__(self, capability: tuple[int, int]) -> None:
-        from tests.gpu.emulated import EmulatedDevice
-
-        class Remembering(EmulatedDevice):  # type: ignore[misc]
-            kernels: list[Kernel] = []  # noqa: RUF012
-
-            def launch(self, kernel: Kernel, grid: int, arguments: Any, stream: Any) -> None:
-                self.kernels.append(kernel)
-                super().launch(kernel, grid, arguments, stream)
-
-        self.device = Remembering(compute_capability=capability)
-        self.device.kernels = []
-
-    @property
-    def launched(self) -> list[tuple[Kernel, Any]]:
-        return list(zip(self.device.kernels, self.device.reports, strict=True))
-
-
 class Cost(NamedTuple):
-    """What a run costs on an architecture.
+    """What a run costs in one kernel, on an architecture.
 
     Attributes
     ----------
+    kernel : str
     ptx, sass : float
         Executed instructions of warps.
-    estimated, known : float
-        The latter by the other method, and the share of PTX instructions that it knows.
     units : Counter
         By unit (`_cards.load`).
     alone : float
         Cycles of a warp alone.
-    n_bytes : float
     code : int
         Machine instructions in the kernel.
     resources : compiled.Resources
+    executed : dict
+        PTX opcode -> executions.
     """
 
+    kernel: str
     ptx: float
     sass: float
-    estimated: float
-    known: float
     units: Counter[str]
     alone: float
-    n_bytes: float
     code: int
     resources: compiled.Resources
+    executed: dict[str, float]
 
 
-def cost(workload: Workload, single: bool, capability: tuple[int, int]) -> Cost:
-    """Execute and count; of several kernels the sum, with the resources of the largest."""
+def costs_of(
+    workload: Workload, single: bool, capability: tuple[int, int]
+) -> tuple[list[Cost], float]:
+    """Execute and count: the cost in each kernel, and bytes of the card's memory."""
     latency = next(
         card.architecture.double_latency
         for card in CARDS
@@ -150,34 +71,27 @@ def cost(workload: Workload, single: bool, capability: tuple[int, int]) -> Cost:
     )
     device = Device(capability)
     n_bytes, runs = workload.run(device.device, single)
-    ptx = sass = estimated = known = alone = 0.0
-    units: Counter[str] = Counter()
-    code, needs = 0, []
+    found = []
     for kernel, report in device.launched:
         made = compiled.compile_kernel(kernel, capability)
         blocks = _sass.blocks_of(made.ptx, capability)
         main = _sass.count(blocks, report)
         executed = _sass.by_opcode(main)
-        other, share = _expansion.estimate(report.warp_counts_by_opcode(), capability)
-        ptx += sum(report.warp_counts)
-        sass += sum(executed.values())
-        estimated += other
-        known += share * sum(report.warp_counts)
-        alone += _sass.alone(main, latency)
-        units.update(_cards.load(executed))
-        code += sum(len(block.instructions) for block in blocks)
-        needs.append(made.resources)
-    return Cost(
-        ptx / runs,
-        sass / runs,
-        estimated / runs,
-        known / ptx,
-        Counter({unit: times / runs for unit, times in units.items()}),
-        alone / runs,
-        n_bytes,
-        code,
-        max(needs, key=lambda one: (one.registers, one.shared)),
-    )
+        _sass.check(executed, report)
+        units = _cards.load(executed)
+        found.append(
+            Cost(
+                kernel.name,
+                sum(report.warp_counts) / runs,
+                sum(executed.values()) / runs,
+                Counter({unit: times / runs for unit, times in units.items()}),
+                _sass.alone(main, latency) / runs,
+                sum(len(block.instructions) for block in blocks),
+                made.resources,
+                {name: n / runs for name, n in report.warp_counts_by_opcode().items()},
+            )
+        )
+    return found, n_bytes
 
 
 def own_shared(needs: compiled.Resources, capability: tuple[int, int]) -> int:
@@ -249,92 +163,117 @@ def sass_size(cubin: bytes) -> int | str:
     return sum(one.name != "NOP" for one in _sass._parse(text))
 
 
-def predictions(hot: bool) -> list[dict[str, Any]]:
+def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
     """Print what each card can make of typical runs, with the arithmetic."""
     rows = []
     for workload in workloads():
+        if not workload.name.startswith(only):
+            continue
         for dtype, single in PRECISIONS.items():
-            costs: dict[tuple[int, int], Cost] = {}
-            for card in CARDS:
-                capability = card.architecture.capability
-                if capability not in costs:
-                    costs[capability] = cost(workload, single, capability)
-            here = costs[MAIN]
+            found = {
+                capability: costs_of(workload, single, capability)
+                for capability in {card.architecture.capability for card in CARDS}
+            }
             print(f"\n== {workload.name}, {dtype} " + "=" * 40)
-            explain(here)
+            explain(*found[MAIN])
             for card in CARDS:
-                rows.append(one_prediction(workload.name, dtype, card, costs))
+                costs, n_bytes = found[card.architecture.capability]
+                row = one_prediction(card, costs, n_bytes)
+                rows.append({"workload": workload.name, "dtype": dtype, **row})
             if hot:
                 hot_spots(workload, single)
     return rows
 
 
-def explain(here: Cost) -> None:
+def explain(costs: list[Cost], n_bytes: float) -> None:
     """The counts of a run on sm_90."""
-    print(
-        f"a run on sm_90: {here.ptx:,.0f} PTX instructions of its warp = {here.sass:,.0f} machine "
-        f"instructions (line table);\n"
-        f"  {here.estimated:,.0f} by what single PTX instructions become "
-        f"({here.known:.0%} of them measured): "
-        f"{here.estimated / here.sass - 1:+.0%}; code {here.code * 16 / 1024:.0f} KB"
-    )
-    units = ", ".join(f"{unit} {here.units[unit]:,.0f}" for unit in _cards.HOPPER.rates)
-    print(f"  by unit: {units}; memory {here.n_bytes:,.0f} bytes; alone {here.alone:,.0f} cycles")
+    for one in costs:
+        other, known = _expansion.estimate(one.executed, MAIN)
+        print(
+            f"{one.kernel} on sm_90: a run's warp executes {one.ptx:,.0f} PTX instructions = "
+            f"{one.sass:,.0f} machine instructions\n"
+            f"  by the line table ({other:,.0f}, {other / one.sass - 1:+.0%}, by what single PTX "
+            f"instructions become, {known:.0%} of them measured); code {one.code / 64:.0f} KB"
+        )
+        units = ", ".join(f"{unit} {one.units[unit]:,.0f}" for unit in _cards.HOPPER.rates)
+        print(f"  by unit: {units}; {one.alone:,.0f} cycles alone")
+    print(f"  memory: {n_bytes:,.0f} bytes")
 
 
-def one_prediction(
-    name: str, dtype: str, card: _cards.Card, costs: dict[tuple[int, int], Cost]
-) -> dict[str, Any]:
-    """Print and return the bounds of a card."""
+def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict[str, Any]:
+    """Print and return the bounds of a card; kernels run one after the other."""
     architecture = card.architecture
-    here = costs[architecture.capability]
-    shared = own_shared(here.resources, architecture.capability)
-    held = _cards.occupancy(architecture, here.resources.registers, shared)
-    found = _cards.bound(card, here.units, here.alone, held.blocks, here.n_bytes)
-    binding = min(found.units, key=lambda unit: found.units[unit])
-    limits = ", ".join(
-        f"{unit} {value / 1e6:.1f}" for unit, value in sorted(found.units.items(), key=lambda p: p[1])
-    )
+    units: Counter[str] = Counter()
+    latency = expected = 0.0  # seconds a run
+    warps, limits = [], []
+    for one in costs:
+        shared = own_shared(one.resources, architecture.capability)
+        held = _cards.occupancy(architecture, one.resources.registers, shared)
+        part = _cards.bound(card, one.units, one.alone, held.blocks)
+        units.update(one.units)
+        latency += 1.0 / part.latency
+        expected += 1.0 / part.expected
+        warps.append(held.blocks)
+        limits.append(held.limit)
+    clocks = card.multiprocessors * card.clock * 1e9
+    bounds = {
+        unit: clocks * rate / units[unit] for unit, rate in architecture.rates.items() if units[unit]
+    }
+    bounds["memory"] = card.bandwidth * 1e9 / n_bytes
+    binding = min(bounds, key=lambda unit: bounds[unit])
+    expected = min(1.0 / expected, bounds["memory"])
+    said = ", ".join(f"{u} {v / 1e6:.1f}" for u, v in sorted(bounds.items(), key=lambda p: p[1]))
+    held_text = "/".join(map(str, warps))
     print(
-        f"{card.name}: {held.blocks} warps/SM ({held.limit}); millions of runs/s at most: {limits}; "
-        f"latency {found.latency / 1e6:.1f}; expected {found.expected / 1e6:.1f} "
-        f"({found.busy:.0%} of issue)"
+        f"{card.name}: {held_text} warps an SM ({'/'.join(dict.fromkeys(limits))}); million runs/s "
+        f"at most: {said}; latency {1e-6 / latency:.1f}; expected {expected / 1e6:.1f} "
+        f"({expected / bounds['issue']:.0%} of issue)"
     )
     if card.name.startswith("H100"):
-        unit_rate = architecture.rates[binding] if binding != "memory" else 0
-        if unit_rate:
+        if binding != "memory":
             print(
-                f"    {binding}: {card.multiprocessors} SMs x {card.clock} GHz x {unit_rate} a clock"
-                f" / {here.units[binding]:,.0f} = {found.units[binding] / 1e6:.1f} million/s; "
-                f"latency: {card.multiprocessors} x {card.clock} GHz x {held.blocks} warps / "
-                f"{here.alone:,.0f} cycles = {found.latency / 1e6:.1f} million/s"
+                f"    {binding}: {card.multiprocessors} SMs x {card.clock} GHz x "
+                f"{architecture.rates[binding]:g} a clock / {units[binding]:,.0f} = "
+                f"{bounds[binding] / 1e6:.1f} million/s"
             )
+        cycles = " + ".join(
+            f"{one.alone:,.0f} cycles / {n} warps" for one, n in zip(costs, warps, strict=True)
+        )
+        print(
+            f"    latency: {card.multiprocessors} SMs x {card.clock} GHz / ({cycles}) = "
+            f"{1e-6 / latency:.1f} million/s"
+        )
     return {
-        "workload": name,
-        "dtype": dtype,
         "card": card.name,
-        "warps": held.blocks,
-        "limit": held.limit,
+        "warps": warps,
+        "limits": limits,
         "binding": binding,
-        "bounds": {unit: float(value) for unit, value in found.units.items()},
-        "latency": found.latency,
-        "expected": found.expected,
-        "ptx": here.ptx,
-        "sass": here.sass,
-        "estimated": here.estimated,
-        "alone": here.alone,
-        "bytes": here.n_bytes,
+        "bounds": {unit: float(value) for unit, value in bounds.items()},
+        "latency": 1.0 / latency,
+        "expected": expected,
+        "ptx": sum(one.ptx for one in costs),
+        "sass": sum(one.sass for one in costs),
+        "alone": [one.alone for one in costs],
+        "bytes": n_bytes,
     }
 
 
 def hot_spots(workload: Workload, single: bool) -> None:
-    """Print in which lines of the sources a run's machine instructions are."""
-    raise NotImplementedError
+    """Print in which functions of the sources a run's machine instructions are."""
+    from ._hot import by_function
+
+    for kernel, counts in by_function(workload.run, single, MAIN).items():
+        total = sum(counts.values())
+        print(f"  {kernel}: {total:,.0f} machine instructions a run, of which")
+        for name, number in list(counts.items())[:20]:
+            print(f"  {number:12,.0f} {number / total:6.1%} {name}")
 
 
 def main() -> None:
     parser = _report.parser(__doc__)
     parser.add_argument("--hot", action="store_true", help="show where the instructions are")
+    parser.add_argument("--only", default="", help="predict workloads whose names start so")
+    parser.add_argument("--no-table", action="store_true", help="predictions only")
     options = parser.parse_args()
     reason = compiled.missing()
     if reason is None and compiled.disassembler() is None:
@@ -343,8 +282,8 @@ def main() -> None:
         print(f"no report: {reason}")
         sys.exit(2)
     record = _report.start("kernel_report")
-    record["kernels"] = table_of_kernels()
-    record["predictions"] = predictions(options.hot)
+    record["kernels"] = [] if options.no_table else table_of_kernels()
+    record["predictions"] = predictions(options.hot, options.only)
     failures = [
         f"{row['kernel']} {row['dtype']} {row['arch']}: spills or over its budget"
         for row in record["kernels"]

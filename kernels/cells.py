@@ -35,7 +35,10 @@ __all__ = [
     "evidence",
     "gram_products",
     "gram_size",
+    "put_columns",
+    "put_targets",
     "quotient",
+    "short",
     "tabulate",
     "whiten",
 ]
@@ -228,16 +231,22 @@ def quotient(i, n):
 
 
 @inline
+def short(i):
+    """The same number; in 32 bits on a GPU, which has few registers."""
+    return i
+
+
+@inline
 def gram_size(n_alpha, n_units):
     """Numbers in a Gram vector."""
     return PHI + 3 * n_alpha + 3 * n_units + n_alpha * n_units
 
 
 @kernel
-def _put_columns(h, n_rows, grid, w):
+def put_columns(h, n_rows, grid, w):
     """Columns 1, y, -phi and -(D - D(tc)) of the rows, from the features at increasing times."""
-    n_alpha = grid.alphas.size
-    n_units = grid.units.shape[0]
+    n_alpha = short(grid.alphas.size)
+    n_units = short(grid.units.shape[0])
     x_end = w.x[n_rows]
     for i in range(1 + lane(), n_rows + 1, width()):
         row = n_rows - i  # the features lie in the order of time, the rows latest first
@@ -252,10 +261,10 @@ def _put_columns(h, n_rows, grid, w):
 
 
 @kernel
-def _put_targets(h, first, last, row, grid, w):
+def put_targets(h, first, last, row, grid, w):
     """The columns phi and D - D(tc) of some targets, whose features begin at that row."""
-    n_alpha = grid.alphas.size
-    n_units = grid.units.shape[0]
+    n_alpha = short(grid.alphas.size)
+    n_units = short(grid.units.shape[0])
     for j in range(first + lane(), last, width()):
         i = row + j - first
         ratio = math.log(w.x[i] / w.x_ends[h])
@@ -273,25 +282,25 @@ def tabulate(n_rows, n_past, grid, run, shapes, paths, w):
     A path is walked from its beginning for all times that are on it; for the targets beyond the
     data that is mostly the walk that the data need anyway.
     """
-    n_units = grid.units.shape[0]
-    n_paths = 0
-    while n_paths < run.history.size and run.history[n_paths] >= 0:
+    n_units = short(grid.units.shape[0])
+    n_at = short(run.n_at)
+    n_paths = short(0)
+    while n_paths < short(run.history.size) and run.history[n_paths] >= 0:
         h = n_paths
         path = run.history[h]
         first = n_past
         last = n_past
-        m = n_rows + 1  # times of the data
+        m = short(n_rows + 1)  # times of the data
         for i in range(lane(), m, width()):
             w.times[i] = math.exp(w.log_t[n_rows - i]) * run.unit
-        joined = n_past
-        while joined < run.n_at and run.future[joined, h] == path:
-            joined += 1
-        last = joined
+        while last < n_at and run.future[last, h] == path:
+            last = short(last + 1)
+        joined = last
         while True:
-            for j in range(first + lane(), last, width()):
-                w.times[m + j - first] = run.at[j]
+            for j in range(lane(), short(last - first), width()):
+                w.times[m + j] = run.at[first + j]
             features(
-                path, shapes, paths, m + last - first, w.times, grid.groups, grid.units,
+                path, shapes, paths, short(m + last - first), w.times, grid.groups, grid.units,
                 run.step_size, (w.nodes, w.taus, w.memory), w.x, w.response,
             )  # fmt: skip
             if m > 0:
@@ -300,22 +309,22 @@ def tabulate(n_rows, n_past, grid, run, shapes, paths, w):
                 for u in range(lane(), n_units, width()):
                     w.level[u] = w.response[n_rows, u]
                 sync()
-                _put_columns(h, n_rows, grid, w)
-            _put_targets(h, first, last, m, grid, w)
+                put_columns(h, n_rows, grid, w)
+            put_targets(h, first, last, m, grid, w)
             sync()
             # What is left: targets within the data, and those on other paths.
-            first = 0 if m > 0 else last
-            m = 0
+            first = short(0) if m > 0 else last
+            m = short(0)
             if n_past <= first < joined:
                 first = joined
-            if first >= run.n_at:
+            if first >= n_at:
                 break
             path = run.future[first, h]
-            stop = n_past if first < n_past else run.n_at
-            last = first + 1
+            stop = n_past if first < n_past else n_at
+            last = short(first + 1)
             while last < stop and run.future[last, h] == path:
-                last += 1
-        n_paths += 1
+                last = short(last + 1)
+        n_paths = short(n_paths + 1)
     return n_paths
 
 
@@ -419,10 +428,10 @@ def bin_noise(sigma, memory, grid):
 @kernel
 def evidence(n_paths, n_rows, noise, s, grid, run, w):
     """Log weights of all cells, with the columns in the scratch; gives the largest."""
-    n_alpha = grid.alphas.size
-    n_units = grid.units.shape[0]
-    n_kb = grid.kbs.size
-    n_b = run.log_b.size
+    n_alpha = short(grid.alphas.size)
+    n_units = short(grid.units.shape[0])
+    n_kb = short(grid.kbs.size)
+    n_b = short(run.log_b.size)
     spread = grid.slope_sd * s
     a_precision = 1.0 / (spread * spread)
     log_precision = 0.5 * math.log(a_precision)

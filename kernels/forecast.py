@@ -12,7 +12,7 @@ import math
 from numba import uint64
 
 from .bins import log_bins, memory, noise, slope, without_spikes
-from .cells import PHI, bin_noise, cell, evidence, quotient, tabulate
+from .cells import PHI, bin_noise, cell, evidence, quotient, short, tabulate
 from .maths import exp, inline, kernel
 from .normal import positive_normal
 from .philox import normal_pair, philox, uniform
@@ -148,7 +148,7 @@ def find_filters(n_paths, n_rows, noise, s, grid, w):
     Carter & Kohn 1994, Biometrika 81(3): filter from tc into the past, then sample backwards; the
     gains and the sd of both passes do not depend on the draw.
     """
-    n_kb = grid.kbs.size
+    n_kb = short(grid.kbs.size)
     for hk in range(lane(), n_paths * n_kb, width()):
         h = quotient(hk, n_kb)
         wander = grid.kbs[hk - h * n_kb] * s
@@ -227,14 +227,14 @@ def _draw(grid, run, w, draws, parameters):
 
     ``w.fallen`` gets each lane's sums of what the schedule takes off the loss at the targets.
     """
-    n_paths = int(w.state[N_PATHS])
-    n_rows = int(w.state[N_ROWS])
-    n_past = int(w.state[N_PAST])
+    n_paths = short(int(w.state[N_PATHS]))
+    n_rows = short(int(w.state[N_ROWS]))
+    n_past = short(int(w.state[N_PAST]))
     s = w.state[SLOPE]
-    n_alpha = grid.alphas.size
-    n_units = grid.units.shape[0]
-    n_kb = grid.kbs.size
-    n_b = run.log_b.size
+    n_alpha = short(grid.alphas.size)
+    n_units = short(grid.units.shape[0])
+    n_kb = short(grid.kbs.size)
+    n_b = short(run.log_b.size)
     n_cells = n_paths * n_kb * n_alpha * n_units * n_b
     spread = grid.slope_sd * s
     a_precision = 1.0 / (spread * spread)
@@ -245,7 +245,7 @@ def _draw(grid, run, w, draws, parameters):
         w.fallen[j, me] = 0.0
     b_sum = 0.0
     b_squares = 0.0
-    for i in range(me, draws.shape[1], width()):
+    for i in range(me, short(draws.shape[1]), width()):
         draw = uint64(i)
         # Read here, not before the loop: registers are what a GPU is short of.
         w0, w1, w2, w3 = philox(draw, ZERO, ZERO, ZERO, run.key[0])
@@ -319,7 +319,7 @@ def prepare_run(x, y, weight, grid, run, w, info):
 
     Parameters as of `forecast_run`.
     """
-    n_b = run.log_b.size
+    n_b = short(run.log_b.size)
     m = without_spikes(
         x.size, x, y, weight, run.level, w.values, w.axis, w.loss, w.weight
     )  # fmt: skip
@@ -367,8 +367,8 @@ def tabulate_run(grid, run, shapes, paths, w):
 
     Parameters as of `forecast_run`.
     """
-    n_rows = int(w.state[N_ROWS])
-    n_past = int(w.state[N_PAST])
+    n_rows = short(int(w.state[N_ROWS]))
+    n_past = short(int(w.state[N_PAST]))
     n_paths = tabulate(n_rows, n_past, grid, run, shapes, paths, w)
     if lane() == 0:
         w.state[N_PATHS] = real(n_paths)
@@ -381,15 +381,15 @@ def weigh_run(grid, run, w, shares, info):
 
     Parameters as of `forecast_run`.
     """
-    n_rows = int(w.state[N_ROWS])
-    n_past = int(w.state[N_PAST])
-    n_paths = int(w.state[N_PATHS])
+    n_rows = short(int(w.state[N_ROWS]))
+    n_past = short(int(w.state[N_PAST]))
+    n_paths = short(int(w.state[N_PATHS]))
     variance = w.state[NOISE]
     s = w.state[SLOPE]
     best = evidence(n_paths, n_rows, variance, s, grid, run, w)
-    per_path = grid.kbs.size * grid.alphas.size * grid.units.shape[0] * run.log_b.size
-    total, squares = _cumulate(n_paths * per_path, best, w)
-    for h in range(lane(), shares.size, width()):
+    per_path = short(grid.kbs.size * grid.alphas.size * grid.units.shape[0] * run.log_b.size)
+    total, squares = _cumulate(short(n_paths * per_path), best, w)
+    for h in range(lane(), short(shares.size), width()):
         share = 0.0
         if h < n_paths:
             before = w.log_weight[h * per_path - 1] if h > 0 else 0.0
@@ -411,9 +411,9 @@ def draw_run(grid, run, w, draws, parameters, falls, spreads, info):
 
     Parameters as of `forecast_run`.
     """
-    n_past = int(w.state[N_PAST])
+    n_past = short(int(w.state[N_PAST]))
     b_sum, b_squares = _draw(grid, run, w, draws, parameters)
-    n_draws = draws.shape[1]
+    n_draws = short(draws.shape[1])
     count = real(n_draws)
     centre = w.state[CENTRE]
     unit = w.state[LOSS_UNIT]

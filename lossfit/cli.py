@@ -1,4 +1,4 @@
-"""The command line: ``lossfit extrapolate``, ``backtest``, ``fit``, ``inspect``.
+"""The command line: ``lossfit extrapolate``, ``backtest``, ``fit``, ``inspect``, ``bench``.
 
 Answers go to stdout; notes and errors go to stderr.  Exit codes: 0 fine, 2 bad usage or input.
 """
@@ -370,6 +370,53 @@ def fit(
             except OSError as error:
                 raise DataError(f"cannot write {out}: {error}") from None
             _say(f"wrote {out}")
+
+
+@main.command()
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, cuda:all."
+)
+@click.option(
+    "--dtype", default="auto", show_default=True, help="On a card: float64, float32 or both."
+)
+@click.option("--quick", is_flag=True, help="Batches of up to 1,000 runs, about ten seconds.")
+@click.option("--seconds", default=60.0, show_default=True, help="About how long it may take.")
+@click.option("--seed", default=0, show_default=True, help="Random seed of the curves.")
+@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Save a plot here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.bench/1).")
+def bench(
+    device: str,
+    dtype: str,
+    quick: bool,
+    seconds: float,
+    seed: int,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    r"""How many fits and answers a second this machine gives.
+
+    \b
+    lossfit bench --device cuda --dtype both --json > card.json
+    """
+    from .bench import bench as measure
+    from .bench import bench_text, plot_bench
+
+    with _guarded():
+        _mention_compilation()
+        record = measure(
+            device,
+            dtype,
+            seconds=min(seconds, 10.0) if quick else seconds,
+            most=1_000 if quick else 1_000_000,
+            seed=seed,
+            say=_say,
+        )
+        if as_json:
+            _print_json(record)
+        else:
+            click.echo(bench_text(record))
+        if plot is not None:
+            _save_plot(lambda: plot_bench(record), plot)
 
 
 @main.command()

@@ -85,6 +85,8 @@ class Device(Protocol):
     multiprocessors : int
     full_rate_double : bool
         Whether float64 arithmetic is fast.
+    clock : float
+        Highest clock of the multiprocessors in Hz; 0 where it is not known.
     xp : module
         The array module: cupy, or numpy.
     """
@@ -94,6 +96,7 @@ class Device(Protocol):
     compute_capability: tuple[int, int]
     multiprocessors: int
     full_rate_double: bool
+    clock: float
     xp: Any
 
     def active(self) -> AbstractContextManager[Any]:
@@ -297,6 +300,7 @@ class CupyDevice:
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.full_rate_double = full_rate_double(self.compute_capability)
+        self.clock = 1e3 * float(getattr(self._card, "attributes", {}).get("ClockRate", 0.0))
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -460,6 +464,7 @@ class SimulatedDevice:
         self.compute_capability = compute_capability
         self.multiprocessors = multiprocessors
         self.full_rate_double = full_rate_double(compute_capability)
+        self.clock = 1e9
         self.xp = np
         self._memory = memory
         self._claimed = memory if claimed is None else claimed

@@ -20,9 +20,13 @@ from ..forecast import PARAMETERS, STATE
 from ..forecast_driver import INFO, Curves, Forecast, Hypotheses, ResponsePrior
 from ..paths import Paths, Shapes
 from .cells import (
+    draw_past,
     gram_by_entry,
     parts_of,
+    put_columns,
+    put_targets,
     quotient,
+    short,
     slope_as_unit,
     sum_before,
     whiten_by_column,
@@ -213,9 +217,13 @@ class Drawing(NamedTuple):
 OWN = {
     order.median: team_median,
     paths.features: features_by_unit,
+    cells.put_columns: put_columns,
+    cells.put_targets: put_targets,
     cells.whiten: whiten_by_column,
     cells.gram_products: gram_by_entry,
     cells.quotient: quotient,
+    cells.short: short,
+    forecast.draw_past: draw_past,
     forecast.parts_of: parts_of,
     forecast.sum_before: sum_before,
     philox.philox: philox_words,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import cuda
 
 from ..maths import exp
 from ..paths import ANNEALING, MULTI_POWER, multi_power, multi_power_nodes, relative_power
@@ -25,8 +26,11 @@ def features_by_unit(path, shapes, paths, n_times, times, groups, units, step_si
     sync()
     for g in range(groups.size - 1):
         if units[groups[g], 0] == ANNEALING:
-            for k in range(lane(), n, width()):
-                nodes[g * n + k] = relative_power(rho[k], units[groups[g], 2])
+            power = units[groups[g], 2]
+            k = np.uint32(lane())
+            while k < np.uint32(n):
+                nodes[np.uint32(np.uint32(g * n) + k)] = relative_power(rho[k], power)
+                k = np.uint32(k + np.uint32(cuda.blockDim.x))
     sync()
     for j in range(lane(), max(n_units, width()), width()):
         g = 0

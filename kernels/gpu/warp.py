@@ -24,7 +24,10 @@ def width():
 
 
 def sync():
-    cuda.syncwarp()
+    # The barrier of the block, which is one warp: after it the compiler knows that all lanes are
+    # together.  It does not know so after one of the warp: shuffles then get a second, slow form,
+    # and on sm_80 the barrier is a call, around which registers spill.
+    cuda.syncthreads()
 
 
 def team_sum(value):

@@ -1,0 +1,127 @@
+"""Where a run's machine instructions are: which functions of the sources they were made from.
+
+numba-cuda writes lines of the Python sources into PTX if asked to; the machine instructions of a
+PTX line (`_sass`) then belong to a function.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lossfit.kernels.gpu import compiled, port
+from lossfit.kernels.gpu.device import SimulatedDevice, checked
+from lossfit.kernels.gpu.launch import built
+from lossfit.kernels.gpu.spec import Kernel
+
+from . import _sass
+
+Work = Callable[[Any, bool], tuple[float, int]]
+
+
+class _Lined:
+    """numba.cuda with line tables for all that it compiles."""
+
+    def __init__(self, cuda: Any) -> None:
+        self._cuda = cuda
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cuda, name)
+
+    def jit(self, *args: Any, **options: Any) -> Any:
+        return self._cuda.jit(*args, **{"lineinfo": True, **options})
+
+
+@contextmanager
+def _with_lines() -> Iterator[None]:
+    """Build kernels whose device functions keep their lines."""
+    before: Any = port.cuda
+    port.cuda = _Lined(before)
+    built.cache_clear()
+    try:
+        yield
+    finally:
+        port.cuda = before
+        built.cache_clear()
+
+
+class _Device(SimulatedDevice):
+    """Executes PTX that has lines."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        super().__init__(compute_capability=capability)
+        self.done: list[tuple[str, str, Any]] = []
+        self.reports: list[Any] = []
+
+    def launch(self, kernel: Kernel, grid: int, arguments: Any, stream: Any) -> None:
+        from numba import types
+
+        from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
+
+        ptx = compiled.compile_ptx(
+            kernel.function, types.void(*kernel.signature), self.compute_capability,
+            kernel.fastmath, lineinfo=True,
+        )  # fmt: skip
+        module = PtxModule(ptx)
+        module.launch(
+            next(iter(module.entries)), grid, kernel.block,
+            numba_kernel_args(*checked(kernel, arguments)),
+        )  # fmt: skip
+        self.reports.append(module.report)
+        self.done.append((kernel.name, ptx, module.report))
+
+
+def by_function(
+    work: Work, single: bool, capability: tuple[int, int]
+) -> dict[str, dict[str, float]]:
+    """Executed machine instructions of a run: kernel -> ``file:function`` -> number."""
+    device = _Device(capability)
+    with _with_lines(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of functions without a source
+        _, runs = work(device, single)
+    found: dict[str, dict[str, float]] = {}
+    for name, ptx, report in device.done:
+        where = _places(ptx)
+        # The lines of the PTX keep their numbers.
+        plain = re.sub(r"^[ \t]*\.(?:loc|file)\b[^\n]*", "", ptx, flags=re.M)
+        plain = plain.split(".section")[0]
+        counts: Counter[str] = Counter()
+        for block in _sass.count(_sass.blocks_of(plain, capability), report):
+            for one in block.instructions:
+                counts[where.get(one.line, "?")] += block.count / runs
+        found[name] = dict(counts.most_common())
+    return found
+
+
+def _places(ptx: str) -> dict[int, str]:
+    """Line of the PTX -> ``file:function``."""
+    files = {int(n): path for n, path in re.findall(r'\.file\s+(\d+)\s+"([^"]+)"', ptx)}
+    found, here = {}, "?"
+    for number, row in enumerate(ptx.split("\n"), 1):
+        if match := re.match(r"\s*\.loc\s+(\d+)\s+(\d+)", row):
+            path = files.get(int(match[1]), "?")
+            here = f"{Path(path).stem}:{_functions(path).get(int(match[2]), '-')}"
+        found[number] = here
+    return found
+
+
+@cache
+def _functions(path: str) -> dict[int, str]:
+    """Line of a source -> the innermost function that it is in."""
+    try:
+        tree = ast.parse(Path(path).read_text())
+    except (OSError, SyntaxError):
+        return {}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    found = {}
+    for node in sorted(nodes, key=lambda one: one.lineno):  # inner ones later
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+            found[line] = node.name
+    return found

@@ -1,0 +1,125 @@
+"""Typical runs of the CUDA kernels, executed by the tests' PTX emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import lossfit
+from lossfit import Runs, laws
+from lossfit.kernels.driver import Batch
+from lossfit.kernels.gpu.catalogue import catalogue
+from lossfit.kernels.gpu.chunks import size
+from lossfit.kernels.gpu.spec import Kernel
+from lossfit.schedules import cosine
+
+POINTS, CURVES = 512, 8
+
+
+class Workload(NamedTuple):
+    """A typical run of some kernels.
+
+    Attributes
+    ----------
+    name : str
+    run : callable
+        From (device, single) to the bytes that the card's memory gives and takes for a run, and
+        the number of runs; launches its kernels on the device.
+    """
+
+    name: str
+    run: Callable[[Any, bool], tuple[float, int]]
+
+
+def workloads() -> list[Workload]:
+    """What is predicted."""
+    found = [
+        Workload(f"fit power_linear, {draws} draws", lambda d, s, n=draws: fits(d, s, n))
+        for draws in (0, 200, 1000)
+    ]
+    if any(entry.name.startswith("forecast") for entry in catalogue()):
+        found.append(Workload("default answer", default_answers))
+    return found
+
+
+def fits(device: Any, single: bool, draws: int) -> tuple[float, int]:
+    """Fits of 512-point curves that look like Llama 2 7B's (`peers.curve`)."""
+    from lossfit.kernels.gpu.batch import FitJob
+    from lossfit.kernels.gpu.launch import run
+
+    from .peers import curve, table
+
+    curves = [curve(seed) for seed in range(CURVES)]
+    batch = Batch(
+        np.concatenate([x for x, _ in curves]),
+        np.concatenate([y for _, y in curves]),
+        np.ones(POINTS * CURVES),
+        np.arange(CURVES + 1) * POINTS,
+    )
+    keys = np.arange(CURVES, dtype=np.uint64)
+    job = FitJob(batch, laws.get("power_linear").program, table(CURVES), keys, draws, single)
+    run(job, [device])
+    moved = size(job.inputs(0, CURVES)) + size(job.outputs(0, CURVES))
+    return moved / CURVES, CURVES
+
+
+def default_answers(device: Any, single: bool) -> tuple[float, int]:
+    """Default answers: 500 points, a known schedule, 3 targets, 1,000 draws, their quantiles."""
+    from lossfit.kernels import forecast_driver
+    from lossfit.kernels.gpu.forecast_batch import ForecastJob
+    from lossfit.kernels.gpu.launch import run
+
+    # What `extrapolate` hands to the CPU's kernels is handed to the job.
+    taken: dict[str, Any] = {}
+    real = forecast_driver.forecast_batch
+
+    def spy(*brought: Any, **options: Any) -> Any:
+        taken["brought"] = brought
+        return real(*brought, **options)
+
+    forecast_driver.forecast_batch = spy
+    try:
+        runs = Runs.from_arrays("step", *answer_curves(), [f"run {i}" for i in range(CURVES)])
+        planned = cosine(peak=1.0, total=30_000, warmup=0)
+        lossfit.extrapolate(
+            runs, at=[12_500, 18_000, 20_000], axis="step", schedule=planned, device="cpu"
+        )
+    finally:
+        forecast_driver.forecast_batch = real
+    job = ForecastJob(*taken["brought"], draws=1000, single=single, shares=(0.05, 0.5, 0.95))
+    run(job, [device])
+    # Scratch is written once and read once, by another kernel: it has left the caches by then.
+    moved = size(job.inputs(0, CURVES)) + size(job.outputs(0, CURVES))
+    return (moved + 2 * size(job.scratch(0, CURVES))) / CURVES, CURVES
+
+
+def answer_curves() -> tuple[Any, Any, Any]:
+    """Steps, losses and offsets of curves of 500 points."""
+    rng = np.random.default_rng(0)
+    step = np.linspace(20.0, 10_000.0, 500)
+    loss = 2 + 3 * step ** -rng.uniform(0.3, 0.4, (CURVES, 1))
+    loss += rng.normal(0, 0.01, loss.shape)
+    return np.tile(step, CURVES), loss.ravel(), np.arange(CURVES + 1) * 500
+
+
+class Device:
+    """The tests' emulated device, which remembers kernels with what they executed."""
+
+    def __init__(self, capability: tuple[int, int]) -> None:
+        from tests.gpu.emulated import EmulatedDevice
+
+        class Remembering(EmulatedDevice):  # type: ignore[misc]
+            kernels: list[Kernel] = []  # noqa: RUF012
+
+            def launch(self, kernel: Kernel, grid: int, arguments: Any, stream: Any) -> None:
+                self.kernels.append(kernel)
+                super().launch(kernel, grid, arguments, stream)
+
+        self.device = Remembering(compute_capability=capability)
+        self.device.kernels = []
+
+    @property
+    def launched(self) -> list[tuple[Kernel, Any]]:
+        return list(zip(self.device.kernels, self.device.reports, strict=True))

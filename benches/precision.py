@@ -1,0 +1,252 @@
+"""What float32 does to fits of real curves: the CUDA kernel's arithmetic, executed on the CPU.
+
+    python -m benches.precision                      # the built-in curves
+    python -m benches.precision CURVES --plot OUT    # and those of a folder (benches/curves.py)
+
+The fit kernel's PTX is executed in both precisions (by the tests' emulator: no card is used), with
+the library's own windows and priors.  Compared are the tabulated log posterior of the nonlinear
+parameter, for differences from the posterior's mean within 3 nats of its maximum, and quantiles of
+draws, in posterior sd.  The kernel estimates its own rounding errors, and leaves runs where they may
+exceed 0.05 nats to the CPU (status 2): these are counted, and shown apart.
+Needs the extra cuda-check.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lossfit
+from lossfit import laws
+from lossfit.kernels.gpu import compiled, fit
+from lossfit.kernels.gpu.batch import FitJob, room_for
+from lossfit.kernels.gpu.chunks import Spec
+from lossfit.kernels.gpu.launch import Chunk, run
+from lossfit.kernels.work import NODES
+from lossfit.preparing import prepare
+from lossfit.seeds import run_keys
+from lossfit.window import rule_of
+
+from . import _report
+
+Floats = NDArray[np.float64]
+NEAR = 3.0  # nats below the maximum: nearly all of the mass
+SHARES = (0.05, 0.5, 0.95)
+BAR_NATS, BAR_SD = 0.01, 0.05
+
+
+class Tabulating(FitJob):
+    """`FitJob` that brings the tabulated posteriors back.
+
+    Attributes
+    ----------
+    tables : float64, shape (n_runs, 2 + NODES)
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.tables = np.full((self.n_runs, 2 + NODES), np.nan)
+
+    def scratch(self, start: int, stop: int) -> Sequence[Spec]:
+        return ()
+
+    def outputs(self, start: int, stop: int) -> Sequence[Spec]:
+        return [*super().outputs(start, stop), Spec((stop - start, 2 + NODES), self.number)]
+
+    def launch(self, chunk: Chunk) -> None:
+        chunk.scratch = [chunk.outputs[-1]]
+        super().launch(chunk)
+
+    def collect(self, start: int, stop: int, outputs: Sequence[NDArray[Any]]) -> None:
+        super().collect(start, stop, outputs)
+        self.tables[start:stop] = outputs[-1]
+
+
+class Fits:
+    """Fits of some runs in both precisions.
+
+    Attributes
+    ----------
+    names : tuple of str
+    double, single : Tabulating
+    """
+
+    def __init__(self, runs: lossfit.Runs, law: str, draws: int) -> None:
+        from tests.gpu.emulated import EmulatedDevice
+
+        self.names = runs.names
+        chosen = laws.get(law)
+        axis = next(a for a in ("tokens", "step") if all(a in run.axes for run in runs))
+        flat, rule = runs.flat(axis), rule_of("auto", runs)
+        ready = prepare(flat, runs.names, chosen, rule, 0, len(runs))
+        keys = run_keys(0, runs.names)
+        jobs = []
+        for single in (False, True):
+            from lossfit.kernels.driver import compression_orders
+
+            program, batch = chosen.program, ready.batch
+            room = room_for(
+                np.diff(batch.offsets), compression_orders(program, batch.x, batch.offsets)
+            )
+            points = fit.POINTS[0] if room.max() <= fit.POINTS[0] else fit.POINTS[1]
+            job = Tabulating(
+                batch, program, ready.table, keys, draws, single, points=points
+            )
+            run(job, [EmulatedDevice()])
+            jobs.append(job)
+        self.double, self.single = jobs
+
+
+def errors(double: Floats, single: Floats) -> float:
+    """Largest difference of log posteriors near the maximum, in nats.
+
+    Parameters
+    ----------
+    double, single : ndarray, shape (2 + NODES,)
+        First node, step, and log posterior up to a constant.
+    """
+    z = double[0] + double[1] * np.arange(NODES)
+    other = single[0] + single[1] * np.arange(NODES)
+    exact = double[2:] - double[2:].max()
+    near = (exact > -NEAR) & (z >= other[0]) & (z <= other[-1])
+    if near.sum() < 3:
+        return float("inf")
+    from scipy.interpolate import CubicSpline
+
+    found = CubicSpline(other, single[2:])(z[near])
+    weight = np.exp(exact[near])
+    difference = found - exact[near]
+    return float(np.abs(difference - np.average(difference, weights=weight)).max())
+
+
+def in_sd(double: Floats, single: Floats) -> float:
+    """Largest shift of a quantile of a parameter, in posterior sd; (n_parameters, n_draws)."""
+    sd = np.maximum(double.std(axis=-1), 1e-300)
+    shift = np.quantile(single, SHARES, axis=-1) - np.quantile(double, SHARES, axis=-1)
+    return float(np.abs(shift / sd).max())
+
+
+def compare(fits: Fits) -> list[dict[str, Any]]:
+    """One row a run."""
+    rows = []
+    for r, name in enumerate(fits.names):
+        double, single = fits.double.info[r], fits.single.info[r]
+        row = {
+            "run": name,
+            "points": int(np.diff(fits.double.batch.offsets)[r]),
+            "status64": int(double[fit.STATUS]),
+            "status32": int(single[fit.STATUS]),
+            "estimate": float(single[fit.INFO.index("rounding")]),
+        }
+        if row["status64"] in (0, 1):
+            row["nats"] = errors(fits.double.tables[r], fits.single.tables[r])
+        if row["status64"] == 0 and fits.single.info[r, 2] > 0:
+            row["sd"] = in_sd(fits.double.draws[r], fits.single.draws[r])
+            # Where rounding turns one acceptance over, all later draws move up by one.
+            row["moved"] = bool(double[2] != single[2])
+        rows.append(row)
+    return rows
+
+
+def report(rows: list[dict[str, Any]], law: str) -> dict[str, Any]:
+    """Print and return what float32 does."""
+    status = np.array([row["status32"] for row in rows])
+    double = np.array([row["status64"] for row in rows])
+    ours = [row for row in rows if row["status32"] == 0 and "nats" in row]
+    left = [row for row in rows if row["status32"] == 2 and "nats" in row]
+    found: dict[str, Any] = {
+        "law": law,
+        "runs": len(rows),
+        "float64": {int(s): int((double == s).sum()) for s in np.unique(double)},
+        "float32": {int(s): int((status == s).sum()) for s in np.unique(status)},
+    }
+    print(
+        f"{law}: {len(rows)} runs. float64 serves {(double == 0).sum()}, float32 "
+        f"{(status == 0).sum()}; it leaves {(status == 2).sum()} to the CPU for their rounding"
+    )
+    for name, some in (("served", ours), ("left", left)):
+        if not some:
+            continue
+        nats = np.array([row["nats"] for row in some])
+        sd = np.array([row["sd"] for row in some if "sd" in row and not row["moved"]])
+        found[name] = {
+            "n": len(some),
+            "nats": [float(v) for v in np.quantile(nats, (0.5, 0.9, 1.0))],
+            "above": int((nats > BAR_NATS).sum()),
+            "sd": [float(v) for v in np.quantile(sd, (0.5, 0.9, 1.0))] if sd.size else [],
+            "sd_n": int(sd.size),
+        }
+        print(
+            f"  {name}: error of log posterior differences, median {np.median(nats):.1e}, 90 % "
+            f"{np.quantile(nats, 0.9):.1e}, largest {nats.max():.1e} nats "
+            f"({(nats > BAR_NATS).sum()} of {len(some)} above {BAR_NATS})"
+        )
+        if sd.size:
+            print(
+                f"  {name}: shift of quantiles, median {np.median(sd):.1e}, largest {sd.max():.1e} "
+                f"sd ({sd.size} runs with the same draws)"
+            )
+    return found
+
+
+def plot(rows: list[dict[str, Any]], path: str) -> None:
+    """The kernel's estimate of its error against the error."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for status, colour, label in ((0, "#3366aa", "served"), (2, "#cc6633", "left to the CPU")):
+        some = [r for r in rows if r["status32"] == status and np.isfinite(r.get("nats", np.inf))]
+        if some:
+            axes.loglog(
+                [max(r["estimate"], 1e-6) for r in some], [max(r["nats"], 1e-6) for r in some],
+                "o", ms=4, alpha=0.7, mew=0, color=colour, label=f"{label} ({len(some)})",
+            )  # fmt: skip
+    axes.axvline(fit.LEAST_PRECISE, color="0.5", lw=1, ls=":")
+    axes.axhline(BAR_NATS, color="0.5", lw=1, ls=":")
+    axes.set_xlabel("error that the kernel expects of itself (nats)")
+    axes.set_ylabel("error against float64 (nats)")
+    axes.set_title("float32 fits of real training curves, PTX executed on a CPU", fontsize=10)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = _report.parser(__doc__)
+    parser.add_argument("curves", nargs="?", help="folder with public curves")
+    parser.add_argument("--law", action="append", help="power and power_linear by default")
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--plot", help="write a figure here")
+    options = parser.parse_args()
+    if (reason := compiled.missing()) is not None:
+        raise SystemExit(f"nothing to execute: {reason}")
+    warnings.simplefilter("ignore", lossfit.LossfitWarning)
+    record = _report.start("precision")
+    groups = [lossfit.load("llama"), lossfit.load("cosine_ablation")]
+    if options.curves:
+        from .curves import load
+
+        groups.append(load(options.curves)[0])
+    failures, every = [], []
+    record["laws"] = []
+    for law in options.law or ("power", "power_linear"):
+        rows = [row for runs in groups for row in compare(Fits(runs, law, options.draws))]
+        every += rows
+        found = report(rows, law)
+        record["laws"].append({**found, "rows": rows})
+        if found.get("served", {}).get("above"):
+            failures.append(f"{law}: served runs with errors above {BAR_NATS} nats")
+    if options.plot:
+        plot(every, options.plot)
+    _report.finish(record, options.json, failures)
+
+
+if __name__ == "__main__":
+    main()
