@@ -1,7 +1,8 @@
 """Where a run's machine instructions are: which functions of the sources they were made from.
 
 numba-cuda writes lines of the Python sources into PTX if asked to; the machine instructions of a
-PTX line (`_sass`) then belong to a function.
+PTX line (`_sass`) then belong to a function.  (Of some kernels NVVM refuses the lines: all of their
+instructions then belong to ``?``.)
 """
 
 from __future__ import annotations
@@ -65,10 +66,12 @@ class _Device(SimulatedDevice):
 
         from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
 
-        ptx = compiled.compile_ptx(
-            kernel.function, types.void(*kernel.signature), self.compute_capability,
-            kernel.fastmath, lineinfo=True,
-        )  # fmt: skip
+        wanted = kernel.function, types.void(*kernel.signature)
+        rest = self.compute_capability, kernel.fastmath
+        try:
+            ptx = compiled.compile_ptx(*wanted, *rest, lineinfo=True)
+        except RuntimeError:  # NVVM refuses some line tables that numba-cuda makes
+            ptx = compiled.compile_ptx(*wanted, *rest)
         module = PtxModule(ptx)
         module.launch(
             next(iter(module.entries)), grid, kernel.block,

@@ -107,6 +107,8 @@ class SingleWork(NamedTuple):
     tables: Any
     sizes: Any
     phi0: Any  # (n,): varying column at the reference
+    rest: Any  # (n,): what the fixed columns leave of it
+    columns: Any  # (n_fixed, n): fixed columns
     raw: Any  # (n,): weighted residuals of the fixed columns, without a reference
     reference: Any  # (REF_SIZE,)
     rounding: Any  # (LANES,): what rounding may do to the log posterior of a lane
@@ -425,6 +427,8 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
             tables,
             sizes,
             cuda.shared.array(points, np.float32),
+            cuda.shared.array(points, np.float32),
+            cuda.shared.array((rows_fixed, points), np.float32),
             cuda.shared.array(points, np.float32),
             cuda.shared.array(REF_SIZE, np.float32),
             cuda.shared.array(LANES, np.float32),

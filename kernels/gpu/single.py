@@ -14,6 +14,11 @@ What is added to A_0 is (<w, phi> + lambda (mu - A_0)) / (<phi, phi> + lambda).
 Far from it, where delta is as large as the losses, they are used as they are: the errors of both
 forms are about 1e-7 of what cancels.
 
+What the fixed columns explain of phi and of delta is most of them, and would cancel in every inner
+product.  It is subtracted point by point before anything is summed: of phi at the reference exactly,
+of delta by two derivatives.  Whatever is subtracted, the products of what is left over only change
+by the priors' precisions times coefficients, which are added again.
+
 The reference is found in rounds.  A first staging gives pseudo-points of the losses themselves;
 each scan moves the reference to its best node (in float64, at the few pseudo-points only).  When
 the window is found, the data are staged once more as residuals from the reference there, so that
@@ -60,10 +65,16 @@ REF_PIVOT = 3  # pivot and RSS + 2b of the best fit there: logarithms are relati
 REF_LEFT = 4
 REF_CENTRE = 5  # what was subtracted from the losses
 REF_STAGED = 6  # 1 while residuals are staged
-REF_FIXED = 7  # coefficients of the fixed columns at the reference
-REF_SIZE = 10
+REF_FIXED = 7  # coefficients of the fixed columns at the reference (3)
+REF_ON = 10  # coefficients of the varying column there on the fixed ones (3)
+REF_FIRST = 13  # the same of its first derivative by the first nonlinear parameter (3) ...
+REF_SECOND = 16  # ... and of half the second (3)
+REF_LEFT_OVER = 19  # sums of the fixed columns with what is left of the losses (3)
+REF_RAW = 22  # ... and with the losses that are no residuals (3)
+REF_SIZE = 25
 
 ROUNDING = 1.2e-7  # of a float32
+CLOSE = 0.2  # changes of the parameter for which its derivatives tell the column's projection
 NEAR = 3.0  # nats below the best fit at the reference within which rounding errors are judged
 
 
@@ -119,7 +130,55 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
         h0, h1, h2 = on_fixed(s0, s1, s2, i00, i10, i11, i20, i21, i22)
         return h0, h1, h2, pivot, sy + precision * exact.mean[n_fixed]
 
-    def move(n_points, precision, exact, phi0, points, reference):  # type: ignore[no-untyped-def]
+    def derivatives(n_points, exact):  # type: ignore[no-untyped-def]
+        """Coefficients on the fixed columns of the varying one's derivatives."""
+        t0, t1, t2, t3 = exact.theta[0], exact.theta[1], exact.theta[2], exact.theta[3]
+        a0 = a1 = a2 = b0 = b1 = b2 = 0.0
+        for i in range(lane(), n_points, width()):
+            x = exact.points[0, i]
+            log_x = exact.points[1, i]
+            phi = column(x, log_x, t0, t1, t2, t3)
+            g = exponent(x, log_x, t0 / t0, t1, t2, t3)
+            first = g * phi
+            second = 0.5 * g * first
+            if n_fixed > 0:
+                a0 += first * exact.fixed[0, i]
+                b0 += second * exact.fixed[0, i]
+            if n_fixed > 1:
+                a1 += first * exact.fixed[1, i]
+                b1 += second * exact.fixed[1, i]
+            if n_fixed > 2:
+                a2 += first * exact.fixed[2, i]
+                b2 += second * exact.fixed[2, i]
+        base = exact.base
+        i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+        i20, i21 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7]
+        i22 = base[BASE_INVERSE + 8]
+        a0, a1, a2 = on_fixed(
+            team_sum(a0), team_sum(a1), team_sum(a2), i00, i10, i11, i20, i21, i22
+        )
+        b0, b1, b2 = on_fixed(
+            team_sum(b0), team_sum(b1), team_sum(b2), i00, i10, i11, i20, i21, i22
+        )
+        return a0, a1, a2, b0, b1, b2
+
+    def sums_with_fixed(n_points, losses, exact, at, reference):  # type: ignore[no-untyped-def]
+        """Sums of the fixed columns with weighted losses, in ``reference[at : at + 3]``."""
+        f0 = f1 = f2 = 0.0
+        for i in range(lane(), n_points, width()):
+            x = exact.points[0, i]
+            log_x = exact.points[1, i]
+            v = losses[i] * 1.0
+            f0 += v * first(x, log_x, x, x, x, x)
+            f1 += v * second(x, log_x, x, x, x, x)
+            f2 += v * third(x, log_x, x, x, x, x)
+        f0, f1, f2 = team_sum(f0), team_sum(f1), team_sum(f2)
+        if lane() == 0:
+            reference[at] = f0
+            reference[at + 1] = f1
+            reference[at + 2] = f2
+
+    def move(n_points, precision, exact, phi0, rest, points, reference):  # type: ignore[no-untyped-def]
         """Put the reference at ``exact.theta``, with residuals of the pseudo-points."""
         h0, h1, h2, pivot, right = reference_fit(n_points, precision, exact, phi0)
         a = right / pivot
@@ -135,7 +194,29 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             if n_fixed > 2:
                 left_over -= h2 * exact.fixed[2, i]
             points[3, i] = exact.points[3, i] - a * left_over
+            x = exact.points[0, i]
+            log_x = exact.points[1, i]
+            rest[i] = (
+                phi
+                - h0 * first(x, log_x, x, x, x, x)
+                - h1 * second(x, log_x, x, x, x, x)
+                - h2 * third(x, log_x, x, x, x, x)
+            )
+        sync()
+        sums_with_fixed(n_points, points[3], exact, REF_LEFT_OVER, reference)
+        a0 = a1 = a2 = b0 = b1 = b2 = 0.0
+        if exponential:
+            a0, a1, a2, b0, b1, b2 = derivatives(n_points, exact)
         if lane() == 0:
+            reference[REF_ON] = h0
+            reference[REF_ON + 1] = h1
+            reference[REF_ON + 2] = h2
+            reference[REF_FIRST] = a0
+            reference[REF_FIRST + 1] = a1
+            reference[REF_FIRST + 2] = a2
+            reference[REF_SECOND] = b0
+            reference[REF_SECOND + 1] = b1
+            reference[REF_SECOND + 2] = b2
             base = exact.base
             # <r, r> = <y, y> - 2 a <y, phi> + a^2 <phi, phi>, and the prior's own term
             reference[REF_Q] = base[BASE_Q] - 2.0 * a * right + a * a * pivot
@@ -151,6 +232,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
     def settled(n_points, precision, exact, phi0, reference):  # type: ignore[no-untyped-def]
         """What the reference is once the residuals themselves were staged."""
         _h0, _h1, _h2, _pivot, right = reference_fit(n_points, precision, exact, phi0)
+        sums_with_fixed(n_points, exact.points[3], exact, REF_LEFT_OVER, reference)
         # Of the best fit at the reference: its coefficient adds right / pivot, which is nearly 0.
         if lane() == 0:
             reference[REF_Q] = exact.base[BASE_Q]
@@ -162,6 +244,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
 
     move_double = double.device(move)
     settled_double = double.device(settled)
+    sums_double = double.device(sums_with_fixed)
 
     def copy(n_points, with_residuals, work):  # type: ignore[no-untyped-def]
         """From the float64 arrays to those of the inner loops."""
@@ -172,12 +255,17 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             work.points[2, i] = exact.points[2, i]
             if with_residuals:
                 work.points[3, i] = exact.points[3, i]
+            x = work.points[0, i]
+            log_x = work.points[1, i]
             if n_fixed > 0:
                 work.fixed[0, i] = exact.fixed[0, i]
+                work.columns[0, i] = first(x, log_x, x, x, x, x)
             if n_fixed > 1:
                 work.fixed[1, i] = exact.fixed[1, i]
+                work.columns[1, i] = second(x, log_x, x, x, x, x)
             if n_fixed > 2:
                 work.fixed[2, i] = exact.fixed[2, i]
+                work.columns[2, i] = third(x, log_x, x, x, x, x)
 
     def set_up_single(n_data, n_points, centre, total, mass, model, prior, work):  # type: ignore[no-untyped-def]
         exact = work.exact
@@ -195,6 +283,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
         copy(n_points, False, work)
         for i in range(lane(), n_points, width()):
             work.raw[i] = exact.points[3, i]
+        sums_double(n_points, exact.points[3], exact, REF_RAW, work.reference)
         for k in range(lane(), BASE_SIZE, width()):
             work.base[k] = exact.base[k]
         for k in range(lane(), n_fixed + 1, width()):
@@ -214,7 +303,13 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             work.reference[REF_CENTRE] = centre if model.constant >= 0 else centre - centre
         sync()
         move_double(
-            n_points, prior.precision[n_fixed], exact, work.phi0, work.points, work.reference
+            n_points,
+            prior.precision[n_fixed],
+            exact,
+            work.phi0,
+            work.rest,
+            work.points,
+            work.reference,
         )
 
     def refer(attempt, first_node, step, n, n_points, model, prior, work, out, top):  # type: ignore[no-untyped-def]
@@ -235,7 +330,13 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 exact.theta[1] = exp(z) if model.log[1] == 1 else z
         sync()
         move_double(
-            n_points, prior.precision[n_fixed], exact, work.phi0, work.points, work.reference
+            n_points,
+            prior.precision[n_fixed],
+            exact,
+            work.phi0,
+            work.rest,
+            work.points,
+            work.reference,
         )
         return attempt == 0
 
@@ -314,7 +415,14 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 t3 = exp(z) if model.log[3] == 1 else z
                 work.theta[3, j] = t3
                 log_posterior += node_prior(z, t3, 3, model, prior)
+            reference = work.reference
             change = t0 - real(work.exact.theta[0])
+            # Coefficients on the fixed columns that are subtracted from delta ...
+            c0 = c1 = c2 = real(0.0)
+            if exponential and abs(change) < CLOSE:
+                c0 = change * (reference[REF_FIRST] + change * reference[REF_SECOND])
+                c1 = change * (reference[REF_FIRST + 1] + change * reference[REF_SECOND + 1])
+                c2 = change * (reference[REF_FIRST + 2] + change * reference[REF_SECOND + 2])
             points = work.points
             fixed = work.fixed
             s0 = s1 = s2 = sv = real(0.0)
@@ -324,10 +432,16 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 if exponential:
                     g = exponent(points[0, i], points[1, i], change, t1, t2, t3)
                     delta = work.phi0[i] * math.expm1(g)
-                    phi = work.phi0[i] + delta
                 else:
                     phi = column(points[0, i], points[1, i], t0, t1, t2, t3)
                     delta = phi - work.phi0[i]
+                if n_fixed > 0:
+                    delta -= c0 * work.columns[0, i]
+                if n_fixed > 1:
+                    delta -= c1 * work.columns[1, i]
+                if n_fixed > 2:
+                    delta -= c2 * work.columns[2, i]
+                phi = work.rest[i] + delta
                 weighted = points[2, i] * phi
                 sv += weighted * phi
                 dv += weighted * delta
@@ -346,23 +460,60 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                     d2 += delta * fixed[2, i]
                 i = np.uint32(i + np.uint32(1))
             base = work.base
-            reference = work.reference
             i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
             i20, i21 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7]
             i22 = base[BASE_INVERSE + 8]
             precision = prior.precision[n_fixed]
-            pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision)
             h0, h1, h2 = on_fixed(s0, s1, s2, i00, i10, i11, i20, i21, i22)
             g0, g1, g2 = on_fixed(d0, d1, d2, i00, i10, i11, i20, i21, i22)
+            # ... and from phi.
+            e0 = reference[REF_ON] + c0
+            e1 = reference[REF_ON + 1] + c1
+            e2 = reference[REF_ON + 2] + c2
+            # Priors' precisions times what was subtracted; the last two are 0 without columns.
+            l0 = prior.precision[0] if n_fixed > 0 else real(0.0)
+            l1 = prior.precision[1] if n_fixed > 1 else real(0.0)
+            l2 = prior.precision[2] if n_fixed > 2 else real(0.0)
+            pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision) + (
+                l0 * e0 * (2.0 * h0 + e0) + l1 * e1 * (2.0 * h1 + e1) + l2 * e2 * (2.0 * h2 + e2)
+            )
             a = reference[REF_A]
             # inner products of what the fixed columns leave over
-            wv = ay - a * (dv - (h0 * d0 + h1 * d1 + h2 * d2))
-            moved = a * a * (dd - (g0 * d0 + g1 * d1 + g2 * d2))
-            right = wv + precision * reference[REF_MEAN]
+            moved = (
+                dd
+                - (g0 * d0 + g1 * d1 + g2 * d2)
+                + (
+                    l0 * c0 * (2.0 * g0 + c0)
+                    + l1 * c1 * (2.0 * g1 + c1)
+                    + l2 * c2 * (2.0 * g2 + c2)
+                )
+            )
+            moved *= a * a
+            dv += -(h0 * d0 + h1 * d1 + h2 * d2) + (
+                l0 * (c0 * (h0 + e0) + e0 * g0)
+                + l1 * (c1 * (h1 + e1) + e1 * g1)
+                + l2 * (c2 * (h2 + e2) + e2 * g2)
+            )
+            dy += (
+                c0 * reference[REF_LEFT_OVER]
+                + c1 * reference[REF_LEFT_OVER + 1]
+                + c2 * reference[REF_LEFT_OVER + 2]
+            )
+            ay += (
+                e0 * reference[REF_LEFT_OVER]
+                + e1 * reference[REF_LEFT_OVER + 1]
+                + e2 * reference[REF_LEFT_OVER + 2]
+            )
+            right = ay - a * dv + precision * reference[REF_MEAN]
             added = right / pivot
             left = reference[REF_Q] - 2.0 * a * dy + moved - right * added
             if moved > base[BASE_Q]:  # far from the reference the losses themselves cancel less
                 a = real(0.0)
+                yv += (
+                    e0 * reference[REF_RAW]
+                    + e1 * reference[REF_RAW + 1]
+                    + e2 * reference[REF_RAW + 2]
+                )
                 right = yv + precision * work.mean[n_fixed]
                 added = right / pivot
                 left = base[BASE_Q] - right * added
@@ -381,9 +532,9 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 work.rounding[j] = max(work.rounding[j], error)
             work.rows[0, j] = a + added
             work.rows[1, j] = 1.0 / math.sqrt(pivot)
-            work.rows[2, j] = h0
-            work.rows[3, j] = h1
-            work.rows[4, j] = h2
+            work.rows[2, j] = e0 + h0
+            work.rows[3, j] = e1 + h1
+            work.rows[4, j] = e2 + h2
             work.rows[5, j] = math.sqrt(left)
         sync()
 
