@@ -70,7 +70,7 @@ class _Device(SimulatedDevice):
         rest = self.compute_capability, kernel.fastmath
         try:
             ptx = compiled.compile_ptx(*wanted, *rest, lineinfo=True)
-        except RuntimeError:  # NVVM refuses some line tables that numba-cuda makes
+        except Exception:  # NVVM refuses some line tables that numba-cuda makes
             ptx = compiled.compile_ptx(*wanted, *rest)
         module = PtxModule(ptx)
         module.launch(

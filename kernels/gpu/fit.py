@@ -34,7 +34,7 @@ from ..work import (
 from . import moments, nodes
 from .columns import law_columns
 from .port import Port
-from .single import REF_SIZE, Exact, single_table
+from .single import REF_LAST, REF_SIZE, TRUSTED, Exact, single_table
 from .spec import Kernel
 from .warp import SINGLE_TABLE, TABLE, count_before
 
@@ -239,8 +239,13 @@ def rounding(work):  # type: ignore[no-untyped-def]
 
 
 def single_rounding(work):  # type: ignore[no-untyped-def]
-    """`rounding` in single precision."""
-    return team_max(work.rounding[lane()])
+    """`rounding` in single precision.
+
+    Nodes of the last scan count too where they seemed likely and could not be trusted: the mass may
+    be there.
+    """
+    last = work.reference[REF_LAST]
+    return max(team_max(work.rounding[lane()]), last if last > TRUSTED else real(0.0))
 
 
 def held(n, order_index, tables, points):  # type: ignore[no-untyped-def]

@@ -23,7 +23,7 @@ __all__ = ["LARGEST_ROW", "build", "places", "size_for"]
 
 LARGEST_ROW = 2048
 SMALLEST_ROW = 64
-MOST_THREADS = 128  # of a block; each sorts several pairs at every step
+MOST_THREADS = 32  # of a block: one warp, as of all kernels; each sorts several numbers at a step
 
 
 def size_for(n_draws: int) -> int:

@@ -15,14 +15,15 @@ Far from it, where delta is as large as the losses, they are used as they are: t
 forms are about 1e-7 of what cancels.
 
 What the fixed columns explain of phi and of delta is most of them, and would cancel in every inner
-product.  It is subtracted point by point before anything is summed: of phi at the reference exactly,
-of delta by two derivatives.  Whatever is subtracted, the products of what is left over only change
-by the priors' precisions times coefficients, which are added again.
+product.  It is subtracted point by point before anything is summed: of phi at the reference
+exactly, of delta by two derivatives.  Whatever is subtracted, the products of what is left over
+only change by the priors' precisions times coefficients, which are added again.
 
-The reference is found in rounds.  A first staging gives pseudo-points of the losses themselves;
-each scan moves the reference to its best node (in float64, at the few pseudo-points only).  When
-the window is found, the data are staged once more as residuals from the reference there, so that
-nothing of the losses' own size is left in the sums.
+The reference is found in rounds.  A first staging gives pseudo-points of the losses themselves, and
+a coarse search over them in float64 a place to start from.  Each scan moves the reference to its
+best node (in float64, at the few pseudo-points only).  When the window is found, the data are
+staged once more as residuals from the reference there, so that nothing of the losses' own size is
+left in the sums.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ from ..marginal import (
     set_up,
 )
 from ..maths import exp, log
-from ..team import lane, real, sync, team_argbest, team_sum, width
-from ..work import RunPrior
+from ..posterior import bounds
+from ..team import lane, real, sync, team_argbest, team_max, team_sum, width
+from ..work import COARSE, RunPrior
 from . import moments
 from .columns import LawColumns
 from .moments import weighted_mean
@@ -55,7 +57,7 @@ from .nodes import node_prior
 from .port import Port
 from .warp import TABLE
 
-__all__ = ["REF_SIZE", "Exact", "single_table"]
+__all__ = ["REF_LAST", "REF_SIZE", "REF_STAGED", "TRUSTED", "Exact", "single_table"]
 
 # Places in Work.reference (float32)
 REF_A = 0  # the reference's coefficient of the varying column
@@ -71,10 +73,12 @@ REF_FIRST = 13  # the same of its first derivative by the first nonlinear parame
 REF_SECOND = 16  # ... and of half the second (3)
 REF_LEFT_OVER = 19  # sums of the fixed columns with what is left of the losses (3)
 REF_RAW = 22  # ... and with the losses that are no residuals (3)
-REF_SIZE = 25
+REF_LAST = 25  # rounding error of likely nodes in the last scan
+REF_SIZE = 26
 
 ROUNDING = 1.2e-7  # of a float32
-CLOSE = 0.2  # changes of the parameter for which its derivatives tell the column's projection
+CLOSE = 1.5  # changes of the exponent for which two derivatives tell the column's projection
+TRUSTED = 0.5  # nats; a node that may be off by more is taken at its worst
 NEAR = 3.0  # nats below the best fit at the reference within which rounding errors are judged
 
 
@@ -242,6 +246,43 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             )
         sync()
 
+    def search(n_points, low, high, model, prior, exact):  # type: ignore[no-untyped-def]
+        """The best of `COARSE` even values of the first nonlinear parameter, in float64.
+
+        Steep columns far from a reference are beyond float32: a reference that is off by much would
+        look better than the true one.
+        """
+        is_log = model.log[0] == 1
+        z = low + (high - low) / (COARSE - 1) * lane()
+        t0 = exp(z) if is_log else z
+        t1, t2, t3 = exact.theta[1], exact.theta[2], exact.theta[3]
+        sy = s0 = s1 = s2 = sv = 0.0
+        for i in range(n_points):
+            phi = column(exact.points[0, i], exact.points[1, i], t0, t1, t2, t3)
+            sy += phi * exact.points[3, i]
+            sv += exact.points[2, i] * phi * phi
+            if n_fixed > 0:
+                s0 += phi * exact.fixed[0, i]
+            if n_fixed > 1:
+                s1 += phi * exact.fixed[1, i]
+            if n_fixed > 2:
+                s2 += phi * exact.fixed[2, i]
+        base = exact.base
+        i00, i10, i11 = base[BASE_INVERSE], base[BASE_INVERSE + 3], base[BASE_INVERSE + 4]
+        i20, i21 = base[BASE_INVERSE + 6], base[BASE_INVERSE + 7]
+        i22 = base[BASE_INVERSE + 8]
+        precision = prior.precision[n_fixed] * 1.0
+        pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision)
+        right = sy + precision * exact.mean[n_fixed]
+        left = max(base[BASE_Q] - right * right / pivot, base[BASE_FLOOR])
+        value = node_prior(z, t0, 0, model, prior) - (
+            0.5 * log(pivot) + 0.5 * base[BASE_NU] * log(left)
+        )
+        best = team_argbest(value, np.int32(lane()))
+        z = low + (high - low) / (COARSE - 1) * best
+        return exp(z) if is_log else z
+
+    search_double = double.device(search)
     move_double = double.device(move)
     settled_double = double.device(settled)
     sums_double = double.device(sums_with_fixed)
@@ -290,7 +331,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             work.mean[k] = exact.mean[k]
             work.lower[k] = exact.lower[k]
         work.rounding[lane()] = 0.0
-        # Somewhere to start from: the middle of the ranges.
+        # To start from: the best of a coarse search, others in the middle of their range.
         for k in range(lane(), 4, width()):
             value = real(0.0)
             if k < n_nonlinear:
@@ -301,6 +342,11 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
         if lane() == 0:
             work.reference[REF_STAGED] = 0.0
             work.reference[REF_CENTRE] = centre if model.constant >= 0 else centre - centre
+        sync()
+        low, high = bounds(0, model, prior)
+        found = search_double(n_points, low, high, model, prior, exact)
+        if lane() == 0:
+            exact.theta[0] = real(found)
         sync()
         move_double(
             n_points,
@@ -313,7 +359,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
         )
 
     def refer(attempt, first_node, step, n, n_points, model, prior, work, out, top):  # type: ignore[no-untyped-def]
-        """Move the reference to the best node of a scan; the first scan is done again."""
+        """Move the reference to the best node of a scan; the scan itself will do."""
         best = real(-1e300)
         index = np.int32(0)
         for j in range(lane(), n, width()):
@@ -322,7 +368,10 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 index = np.int32(j)
         index = team_argbest(best, index)
         exact = work.exact
+        last = team_max(work.rounding[lane()])
+        work.rounding[lane()] = 0.0
         if lane() == 0:
+            work.reference[REF_LAST] = last
             z = first_node + step * real(index)
             exact.theta[0] = exp(z) if model.log[0] == 1 else z
             if n_nonlinear > 1:
@@ -338,7 +387,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             work.points,
             work.reference,
         )
-        return attempt == 0
+        return False
 
     def settle(n_points, model, prior, work):  # type: ignore[no-untyped-def]
         """Stage the residuals from the reference, point by point."""
@@ -349,7 +398,6 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             mean = prior.mean[k] - (reference[REF_CENTRE] if k == model.constant else real(0.0))
             at = reference[REF_A] if k == n_fixed else reference[REF_FIXED + k]
             exact.prior_mean[k] = mean - at
-        work.rounding[lane()] = 0.0
         if lane() == 0:
             reference[REF_STAGED] = 1.0
         sync()
@@ -419,7 +467,14 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             change = t0 - real(work.exact.theta[0])
             # Coefficients on the fixed columns that are subtracted from delta ...
             c0 = c1 = c2 = real(0.0)
-            if exponential and abs(change) < CLOSE:
+            steepest = exponent(
+                work.points[0, n_points - 1], work.points[1, n_points - 1], change, t1, t2, t3
+            )
+            steepest = max(
+                abs(steepest),
+                abs(exponent(work.points[0, 0], work.points[1, 0], change, t1, t2, t3)),
+            )
+            if exponential and steepest < CLOSE:
                 c0 = change * (reference[REF_FIRST] + change * reference[REF_SECOND])
                 c1 = change * (reference[REF_FIRST + 1] + change * reference[REF_SECOND + 1])
                 c2 = change * (reference[REF_FIRST + 2] + change * reference[REF_SECOND + 2])
@@ -474,8 +529,13 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             l0 = prior.precision[0] if n_fixed > 0 else real(0.0)
             l1 = prior.precision[1] if n_fixed > 1 else real(0.0)
             l2 = prior.precision[2] if n_fixed > 2 else real(0.0)
+            # What they take off coefficients on the fixed columns.
+            p0, p1, p2 = on_fixed(l0 * e0, l1 * e1, l2 * e2, i00, i10, i11, i20, i21, i22)
+            q0, q1, q2 = on_fixed(l0 * c0, l1 * c1, l2 * c2, i00, i10, i11, i20, i21, i22)
             pivot = schur_pivot(s0, s1, s2, sv, i00, i10, i11, i20, i21, i22, precision) + (
-                l0 * e0 * (2.0 * h0 + e0) + l1 * e1 * (2.0 * h1 + e1) + l2 * e2 * (2.0 * h2 + e2)
+                l0 * e0 * (2.0 * h0 + e0 - p0)
+                + l1 * e1 * (2.0 * h1 + e1 - p1)
+                + l2 * e2 * (2.0 * h2 + e2 - p2)
             )
             a = reference[REF_A]
             # inner products of what the fixed columns leave over
@@ -483,16 +543,16 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 dd
                 - (g0 * d0 + g1 * d1 + g2 * d2)
                 + (
-                    l0 * c0 * (2.0 * g0 + c0)
-                    + l1 * c1 * (2.0 * g1 + c1)
-                    + l2 * c2 * (2.0 * g2 + c2)
+                    l0 * c0 * (2.0 * g0 + c0 - q0)
+                    + l1 * c1 * (2.0 * g1 + c1 - q1)
+                    + l2 * c2 * (2.0 * g2 + c2 - q2)
                 )
             )
             moved *= a * a
             dv += -(h0 * d0 + h1 * d1 + h2 * d2) + (
-                l0 * (c0 * (h0 + e0) + e0 * g0)
-                + l1 * (c1 * (h1 + e1) + e1 * g1)
-                + l2 * (c2 * (h2 + e2) + e2 * g2)
+                l0 * (c0 * (h0 + e0 - p0) + e0 * g0)
+                + l1 * (c1 * (h1 + e1 - p1) + e1 * g1)
+                + l2 * (c2 * (h2 + e2 - p2) + e2 * g2)
             )
             dy += (
                 c0 * reference[REF_LEFT_OVER]
@@ -522,7 +582,6 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 0.5 * log(pivot / reference[REF_PIVOT])
                 + 0.5 * base[BASE_NU] * log(left / reference[REF_LEFT])
             )
-            work.logp[j] = log_posterior + likelihood
             # What rounding may do to it where there is mass, by the size of what cancels.
             cancels = a * a * dd + 2.0 * abs(a * added) * math.sqrt(sv * dd) + added * added * sv
             if a == 0.0:
@@ -530,11 +589,14 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
             error = ROUNDING * (0.5 * sv / pivot + 0.5 * base[BASE_NU] * (cancels / left + 1.0))
             if likelihood > -NEAR:
                 work.rounding[j] = max(work.rounding[j], error)
+            if error > TRUSTED:
+                likelihood -= error
+            work.logp[j] = log_posterior + likelihood
             work.rows[0, j] = a + added
             work.rows[1, j] = 1.0 / math.sqrt(pivot)
-            work.rows[2, j] = e0 + h0
-            work.rows[3, j] = e1 + h1
-            work.rows[4, j] = e2 + h2
+            work.rows[2, j] = e0 + h0 - p0
+            work.rows[3, j] = e1 + h1 - p1
+            work.rows[4, j] = e2 + h2 - p2
             work.rows[5, j] = math.sqrt(left)
         sync()
 
