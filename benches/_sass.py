@@ -144,8 +144,8 @@ def _blocks(instructions: list[Instruction]) -> list[Block]:
         target = _TARGET.search(last.operands)
         kind = last.opcode.split(".")[1] if "." in last.opcode else ""
         jumps = last.name == "BRA" or (last.name == "CALL" and target and target[1] in at)
-        # Where a warp's threads came apart (DIV), shuffles and votes are done one by one; where they
-        # are together (CONV), nothing need be done to bring them so.
+        # Where a warp's threads came apart (DIV), shuffles and votes are done one by one; where
+        # they are together (CONV), nothing need be done to bring them so.
         if jumps and target and kind != "DIV":
             block.follows.append(at[target[1]])
         always = last.name in ("EXIT", "RET", "JMP", "CALL", "BRA") and not _conditional(last)

@@ -101,9 +101,7 @@ def own_shared(needs: compiled.Resources, capability: tuple[int, int]) -> int:
 
 def table_of_kernels() -> list[dict[str, Any]]:
     """Print what every kernel needs."""
-    by_capability = {
-        card.architecture.capability: card.architecture for card in reversed(CARDS)
-    }
+    by_capability = {card.architecture.capability: card.architecture for card in reversed(CARDS)}
     kernels = {
         (entry.name, dtype): entry.build(single)
         for entry in catalogue()
@@ -217,7 +215,9 @@ def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict
         limits.append(held.limit)
     clocks = card.multiprocessors * card.clock * 1e9
     bounds = {
-        unit: clocks * rate / units[unit] for unit, rate in architecture.rates.items() if units[unit]
+        unit: clocks * rate / units[unit]
+        for unit, rate in architecture.rates.items()
+        if units[unit]
     }
     bounds["memory"] = card.bandwidth * 1e9 / n_bytes
     binding = min(bounds, key=lambda unit: bounds[unit])
