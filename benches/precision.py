@@ -5,9 +5,10 @@
 
 The fit kernel's PTX is executed in both precisions (by the tests' emulator: no card is used), with
 the library's own windows and priors.  Compared are the tabulated log posterior of the nonlinear
-parameter, for differences from the posterior's mean within 3 nats of its maximum, and quantiles of
-draws, in posterior sd.  The kernel estimates its own rounding errors, and leaves runs where they
-may exceed 0.05 nats to the CPU (status 2): these are counted, and shown apart.
+parameter (differences from its mean, within 3 nats of the maximum), its quantiles, and quantiles of
+draws of all parameters (where both precisions accept the same draws), in posterior sd.  The kernel
+estimates its own rounding errors, and leaves runs where they may exceed 0.05 nats to the CPU
+(status 2): these are counted, and shown apart.
 Needs the extra cuda-check.
 """
 
@@ -129,6 +130,24 @@ def in_sd(double: Floats, single: Floats) -> float:
     return float(np.abs(shift / sd).max())
 
 
+def tabulated_quantiles(table: Floats) -> tuple[Floats, float]:
+    """Quantiles and sd of log alpha, of a tabulated posterior (see `errors`)."""
+    z = table[0] + table[1] * np.arange(NODES)
+    density = np.exp(table[2:] - table[2:].max())
+    mass = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]))])
+    mean = np.average(z, weights=density)
+    sd = float(np.sqrt(np.average((z - mean) ** 2, weights=density)))
+    return np.interp(np.array(SHARES) * mass[-1], mass, z), sd
+
+
+def alpha_in_sd(double: Floats, single: Floats) -> float:
+    """Largest shift of a quantile of log alpha, in posterior sd; no draws are involved."""
+    if not np.isfinite(single).all():
+        return float("inf")
+    exact, sd = tabulated_quantiles(double)
+    return float(np.abs(tabulated_quantiles(single)[0] - exact).max() / sd)
+
+
 def spread(values: Floats) -> Floats:
     """Median, 90 % and the largest of numbers that may be infinite."""
     return np.asarray(np.quantile(values, (0.5, 0.9, 1.0), method="inverted_cdf"))
@@ -150,6 +169,7 @@ def compare(fits: Fits) -> list[dict[str, Any]]:
         whole = bool(np.isfinite(fits.single.tables[r]).all())
         if row["status64"] in (0, 1) and (whole or row["status32"] == 0):
             row["nats"] = errors(fits.double.tables[r], fits.single.tables[r])
+            row["alpha"] = alpha_in_sd(fits.double.tables[r], fits.single.tables[r])
         if whole and row["status64"] == 0 and fits.single.info[r, 2] > 0:
             row["sd"] = in_sd(fits.double.draws[r], fits.single.draws[r])
             # Where rounding turns one acceptance over, all later draws move up by one.
@@ -185,16 +205,26 @@ def report(rows: list[dict[str, Any]], law: str) -> dict[str, Any]:
             "above": int((nats > BAR_NATS).sum()),
             "sd": [float(v) for v in spread(sd)] if sd.size else [],
             "sd_n": int(sd.size),
+            "alpha": [float(v) for v in spread(np.array([row["alpha"] for row in some]))],
+            "above_estimate": int(sum(row["nats"] > row["estimate"] for row in some)),
+            "largest_ratio": float(max(row["nats"] / row["estimate"] for row in some)),
         }
         print(
             f"  {name}: error of log posterior differences, median {spread(nats)[0]:.1e}, 90 % "
             f"{spread(nats)[1]:.1e}, largest {nats.max():.1e} nats "
             f"({(nats > BAR_NATS).sum()} of {len(some)} above {BAR_NATS})"
         )
+        alpha = found[name]["alpha"]
+        print(
+            f"  {name}: shift of quantiles of log alpha, median {alpha[0]:.1e}, 90 % "
+            f"{alpha[1]:.1e}, largest {alpha[2]:.1e} sd\n"
+            f"  {name}: {found[name]['above_estimate']} errors exceed the kernel's estimate, by up "
+            f"to {found[name]['largest_ratio']:.0f} times"
+        )
         if sd.size:
             print(
-                f"  {name}: shift of quantiles, median {np.median(sd):.1e}, largest {sd.max():.1e} "
-                f"sd ({sd.size} runs with the same draws)"
+                f"  {name}: shift of quantiles of draws, median {np.median(sd):.1e}, largest "
+                f"{sd.max():.1e} sd ({sd.size} runs with the same draws)"
             )
     return found
 

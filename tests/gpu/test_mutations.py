@@ -38,7 +38,7 @@ DRAWS = 33  # one more than a warp
 MOST_STEPS = 100_000  # basic blocks; several times what a check takes
 
 # What an error must say.
-RACE = "race"
+RACE = "memory race"
 BOUNDS = "out of bounds"
 UNWRITTEN = "uninitialised"
 NUMBERS = "Not equal to tolerance|Arrays are not equal"
