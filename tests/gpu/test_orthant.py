@@ -51,7 +51,7 @@ def random_candidates(count):
         rng = np.random.default_rng([41, i])
         problem = random_problem(rng, "power_linear")
         _batch, program, _table = problem.arguments()
-        model, tables = driver._model(program), driver._tables()
+        model, tables = driver._model(program), driver.tables()
         work = make_work(problem.x.size, tables)
         order = program.order
         prior = RunPrior(
