@@ -1,0 +1,1 @@
+"""The commands of ``lossfit``, one a file; each file's click command is called ``command``."""

@@ -1,0 +1,87 @@
+"""``lossfit fit``: fit a law to every run and print the posterior's summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..errors import DataError
+from .common import (
+    AXES,
+    guarded,
+    load_runs,
+    mention_compilation,
+    place,
+    print_json,
+    say,
+    sources,
+    window_of,
+)
+
+__all__ = ["command"]
+
+
+@click.command()
+@sources
+@click.option("--law", "-l", default="power_linear", show_default=True, help="Law to fit.")
+@click.option("--run", "-r", multiple=True, help="Run to fit (repeat for more); all by default.")
+@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@click.option(
+    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
+)
+@click.option(
+    "--draws", default=1000, show_default=True, help="Draws for each run; 0: a summary only."
+)
+@click.option("--method", default="auto", show_default=True, help="quadrature, ensemble or emcee.")
+@click.option("--noise", default="gaussian", show_default=True, help="gaussian or student_t.")
+@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@place
+@click.option(
+    "--out", type=click.Path(dir_okay=False, writable=True), help="Write the fit here (netCDF)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.fit_summary/1).")
+def command(
+    source: tuple[str, ...],
+    format: str | None,
+    params: float | None,
+    tokens_per_step: float | None,
+    gpu_hours: float | None,
+    law: str,
+    run: tuple[str, ...],
+    axis: str,
+    window: str,
+    draws: int,
+    method: str,
+    noise: str,
+    prob: float,
+    seed: int,
+    out: str | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Fit a law to every run and print the posterior's summary."""
+    from ..cli_text import fit_dict, fit_text
+    from ..fitting import fit as fit_runs
+
+    with guarded():
+        runs = load_runs(source, format, params, tokens_per_step, gpu_hours)
+        if run:
+            runs = runs.select(run)
+        span = window_of(window)
+        mention_compilation()
+    with guarded(notes=as_json):
+        options: dict[str, Any] = {"method": method, "noise": noise, "prob": prob, "dtype": dtype}
+        result = fit_runs(runs, law, axis, span, draws, device, seed, **options)
+        if as_json:
+            print_json(fit_dict(result, prob))
+        else:
+            click.echo(fit_text(result, prob))
+        if out is not None:
+            try:
+                result.to_netcdf(out)
+            except OSError as error:
+                raise DataError(f"cannot write {out}: {error}") from None
+            say(f"wrote {out}")
