@@ -27,10 +27,13 @@ class Workload(NamedTuple):
     run : callable
         From (device, single) to the bytes that the card's memory gives and takes for a run, and
         the number of runs; launches its kernels on the device.
+    precisions : tuple of str
+        Those that its kernels have.
     """
 
     name: str
     run: Callable[[Any, bool], tuple[float, int]]
+    precisions: tuple[str, ...] = ("float64", "float32")
 
 
 def workloads() -> list[Workload]:
@@ -38,6 +41,11 @@ def workloads() -> list[Workload]:
     found = [
         Workload(f"fit power_linear, {draws} draws", lambda d, s, n=draws: fits(d, s, n))
         for draws in (0, 200, 1000)
+    ]
+    double = ("float64",)
+    found += [
+        Workload("exact power_linear_offset, 1000 draws", lambda d, _: exact_draws(d), double),
+        Workload("ensemble broken_power, 50 sweeps", lambda d, _: sweeps(d), double),
     ]
     if any(entry.name.startswith("forecast") for entry in catalogue()):
         found.append(Workload("default answer", default_answers))
@@ -63,6 +71,55 @@ def fits(device: Any, single: bool, draws: int) -> tuple[float, int]:
     run(job, [device])
     moved = size(job.inputs(0, CURVES)) + size(job.outputs(0, CURVES))
     return moved / CURVES, CURVES
+
+
+def exact_draws(device: Any) -> tuple[float, int]:
+    """The same curves with an offset of the axis: two nonlinear parameters."""
+    from lossfit.kernels.gpu.batch import ExactJob
+    from lossfit.kernels.gpu.launch import run
+
+    from .peers import curve, table
+
+    count = 2
+    curves = [curve(seed) for seed in range(count)]
+    batch = Batch(
+        np.concatenate([x for x, _ in curves]),
+        np.concatenate([y for _, y in curves]),
+        np.ones(POINTS * count),
+        np.arange(count + 1) * POINTS,
+    )
+    priors = table(count)
+    offset = np.tile([[[0.0, 0.5, 1.0, 0.0, 0.1]]], (count, 1, 1))
+    priors = priors._replace(nonlinear=np.concatenate([priors.nonlinear, offset], axis=1))
+    keys = np.arange(count, dtype=np.uint64)
+    job = ExactJob(batch, laws.get("power_linear_offset").program, priors, keys, 1000)
+    run(job, [device])
+    moved = size(job.inputs(0, count)) + size(job.outputs(0, count))
+    return (moved + 2 * size(job.scratch(0, count))) / count, count
+
+
+def sweeps(device: Any) -> tuple[float, int]:
+    """A chain of 64 walkers: 20 discarded sweeps, and 30 to the one draw of each walker."""
+    from lossfit.kernels.driver import PriorTable
+    from lossfit.kernels.gpu.batch import EnsembleJob
+    from lossfit.kernels.gpu.launch import run
+
+    from .peers import curve
+
+    x, y = curve()
+    batch = Batch(x, y, np.ones(POINTS), np.array([0, POINTS]))
+    priors = PriorTable(
+        np.array([[[0.02, 3, 2, 0.5, 1.0], [0.01, 3, 2, 0.4, 1.0], [0.1, 10, 2, 1.0, 0.7]]]),
+        np.zeros((1, 2)),
+        np.full((1, 2), 3.5),
+        np.zeros((1, 2)),
+        np.array([[1.0, 0.004]]),
+    )
+    keys = np.array([3], np.uint64)
+    job = EnsembleJob(batch, laws.get("broken_power").program, priors, keys, 64, 20, 1)
+    run(job, [device])
+    moved = size(job.inputs(0, 1)) + size(job.outputs(0, 1))
+    return moved + 2 * size(job.scratch(0, 1)), 1
 
 
 def default_answers(device: Any, single: bool) -> tuple[float, int]:

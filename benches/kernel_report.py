@@ -106,6 +106,7 @@ def table_of_kernels() -> list[dict[str, Any]]:
         (entry.name, dtype): entry.build(single)
         for entry in catalogue()
         for dtype, single in PRECISIONS.items()
+        if dtype in entry.precisions
     }
     linked = compiled.compile_kernels(kernels.values())
     print(
@@ -167,7 +168,8 @@ def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
     for workload in workloads():
         if not workload.name.startswith(only):
             continue
-        for dtype, single in PRECISIONS.items():
+        for dtype in workload.precisions:
+            single = PRECISIONS[dtype]
             found = {
                 capability: costs_of(workload, single, capability)
                 for capability in {card.architecture.capability for card in CARDS}

@@ -46,6 +46,8 @@ __all__ = [
 # connect them.
 ON_CUDA: frozenset[str] = frozenset(
     {
+        "a fit by ensemble",
+        "a fit by quadrature over 2 parameters",
         "a fit by quadrature over one parameter",
         "a forecast by annealing",
         "a forecast by multi_power",

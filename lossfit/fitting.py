@@ -225,7 +225,9 @@ def fit_quietly(
 
                 on_card = keep == "device" or summary_only
                 names = runs.names[first:last]
-                drawn, found = _draw_on(where, ready, chosen, keys, draws, on_card, names, advance)
+                drawn, found = _draw_on(
+                    where, ready, chosen, keys, draws, method, chains, tune, on_card, names, advance
+                )
             else:
                 drawn, found = _draw(
                     ready, chosen, keys, draws, method, noise, chains, tune, advance
@@ -322,6 +324,9 @@ def _draw_on(
     law: Law,
     keys: np.ndarray[Any, np.dtype[np.uint64]],
     draws: int,
+    method: str,
+    chains: int,
+    tune: int,
     on_card: bool,
     names: tuple[str, ...],
     advance: Any,
@@ -339,6 +344,9 @@ def _draw_on(
             keys,
             draws=draws,
             single=where.single,
+            method=method,
+            chains=chains,
+            tune=tune,
             on_card=on_card,
             names=names,
             progress=advance,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..columns import ORDERS, Program
 from ..driver import (
+    TUNE,
     Batch,
     PriorTable,
     Result,
@@ -19,12 +20,13 @@ from ..driver import (
     tables,
 )
 from ..work import SLACK, Tables
-from . import fit
+from . import ensemble, exact, fit
 from .chunks import Spec
 from .device import Device, on_host
 from .launch import Chunk, Job, Options, built, run
+from .spec import Kernel
 
-__all__ = ["FitJob", "fit_arrays", "fit_batch_on"]
+__all__ = ["EnsembleJob", "ExactJob", "FitJob", "fit_arrays", "fit_batch_on"]
 
 LARGEST = 3e38  # of a float32, for "no bound"
 
@@ -37,7 +39,7 @@ def room_for(n_points: NDArray[np.int64], orders: NDArray[np.int64]) -> NDArray[
 
 
 class FitJob(Job):
-    """Fits of one law with one nonlinear parameter.
+    """Fits of one law with one nonlinear parameter; the other jobs differ in their kernels.
 
     Parameters
     ----------
@@ -55,10 +57,12 @@ class FitJob(Job):
     Attributes
     ----------
     draws : float64, shape (n_runs, n_parameters, n_draws), or None
-    info : float64, shape (n_runs, len(fit.INFO))
+    info : float64, shape (n_runs, n_info)
     parts : list of (start, device, device array)
         Draws that stay on cards.
     """
+
+    n_info = len(fit.INFO)
 
     def __init__(
         self,
@@ -80,8 +84,8 @@ class FitJob(Job):
         self.single = single
         self.keys = keys
         self.n_draws = draws
-        self.n_parameters = program.n_linear + 2
-        self.kernel = built(fit.build, program, single, points)
+        self.n_parameters = program.n_linear + 1 + len(program.nonlinear)
+        self.kernel = self.choose_kernel(points)
         self.orders = compression_orders(program, batch.x, batch.offsets)
         self.priors = prior_arrays(program, table)
         # float32 resolves residuals from the last loss better than losses.
@@ -92,8 +96,12 @@ class FitJob(Job):
         self.on_card = on_card
         shape = (self.n_runs, self.n_parameters, draws)
         self.draws = None if on_card else np.empty(shape)
-        self.info = np.empty((self.n_runs, len(fit.INFO)))
+        self.info = np.empty((self.n_runs, self.n_info))
         self.parts: list[tuple[int, Device, Any]] = []
+
+    def choose_kernel(self, points: int) -> Kernel:
+        """The kernel with that much room for pseudo-points."""
+        return built(fit.build, self.program, self.single, points)
 
     def label(self, run: int) -> str:
         """The run's name."""
@@ -120,7 +128,7 @@ class FitJob(Job):
             Spec((n + 1,), np.uint32),
             Spec((n,), np.int32),
             Spec((n,), self.number),
-            Spec((n, 1, 5), self.number),
+            Spec((n, len(self.program.nonlinear), 5), self.number),
             *[Spec((n, p), self.number)] * 3,
             Spec((n, 2), self.number),
             Spec((n,), np.uint64),
@@ -157,7 +165,7 @@ class FitJob(Job):
 
     def outputs(self, start: int, stop: int) -> Sequence[Spec]:
         """Diagnostics, and draws unless they stay."""
-        info = Spec((stop - start, len(fit.INFO)), self.number)
+        info = Spec((stop - start, self.n_info), self.number)
         return [info] if self.on_card else [info, self._draws(start, stop)]
 
     def kept(self, start: int, stop: int) -> Sequence[Spec]:
@@ -190,6 +198,97 @@ class FitJob(Job):
         self.parts.append((start, device, kept[0]))
 
 
+class ExactJob(FitJob):
+    """Draws from exactly evaluated candidates, in float64: see `exact.build`.
+
+    Its arguments are those of `FitJob` without a precision.
+    """
+
+    n_info = len(exact.INFO)
+
+    def __init__(
+        self,
+        batch: Batch,
+        program: Program,
+        table: PriorTable,
+        keys: NDArray[np.uint64],
+        draws: int,
+        on_card: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        orders = compression_orders(program, batch.x, batch.offsets)
+        self.room = room_for(np.diff(batch.offsets), orders)
+        most = self.room.max(initial=0)
+        points = next((n for n in fit.POINTS if most <= n), 0)
+        self.shared = points > 0
+        super().__init__(batch, program, table, keys, draws, False, on_card, points, names)
+
+    def choose_kernel(self, points: int) -> Kernel:
+        """The kernel with that much room for pseudo-points."""
+        return built(exact.build, self.program, points)
+
+    def scratch(self, start: int, stop: int) -> Sequence[Spec]:
+        """Points that have no room in shared memory, and what the kernel needs besides."""
+        n = 0 if self.shared else int(self.room[start:stop].max())
+        shapes = [exact.room_of(self.program, stop - start, n), *self.shapes(stop - start)]
+        return [Spec(shape, self.number) for shape in shapes]
+
+    def shapes(self, blocks: int) -> Sequence[tuple[int, ...]]:
+        """Inner densities, and a pilot's candidates."""
+        return exact.scratch(self.program, blocks)
+
+    def launch(self, chunk: Chunk) -> None:
+        """One block a run."""
+        x, y, weight, offsets, orders, _shifts, *priors, keys = chunk.inputs
+        draws = chunk.kept[0] if self.on_card else chunk.outputs[1]
+        chunk.launch(
+            self.kernel, x, y, weight, offsets, orders, Tables(*chunk.constants), tuple(priors),
+            keys, draws, chunk.outputs[0], *self.rest(chunk),
+        )  # fmt: skip
+
+    def rest(self, chunk: Chunk) -> Sequence[Any]:
+        """The kernel's last arguments."""
+        return chunk.scratch
+
+
+class EnsembleJob(ExactJob):
+    """Draws by the ensemble sampler, in float64.
+
+    Parameters
+    ----------
+    draws, tune, chains : int
+        Draws of each chain, discarded sweeps, and chains.
+    **options
+        As for `ExactJob`.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        program: Program,
+        table: PriorTable,
+        keys: NDArray[np.uint64],
+        draws: int,
+        tune: int,
+        chains: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(batch, program, table, keys, draws * chains, **options)
+        self.numbers = draws, tune, chains
+
+    def choose_kernel(self, points: int) -> Kernel:
+        """The kernel with that much room for pseudo-points."""
+        return built(ensemble.build, self.program, points)
+
+    def shapes(self, blocks: int) -> Sequence[tuple[int, ...]]:
+        """Log posteriors of points of the prior box."""
+        return ensemble.scratch(blocks)
+
+    def rest(self, chunk: Chunk) -> Sequence[Any]:
+        """The kernel's last arguments."""
+        return [*chunk.scratch, *self.numbers]
+
+
 def fit_batch_on(
     devices: Sequence[Device],
     batch: Batch,
@@ -199,24 +298,28 @@ def fit_batch_on(
     *,
     draws: int,
     single: bool,
+    method: str = "quadrature",
+    chains: int = 1,
+    tune: int | None = None,
     on_card: bool = False,
     names: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
     options: Options | None = None,
 ) -> tuple[Result, list[tuple[Device, Any]]]:
-    """`driver.fit_batch` by quadrature, on cards.
+    """`driver.fit_batch` with Gaussian noise, on cards.
 
-    Runs that the kernels do not serve are done on the CPU: where the constraints leave too few
-    candidates, where float32 may be off by more than 0.05 nats, and long runs that cannot be
-    compressed (axis values that span more than 14 powers of ten).
+    Quadrature over one parameter is done once more, in float64, for runs where float32 may be off
+    by more than 0.05 nats, and by exact draws where the constraints leave too few candidates.  What
+    is left is done on the CPU: long runs of such laws that cannot be compressed (axis values that
+    span more than 14 powers of ten), and constraints that leave too few exact draws, too.
 
     Parameters
     ----------
     devices : sequence of Device
-    batch, program, table, keys, draws, progress
+    batch, program, table, keys, draws, method, chains, tune, progress
         As in `driver.fit_batch`.
     single : bool
-        Whether to compute in float32.
+        Whether to compute quadrature over one parameter in float32.
     on_card : bool
         Whether the draws stay on the cards: the result's own are then empty.
     names : sequence of str, optional
@@ -228,27 +331,50 @@ def fit_batch_on(
     list of (Device, device array of shape (n, n_parameters, n_draws))
         The draws in the order of the runs, where they stay.
     """
-    n_points = np.diff(batch.offsets)
-    room = room_for(n_points, compression_orders(program, batch.x, batch.offsets))
-    points = fit.POINTS[0] if room.max() <= fit.POINTS[0] else fit.POINTS[1]
-    job = FitJob(batch, program, table, keys, draws, single, on_card, points, names)
+    room = room_for(np.diff(batch.offsets), compression_orders(program, batch.x, batch.offsets))
+    points = fit.POINTS[int(room.max() > fit.POINTS[0])]
+    arguments = (batch, program, table, keys, draws)
+    job: FitJob
+    if method == "ensemble":
+        tune = TUNE["ensemble"] if tune is None else tune
+        job = EnsembleJob(*arguments, tune, chains, on_card=on_card, names=names)
+    elif len(program.nonlinear) == 2:
+        job = ExactJob(*arguments, on_card, names)
+    else:
+        job = FitJob(*arguments, single, on_card, points, names)
     run(job, devices, progress=progress, options=options)
     job.parts.sort(key=lambda part: part[0])
-    again = np.flatnonzero(job.info[:, fit.STATUS] != 0)
-    info = np.array(job.info[:, :5])
-    if again.size:
-        done = fit_batch(
-            _rows(batch, again), program, PriorTable(*(part[again] for part in table)), keys[again],
-            draws=draws,
-        )  # fmt: skip
-        info[again] = done.info
-        if job.draws is not None:
-            job.draws[again] = done.draws
-        for start, device, part in job.parts:
-            mine = (again >= start) & (again < start + part.shape[0])
-            with device.active():
-                for row, values in zip(again[mine] - start, done.draws[mine], strict=True):
-                    part[row] = device.xp.asarray(values, dtype=part.dtype)
+    status = job.info[:, exact.STATUS]
+
+    def once_more(rows: NDArray[np.int64], draw: Callable[..., Any]) -> None:
+        """Draws and diagnostics of some runs by other means."""
+        if rows.size:
+            done = draw(
+                _rows(batch, rows), program, PriorTable(*(part[rows] for part in table)), keys[rows]
+            )
+            _replace(job, rows, done.draws, done.info)
+
+    def by(kind: Callable[..., FitJob], **choices: Any) -> Callable[..., FitJob]:
+        """Another job, done."""
+
+        def draw(*some: Any) -> FitJob:
+            other = kind(*some, draws, **choices)
+            run(other, devices, options=options)
+            return other
+
+        return draw
+
+    if type(job) is FitJob:
+        once_more(np.flatnonzero(status == 2), by(FitJob, single=False, points=points))
+        once_more(np.flatnonzero(status == 1), by(ExactJob))
+    left = status == 3
+    if method != "ensemble":
+        left |= status == 1
+    once_more(
+        np.flatnonzero(left),
+        lambda *some: fit_batch(*some, draws=draws, method=method, chains=chains, tune=tune),
+    )
+    info = np.array(job.info[:, : len(exact.INFO)])
     empty = np.empty((batch.offsets.size - 1, job.n_parameters, 0))
     result = Result(empty if job.draws is None else job.draws, info)
     return result, [(device, part) for _start, device, part in job.parts]
@@ -292,7 +418,7 @@ def fit_arrays(
         edges = Batch(edge_x, edge_y, np.ones(ends.size), 2 * np.arange(offsets.size))
         # A job of the runs' ends has everything that is needed of a run but its points.
         room = room_for(np.diff(offsets), compression_orders(program, edges.x, edges.offsets))
-        points = fit.POINTS[0] if room.max() <= fit.POINTS[0] else fit.POINTS[1]
+        points = fit.POINTS[int(room.max() > fit.POINTS[0])]
         job = FitJob(edges, program, table, keys, draws, single, True, points)
         host = [np.empty(spec.shape, spec.dtype) for spec in job.inputs(0, job.n_runs)]
         job.fill(0, job.n_runs, host)
@@ -324,6 +450,19 @@ def fit_arrays(
         device.work(stream, task)
         device.mark(stream).wait()
     return made[0], made[1]
+
+
+def _replace(job: FitJob, rows: NDArray[np.int64], draws: Any, info: NDArray[Any]) -> None:
+    """Other draws and diagnostics for some runs of a job that is done."""
+    n_info = len(exact.INFO)
+    job.info[rows, :n_info] = info[:, :n_info]
+    if job.draws is not None:
+        job.draws[rows] = draws
+    for start, device, part in job.parts:
+        mine = (rows >= start) & (rows < start + part.shape[0])
+        with device.active():
+            for row, values in zip(rows[mine] - start, draws[mine], strict=True):
+                part[row] = device.xp.asarray(values, dtype=part.dtype)
 
 
 def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:

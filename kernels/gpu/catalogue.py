@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import fit, forecast, moments, predict, quantiles
+from . import ensemble, exact, fit, forecast, moments, predict, quantiles
 from .launch import built
 from .spec import Kernel
 
@@ -17,7 +17,7 @@ __all__ = ["Entry", "catalogue"]
 
 
 class Entry(NamedTuple):
-    """A kernel in both precisions.
+    """A kernel in its precisions.
 
     Attributes
     ----------
@@ -25,10 +25,13 @@ class Entry(NamedTuple):
         With the law or the variant.
     build : callable
         From ``single`` to the kernel.
+    precisions : tuple of str
+        Those that the kernel has.
     """
 
     name: str
     build: Callable[[bool], Kernel]
+    precisions: tuple[str, ...] = ("float64", "float32")
 
 
 def catalogue() -> list[Entry]:
@@ -43,6 +46,12 @@ def catalogue() -> list[Entry]:
     entries.append(
         Entry("fit power_linear, wide", lambda single: fit.build(wide, single, fit.POINTS[1]))
     )
+    double = ("float64",)
+    for law in ("power_linear", "power_linear_offset"):
+        program = get(law).program
+        entries.append(Entry(f"exact {law}", lambda _, p=program: exact.build(p), double))
+    bent = get("broken_power").program
+    entries.append(Entry("ensemble broken_power", lambda _: ensemble.build(bent, 0), double))
     for law in ("power_linear", "power_linear_offset", "broken_power"):
         program = get(law).program
         entries.append(Entry(f"predict {law}", lambda single, p=program: predict.build(p, single)))

@@ -63,6 +63,7 @@ def _add(value: Any, digest: Any, seen: dict[int, int]) -> None:
         digest.update(str(value).encode())
     else:
         function = getattr(value, "py_func", value)
+        function = getattr(function, "_defn", function)  # of an intrinsic
         if not isinstance(function, types.FunctionType):
             raise _Unknown
         options = getattr(value, "targetoptions", {})

@@ -537,6 +537,7 @@ def single_table(law: LawColumns, n_nonlinear: int, n_fixed: int) -> dict[Any, A
                 + l1 * e1 * (2.0 * h1 + e1 - p1)
                 + l2 * e2 * (2.0 * h2 + e2 - p2)
             )
+            pivot = max(pivot, precision)  # it is no less, but for rounding
             a = reference[REF_A]
             # inner products of what the fixed columns leave over
             moved = (

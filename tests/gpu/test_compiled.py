@@ -24,6 +24,9 @@ from tests.gpu.emulator.report import _natural_loops
 
 ENTRIES = {entry.name: entry for entry in catalogue()}
 PRECISIONS = {"float64": False, "float32": True}
+CASES = [
+    (name, dtype) for dtype in PRECISIONS for name in ENTRIES if dtype in ENTRIES[name].precisions
+]
 RESERVED = {9: 1024}  # bytes of shared memory a block that the linker counts in, for the system
 ARITHMETIC = {
     "add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos",
@@ -52,8 +55,7 @@ def _chosen(request):
 
 
 @pytest.mark.parametrize("cc", compiled.ARCHITECTURES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(("entry", "dtype"), CASES)
 def test_resources(entry, dtype, cc, kernels, linked):
     kernel = kernels[entry, dtype]
     found = linked[kernel, cc].result()
@@ -97,8 +99,7 @@ def arithmetic(instructions, dtype):
     return sum(i.name in ARITHMETIC and i.parts[-1] == dtype for i in instructions)
 
 
-@pytest.mark.parametrize("dtype", ["float32"])
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(("entry", "dtype"), [case for case in CASES if case[1] == "float32"])
 def test_inner_loops_of_float32_kernels_do_not_compute_in_float64(entry, dtype, kernels):
     """A loop computes in one precision: the float64 prologue at pseudo-points has its own loops.
 

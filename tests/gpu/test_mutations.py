@@ -20,8 +20,8 @@ from numba import types
 from lossfit import laws
 from lossfit.kernels import compress, driver
 from lossfit.kernels.forecast_driver import forecast_batch
-from lossfit.kernels.gpu import fit, forecast, moments, predict, quantiles
-from lossfit.kernels.gpu.batch import FitJob
+from lossfit.kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
+from lossfit.kernels.gpu.batch import EnsembleJob, ExactJob, FitJob
 from lossfit.kernels.gpu.device import SimulatedDevice, checked
 from lossfit.kernels.gpu.launch import Options, run
 from lossfit.summaries import quantiles as quantiles_on_cpu
@@ -30,8 +30,11 @@ from tests.gpu.jobs import Sums, ragged
 from tests.gpu.mutants import planted, sharing
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxError, PtxModule, numba_kernel_args
+from tests.gpu.test_ensemble import problem as ensemble_problem
+from tests.gpu.test_exact import cut
 from tests.gpu.test_fit import problem
 from tests.gpu.test_forecast import problem as forecast_problem
+from tests.kernels.oracles import arguments as arguments_of
 
 PROGRAM = laws.get("power").program
 DRAWS = 33  # one more than a warp
@@ -103,6 +106,40 @@ def fit_in_single():
     job, expected = fits(single=True)
     off = (job.draws - expected.draws) / expected.draws.std(axis=-1, keepdims=True)
     np.testing.assert_allclose(off, np.zeros_like(off), atol=0.05)
+
+
+@cache
+def cut_curves():
+    """A curve whose constraints cut off nearly everything, and its exact draws."""
+    given = (*arguments_of([cut(2, 20, law="power")]), np.array([7], np.uint64))
+    return given, driver.fit_batch(*given, draws=DRAWS)
+
+
+def exact_draws():
+    """As `test_exact.test_constraints_that_cut_off_much`."""
+    given, expected = cut_curves()
+    job = ExactJob(*given, DRAWS)
+    job.kernel = exact.build(PROGRAM)
+    run(job, [Device()])
+    np.testing.assert_allclose(job.info, expected.info, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(job.draws, expected.draws, rtol=1e-6, atol=1e-8)
+
+
+@cache
+def sampled():
+    """A curve and its draws by the ensemble sampler."""
+    given = ensemble_problem("power", [20], seed=2)
+    return given, driver.fit_batch(*given, draws=2, tune=4, chains=2, method="ensemble")
+
+
+def ensemble_draws():
+    """As `test_ensemble.test_draws_are_those_of_the_cpu`."""
+    given, expected = sampled()
+    job = EnsembleJob(*given, 2, 4, 2)
+    job.kernel = ensemble.build(PROGRAM)
+    run(job, [Device()])
+    np.testing.assert_allclose(job.draws, expected.draws, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(job.info, expected.info, rtol=1e-6, atol=1e-9)
 
 
 def moments_of_prefixes():
@@ -178,6 +215,8 @@ CHECKS = (
     fit_in_double,
     fit_in_chunks,
     fit_in_single,
+    exact_draws,
+    ensemble_draws,
     moments_of_prefixes,
     predicted_curves,
     forecast_in_double,
@@ -233,6 +272,14 @@ FAULTS = {
         "gpu.quantiles:build", "                cuda.syncthreads()\n                near = ",
         "                near = ", quantiles_of_rows, RACE,
     ),
+    "no barrier between candidates and the choice among them": Fault(
+        "exact:draw_exact", "        sync()\n        if not pilot:", "        if not pilot:",
+        exact_draws, RACE,
+    ),
+    "no barrier between the moves of one half and of the other": Fault(
+        "ensemble:draw_ensemble", "            sync()\n            kept = ",
+        "            kept = ", ensemble_draws, RACE,
+    ),
     # Loops and masks
     "a tile of one point is left out": Fault(
         "gpu.moments:prefix_moments", "range(start, stop, TILE_POINTS)",
@@ -287,6 +334,13 @@ FAULTS = {
     "a target follows another schedule": Fault(
         "cells:tabulate", "path = run.future[first, h]", "path = run.history[h]",
         forecast_in_double, NUMBERS,
+    ),
+    "the evidence is divided by that with the constraints": Fault(
+        "gpu.exact:build", "value - evidence", "evidence - value", exact_draws, NUMBERS,
+    ),
+    "discarded sweeps and chains are swapped": Fault(
+        "gpu.ensemble:build", "n_draws, tune, chains, keys[r]", "n_draws, chains, tune, keys[r]",
+        ensemble_draws, BOUNDS,
     ),
     # Exchange between lanes
     "a sum over lanes stops a step early": Fault(

@@ -71,6 +71,25 @@ def test_single_precision_is_close(card, runs):
     assert (abs(found["mean"] - expected["mean"]) < 0.2 * expected["sd"]).all()
 
 
+@pytest.mark.parametrize(
+    ("law", "kernel", "options"),
+    [
+        ("power_linear_offset", "exact", {}),
+        ("broken_power", "ensemble", {"tune": 4, "chains": 2}),
+        ("power", "ensemble", {"tune": 4, "chains": 1, "method": "ensemble"}),
+    ],
+)
+def test_every_kind_of_fit_on_a_card_is_that_of_the_cpu(card, runs, law, kernel, options):
+    some = runs.select(runs.names[:2])
+    options = {"law": law, "draws": 3, **options}
+    expected = lossfit.fit(some, device="cpu", **options)
+    found = lossfit.fit(some, device="cuda", **options)
+    assert [name for name, _, _ in card.launches] == [kernel]
+    np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6, atol=1e-9)
+    assert found.flags == expected.flags
+    assert found.settings.chains == expected.settings.chains
+
+
 @pytest.mark.parametrize("law", ["annealing", "multi_power"])
 def test_an_answer_from_a_card_is_that_of_the_cpu(card, runs, law):
     options = {"at": [1.5e12, 3e12, 5e12], "axis": "tokens", "laws": law, "draws": 40}

@@ -1,0 +1,127 @@
+"""The exact draws' PTX, executed, against the CPU."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra cuda-check")
+
+from lossfit.kernels import driver
+from lossfit.kernels.gpu import exact
+from lossfit.kernels.gpu.batch import ExactJob, fit_batch_on
+from lossfit.kernels.gpu.launch import Options, run
+from tests.gpu.emulated import EmulatedDevice
+from tests.kernels.oracles import LOGNORMAL, Problem, arguments, random_problem
+
+KEYS = np.arange(2**40, 2**40 + 99, dtype=np.uint64)
+
+
+def cut(seed, n, slope=-0.3, law="power_linear"):
+    """A curve whose constraints leave a small part of its posterior."""
+    rng = np.random.default_rng([9, seed])
+    x = np.sort(rng.uniform(0.05, 1.0, n))
+    x /= x[-1]
+    y = rng.uniform(0.0, 2.0) + rng.uniform(0.2, 1.0) * x ** -rng.uniform(0.2, 0.6)
+    if law == "power":
+        y -= 1.9  # below what E and A >= 0 reach
+    p = 2 + ("linear" in law)
+    return Problem(
+        law,
+        x,
+        y - slope * x * (p == 3) + rng.normal(0.0, 0.02, n),
+        rng.uniform(0.5, 2.0, n),
+        np.array([[0.02, 3.0, LOGNORMAL, 0.5, 1.0]]),
+        np.zeros(p),
+        np.array([3.0, 3.0, 1.5])[:p],
+        np.zeros(p),
+        np.array([1.0, 0.02]),
+    )
+
+
+def agree(found, expected):
+    """Draws to rounding, but where a rejection step came out the other way."""
+    np.testing.assert_allclose(found.info[:, :5], expected.info, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6, atol=1e-8)
+
+
+def test_constraints_that_cut_off_much():
+    """Ragged runs, one of them longer than a tile, from the fit kernel to exact draws."""
+    batch, program, table = arguments([cut(k, n) for k, n in enumerate((129, 5, 20, 40))])
+    keys = KEYS[:4]
+    expected = driver.fit_batch(batch, program, table, keys, draws=33)
+    assert (expected.info[:, 2] < 0.05).sum() >= 3
+    device = EmulatedDevice()
+    found, _ = fit_batch_on([device], batch, program, table, keys, draws=33, single=False)
+    agree(found, expected)
+    assert [name for name, _, _ in device.launches] == ["fit", "exact"]
+    assert device.launches[1][1] >= 3
+    report = device.reports[1]
+    assert report.local_loads == report.local_stores == 0
+
+
+@pytest.mark.parametrize(("n", "draws"), [(2, 1), (3, 65)])
+def test_odd_sizes(n, draws):
+    """One run, of few points."""
+    batch, program, table = arguments([cut(n, n)])
+    expected = driver.fit_batch(batch, program, table, KEYS[:1], draws=draws)
+    job = ExactJob(batch, program, table, KEYS[:1], draws)
+    run(job, [EmulatedDevice()])
+    if expected.info[0, 2] < 0.05:  # or the CPU drew them otherwise
+        agree(job, expected)
+    assert job.info[0, exact.STATUS] == 0
+
+
+def test_points_that_have_no_room_in_shared_memory():
+    """Axis values over 15 powers of ten are not compressed."""
+    batch, program, table = arguments([cut(3, 150, law="power"), cut(4, 6, law="power")])
+    batch.x[:150] = np.geomspace(1e-15, 1.0, 150)
+    expected = driver.fit_batch(batch, program, table, KEYS[:2], draws=10)
+    assert (expected.info[:, 2] < 0.05).all()
+    job = ExactJob(batch, program, table, KEYS[:2], 10)
+    run(job, [EmulatedDevice()])
+    agree(job, expected)
+
+
+def test_two_nonlinear_parameters():
+    """With and without the constraints in the proposals, and draws that stay on the card."""
+    problems = [
+        random_problem(np.random.default_rng([22, k]), "power_linear_offset") for k in (4, 5)
+    ]
+    batch, program, table = arguments(problems)
+    expected = driver.fit_batch(batch, program, table, KEYS[:2], draws=40)
+    assert expected.info[0, 2] > 0.05 > expected.info[1, 2]
+    device = EmulatedDevice()
+    found, parts = fit_batch_on(
+        [device], batch, program, table, KEYS[:2], draws=40, single=True, on_card=True,
+        options=Options(runs=1),
+    )  # fmt: skip
+    agree(driver.Result(np.concatenate([part for _, part in parts]), found.info), expected)
+    assert device.launches == [("exact", 1, 32)] * 2
+
+
+class Saying(EmulatedDevice):
+    """A card whose first launch gives all runs that status."""
+
+    def __init__(self, status):
+        super().__init__()
+        self.status = status
+
+    def launch(self, kernel, grid, arguments, stream):
+        super().launch(kernel, grid, arguments, stream)
+        if len(self.launches) == 1:
+            info = next(a for a in arguments if getattr(a, "ndim", 0) == 2)
+            info[:, exact.STATUS] = self.status
+
+
+@pytest.mark.parametrize(
+    ("status", "kernels"), [(2.0, ["fit", "fit"]), (1.0, ["fit", "exact"]), (3.0, ["fit"])]
+)
+def test_runs_that_are_not_served_are_done_once_more(status, kernels):
+    """Those that float32 does not suffice for, in float64; those that have no room, by the CPU."""
+    batch, program, table = arguments([cut(7, 60), cut(8, 9)])
+    expected = driver.fit_batch(batch, program, table, KEYS[:2], draws=20)
+    if status == 1.0:
+        assert (expected.info[:, 2] < 0.05).all()
+    device = Saying(status)
+    found, _ = fit_batch_on([device], batch, program, table, KEYS[:2], draws=20, single=False)
+    agree(found, expected)
+    assert [name for name, _, _ in device.launches][: len(kernels)] == kernels
