@@ -10,19 +10,24 @@ from importlib import import_module
 from ..errors import DataError
 from ._law import Law, Linear, Nonlinear, constant
 from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
+from ._surface_law import Published, SurfaceLaw
 
 __all__ = [
     "NAMES",
     "SCHEDULE_NAMES",
+    "SURFACE_NAMES",
     "Law",
     "Linear",
     "Nonlinear",
+    "Published",
     "ResponseStrength",
     "ScheduleLaw",
+    "SurfaceLaw",
     "Unit",
     "constant",
     "find",
     "get",
+    "surface_law",
 ]
 
 NAMES: tuple[str, ...] = (
@@ -36,6 +41,9 @@ NAMES: tuple[str, ...] = (
 
 SCHEDULE_NAMES: tuple[str, ...] = ("annealing", "multi_power")
 """Laws that respond to the learning-rate schedule, for `lossfit.extrapolate`."""
+
+SURFACE_NAMES: tuple[str, ...] = ("chinchilla", "data_constrained")
+"""Laws of final losses by size and tokens, for `lossfit.fit_surface` and `lossfit.plan`."""
 
 
 def get(law: str | Law) -> Law:
@@ -74,4 +82,22 @@ def _find(law: str | Law | ScheduleLaw, names: tuple[str, ...]) -> Law | Schedul
     if law not in names:
         raise DataError(f"no law is called {law!r}; there are {', '.join(names)}")
     found: Law | ScheduleLaw = import_module(f"{__name__}.{law}").LAW
+    return found
+
+
+def surface_law(law: str | SurfaceLaw) -> SurfaceLaw:
+    """The law of final losses of that name; a law is returned as it is.
+
+    Raises
+    ------
+    DataError
+        If there is none of that name.
+    """
+    if isinstance(law, SurfaceLaw):
+        return law
+    if law not in SURFACE_NAMES:
+        raise DataError(
+            f"no law of final losses is called {law!r}; there are {', '.join(SURFACE_NAMES)}"
+        )
+    found: SurfaceLaw = import_module(f"{__name__}.{law}").LAW
     return found

@@ -1,0 +1,64 @@
+"""What a law of final losses is: a loss for every model size and number of training tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..priors import Prior
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Published", "SurfaceLaw"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Constants of a surface that a paper or its re-analysis states.
+
+    Attributes
+    ----------
+    name, law : str
+        Name for `lossfit.surface.published`, and the law that the constants belong to.
+    values : dict of str to float
+        One number a parameter; loss in nats a token.
+    errors : dict of str to float
+        Standard errors as reported, one parameter at a time; empty where there are none.
+    source : str
+        Where they are from.
+    """
+
+    name: str
+    law: str
+    values: Mapping[str, float]
+    source: str
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SurfaceLaw:
+    """A law ``L(N, D)`` of final losses: parameters N, training tokens D.
+
+    Attributes
+    ----------
+    name, formula, doc : str
+        Name, one-line formula and description.
+    parameters : dict of str to str
+        Names and one line on each; E, A, B, alpha, beta come first in every surface law.
+    priors : dict of str to Prior
+        Defaults of the parameters inside powers and exponentials.
+    evaluate : callable
+        ``f(values, params, tokens, unique_tokens) -> loss``, broadcasting.
+    repeats : bool
+        Whether the law knows of repeated tokens, and so needs how many are unique.
+    """
+
+    name: str
+    formula: str
+    doc: str
+    parameters: Mapping[str, str]
+    priors: Mapping[str, Prior]
+    evaluate: Callable[[Mapping[str, Any], ArrayLike, ArrayLike, ArrayLike | None], NDArray[Any]]
+    repeats: bool = False
