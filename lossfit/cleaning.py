@@ -42,6 +42,19 @@ MEANINGS: dict[str, str] = {
     "spike": "rows far off a running median of five: kept, marked, and left out of fits",
     "rounded": "losses written with few decimals",
     "smoothed": "neighbouring points share their noise: smoothed before logging, or no noise",
+    "validation": "the losses read are validation losses",
+    "other_losses": "rows that hold other losses than those read (loss= says which)",
+    "run_average": "averages over a whole run that its log closes with: not points, dropped",
+    "window_average": "each loss is a mean over the steps since the one before",
+    "single_batch": "each loss is of one micro-batch, and noisy",
+    "group_mean": "each loss is a mean over the runs of a group, or over several steps",
+    "sampled_history": "the log has as many rows as a sample that was drawn from more",
+    "unknown_lr": "learning rates printed as 0 for want of decimals: taken as unknown",
+    "stepless": "entries without a step: dropped",
+    "short_run": "runs of the log that were left out: fewer than three points",
+    "other_lines": "lines of the log that are no points, such as source code",
+    "damaged_lines": "lines that begin like a point and could not be read: dropped",
+    "cut_line": "a last line that was cut while writing: dropped",
 }
 
 # The flags that describe the rows kept; a shortened run gets them anew.
@@ -51,6 +64,7 @@ MINIMUM_POINTS = 3  # what a run needs to be of any use
 SPIKE_MADS = 8.0  # a spike is off the running median by more than this many MADs ...
 SPIKE_SHARE = 1e-3  # ... and this share of the loss
 SPIKE_POINTS = 8  # shorter runs say too little of their own noise
+ABSURD_FACTOR = 100.0  # times the others, at a run's start and in runs too short for the rule above
 ROUNDED_DECIMALS = 4  # losses with at most this many decimals are flagged
 SMOOTHED_POINTS = 50
 # Independent noise gives -0.5, an exponential moving average with weight f on the past
@@ -212,7 +226,9 @@ def inspect(names: tuple[str, ...], x: Floats, loss: Floats, offsets: Ints) -> I
     run's median absolute deviation of a point from the mean of its two neighbours, so 8 MAD are
     6.6 standard deviations of Gaussian noise.  (Deviations from the running median itself would not
     do: on a curve that falls faster than its noise more than half of them are 0.)  At the end of a
-    run, where the median has no later points to go by, only rises count.
+    run, where the median has no later points to go by, only rises count.  The first point, and any
+    point of a run of 4 to 15, is a spike too if it is more than 100 times as large as the others
+    (of the first eight, or all).
 
     A run is *smoothed* if first differences of neighbouring losses, over its second half and less
     their straight line, correlate above -0.25 by more than a standard error.  Independent noise
@@ -257,7 +273,7 @@ def inspect(names: tuple[str, ...], x: Floats, loss: Floats, offsets: Ints) -> I
 def _spikes(y: Floats) -> Bools:
     """Spikes of runs of one length; ``y`` and the result have shape (m, length)."""
     if y.shape[1] < SPIKE_POINTS:
-        return np.zeros(y.shape, dtype=bool)
+        return _absurd(y)
     # At the front the first point is repeated: there a curve is steep, and no first point is odd.
     # At the end the last full window is used for the last two points.
     ahead = np.concatenate([y[:, :1], y[:, :1], y], axis=1)
@@ -273,7 +289,22 @@ def _spikes(y: Floats) -> Bools:
     limit = SPIKE_MADS * np.median(noise, axis=1, keepdims=True) + SPIKE_SHARE * np.abs(y)
     spike: Bools = np.abs(off) > limit
     spike[:, -2:] &= off[:, -2:] > 0
+    if y.shape[1] < 2 * SPIKE_POINTS:  # one spike can be in half of the neighbourhoods
+        return spike | _absurd(y)
+    spike[:, 0] |= _absurd(y[:, :SPIKE_POINTS])[:, 0]
     return spike
+
+
+def _absurd(y: Floats) -> Bools:
+    """A point more than 100 times larger than all the others; ``y`` has shape (m, length).
+
+    No law falls so steeply: such a point is a spike where too few points say what a curve is like.
+    """
+    size = np.abs(y)
+    if y.shape[1] <= 3:
+        return np.zeros(y.shape, dtype=bool)
+    second = np.partition(size, -2, axis=1)[:, -2:-1]
+    return np.asarray((size > ABSURD_FACTOR * second) & (second > 0))
 
 
 def _decimals(y: Floats) -> Ints:
@@ -281,7 +312,9 @@ def _decimals(y: Floats) -> Ints:
     found = np.full(len(y), -1)
     for decimals in range(ROUNDED_DECIMALS, -1, -1):
         scaled = y * 10.0**decimals
-        exact = (np.abs(scaled - np.rint(scaled)) < 1e-6).all(axis=1)
+        # Of the number itself: 1e-8 has no 4 decimals.  Float32 holds 7 digits of what was written.
+        close = np.minimum(np.clip(1e-7 * np.abs(scaled), 1e-6, 1e-2), 1e-3 * np.abs(scaled))
+        exact = (np.abs(scaled - np.rint(scaled)) <= close).all(axis=1)
         if not exact.any():
             break
         found[exact] = decimals
@@ -292,6 +325,10 @@ def _difference_correlation(y: Floats) -> Floats:
     """Lag-one correlation of detrended first differences over the second half; shape (m,)."""
     step = np.diff(y[:, y.shape[1] // 2 :], axis=1)
     time = np.arange(step.shape[1]) - (step.shape[1] - 1) / 2
+    # A spike would bend the line that is taken off.
+    middle = np.median(step, axis=1, keepdims=True)
+    far = np.abs(step - middle)
+    step = np.where(far > 20 * np.median(far, axis=1, keepdims=True), middle, step)
     step = step - step.mean(axis=1, keepdims=True)
     step -= (step @ time)[:, None] / (time @ time) * time
     spread = np.median(np.abs(step), axis=1, keepdims=True)

@@ -13,7 +13,8 @@ from .axes import AXES
 from .cleaning import Flag
 from .errors import DataError
 from .intake import Raw
-from .known import close_to
+from .known import close_to, listed
+from .labels import names_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ WEIGHTS = ("se", "count", "weight")
 COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "spike")
 """The columns that a tidy frame may have."""
 
+MOST_NAMED = 40  # ignored columns in a flag's words
 BLANK = frozenset(
     {"", "nan", "-nan", "+nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-", "--"}
 )
@@ -89,7 +91,7 @@ def raw_from_frame(
     ignored = [str(column) for column in frame.columns if column not in COLUMNS]
     found = list(flags)
     if ignored:
-        found.append(Flag(None, "ignored_columns", len(ignored), ", ".join(ignored)))
+        found.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
     return Raw(
         names=names,
         offsets=offsets.astype(np.int64),
@@ -108,14 +110,14 @@ def _check_columns(frame: pd.DataFrame) -> None:
     for column in COLUMNS:
         if there.count(column) > 1:
             raise DataError(f"the column {column!r} is there twice: keep one of them")
-    listed = f"the columns are {', '.join(map(repr, there))}" if there else "it has no columns"
+    found = f"the columns are {listed(there)}" if there else "it has no columns"
     if "loss" not in there:
         hint = close_to("loss", there) or "; rename the one with the training loss"
-        raise DataError(f"there is no column 'loss'; {listed}{hint}")
+        raise DataError(f"there is no column 'loss'; {found}{hint}")
     if not any(axis in there for axis in AXES):
         hint = next(filter(None, (close_to(axis, there) for axis in AXES)), "")
         raise DataError(
-            f"there is no axis, which is a column called {' or '.join(AXES)}; {listed}{hint}"
+            f"there is no axis, which is a column called {' or '.join(AXES)}; {found}{hint}"
         )
     weights = [column for column in WEIGHTS if column in there]
     if len(weights) > 1:
@@ -130,7 +132,13 @@ def _runs_of(frame: pd.DataFrame, name: str, row_words: RowWords) -> tuple[Ints,
 
     if "run" not in frame.columns:
         return np.zeros(len(frame), dtype=np.int64), (name,)
-    codes, labels = pd.factorize(frame["run"], sort=False)
+    try:
+        codes, labels = pd.factorize(frame["run"], sort=False)
+    except TypeError:  # lists or dicts
+        found = type(frame["run"].iloc[0]).__name__
+        raise DataError(
+            f"the column 'run' must hold names, and holds {found}s: give the runs' names as text"
+        ) from None
     names = tuple(map(str, labels))
     blank = [i for i, label in enumerate(names) if not label.strip()]
     bad = np.flatnonzero(np.isin(codes, [-1, *blank]))
@@ -168,7 +176,9 @@ def _numbers(
         values = np.full(len(cells), np.nan) if found.dtype.kind == "c" else found.astype("f8")
     except (TypeError, ValueError, OverflowError):  # e.g. lists in the cells
         values = np.full(len(cells), np.nan)
-    for i in np.flatnonzero(np.isnan(values)):
+    # pandas takes a truth value among numbers for 0 or 1.
+    truths = np.fromiter((isinstance(cell, (bool, np.bool_)) for cell in cells), bool, len(cells))
+    for i in np.flatnonzero(np.isnan(values) | truths):
         values[i] = _number(cells.iloc[i], what, names[codes[i]], partial(row_words, int(i)))
     return values
 
@@ -181,7 +191,8 @@ def _number(cell: Any, what: str, name: str, where: Callable[[], str]) -> float:
     if text.lower() in BLANK:
         return np.nan
     try:
-        return float(cell)
+        if not isinstance(cell, (bool, np.bool_)):
+            return float(cell)
     except (TypeError, ValueError, OverflowError):
         pass
     mend = "correct it, or leave the cell blank to drop the row"

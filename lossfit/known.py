@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping
+import itertools
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ._ragged import Floats
 from .errors import DataError
+from .limits import NUMBER_LIMIT
 from .schedules import Schedule
 
 __all__ = [
@@ -19,10 +21,14 @@ __all__ = [
     "ScheduleByRun",
     "close_to",
     "for_runs",
+    "listed",
     "meta_by_run",
     "numbers",
     "schedules_by_run",
 ]
+
+MOST_COMPARED = 2000  # names that a misspelt one is compared with
+LONGEST_NAME = 60  # of a column or run in a message, in characters
 
 NumberByRun: TypeAlias = float | Mapping[str, float] | None
 ScheduleByRun: TypeAlias = Schedule | Mapping[str, Schedule] | None
@@ -41,8 +47,16 @@ class Known:
 
 def close_to(name: object, names: Iterable[str]) -> str:
     """``"; did you mean 'a', 'b'?"`` for names like the one given, else nothing."""
-    close = difflib.get_close_matches(str(name), list(names), n=3, cutoff=0.5)
+    some = list(itertools.islice(names, MOST_COMPARED))
+    close = difflib.get_close_matches(str(name), some, n=3, cutoff=0.5)
     return f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Quoted names for a message, not too many and not too long."""
+    quoted = [repr(name if len(name) <= LONGEST_NAME else f"{name[:57]}...") for name in names]
+    more = len(quoted) - most
+    return ", ".join(quoted[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _check_names(given: Iterable[str], names: tuple[str, ...], what: str) -> None:
@@ -52,22 +66,31 @@ def _check_names(given: Iterable[str], names: tuple[str, ...], what: str) -> Non
             raise DataError(f"{what} names run {name!r}, which is not there{close_to(name, names)}")
 
 
-def numbers(value: NumberByRun, names: tuple[str, ...], what: str) -> Floats:
-    """The keyword as an array, shape (R,), NaN where it says nothing."""
+def numbers(
+    value: NumberByRun, names: tuple[str, ...], what: str, most: float = NUMBER_LIMIT
+) -> Floats:
+    """The keyword as an array, shape (R,), NaN where it says nothing; no number above `most`."""
     if value is None:
         return np.full(len(names), np.nan)
     if not isinstance(value, Mapping):
-        return np.full(len(names), _positive(value, what))
+        return np.full(len(names), _positive(value, what, most))
     _check_names(value, names, what)
-    found = {name: _positive(number, f"{what} of run {name!r}") for name, number in value.items()}
+    found = {
+        name: _positive(number, f"{what} of run {name!r}", most) for name, number in value.items()
+    }
     return np.array([found.get(name, np.nan) for name in names])
 
 
-def _positive(value: object, what: str) -> float:
+def _positive(value: object, what: str, most: float) -> float:
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        number = float(value)
-        if number > 0 and np.isfinite(number):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = np.inf
+        if 1 / most <= number <= most:
             return number
+        if number > 0:
+            raise DataError(f"{what} must lie between {1 / most:g} and {most:g}, got {number:g}")
     raise DataError(f"{what} must be a positive number or a dict of them by run, got {value!r}")
 
 

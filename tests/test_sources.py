@@ -60,7 +60,9 @@ def test_json_lines_and_arrays(tmp_path):
         lines + '{"step": 4, "eval_loss": 1.0, "run": "a"}\n{"step": 5, "loss": NaN, "run": "a"}'
     )
     runs = lossfit.load(written(tmp_path / "y.jsonl", sparse))
-    assert {f.flag: f.count for f in runs["a"].flags}["missing"] == 2
+    assert {f.flag: f.count for f in runs["a"].flags}["missing"] == 1
+    assert {f.flag: f.count for f in runs["a"].flags}.get("other_losses") is None
+    assert "rows of eval_loss" in runs.flags.set_index("flag")["detail"]["other_losses"]
     assert "eval_loss" in runs.flags["detail"][0]
 
 

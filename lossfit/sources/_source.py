@@ -1,12 +1,14 @@
-"""What a reader gets and gives."""
+"""What a reader gets and gives; how a log is read into memory, within bounds."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ..cleaning import Flag
 from ..errors import DataError
@@ -14,9 +16,27 @@ from ..errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Reader", "Source", "Table"]
+__all__ = ["LARGEST_FILE", "LONGEST_LINE", "Reader", "Source", "Table", "read_bounded"]
 
 HEAD = 4096
+SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
+CHUNK = 1 << 22
+LONGEST_LINE = 1 << 26  # 64 MiB
+LARGEST_FILE = 1 << 31  # 2 GiB
+# Text compresses some ten times, and hardly ever two hundred times.
+LEAST_PACKED = 1 << 26
+MOST_PACKED = 200
+
+PARQUET = b"PAR1"
+GZIP = b"\x1f\x8b"
+EVENTS = b"brain.Event:"
+BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+PACKED = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -32,13 +52,16 @@ class Source:
     suffix : str
         Ending of the file name, lower case, with the dot; "" for none.
     data : bytes
-        The contents.
+        The contents, unpacked.
+    paths : tuple of Path
+        The files themselves, where there are any; several are parts of one run, in order.
     """
 
     name: str
     stem: str
     suffix: str
     data: bytes
+    paths: tuple[Path, ...] = ()
 
     @classmethod
     def of_path(cls, path: Path, name: str) -> Source:
@@ -46,18 +69,52 @@ class Source:
         if path.is_dir():
             raise DataError(f"{name} is a directory: give the log files in it")
         try:
-            data = path.read_bytes()
+            with path.open("rb") as stream:
+                return cls.of_stream(stream, name, path.stem, path.suffix.lower(), path)
         except FileNotFoundError:
             raise DataError(f"there is no file {name}") from None
+        except DataError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(f"{name} cannot be read: {error}") from None
-        return cls(name, path.stem, path.suffix.lower(), data)
+
+    @classmethod
+    def of_stream(
+        cls, stream: IO[Any], name: str, stem: str, suffix: str, path: Path | None = None
+    ) -> Source:
+        """An open file to its end, unpacked if it is compressed with gzip."""
+        data = read_bounded(_chunks(stream), name, suffix)
+        paths = () if path is None else (path,)
+        if not data.startswith(GZIP):
+            return cls(name, stem, suffix, data, paths)
+        inner = Path(stem) if suffix == ".gz" else Path(stem + suffix)
+        unpacked = read_bounded(_unpacked(data, name), name, inner.suffix.lower())
+        return cls(name, inner.stem, inner.suffix.lower(), unpacked)
 
     @property
     def is_text(self) -> bool:
         """Whether the contents look like text."""
-        head = self.data[:HEAD]
-        return head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" not in head
+        return _is_text(self.data[:HEAD]) and not self.data.startswith(PARQUET)
+
+    @cached_property
+    def head(self) -> str:
+        """The first few MiB as text, "" for a binary file; undecodable bytes are replaced."""
+        if not self.is_text:
+            return ""
+        return self.data[:SNIFFED].decode(self.encoding, errors="replace")
+
+    @cached_property
+    def first_line(self) -> str:
+        """The first line that is not blank, as far as `head` goes."""
+        for line in _lines_of(self.head):
+            if line.strip():
+                return line
+        return ""
+
+    @property
+    def encoding(self) -> str:
+        """UTF-16 where the contents start with its byte-order mark, else UTF-8."""
+        return "utf-16" if self.data.startswith(BOMS) else "utf-8-sig"
 
     def text(self) -> str:
         """The contents as text: UTF-8, or UTF-16 with a byte-order mark.
@@ -65,20 +122,23 @@ class Source:
         Raises
         ------
         DataError
-            Binary contents, or text in another encoding (the message names the line).
+            Binary contents, NUL bytes, or text in another encoding (the message names the line).
         """
         if not self.is_text:
             raise DataError(f"{self.name} is a binary file of a kind that lossfit does not read")
-        encoding = "utf-8-sig"
-        if self.data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            encoding = "utf-16"
+        if self.encoding == "utf-8-sig" and (at := self.data.find(b"\0")) >= 0:
+            line = self.data.count(b"\n", 0, at) + 1
+            raise DataError(
+                f"{self.name}, line {line}: NUL bytes, as a crash while writing leaves them: "
+                "delete them or the line"
+            )
         try:
-            return self.data.decode(encoding)
+            return self.data.decode(self.encoding)
         except UnicodeDecodeError as error:
             line = self.data.count(b"\n", 0, error.start) + 1
             raise DataError(
-                f"{self.name}, line {line}: not {encoding.removesuffix('-sig')} text; save the "
-                "file as UTF-8"
+                f"{self.name}, line {line}: not {self.encoding.removesuffix('-sig')} text; save "
+                "the file as UTF-8"
             ) from None
 
 
@@ -89,16 +149,31 @@ class Table:
     Attributes
     ----------
     frame : pandas.DataFrame
-        Tidy, with the column names of `lossfit.frames.COLUMNS` where it has them.
+        Tidy, with the column names of `lossfit.frames.COLUMNS` where it has them.  A column
+        ``count`` is about the training losses (`lossfit.sources._selection`).
     row_words : callable
         The words for a row by position, e.g. "line 7".
     flags : list of Flag
-        What the reader noticed.
+        What the reader noticed; a flag of run "" is of every run of the log.
+    loss_flags : list of Flag
+        Flags of the training losses only: left out where other losses are read.
+    tokens_per_step : float or None
+        Batch size in tokens, if the log says it.
+    planned_steps : float or None
+        Steps that the run was to make, if the log says it: ``meta["planned_steps"]``.
     """
 
     frame: pd.DataFrame
     row_words: Callable[[int], str]
     flags: list[Flag] = field(default_factory=list)
+    loss_flags: list[Flag] = field(default_factory=list)
+    tokens_per_step: float | None = None
+    planned_steps: float | None = None
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What to keep with the runs."""
+        return {} if self.planned_steps is None else {"planned_steps": self.planned_steps}
 
 
 class Reader(Protocol):
@@ -109,3 +184,132 @@ class Reader(Protocol):
 
     def read(self, source: Source) -> Table:
         """The log as a tidy frame; `DataError` for what is wrong in it."""
+
+
+def read_bounded(chunks: Iterator[bytes], name: str, suffix: str = "") -> bytes:
+    """All chunks in one, unless they cannot be a log: then no more of them is taken than needed.
+
+    Parameters
+    ----------
+    chunks : iterator of bytes
+    name : str
+        What to call the log in messages.
+    suffix : str
+        Ending of its name; one of Parquet's lets binary contents through.
+
+    Raises
+    ------
+    DataError
+        A binary file of another kind than Parquet, gzip or TensorBoard events; a line of a text
+        beyond `LONGEST_LINE`; a file beyond `LARGEST_FILE`.
+    """
+    data = bytearray()
+    is_text = True
+    line_start, line, scanned = 0, 1, 0
+    first = True
+    for chunk in chunks:
+        data += chunk
+        if first and len(data) >= 8:
+            first = False
+            is_text = _checked_kind(bytes(data[:HEAD]), name, suffix)
+        if len(data) > LARGEST_FILE:
+            raise DataError(
+                f"{name} is larger than {LARGEST_FILE >> 30} GiB: split it, or keep only the "
+                "columns that are needed"
+            )
+        if is_text:
+            newline = max(data.rfind(b"\n", scanned), data.rfind(b"\r", scanned))
+            if newline >= 0:
+                line += data.count(b"\n", scanned)
+                line_start = newline + 1
+            scanned = len(data)
+            if scanned - line_start > LONGEST_LINE:
+                raise DataError(
+                    f"{name}, line {line}: longer than {LONGEST_LINE >> 20} MiB, which no line of "
+                    "a log is: write one line for each step"
+                )
+    if first:
+        _checked_kind(bytes(data[:HEAD]), name, suffix)
+    return bytes(data)
+
+
+def _checked_kind(head: bytes, name: str, suffix: str) -> bool:
+    """Whether a file is text; `DataError` for a binary one that no reader takes."""
+    if head.startswith((PARQUET, GZIP)) or EVENTS in head[:64] or "tfevents" in name:
+        return False
+    for magic, words in PACKED.items():
+        if head.startswith(magic):
+            raise DataError(f"{name} is {words}: unpack it first (gzip is read as it is)")
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        raise DataError(
+            f"{name} is a pickle, which can run any code when it is loaded, so lossfit does not: "
+            "save the table as CSV, JSON lines or Parquet"
+        )
+    if _is_text(head):
+        return True
+    if suffix in (".parquet", ".pq"):
+        return False
+    at = head.find(b"\0")
+    before = head[: head.rfind(b"\n", 0, max(at, 0)) + 1]
+    if before and min(before) >= 9 and max(before) < 127:
+        line = head.count(b"\n", 0, at) + 1
+        raise DataError(
+            f"{name}, line {line}: NUL bytes after text, as a crash while writing or a second "
+            "encoding leaves them: delete them, or save the file as UTF-8"
+        )
+    if at < 2 and (b"\0" not in head[::2] or b"\0" not in head[1::2]) and head.count(b"\0") > 2:
+        raise DataError(
+            f"{name} looks like UTF-16 text without a byte-order mark: save the file as UTF-8"
+        )
+    raise DataError(
+        f"{name} is a binary file of a kind that lossfit does not read; it reads logs and tables "
+        "as text, Parquet and TensorBoard's event files"
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    return head.startswith(BOMS) or b"\0" not in head
+
+
+def _chunks(stream: IO[Any]) -> Iterator[bytes]:
+    while True:
+        chunk = stream.read(CHUNK)
+        if not chunk:
+            return
+        yield chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+
+
+def _unpacked(data: bytes, name: str) -> Iterator[bytes]:
+    """The members of a gzip file, in pieces; `DataError` for what expands beyond reason."""
+    at, total = 0, 0
+    while at < len(data):
+        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        rest = data[at:]
+        while rest and not inflate.eof:
+            try:
+                piece = inflate.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise DataError(f"{name} is not a gzip file that can be read: {error}") from None
+            total += len(piece)
+            if total > max(LEAST_PACKED, MOST_PACKED * len(data)):
+                raise DataError(
+                    f"{name} unpacks to more than {MOST_PACKED} times its size, which no log does"
+                )
+            rest = inflate.unconsumed_tail
+            if not piece and not rest and not inflate.eof:
+                break
+            yield piece
+        if not inflate.eof:
+            raise DataError(f"{name} ends in the middle of its gzip data: copy it again")
+        at = len(data) - len(inflate.unused_data)
+        if not data[at:].strip(b"\0"):  # padding
+            return
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        stop = text.find("\n", start)
+        stop = len(text) if stop < 0 else stop
+        yield text[start:stop].removesuffix("\r")
+        start = stop + 1

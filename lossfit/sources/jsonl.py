@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..cleaning import Flag
 from ..errors import DataError
+from ._lines import numbered
+from ._records import frame_of
 from ._source import Source, Table
 
 __all__ = ["matches", "read"]
@@ -16,40 +19,54 @@ __all__ = ["matches", "read"]
 
 def matches(source: Source) -> bool:
     """A text that starts with an object or an array."""
-    return source.is_text and source.data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    return source.is_text and source.head[:4096].lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
 
 
 def read(source: Source) -> Table:
     """The objects as a frame; rows are called by their line.
+
+    A last line without its end that is not valid JSON was cut while writing: left out with a flag.
 
     Raises
     ------
     DataError
         A line that is not a JSON object; the message names it.
     """
-    import pandas as pd
-
-    text = source.text().lstrip()
-    if text.startswith("["):
+    text = source.text()
+    if text.lstrip().startswith("["):
         objects = _parse(text, source.name)
         for i, item in enumerate(objects):
             if not isinstance(item, dict):
                 raise DataError(f"{source.name}, entry {i + 1}: not an object with step and loss")
-        return Table(pd.DataFrame(objects), lambda i: f"entry {i + 1} of {source.name}")
+        frame, flags = frame_of(objects)
+        return Table(frame, lambda i: f"entry {i + 1} of {source.name}", flags)
     objects, lines = [], []
-    for number, line in enumerate(source.text().splitlines(), start=1):
+    flags = []
+    unfinished = text.count("\n") + 1 if not text.endswith(("\n", "\r")) else 0
+    for number, line in numbered(text):
         if not line.strip():
             continue
-        item = _parse(line, f"{source.name}, line {number}")
+        where = f"{source.name}, line {number}"
+        try:
+            item = _parse(line, where)
+        except DataError:
+            if number != unfinished or not objects:
+                raise
+            words = f"line {number}, the last, was cut while writing"
+            flags.append(Flag("", "cut_line", 1, words))
+            break
         if not isinstance(item, dict):
-            raise DataError(f"{source.name}, line {number}: not an object with step and loss")
+            raise DataError(f"{where}: not an object with step and loss")
         objects.append(item)
         lines.append(number)
-    return Table(pd.DataFrame(objects), lambda i: f"line {lines[i]} of {source.name}")
+    frame, ignored = frame_of(objects)
+    return Table(frame, lambda i: f"line {lines[i]} of {source.name}", [*flags, *ignored])
 
 
 def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise DataError(f"{where}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({error})") from None

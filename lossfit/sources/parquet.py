@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 
 from ..errors import DataError
-from ._source import Source, Table
+from ._source import PARQUET, Source, Table
 
 __all__ = ["matches", "read"]
 
-MAGIC = b"PAR1"
+# A column of one repeated value packs into nothing: a file may claim more rows than memory holds.
+MOST_CELLS = 50_000_000
+MOST_CELLS_A_BYTE = 200
 
 
 def matches(source: Source) -> bool:
     """A file with Parquet's magic number or ending."""
-    return source.data.startswith(MAGIC) or source.suffix in (".parquet", ".pq")
+    return source.data.startswith(PARQUET) or source.suffix in (".parquet", ".pq")
 
 
 def read(source: Source) -> Table:
@@ -23,18 +25,26 @@ def read(source: Source) -> Table:
     Raises
     ------
     DataError
-        pyarrow is not installed; a damaged file.
+        pyarrow is not installed; a damaged file; one that unpacks beyond reason.
     """
-    import pandas as pd
-
     try:
         import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise DataError(
             f"{source.name}: Parquet needs pyarrow: pip install 'lossfit[parquet]'"
         ) from None
     try:
-        frame = pd.read_parquet(io.BytesIO(source.data), engine="pyarrow")
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{source.name} is not a Parquet file that can be read: {error}") from None
+        with pyarrow.parquet.ParquetFile(io.BytesIO(source.data)) as file:
+            cells = file.metadata.num_rows * file.metadata.num_columns
+            if cells > max(MOST_CELLS, MOST_CELLS_A_BYTE * len(source.data)):
+                raise DataError(
+                    f"{source.name} unpacks to {cells:.3g} cells, which no log of its size does"
+                )
+            frame = file.read().to_pandas()
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        words = " ".join(str(error).split())
+        raise DataError(f"{source.name} is not a Parquet file that can be read: {words}") from None
     return Table(frame.reset_index(drop=True), lambda i: f"row {i + 1} of {source.name}")

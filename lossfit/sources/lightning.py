@@ -1,0 +1,60 @@
+"""``metrics.csv`` of Lightning's CSVLogger: sparse, a row for each time that something was logged.
+
+``train_loss_step`` is read, or ``train_loss``; ``train_loss_epoch``, the mean of an epoch, only
+where there is nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..cleaning import Flag
+from . import delimited
+from ._names import ALIASES
+from ._source import Source, Table
+
+__all__ = ["matches", "read"]
+
+EPOCH = ("train_loss_epoch", "train/loss_epoch", "loss_epoch")
+STEP = ("train_loss_step", "train/loss_step", "loss_step")
+RATE = re.compile(r"^lr-[A-Za-z]\w*(?:/pg1)?(?:-1)?$")
+
+
+def matches(source: Source) -> bool:
+    """A table with columns epoch and step, called metrics.csv or with a ``..._loss_step``."""
+    names = delimited.header(source)
+    low = {name.lower() for name in names}
+    if not {"epoch", "step"} <= low or "run" in low:
+        return False
+    by_name = source.stem == "metrics" or any(path.name == "metrics.csv" for path in source.paths)
+    return by_name or any(name.endswith(("_loss_step", "_loss_epoch")) for name in low)
+
+
+def read(source: Source) -> Table:
+    """The rows as a frame.
+
+    Raises
+    ------
+    DataError
+        As the reader of CSV.
+    """
+    table = delimited.read(source)
+    frame = table.frame
+    there = {str(column).lower(): column for column in frame.columns}
+    flags: list[Flag] = []
+    step = next((there[name] for name in STEP if name in there), None)
+    plain = any(name in there for name in ("loss", *ALIASES["loss"]) if name not in STEP)
+    if step is not None and "loss" not in there:
+        frame = frame.rename(columns={step: "loss"})
+    elif not plain:
+        epoch = next((there[name] for name in EPOCH if name in there), None)
+        if epoch is not None:
+            count = int(frame[epoch].notna().sum())
+            frame = frame.rename(columns={epoch: "loss"})
+            words = f"each loss ({epoch}) is a mean over an epoch"
+            flags.append(Flag("", "window_average", count, words))
+    if not any(name in there for name in ("lr", *ALIASES["lr"])):
+        rates = [column for column in frame.columns if RATE.match(str(column))]
+        if len(rates) == 1:
+            frame = frame.rename(columns={rates[0]: "lr"})
+    return Table(frame, table.row_words, table.flags, loss_flags=flags)

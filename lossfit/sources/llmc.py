@@ -1,0 +1,75 @@
+"""``main.log`` of llm.c, and of the Python scripts of its family.
+
+::
+
+    s:100 trl:6.1234 lr:0.000300 norm:1.23      training
+    s:100 tel:6.2345                            validation
+    s:100 eval:0.2543                           HellaSwag (an accuracy: not read)
+
+The Python scripts write neither rate nor norm, and losses with six decimals.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..cleaning import Flag
+from ._lines import NUMBER, table_of_lines
+from ._source import Source, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["matches", "read"]
+
+LINE = re.compile(
+    rf"^s:(\d+)\s+(trl|tel):({NUMBER})(?:\s+lr:({NUMBER}))?(?:\s+norm:({NUMBER}))?\s*$"
+)
+LIKE = re.compile(r"^s:\d+\s+(trl|tel)|^s:\d*\s*[a-z]{0,3}$")
+FIRST = re.compile(rf"(?m)^s:\d+\s+(trl|tel|eval):{NUMBER}")
+COLUMNS = {"trl": "loss", "tel": "val_loss"}
+
+
+def matches(source: Source) -> bool:
+    """A text with a line such as ``s:0 trl:11.0091``."""
+    return FIRST.search(source.head) is not None
+
+
+def read(source: Source) -> Table:
+    """The points, a row a line.
+
+    Rates are printed with six decimals, so those printed as 0 are unknown, not zero.
+
+    Raises
+    ------
+    DataError
+        No point in the log.
+    """
+    table = table_of_lines(source, _point, like=LIKE, example="s:0 trl:11.0091 lr:0.000001")
+    return Table(table.frame, table.row_words, [*table.flags, *_rates(table.frame)])
+
+
+def _point(line: str) -> dict[str, float] | None:
+    match = LINE.match(line)
+    if match is None:
+        return None
+    step, kind, value, rate, norm = match.groups()
+    row = {"step": float(step), COLUMNS[kind]: float(value)}
+    if rate is not None:
+        row["lr"] = float(rate)
+    if norm is not None:
+        row["norm"] = float(norm)
+    return row
+
+
+def _rates(frame: pd.DataFrame) -> list[Flag]:
+    """Blanks rates printed as 0, in place."""
+    if "lr" not in frame.columns:
+        return []
+    zero = frame["lr"] == 0
+    if not zero.any():
+        return []
+    frame.loc[zero, "lr"] = float("nan")
+    words = "learning rates below 5e-7 are printed as 0.000000: taken as unknown"
+    return [Flag("", "unknown_lr", int(zero.sum()), words)]

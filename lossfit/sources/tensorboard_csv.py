@@ -1,0 +1,55 @@
+"""The CSV that TensorBoard's page gives: ``Wall time,Step,Value``, one tag a file.
+
+The tag stands in the file's name only (``run-NAME-tag-TAG.csv``).  The page shows a random sample
+of at most 1,000 points.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..cleaning import Flag
+from ..errors import DataError
+from . import delimited
+from ._names import HELD_OUT
+from ._source import Source, Table
+
+__all__ = ["matches", "read"]
+
+SAMPLE = 1000
+COLUMNS = ["Wall time", "Step", "Value"]
+NAME = re.compile(r"^run-(?P<run>.*)-tag-(?P<tag>.+)$")
+
+
+def matches(source: Source) -> bool:
+    """A table with just the columns Wall time, Step and Value."""
+    return delimited.header(source) == COLUMNS
+
+
+def read(source: Source) -> Table:
+    """The points; the value is a loss unless the file's name says otherwise.
+
+    Raises
+    ------
+    DataError
+        The file's name says that the value is no loss.
+    """
+    table = delimited.read(source)
+    if not {"Step", "Value"} <= set(table.frame.columns):
+        raise DataError(f"{source.name} has no columns Step and Value, as TensorBoard writes them")
+    named = NAME.match(source.stem)
+    tag = named["tag"].lower() if named else ""
+    if tag and "loss" not in tag and "perplexity" not in tag and "entropy" not in tag:
+        raise DataError(
+            f"{source.name}: its tag is {named['tag'] if named else ''!r}, which is no loss: "
+            "download the tag of the loss, or read this one with columns={'loss': 'Value'}"
+        )
+    column = "val_loss" if HELD_OUT.search(tag.replace("_", " ")) else "loss"
+    frame = table.frame.rename(columns={"Value": column, "Step": "step"})
+    flags = []
+    if len(frame) == SAMPLE:
+        words = f"exactly {SAMPLE:,} rows, which TensorBoard's page samples longer runs to"
+        flags.append(Flag("", "sampled_history", SAMPLE, words))
+    return Table(
+        frame.drop(columns="Wall time", errors="ignore"), table.row_words, [*table.flags, *flags]
+    )
