@@ -8,8 +8,8 @@ its response to the changes of the rate,
 phi is the power law in Box-Cox form about a reference step, so a is its slope per e-fold there and
 ``L0 - a phi`` is ``(L0 - a/alpha) + A (x + x0)^-alpha``.  The offset x0 may be negative: it then
 gives a warm-up, which counts at the peak, its real area back.  g and g_r are Brownian motions in
-log(t / reference), what no law explains: half of their variance is common to all runs (and so
-carries over to new schedules), half belongs to each run alone.
+log(t / reference), what no law explains: most of their variance is common to all runs (and so
+carries over to new schedules), the rest belongs to each run alone.
 
 (L0, a, B) are linear and are integrated out, with a > 0; alpha, x0 and the response are on a grid.
 Two families of responses, annealing (Tissue et al. 2024, arXiv 2408.11029, on rho^p) and
@@ -57,8 +57,9 @@ class JointConstants:
         Grid of exponents, and of x0 in units of the reference (`joint_features.grid_of`).
     taus, powers : tuple of float
         Annealing: time constants in steps, exponents of rho.
-    rates, betas, gammas : tuple of float
-        Multi-power: C per step at the peak rate, beta, gamma.
+    rates, betas, gammas, multi_powers : tuple of float
+        Multi-power: C per step at the peak rate, beta, gamma, exponents of rho (1 in the source;
+        less than 1 suits cosines better, as it does for annealing).
     reference : float or None
         Step where g is 0 and a is the slope; by default the median of the curves' last steps.
     kb : float
@@ -79,7 +80,9 @@ class JointConstants:
         ``b_low_loss``: moments of the prior for a single run.  It matters only where the fitted
         schedules say little of B.
     lightest : float
-        Cells of a family with a smaller share of its weight are dropped.
+        Cells of a family that weigh less than this share of its heaviest are dropped.
+    most : int
+        Cells of a family that are kept, at most: the heaviest.
     """
 
     families: tuple[str, ...] = FAMILIES
@@ -90,16 +93,18 @@ class JointConstants:
     rates: tuple[float, ...] = tuple(np.geomspace(0.01, 0.4, 8).tolist())
     betas: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7)
     gammas: tuple[float, ...] = (0.5, 0.64, 0.8)
+    multi_powers: tuple[float, ...] = (0.8, 1.0)
     reference: float | None = None
-    kb: float = 0.05
+    kb: float = 0.045
     size: float | None = None
-    own: float = 0.5
-    temper: float = 4.0
+    own: float = 0.3
+    temper: float = 12.0
     slope_sd: float = 3.0
     b_mean: float = 0.21
     b_sd: float = 0.5
     b_low_loss: float = 1.5
-    lightest: float = 1e-4
+    lightest: float = 0.01
+    most: int = 3000
 
 
 class _Cells(NamedTuple):
@@ -203,8 +208,12 @@ def _stacked(log_weight: Floats, family: Ints, constants: JointConstants) -> tup
         top = log_weight[:, mine].max()
         part = np.exp(log_weight[:, mine] - top)
         evidence.append(top + np.log(part.mean()))
-        part /= part.sum()
-        part[part < constants.lightest] = 0.0
+        least = constants.lightest
+        if part.size > constants.most:
+            least = max(
+                least, float(np.partition(part, -constants.most, axis=None)[-constants.most])
+            )
+        part[part < least] = 0.0
         weight[:, mine] = part / part.sum() / len(constants.families)
     return weight, np.array(evidence)
 
@@ -214,7 +223,11 @@ def _grid(constants: JointConstants, reference: float, first: float) -> Grid:
     units = {
         "annealing": lambda: annealing_units(reference, constants.taus, constants.powers),
         "multi_power": lambda: multi_power_units(
-            reference, constants.rates, constants.betas, constants.gammas
+            reference,
+            constants.rates,
+            constants.betas,
+            constants.gammas,
+            constants.multi_powers,
         ),
     }
     families = [units[name]() for name in constants.families]

@@ -31,8 +31,8 @@ class Grid(NamedTuple):
     ----------
     shapes : ndarray, shape (n_shapes, 2)
         alpha and x0 / reference.
-    units : ndarray, shape (n_units, 4)
-        Kind, tau in steps (or C per step), p (or beta), gamma.
+    units : ndarray, shape (n_units, 5)
+        Kind, tau in steps (or C per step), p (or beta), gamma, and the p of a multi-power response.
     family : ndarray of int, shape (n_units,)
         Which of the stacked families a response belongs to.
     """
@@ -67,12 +67,14 @@ def grid_of(
         Exponents; offsets x0 in units of the reference, for curves that begin at `FIRST` of it or
         later.  Where the data begin earlier they shrink in proportion, so that x + x0 stays
         positive.
-    families : sequence of ndarray, shape (n_units, 4)
+    families : sequence of ndarray, shape (n_units, 4) or (n_units, 5)
     """
     shrink = min(1.0, first / (FIRST * reference))
     pairs = [(alpha, shrink * x0) for alpha in alphas for x0 in offsets]
     family = np.repeat(np.arange(len(families)), [len(units) for units in families])
-    return Grid(np.array(pairs), np.concatenate(list(families)), family)
+    padded = [np.pad(units, ((0, 0), (0, 5 - units.shape[1])), constant_values=1.0)
+              for units in families]  # fmt: skip
+    return Grid(np.array(pairs), np.concatenate(padded), family)
 
 
 def annealing_units(reference: float, taus: Sequence[float], powers: Sequence[float]) -> Floats:
@@ -90,15 +92,27 @@ def annealing_units(reference: float, taus: Sequence[float], powers: Sequence[fl
 
 
 def multi_power_units(
-    reference: float, rates: Sequence[float], betas: Sequence[float], gammas: Sequence[float]
+    reference: float,
+    rates: Sequence[float],
+    betas: Sequence[float],
+    gammas: Sequence[float],
+    powers: Sequence[float] = (1.0,),
 ) -> Floats:
-    """Multi-power responses, shape (n_units, 4); C is per step, extended like tau."""
+    """Multi-power responses, shape (n_units, 5); C is per step, extended like tau."""
     from .kernels.paths import MULTI_POWER
 
     slow = sorted(rates, reverse=True)
     while len(slow) > 1 and slow[-1] > min(rates) * STUDIED / reference * (1 + 1e-2):
         slow.append(slow[-1] * slow[-1] / slow[-2])
-    return np.array([(MULTI_POWER, c, beta, g) for beta in betas for g in gammas for c in slow])
+    return np.array(
+        [
+            (MULTI_POWER, c, beta, g, p)
+            for p in powers
+            for beta in betas
+            for g in gammas
+            for c in slow
+        ]
+    )
 
 
 def basis(
@@ -111,7 +125,9 @@ def basis(
     rate : Rate
     step : ndarray, shape (n,)
     reference : float
-    shapes, units : ndarray, shape (n_shapes, 2) and (n_units, 4)
+    shapes : ndarray, shape (n_shapes, 2)
+    units : ndarray, shape (n_units, 4) or (n_units, 5)
+        Without a fifth column multi-power responses have p = 1.
 
     Returns
     -------
@@ -127,24 +143,30 @@ def basis(
     back[order] = np.arange(len(order))
     powers = units[:, 0] == MULTI_POWER
     response = np.empty((len(step), len(units)))
-    slow = units[~powers]
+    slow = units[~powers, :4]
     x, annealing = _features(rate, step[order], slow, _groups(slow))
     x = x[back]
     response[:, ~powers] = annealing[back]
-    response[:, powers] = _multi_power(rate, x, units[powers, 1:])
+    fast = units[powers, 1:]
+    power = fast[:, 3] if fast.shape[1] > 3 else np.ones(len(fast))
+    found = np.empty((len(x), len(fast)))
+    for p in np.unique(power):
+        found[:, power == p] = _multi_power(rate, x, fast[power == p, :3], float(p))
+    response[:, powers] = found
     alpha, x0 = shapes.T
     whole = 1 + x0
     log_ratio = np.log(np.maximum(x[:, None] / reference + x0, NEAREST) / whole)
     return -np.expm1(-alpha * log_ratio) / alpha * whole, response
 
 
-def _multi_power(rate: Rate, x: Floats, units: Floats) -> Floats:
+def _multi_power(rate: Rate, x: Floats, units: Floats, power: float) -> Floats:
     """The multi-power response, shape (n, n_units), at LR times x; units are C, beta, gamma.
 
-    ``sum_k (rho_{k-1} - rho_k) (1 - (1 + C rho_k^-gamma (x - x_k))^-beta)``: a jump counts at the
-    rate after it, as in the source; a slope counts in pieces, each at its middle.
+    ``sum_k (rho_{k-1}^p - rho_k^p) (1 - (1 + C rho_k^-gamma (x - x_k))^-beta)``, with p = 1 in the
+    source: a jump counts at the rate after it, as there; a slope counts in pieces, each at its
+    middle.
     """
-    level, drop, at = _changes(rate)
+    level, drop, at = _changes(rate, power)
     out = np.zeros((len(x), len(units)))
     if not len(drop) or not len(units):
         return out
@@ -160,8 +182,8 @@ def _multi_power(rate: Rate, x: Floats, units: Floats) -> Floats:
     return out
 
 
-def _changes(rate: Rate) -> tuple[Floats, Floats, Floats]:
-    """Changes of the rate: its level, the drop, and the LR time of each, shape (n_changes,)."""
+def _changes(rate: Rate, power: float = 1.0) -> tuple[Floats, Floats, Floats]:
+    """Changes of the rate: its level, the drop of rho^p, and the LR time of each, (n_changes,)."""
     from .kernels.paths import LOWEST_RATE
 
     gap, drop = np.diff(rate.step), -np.diff(rate.rho)
@@ -170,11 +192,17 @@ def _changes(rate: Rate) -> tuple[Floats, Floats, Floats]:
     pieces = np.where(gap > 0, np.ceil(np.abs(drop) / PIECE), 1).astype(np.int64)[moved]
     k = np.repeat(np.flatnonzero(moved), pieces)
     first = np.repeat(np.cumsum(pieces) - pieces, pieces)
-    middle = (np.arange(len(k)) - first + 0.5) / np.repeat(pieces, pieces)
+    share = 1 / np.repeat(pieces, pieces)
+    middle = (np.arange(len(k)) - first + 0.5) * share
     level = rate.rho[k] - drop[k] * middle
     at = area[k] + 0.5 * (rate.rho[k] + level) * gap[k] * middle
+    if power == 1.0:
+        fallen = drop[k] * share
+    else:
+        before = np.maximum(level + 0.5 * drop[k] * share, 0.0)
+        fallen = before**power - np.maximum(level - 0.5 * drop[k] * share, 0.0) ** power
     level = np.where(gap[k] > 0, level, rate.rho[k + 1])
-    return np.maximum(level, LOWEST_RATE), drop[k] / np.repeat(pieces, pieces), at
+    return np.maximum(level, LOWEST_RATE), fallen, at
 
 
 def _groups(units: Floats) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from ._ragged import Floats, Ints
 from .errors import DataError
 from .joint_data import Binned, Rate, check_rate
 from .joint_features import Grid, basis
+from .law_draws import LawDraws
 
 __all__ = ["JointPosterior", "brownian", "truncation"]
 
@@ -29,8 +31,8 @@ class JointPosterior:
         Weights of the grid cells, they sum to 1.
     alpha, offset : ndarray, shape (n_cells,)
         Exponent, and x0 in steps.
-    unit : ndarray, shape (n_cells, 4)
-        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma.
+    unit : ndarray, shape (n_cells, 5)
+        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma, p.
     mean, cov : ndarray, shape (n_cells, 3) and (n_cells, 3, 3)
         Normal posterior of (level at the reference, a, B), to be cut to a > 0.
     sigma : float
@@ -83,6 +85,7 @@ class JointPosterior:
             Steps that are not positive numbers, a rate that is none, no such curve.
         """
         rate, steps = self._asked(rate, at, curve)
+        of = np.full(len(steps), -1 if curve is None else curve)
         lift, lost = truncation(self.mean[:, 1] / np.sqrt(self.cov[:, 1, 1]))
         per_sd = self.cov[:, :, 1] / np.sqrt(self.cov[:, 1, 1])[:, None]
         mean = self.mean + per_sd * lift[:, None]
@@ -90,7 +93,7 @@ class JointPosterior:
         out = np.empty((2, len(steps)))
         for first in range(0, len(steps), BLOCK):
             some = slice(first, first + BLOCK)
-            gain = self._gain(steps[some], curve)
+            gain = self._gain(steps[some], of[some])
             left = self._columns(rate, steps[some]) - gain @ self._white
             law, response = left[:, 2 + self._shape_of], left[:, self._first_unit + self._unit_of]
             full = np.stack([np.broadcast_to(left[:, :1], law.shape), law, response], axis=-1)
@@ -136,20 +139,59 @@ class JointPosterior:
         Matheron's rule: a path of the prior, moved by what the data say of it.  No matrix of
         targets by targets is made, and targets may coincide.
         """
-        rate, steps = self._asked(rate, at, curve)
+        return self.forecast_all([(rate, at, curve)], key, draws)[0]
+
+    def forecast_all(
+        self,
+        asked: Sequence[tuple[Rate, ArrayLike, int | None]],
+        key: int = 0,
+        draws: int = 1000,
+    ) -> list[Floats]:
+        """Draws of several curves that belong together: the same draw is the same model.
+
+        Parameters
+        ----------
+        asked : sequence of (rate, at, curve)
+            Each as of `forecast`.  Those without a curve are one new run of the model under several
+            schedules: they share its own discrepancy.
+        key, draws : int
+            As of `forecast`.
+
+        Returns
+        -------
+        list of ndarray, each of shape (n_at, n_draws)
+        """
+        each = [self._asked(*one) for one in asked]
+        at = np.concatenate([steps for _, steps in each])
+        counts = [len(steps) for _, steps in each]
+        of = np.repeat([-1 if curve is None else curve for _, _, curve in asked], counts)
         law, path = (np.random.Generator(np.random.Philox(key=[key, i])) for i in range(2))
         cell, beta = self._law_draws(law, draws)
-        rows, gain = self._columns(rate, steps), self._gain(steps, curve)
-        out = np.empty((len(steps), draws))
+        rows = np.concatenate([self._columns(rate, steps) for rate, steps in each])
+        gain = self._gain(at, of)
+        out = np.empty((len(at), draws))
         for first in range(0, draws, BLOCK):
             some = slice(first, min(first + BLOCK, draws))
             b, a, u = beta[some], self._shape_of[cell[some]], self._unit_of[cell[some]]
-            here, there = self._prior_paths(path, steps, len(b), curve)
+            here, there = self._prior_paths(path, at, len(b), of)
             there += self._noise[:, None] * path.standard_normal(there.shape)
             rest = self._white[:, 1:2] - self._curve(self._white, b, a, u)
             rest -= solve_triangular(self._chol, there, lower=True)
             out[:, some] = self._curve(rows, b, a, u) + here + gain @ rest
-        return out
+        return np.split(out, np.cumsum(counts)[:-1])
+
+    def laws(self, key: int = 0, draws: int = 1000) -> LawDraws:
+        """Parameters of the draws that `forecast` makes with this key and number."""
+        law = np.random.Generator(np.random.Philox(key=[key, 0]))
+        cell, beta = self._law_draws(law, draws)
+        return LawDraws(
+            self.reference,
+            self._grid.shapes,
+            self._grid.units,
+            self._shape_of[cell],
+            self._unit_of[cell],
+            beta,
+        )
 
     @property
     def _first_unit(self) -> int:
@@ -172,12 +214,13 @@ class JointPosterior:
         ones = np.ones((len(steps), 1))
         return np.concatenate([ones, 0 * ones, -phi, -response], axis=1)
 
-    def _gain(self, steps: Floats, curve: int | None) -> Floats:
-        """What g at the steps takes of the whitened data, shape (m, n_bins)."""
+    def _gain(self, steps: Floats, of: Ints) -> Floats:
+        """What g at the steps of some curves (-1 for a new one) takes of the whitened data.
+
+        Shape (m, n_bins).
+        """
         u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
-        share = np.full(len(v), 1 - self._own)
-        if curve is not None:
-            share[self.data.curve == curve] = 1.0
+        share = np.where(of[:, None] == self.data.curve, 1.0, 1 - self._own)
         cross = self.size**2 * share * brownian(u, v)
         return np.asarray(solve_triangular(self._chol, cross.T, lower=True).T)
 
@@ -205,24 +248,22 @@ class JointPosterior:
         return cell, beta
 
     def _prior_paths(
-        self, rng: np.random.Generator, steps: Floats, n: int, curve: int | None
+        self, rng: np.random.Generator, steps: Floats, n: int, of: Ints
     ) -> tuple[Floats, Floats]:
-        """Draws of g before the data: at the steps, (m, n), and at the bins, (n_bins, n)."""
+        """Draws of g before the data: at the steps of some curves, (m, n), and at the bins."""
         m = len(steps)
         u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
         both = self.size * np.sqrt(1 - self._own) * _paths(np.concatenate([u, v]), n, rng)
         here, there = both[:m], both[m:]
         own = self.size * np.sqrt(self._own)
         for i in range(int(self.data.curve[-1]) + 1):
-            mine = self.data.curve == i
-            if i == curve:
-                path = own * _paths(np.concatenate([u, v[mine]]), n, rng)
-                here += path[:m]
-                there[mine] += path[m:]
-            else:
-                there[mine] += own * _paths(v[mine], n, rng)
-        if curve is None:
-            here += own * _paths(u, n, rng)
+            mine, asked = self.data.curve == i, of == i
+            path = own * _paths(np.concatenate([u[asked], v[mine]]), n, rng)
+            here[asked] += path[: asked.sum()]
+            there[mine] += path[asked.sum() :]
+        new = of < 0
+        if new.any():
+            here[new] += own * _paths(u[new], n, rng)
         return here, there
 
 

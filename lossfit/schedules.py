@@ -14,11 +14,15 @@ cosine         final + (peak - final) * (1 + cos(pi * (t - w) / (T - w))) / 2
 linear         peak + (final - peak) * (t - w) / (T - w)
 wsd            peak until d; then with u = (t - d) / (T - d)
                linear: peak + (final - peak) * u; exponential: peak * final_ratio ** u;
-               sqrt: peak + (final - peak) * sqrt(u)
+               sqrt, or 1-sqrt: peak + (final - peak) * sqrt(u)
 two_stage      first until the switch, then second
 =============  ===========================================================================
 
-(formulas of cosine, two-stage and WSD: Luo et al. 2025, arXiv 2503.12811, section 2).
+(formulas of cosine, two-stage and WSD: Luo et al. 2025, arXiv 2503.12811, section 2; the cooldown
+by 1 - sqrt(u): Haegele et al. 2024, arXiv 2405.18392).
+
+A *stretched* cosine is one whose length is not the run's: `cosine_cycle` makes it from the run's
+length, and `Schedule.stretched` from another schedule.
 """
 
 from __future__ import annotations
@@ -38,13 +42,17 @@ __all__ = [
     "Schedule",
     "constant",
     "cosine",
+    "cosine_cycle",
     "from_points",
     "linear",
+    "one_minus_sqrt",
+    "stretched",
     "two_stage",
     "wsd",
 ]
 
 SHAPES = ("linear", "exponential", "sqrt")
+ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}
 
 
 @dataclass(frozen=True)
@@ -240,14 +248,72 @@ def wsd(
     decay : float
         Share of ``total`` that the decay takes, 0 to 1.
     shape : {"linear", "exponential", "sqrt"}
-        Form of the decay; an exponential one needs ``final_ratio > 0``.
+        Form of the decay; an exponential one needs ``final_ratio > 0``; ``"1-sqrt"`` is ``"sqrt"``.
 
     Raises
     ------
     DataError
         A number out of range or an unknown shape.
     """
+    shape = ALIASES.get(shape, shape)
     return _checked(Schedule("wsd", peak, total, warmup, final_ratio, decay, shape, axis=axis))
+
+
+def one_minus_sqrt(
+    peak: float,
+    total: float,
+    warmup: float = 0,
+    decay: float = 0.2,
+    final_ratio: float = 0.0,
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """The peak until the last ``decay`` of the run, then down by 1 - sqrt; `wsd` of that shape."""
+    return wsd(peak, total, warmup, decay, final_ratio, "sqrt", axis=axis)
+
+
+def cosine_cycle(
+    peak: float,
+    length: float,
+    cycle: float = 1.0,
+    warmup: float = 0,
+    final_ratio: float = 0.1,
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """A cosine whose cycle is ``cycle`` times the length of the run.
+
+    ``cycle=1`` is the unstretched cosine; a run that ends at `length` under a longer cycle ends
+    with its learning rate still high (Hoffmann et al. 2022, arXiv 2203.15556, figure A1).
+
+    Parameters
+    ----------
+    peak, warmup, final_ratio, axis
+        As in `cosine`.
+    length : float
+        Length of the run.
+    cycle : float
+        Length of the cosine over that of the run.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+    """
+    return cosine(
+        peak,
+        _positive(length, "length") * _positive(cycle, "cycle"),
+        warmup,
+        final_ratio,
+        axis=axis,
+    )
+
+
+def stretched(schedule: Schedule, total: float) -> Schedule:
+    """The same kind of schedule with another length; see `Schedule.stretched`."""
+    if not isinstance(schedule, Schedule):
+        raise DataError(f"stretched needs a schedule, got {type(schedule).__name__}")
+    return schedule.stretched(total)
 
 
 def two_stage(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ._ragged import Bools, Floats
 from .errors import DataError
 from .forecasting import Forecasted, step_sizes
-from .joint import Curve, JointPosterior, Rate, fit_jointly
+from .joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
 from .known import for_runs
 from .rates import Plan, Rates, rates
 from .seeds import run_keys
@@ -19,7 +19,15 @@ from .window import WindowSpec, rule_of, select
 if TYPE_CHECKING:
     from .runs import Runs
 
-__all__ = ["Share", "forecast_shared", "models_of"]
+__all__ = [
+    "Members",
+    "Share",
+    "fit_members",
+    "forecast_shared",
+    "models_of",
+    "ramped",
+    "rate_of",
+]
 
 Share = bool | str | Mapping[str, str] | None
 
@@ -86,31 +94,13 @@ def forecast_shared(
     for model in dict.fromkeys(models[name] for name in asked):
         members = tuple(name for name in runs.names if models[name] == model)
         some = runs.select(members)
-        rule = rule_of(for_runs(window, some), some, drop=0.0)
-        flat = some.flat(axis)
-        chosen = select(flat, members, rule, 0, len(some), keep_spikes=False)
-        steps, assumed = step_sizes(some, axis)
         own = np.full((len(members), n_at), np.nan)
         for i, name in enumerate(members):
             if name in asked:
                 own[i] = at[asked.index(name)]
         order = np.argsort(own, axis=1)
-        found = rates(some, axis, chosen.end, np.take_along_axis(own, order, axis=1), plan)
-        for name, label in zip(members, found.labels, strict=True):
-            if len(label) > 1:
-                raise DataError(
-                    f"share= needs every learning-rate schedule; that of run {name!r} is not "
-                    f"known: give it with with_schedule(...) or an lr column"
-                )
-        history = [
-            _rate(found, int(found.hypotheses.history[i, 0]), steps[i]) for i in range(len(members))
-        ]
-        data = []
-        for i in range(len(members)):
-            rows = slice(int(flat.offsets[i]), int(flat.offsets[i + 1]))
-            used = chosen.rows[rows]
-            data.append(Curve(flat.x[rows][used] / steps[i], flat.loss[rows][used], history[i]))
-        joint = fit_jointly(data, names=members)
+        group = fit_members(some, axis, window, np.take_along_axis(own, order, axis=1), plan)
+        joint, found, steps, assumed = group.joint, group.rates, group.steps, group.assumed
         keys = run_keys(seed, [model], "joint")
         for i, name in enumerate(members):
             if name not in asked:
@@ -124,14 +114,14 @@ def forecast_shared(
                     continue
                 same = path == int(found.hypotheses.history[i, 0])
                 curves[r, columns] = joint.forecast(
-                    _rate(found, path, steps[i]),
+                    rate_of(found, path, steps[i]),
                     at[r, columns] / steps[i],
                     key=int(keys[0]),
                     draws=draws,
                     curve=i if same else None,
                 )
             sigma[r] = joint.sigma
-            start[r] = chosen.start[i]
+            start[r] = group.start[i]
             strength[r] = _strength(joint)
             labels[r] = dict.fromkeys(found.labels[i], 1.0)
             for flag, where in found.flags.items():
@@ -153,12 +143,98 @@ def forecast_shared(
     )
 
 
-def _rate(found: Rates, path: int, step_size: float) -> Rate:
+class Members(NamedTuple):
+    """Runs of one model, fitted together.
+
+    Attributes
+    ----------
+    joint : JointPosterior
+        Its curves are the runs in their order.
+    rates : Rates
+        Their paths.
+    steps : ndarray, shape (n_runs,)
+        Axis units in an optimiser step.
+    assumed : ndarray of bool, shape (n_runs,)
+        Which count no steps.
+    start, end : ndarray, shape (n_runs,)
+        Of the windows, in units of the axis.
+    """
+
+    joint: JointPosterior
+    rates: Rates
+    steps: Floats
+    assumed: Bools
+    start: Floats
+    end: Floats
+
+
+def fit_members(
+    some: Runs,
+    axis: str,
+    window: WindowSpec,
+    at: Floats,
+    plan: Plan,
+    constants: JointConstants | None = None,
+) -> Members:
+    """Fit the runs of one model together.
+
+    Parameters
+    ----------
+    some : Runs
+        The runs; every schedule must be known.
+    axis, window, plan
+        As of `forecast_shared`.
+    at : ndarray, shape (n_runs, n_at)
+        Targets, not decreasing, NaN last.
+    constants : JointConstants, optional
+
+    Raises
+    ------
+    DataError
+        A schedule is not known; a run with too few points.
+    """
+    rule = rule_of(for_runs(window, some), some, drop=0.0)
+    flat = some.flat(axis)
+    chosen = select(flat, some.names, rule, 0, len(some), keep_spikes=False)
+    steps, assumed = step_sizes(some, axis)
+    # Runs of one model that count no steps have steps of one size, whatever their lengths.
+    steps = np.where(assumed, np.max(steps, where=assumed, initial=0.0), steps)
+    found = rates(some, axis, chosen.end, at, plan)
+    data = []
+    for i, (name, label) in enumerate(zip(some.names, found.labels, strict=True)):
+        if len(label) > 1:
+            raise DataError(
+                f"share= needs every learning-rate schedule; that of run {name!r} is not "
+                f"known: give it with with_schedule(...) or an lr column"
+            )
+        rows = slice(int(flat.offsets[i]), int(flat.offsets[i + 1]))
+        used = chosen.rows[rows]
+        history = rate_of(found, int(found.hypotheses.history[i, 0]), steps[i])
+        data.append(Curve(flat.x[rows][used] / steps[i], flat.loss[rows][used], history))
+    joint = fit_jointly(data, constants, names=some.names)
+    return Members(joint, found, steps, assumed, chosen.start, chosen.end)
+
+
+def rate_of(found: Rates, path: int, step_size: float) -> Rate:
     """A path in steps."""
     first = int(found.shapes.offsets[found.paths.shape[path]])
     last = int(found.shapes.offsets[found.paths.shape[path] + 1])
     t = found.paths.start[path] + found.shapes.z[first:last] * found.paths.stretch[path]
-    return Rate(np.maximum(t / step_size, 0.0), found.shapes.rho[first:last])
+    return ramped(Rate(np.maximum(t / step_size, 0.0), found.shapes.rho[first:last]))
+
+
+def ramped(rate: Rate) -> Rate:
+    """The rate with its jumps made over one step: what a log of the learning rate shows.
+
+    The multi-power response to a jump counts at the rate after it, that to a slope at the rates on
+    the way: a schedule that is stated and one that was logged must not differ in that.
+    """
+    step = rate.step.copy()
+    jump = np.flatnonzero((np.diff(step) == 0) & (rate.rho[1:] != rate.rho[:-1]) & (step[1:] > 0))
+    for k in jump:
+        after = step[k + 2] if k + 2 < len(step) else np.inf
+        step[k + 1] = min(step[k] + 1.0, 0.5 * (step[k] + after))
+    return Rate(step, rate.rho)
 
 
 def _strength(joint: JointPosterior) -> tuple[float, float]:

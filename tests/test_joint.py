@@ -103,7 +103,8 @@ def test_agrees_with_the_oracle(oracle, monkeypatch, seed):
     sigma = oracle.second_difference_sigma(pairs)  # of a pair; it counts twice there
     mine = JointConstants(
         alphas=tuple(alphas), offsets=tuple(offsets), taus=taus, powers=powers, rates=rates_c,
-        betas=betas, gammas=gammas, reference=reference, size=kb * slope, own=own,
+        betas=betas, gammas=gammas, multi_powers=(1.0,), lightest=0.0, reference=reference,
+        size=kb * slope, own=own,
         temper=4 * (sigma / binned(curves).sigma) ** 2, **FLAT,
     )  # fmt: skip
     each = {}

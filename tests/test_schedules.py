@@ -32,6 +32,21 @@ def test_the_other_kinds_by_hand():
     np.testing.assert_allclose(root([80, 85, 100]), [1, 1 - 0.8 * 0.5, 0.2])
 
 
+def test_helpers():
+    assert schedules.one_minus_sqrt(1.0, 100, decay=0.3) == schedules.wsd(
+        1.0, 100, decay=0.3, shape="1-sqrt"
+    )
+    np.testing.assert_allclose(schedules.one_minus_sqrt(1.0, 100)([80, 85, 100]), [1, 0.5, 0])
+    assert schedules.cosine_cycle(1.0, 1000, 1.25, 50) == schedules.cosine(1.0, 1250, 50)
+    assert schedules.cosine_cycle(1.0, 1000) == schedules.cosine(1.0, 1000)
+    long = schedules.cosine(1.0, 1000, 100)
+    assert schedules.stretched(long, 500) == long.stretched(500)
+    with pytest.raises(DataError, match="stretched needs a schedule"):
+        schedules.stretched(3, 500)
+    with pytest.raises(DataError, match="cycle must be a positive number"):
+        schedules.cosine_cycle(1.0, 1000, 0)
+
+
 def test_points_are_joined_by_lines_and_held_beyond():
     s = schedules.from_points([10, 20, 40], [1.0, 3.0, 0.0])
     np.testing.assert_allclose(s([0, 10, 15, 30, 40, 99]), [1, 1, 2, 1.5, 0, 0])

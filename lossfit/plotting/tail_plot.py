@@ -1,0 +1,84 @@
+"""The picture of the best tail: learning rates, and what it saves over usual tails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..labels import amount
+from .style import BLUE, COLOURS, GREY, finish, note, set_axis
+
+if TYPE_CHECKING:
+    from ..tails import Tail
+
+__all__ = ["plot_tail"]
+
+
+def plot_tail(found: Tail, *, ax: Any = None, gains: bool = True) -> Any:
+    """The learning rate of the best tail and of those that it is compared with.
+
+    Parameters
+    ----------
+    found : Tail
+    ax : matplotlib axes, optional
+        For the learning rates; the gains are then left out.
+    gains : bool
+        Whether to draw the gains with their intervals beside them.
+
+    Returns
+    -------
+    matplotlib axes
+        That of the learning rates.
+    """
+    from ..tails import BEST
+
+    beside = None
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        if gains:
+            _, (ax, beside) = plt.subplots(
+                1, 2, figsize=(9.6, 4.3), layout="constrained", width_ratios=(3, 2)
+            )
+        else:
+            ax = plt.subplots(figsize=(7.0, 4.3), layout="constrained")[1]
+    set_axis(ax, found.axis, found.start, found.total, "linear")
+    colours = {}
+    for i, (name, (at, lr)) in enumerate(found._tails.items()):
+        best = name == BEST
+        colours[name] = BLUE if best else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
+        ax.plot(
+            at, lr, color=colours[name], linewidth=2.2 if best else 1.2,
+            linestyle="-" if best else "--", label=name, zorder=4 if best else 3,
+        )  # fmt: skip
+    low = found.seen[0]
+    words = ""
+    if found.below > 0:
+        ax.axhspan(0, low, color="#f0f0f0", linewidth=0, zorder=0)
+        ax.axhline(low, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+        words = f"shaded: below all rates in the data ({low:.3g})"
+    ax.set_ylim(0, 1.12 * max(float(lr.max()) for _, lr in found._tails.values()))
+    ax.set_ylabel("learning rate")
+    note(ax, words)
+    if beside is not None:
+        _gains(beside, found, colours)
+    span = f"{amount(found.start, found.axis)} to {amount(found.total, found.axis)}"
+    return finish(ax, f"{found.run.name}: best tail, {span}", "lower left")
+
+
+def _gains(ax: Any, found: Tail, colours: dict[str, str]) -> None:
+    table = found.frame.iloc[1:]
+    place = np.arange(len(table))[::-1]
+    for y, (_, r) in zip(place, table.iterrows(), strict=True):
+        colour = colours[r["schedule"]]
+        ax.plot([r["gain_lower"], r["gain_upper"]], [y, y], color=colour, linewidth=2)
+        ax.plot(r["gain"], y, "o", color=colour, markersize=5)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.set_yticks(place, list(table["schedule"]))
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set_xlabel(f"loss saved by the best tail (mean, {100 * found.prob:g} %)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
+    ax.set_axisbelow(True)
+    ax.set_title("gain over usual tails", loc="left", fontsize="medium")

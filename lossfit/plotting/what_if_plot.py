@@ -1,0 +1,118 @@
+"""The picture of a what-if: data, the run's own curve, and its curves under other schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..summaries import quantiles
+from .style import (
+    BLUE,
+    COLOURS,
+    DATA,
+    Scale,
+    clip_loss,
+    finish,
+    grid_between,
+    mark_beyond,
+    note,
+    one_run,
+    set_axis,
+)
+
+if TYPE_CHECKING:
+    from ..rescheduling import WhatIf
+
+__all__ = ["plot_what_if"]
+
+MOST = 6  # schedules in a picture
+POINTS = 80
+
+
+def plot_what_if(
+    answer: WhatIf,
+    *,
+    ax: Any = None,
+    run: str | None = None,
+    schedules: Sequence[str] | None = None,
+    scale: Scale = "auto",
+    rates: bool = True,
+) -> Any:
+    """Data of one run, its curve with a band, those under other schedules, and the schedules.
+
+    Parameters
+    ----------
+    answer : WhatIf
+    ax : matplotlib axes, optional
+        For the losses; the learning rates are then left out.
+    run : str, optional
+        Which run; the first by default.
+    schedules : sequence of str, optional
+        Which schedules; the first six by default.
+    scale : {"auto", "log", "linear"}
+        Of the axis of compute.
+    rates : bool
+        Whether to draw the learning rates below.
+
+    Returns
+    -------
+    matplotlib axes
+        That of the losses.
+    """
+    from ..rescheduling import OWN, _scenario
+
+    name = answer.names[one_run(answer.names, run)]
+    engine = answer._engines[name]
+    chosen = list(schedules if schedules is not None else answer.schedules)[:MOST]
+    below = None
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        if rates:
+            _, (ax, below) = plt.subplots(
+                2, 1, figsize=(7.0, 5.6), layout="constrained", height_ratios=(3, 1), sharex=True
+            )
+        else:
+            ax = plt.subplots(figsize=(7.0, 4.3), layout="constrained")[1]
+    data = answer.runs[name]
+    x, loss = data.axis(answer.axis), data.loss
+    low = float(max(x[x > 0][0], engine.start))
+    asked = {key: [r.at for r in answer.rows if r.run == name and r.schedule == key]
+             for key in (OWN, *chosen)}  # fmt: skip
+    last = max(max(places) for places in asked.values())
+    end = float(x[-1])
+    set_axis(ax, answer.axis, low, max(last, end), scale)
+    there = x >= low
+    ax.plot(x[there], loss[there], ".", color=DATA, markersize=3, label=name, zorder=3)
+    tail = (1 - answer.prob) / 2
+    edges, medians = [], []
+    for i, key in enumerate((OWN, *chosen)):
+        colour = BLUE if key == OWN else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
+        grid = grid_between(low, max(asked[key]), POINTS)
+        scenario = _scenario(engine, answer._schedule_of(name, key), grid)
+        lower, median, upper = quantiles(engine.curves([scenario])[0], (tail, 0.5, 1 - tail))
+        ax.fill_between(grid, lower, upper, color=colour, alpha=0.15, linewidth=0, zorder=1)
+        label = "own schedule" if key == OWN else key
+        ax.plot(grid, median, color=colour, linewidth=1.5, label=label, zorder=4)
+        at = np.array(asked[key])
+        if key != OWN and len(at) <= 3:
+            found = np.interp(at, grid, [lower, median, upper][1])
+            ax.plot(at, found, "o", color=colour, markersize=4, zorder=5)
+        edges.append(np.concatenate([lower, upper]))
+        medians.append(median)
+        if below is not None:
+            steps = np.linspace(0.0, grid[-1], 400) / engine.step_size
+            rate = np.interp(steps, scenario.rate.step, scenario.rate.rho)
+            below.plot(steps * engine.step_size, rate, color=colour, linewidth=1.2)
+    cut = clip_loss(ax, loss[there], np.concatenate(medians), np.concatenate(edges))
+    note(ax, mark_beyond(ax, end, last), cut, f"bands: {100 * answer.prob:g} %")
+    if below is not None:
+        below.set_ylabel("lr / peak")
+        below.set_ylim(bottom=0)
+        below.set_xlabel(ax.get_xlabel())
+        ax.set_xlabel("")
+        below.spines[["top", "right"]].set_visible(False)
+        below.grid(True, color="#e6e6e6", linewidth=0.6, zorder=0)
+    return finish(ax, f"{name} under other learning-rate schedules", "lower left")
