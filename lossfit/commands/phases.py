@@ -1,0 +1,55 @@
+"""``lossfit phases``: a power law, then perhaps a line, then perhaps a flatter tip."""
+
+from __future__ import annotations
+
+import click
+
+from .common import AXES, guarded, load_runs, print_json, save_plot, sources
+
+__all__ = ["command"]
+
+
+@click.command()
+@sources
+@click.option("--run", "-r", multiple=True, help="Run (repeat for more); all by default.")
+@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.phases/1).")
+def command(
+    source: tuple[str, ...],
+    format: str | None,
+    params: float | None,
+    tokens_per_step: float | None,
+    gpu_hours: float | None,
+    run: tuple[str, ...],
+    axis: str,
+    prob: float,
+    draws: int,
+    seed: int,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    r"""Where a power-law phase hands over to a line, and where the tip flattens.
+
+    \b
+    lossfit phases llama2 --run llama2-7B --plot phases.png
+    """
+    from ..phasing import phases as ask
+
+    with guarded():
+        runs = load_runs(source, format, params, tokens_per_step, gpu_hours)
+        if run:
+            runs = runs.select(list(run))
+    # In the text the flags are spelt out anyway.
+    with guarded(notes=as_json):
+        found = ask(runs, axis=axis, prob=prob, draws=draws, random_seed=seed)
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            click.echo(str(found))
+    if plot is not None:
+        with guarded():
+            save_plot(lambda: found.plot().figure, plot)

@@ -1,0 +1,91 @@
+"""Picture of a run's phases: the curve, the phases shaded, the posterior of the break points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..summaries import quantiles
+from .style import BLUE, DATA, GREEN, ORANGE, SKY, Scale, axes, finish, one_run, set_axis
+
+if TYPE_CHECKING:
+    from ..phase_result import Phases
+
+__all__ = ["plot_phases"]
+
+LEAST = 0.05  # probability of a phase that is drawn
+HEIGHT = 0.22  # of the axes that the posteriors take
+
+
+def plot_phases(
+    phases: Phases, *, ax: Any = None, run: str | None = None, scale: Scale = "linear"
+) -> Any:
+    """Points, the mean curve with its band, the phases shaded, and where they begin.
+
+    Parameters
+    ----------
+    phases : Phases
+    ax : matplotlib axes, optional
+    run : str, optional
+        Which run; the first by default.
+    scale : {"auto", "log", "linear"}
+        Of the axis of compute.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    one = phases.found[one_run(phases.names, run)]
+    tail = (1 - phases.prob) / 2
+    lower, median, upper = quantiles(one.curves, (tail, 0.5, 1 - tail))
+    data = phases.runs[one.name]
+    x, loss = data.axis(phases.axis), data.loss
+    keep = ~data.spike & (x >= one.places[0] * 0.999)
+    set_axis(ax, phases.axis, float(one.places[0]), one.end, scale)
+    ax.plot(x[keep], loss[keep], ".", color=DATA, markersize=3, label=one.name, zorder=3)
+    ax.fill_between(
+        one.places, lower, upper, color=BLUE, alpha=0.25, linewidth=0, zorder=2,
+        label=f"{100 * phases.prob:g} % of curves",
+    )  # fmt: skip
+    ax.plot(one.places, median, color=BLUE, linewidth=1.4, zorder=4, label="phases, median")
+    starts = [(float(one.places[0]), SKY, "power law", 1.0)]
+    for draws, colour, name, exists in (
+        (one.handover, GREEN, "line", one.prob_linear), (one.tip, ORANGE, "tip", one.prob_tip)
+    ):  # fmt: skip
+        there = draws[~np.isnan(draws)]
+        if exists >= LEAST and there.size:
+            starts.append((float(np.median(there)), colour, name, exists))
+            _posterior(ax, there, colour, exists)
+    edges = [start for start, *_ in starts[1:]] + [one.end]
+    for (start, colour, name, exists), stop in zip(starts, edges, strict=True):
+        label = f"{name}: P(exists) {exists:.2f}" if colour != SKY else name
+        ax.axvspan(
+            start, stop, color=colour, alpha=0.13 * max(exists, 0.2), linewidth=0, zorder=0,
+            label=label,
+        )  # fmt: skip
+    seen = loss[keep]
+    span = float(seen.max() - seen.min()) or 1.0
+    ax.set_ylim(float(seen.min()) - 0.35 * span, float(seen.max()) + 0.08 * span)
+    title = one.name
+    if "schedule_explains" in one.flags:
+        title += ": the schedule alone foretells held-out parts better"
+    elif "cannot_tell" in one.flags:
+        title += ": phases or schedule, these data can't tell"
+    elif one.gain is not None:
+        title += ": phases foretell held-out parts better than the schedule alone"
+    finish(ax, title, "upper right")
+    ax.grid(False)  # the shades are enough
+    return ax
+
+
+def _posterior(ax: Any, draws: np.ndarray[Any, Any], colour: str, exists: float) -> None:
+    """A histogram of a break point at the foot of the axes, as high as its probability."""
+    log = ax.get_xscale() == "log"
+    count, edges = np.histogram(np.log(draws) if log else draws, bins=30)
+    height = HEIGHT * exists * count / count.max()
+    ax.stairs(
+        height, np.exp(edges) if log else edges, color=colour, fill=True, alpha=0.55,
+        transform=ax.get_xaxis_transform(), zorder=1,
+    )  # fmt: skip
