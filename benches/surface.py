@@ -18,9 +18,9 @@ from scipy.stats import chi2, kstest
 
 from lossfit.errors import LossfitWarning
 from lossfit.laws.chinchilla import EPOCH, LAW
-from lossfit.surface import Surface, _fitted, fit_surface
-from lossfit.surface_table import Table
-from lossfit.surface_target import SIGMA_MEDIAN, SIGMA_SD, Target, middle
+from lossfit.surfaces.fitting import Surface, _fitted, fit_surface
+from lossfit.surfaces.table import Table
+from lossfit.surfaces.target import SIGMA_MEDIAN, SIGMA_SD, Target, middle
 
 DRAWS = 199
 BINS = 10

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 import lossfit
 from lossfit.joint import Curve, Rate, fit_jointly
-from lossfit.rescheduling import WhatIf, what_if
+from lossfit.rescheduling.what_ifs import WhatIf, what_if
 from lossfit.runs import Runs
 
 from . import _report

@@ -56,7 +56,7 @@ def without_spikes(n, x, y, weight, level, scratch, clean_x, clean_y, clean_weig
                 for i in range(lane(), n, width()):
                     scratch[n + i] = y[i]
             else:
-                limit = SPIKE_MADS * (MAD * size + 1e-9) + SPIKE_SHARE * abs(found + level)
+                limit = SPIKE_MADS * MAD * size + SPIKE_SHARE * abs(found + level) + TINY
     m = 0
     for first in range(0, n, width()):
         i = first + lane()

@@ -46,6 +46,7 @@ STARTS = 2048  # points of the prior box from which the best become walkers
 MAX_ROWS = MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2 + MAX_FIXED * MAX_VARYING + 1
 MAX_DRAW = MAX_COLUMNS + 1 + MAX_NONLINEAR
 MAX_ORDER = max(ORDERS)
+LEAST_ROW = 128  # numbers in a row of `Work.data`, at least: further apart than any vector reaches
 MAX_SUMS = 4 * MAX_VARYING + MAX_VARYING * (MAX_VARYING + 1) // 2
 
 
@@ -118,7 +119,7 @@ def make_tables() -> Tables:
 class Work(NamedTuple):
     """Scratch of one thread; nothing in it outlives a run."""
 
-    data: np.ndarray  # (7, n_max + 8): log x, weight, weight * y, 2u, T_k, T_k+1, fitted curve
+    data: np.ndarray  # (7, n_max + 8 or more): log x, weight, weight * y, 2u, T_k, T_k+1, curve
     moments: np.ndarray  # (2, max order)
     points: np.ndarray  # (4, n): x, log x, weight, weighted residual
     fixed: np.ndarray  # (3, n): fixed columns times the weight
@@ -164,8 +165,11 @@ class Work(NamedTuple):
 def make_work(n_max, tables):
     """Scratch for runs of at most `n_max` points."""
     n = max(n_max, MAX_ORDER) + SLACK + 8
+    # Rows that lie closer than a few vectors are summed one number at a time, for fear that they
+    # overlap: a short run alone would then be summed in another order than beside a long one.
+    n_data = max(n_max, LEAST_ROW) + 8
     return Work(
-        np.empty((7, n_max + 8)),
+        np.empty((7, n_data)),
         np.empty((2, MAX_ORDER)),
         np.empty((4, n)),
         np.empty((MAX_FIXED, n)),

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING
 from .errors import DataError, DeviceError, LossfitWarning
 
 if TYPE_CHECKING:
-    from . import laws, plotting, priors, schedules
+    from . import laws, plotting, priors, schedules, surfaces
     from .backtesting import Check, backtest
     from .extrapolation import Answer, extrapolate
     from .fitting import fit
     from .laws import Law, Linear, Nonlinear
     from .learning import Priors, learn_priors
+    from .phasing import Phases, phases
+    from .planning import Plan, plan
     from .posterior import Fit, from_netcdf
     from .prior_curves import prior_predictive
+    from .racing import Race, race
+    from .reporting import Report, report
+    from .rescheduling import Tail, WhatIf, best_tail, what_if
     from .runs import Run, Runs
     from .sources import load
+    from .surfaces import Surface, fit_surface
+    from .watching import Update, watch
 
 __version__ = "0.1.0"
 
@@ -35,21 +42,38 @@ __all__ = [
     "Linear",
     "LossfitWarning",
     "Nonlinear",
+    "Phases",
+    "Plan",
     "Priors",
+    "Race",
+    "Report",
     "Run",
     "Runs",
+    "Surface",
+    "Tail",
+    "Update",
+    "WhatIf",
     "__version__",
     "backtest",
+    "best_tail",
     "extrapolate",
     "fit",
+    "fit_surface",
     "from_netcdf",
     "laws",
     "learn_priors",
     "load",
+    "phases",
+    "plan",
     "plotting",
     "prior_predictive",
     "priors",
+    "race",
+    "report",
     "schedules",
+    "surfaces",
+    "watch",
+    "what_if",
 ]
 
 # Public names and the module each is found in ("" for a module of its own).
@@ -60,20 +84,37 @@ _HOMES = {
     "Law": "laws",
     "Linear": "laws",
     "Nonlinear": "laws",
+    "Phases": "phasing",
+    "Plan": "planning",
     "Priors": "learning",
+    "Race": "racing",
+    "Report": "reporting",
     "Run": "runs",
     "Runs": "runs",
+    "Surface": "surfaces",
+    "Tail": "rescheduling",
+    "Update": "watching",
+    "WhatIf": "rescheduling",
     "backtest": "backtesting",
+    "best_tail": "rescheduling",
     "extrapolate": "extrapolation",
     "fit": "fitting",
+    "fit_surface": "surfaces",
     "from_netcdf": "posterior",
     "laws": "",
     "learn_priors": "learning",
     "load": "sources",
+    "phases": "phasing",
+    "plan": "planning",
     "plotting": "",
     "prior_predictive": "prior_curves",
     "priors": "",
+    "race": "racing",
+    "report": "reporting",
     "schedules": "",
+    "surfaces": "",
+    "watch": "watching",
+    "what_if": "rescheduling",
 }
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from ._ragged import Floats
 from .axes import AXES
 from .errors import DataError
+from .limits import AXIS_LIMIT
 
 if TYPE_CHECKING:
     from .runs import Runs
@@ -56,6 +57,10 @@ def axis_values(at: ArrayLike) -> Floats:
         or not (np.isfinite(points).all() and (points > 0).all())
     ):
         raise DataError(f"axis values must be positive numbers in a flat list, got {at!r}")
+    if (points > AXIS_LIMIT).any() or (points < 1 / AXIS_LIMIT).any():
+        raise DataError(
+            f"axis values must lie between {1 / AXIS_LIMIT:g} and {AXIS_LIMIT:g}, got {at!r}"
+        )
     return points
 
 

@@ -14,7 +14,19 @@ from . import __version__
 __all__ = ["main"]
 
 # In the order of the help text: the module of `lossfit.commands` has the command's name.
-NAMES = ("extrapolate", "backtest", "fit", "inspect", "bench")
+NAMES = (
+    "extrapolate",
+    "race",
+    "what-if",
+    "phases",
+    "plan",
+    "watch",
+    "report",
+    "backtest",
+    "fit",
+    "inspect",
+    "bench",
+)
 
 
 class _Commands(click.Group):
@@ -42,6 +54,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Bayesian fits of loss laws to training-loss curves.
 
-    SOURCE is a built-in collection (llama1, llama2, llama, cosine_ablation), a log file (CSV, JSON
-    lines, Parquet), or - for standard input.
+    SOURCE is a built-in collection (llama1, llama2, llama, cosine_ablation), a log file or a folder
+    of them (docs/formats.md lists the formats), or - for standard input.
     """

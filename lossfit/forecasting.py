@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._ragged import Bools, Floats, Ints
+from ._ragged import Bools, Floats, Ints, gather
 from .devices import CPU, Place, card_errors
 from .rates import Plan, rates
 from .seeds import run_keys
-from .window import WindowSpec, rule_of, select
+from .window import WindowSpec, rule_of, select, without_outer_spikes
 
 if TYPE_CHECKING:
     from .kernels.forecast_driver import Forecast, ResponsePrior
@@ -23,6 +23,8 @@ __all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "priors_by_run", "step_siz
 
 ASSUMED_STEPS = 20_000  # of a run that counts no steps, at the end of its data
 PRIOR_ONLY = 0.85  # the data say nothing of B: its posterior sd over its prior's
+MAD = 1.4826  # standard deviations in a median absolute deviation
+LEAST_NOISE = 5e-5  # of the loss, as in `lossfit.kernels.bins`
 MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
 
 
@@ -101,13 +103,15 @@ def forecast(
     progress : callable, optional
         Called with the number of runs that were finished.
     """
+    from .kernels.bins import SPIKE_POINTS
     from .kernels.forecast_driver import Curves, forecast_batch
 
     rule = rule_of(window, runs, drop=law.first)
     flat = runs.flat(axis)
     # The kernel finds the spikes of the window itself: those of the whole run were judged by the
-    # noise of its steep beginning too.
+    # noise of its steep beginning too.  But it cannot judge the outermost points.
     chosen = select(flat, runs.names, rule, 0, len(runs), keep_spikes=True)
+    chosen, spiked = without_outer_spikes(flat, chosen, SPIKE_POINTS)
     offsets = np.concatenate([[0], np.cumsum(chosen.n_points)]).astype(np.int64)
     t = flat.x[chosen.rows]
     y = flat.loss[chosen.rows]
@@ -120,9 +124,9 @@ def forecast(
     # Rounding to a step adds noise of step / sqrt(12), which differences of equal losses hide.
     floor = np.where(decimals >= 0, 10.0 ** -np.maximum(decimals, 0.0) / 12**0.5, 0.0)
     strength = prior(_levels(y, offsets))
-    curves = Curves(
-        t, y, flat.weight[chosen.rows], offsets, steps, unknown, floor, unknown, unknown
-    )  # fmt: skip
+    weight = flat.weight[chosen.rows]
+    sigma = _noise_of_three(y, weight, offsets, floor)
+    curves = Curves(t, y, weight, offsets, steps, unknown, floor, sigma, unknown)
     brought = (
         curves, law.grid, found.hypotheses, strength, found.shapes, found.paths, sorted_at,
         run_keys(seed, runs.names, f"forecast {law.name}"),
@@ -144,6 +148,7 @@ def forecast(
     flags = {name: np.take_along_axis(where, back, axis=1) for name, where in found.flags.items()}
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["smoothed_noise"] = np.repeat(result.info[:, 6:7] > 0, at.shape[1], axis=1)
+    flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     falls = np.take_along_axis(result.falls, back, axis=1)
     spreads = np.take_along_axis(result.spreads, back, axis=1)
     flags["response_from_prior"] = _prior_only(result, strength, spreads, falls)
@@ -165,11 +170,29 @@ def forecast(
     )
 
 
+def _noise_of_three(y: Floats, weight: Floats, offsets: Ints, floor: Floats) -> Floats:
+    """Noise of runs with three points; NaN for the others, which the kernel measures.
+
+    The kernel takes the spread of the points' distances from the middle of their neighbours, and
+    one distance has no spread.  Its size says more, if little: the factor is that of a median.
+    """
+    sigma = np.full(len(offsets) - 1, np.nan)
+    few = np.flatnonzero(np.diff(offsets) == 3)
+    if len(few):
+        a, b, c = (offsets[few] + i for i in range(3))
+        spread = np.sqrt(1 / weight[b] + 0.25 / weight[a] + 0.25 / weight[c])
+        size = MAD * np.abs(y[b] - (y[a] + y[c]) / 2) / spread
+        most = np.maximum(np.maximum(np.abs(y[a]), np.abs(y[b])), np.abs(y[c]))
+        sigma[few] = np.maximum(np.maximum(size, LEAST_NOISE * most + 1e-20), floor[few])
+    return sigma
+
+
 def _levels(y: Floats, offsets: Ints) -> Floats:
     """Mean loss of the last fortieth of each window."""
-    total = np.concatenate([[0.0], np.cumsum(y)])
     last = np.maximum(np.diff(offsets) // 40, 1)
-    return np.asarray((total[offsets[1:]] - total[offsets[1:] - last]) / last)
+    # Each run by itself: differences of one running sum would carry the rounding of the others.
+    rows, starts = gather(offsets[1:] - last, offsets[1:])
+    return np.asarray(np.add.reduceat(y[rows], starts[:-1]) / last)
 
 
 def step_sizes(runs: Runs, axis: str) -> tuple[Floats, Bools]:

@@ -13,6 +13,14 @@ from .axes import AXES, Columns
 from .cleaning import MINIMUM_POINTS, Flag, inspect, usable_rows
 from .errors import DataError
 from .known import Known, NumberByRun, meta_by_run, numbers, schedules_by_run
+from .limits import (
+    AXIS_LIMIT,
+    NUMBER_LIMIT,
+    WEIGHT_LIMIT,
+    check_axis_values,
+    check_losses,
+    check_names,
+)
 
 __all__ = ["Raw", "clean", "join"]
 
@@ -104,11 +112,14 @@ def clean(raw: Raw, known: Known) -> Columns:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"two runs are called {twice!r}: rename one")
+    check_names(names)
     base, x = _along(raw)
     keep, flags = usable_rows(names, x, raw.loss, offsets, lambda run: AXES[base[run]], raw.where)
     _enough(names, counts(keep & (x > 0), offsets), flags)
     rows = np.flatnonzero(keep)
     offsets = spans(counts(keep, offsets))
+    check_losses(names, raw.loss[rows], offsets, lambda row: raw.where(int(rows[row])))
+    check_axis_values(names, x[rows], offsets, base, lambda row: raw.where(int(rows[row])))
     axes = {axis: values[rows] for axis, values in raw.axes.items()}
     logged, has, unusable = _further_axes(names, offsets, axes, base)
     params, unused = _params(raw, rows, offsets, known.params)
@@ -194,7 +205,8 @@ def _further_axes(
         if (base == AXES.index(axis)).all():
             logged[axis], has[axis] = values, np.ones(len(names), dtype=bool)
             continue
-        bad = ~(np.isfinite(values) & (values >= 0))
+        bad = ~((values >= 0) & (values <= AXIS_LIMIT))
+        bad |= (values > 0) & (values < 1 / AXIS_LIMIT)
         bad[1:] |= (np.diff(values) <= 0) & ~first[1:]
         absent = counts(~np.isnan(values), offsets) == 0
         wrong = counts(bad, offsets)
@@ -234,11 +246,12 @@ def _params(raw: Raw, rows: Ints, offsets: Ints, known: NumberByRun) -> tuple[Fl
             f"from {known_here[0]:g} to {mine[at]:g}; it is one number for a run: correct it, or "
             "give the parts different run names"
         )
-    wrong = np.flatnonzero((low <= 0) | np.isinf(low))
+    wrong = np.flatnonzero((low < 1 / NUMBER_LIMIT) | (low > NUMBER_LIMIT))
     if len(wrong):
         run = int(wrong[0])
+        limit = f" of at most {NUMBER_LIMIT:g}" if low[run] > 0 else ""
         raise DataError(
-            f"run {raw.names[run]!r}: params is {low[run]:g}; it must be a positive number: "
+            f"run {raw.names[run]!r}: params is {low[run]:g}; it must be a positive number{limit}: "
             "correct it or leave it blank"
         )
     unused = np.flatnonzero(~np.isnan(low) & ~np.isnan(given) & (low != given))
@@ -256,7 +269,7 @@ def _weights(raw: Raw, rows: Ints, offsets: Ints) -> Floats:
     lengths = np.diff(offsets)
     none = counts(~np.isnan(weight), offsets) == 0
     weight[np.repeat(none, lengths)] = 1.0
-    bad = np.flatnonzero(~(np.isfinite(weight) & (weight > 0)))
+    bad = np.flatnonzero(~((weight >= 1 / WEIGHT_LIMIT) & (weight <= WEIGHT_LIMIT)))
     if len(bad):
         row = int(bad[0])
         run = int(np.searchsorted(offsets, row, side="right")) - 1

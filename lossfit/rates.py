@@ -189,9 +189,10 @@ def check_plan(plan: Plan, names: Sequence[str]) -> None:
         Something that is no schedule or no positive number; a run that is not there.
     """
     from .known import numbers, schedules_by_run
+    from .limits import AXIS_LIMIT
 
     schedules_by_run(plan.schedule, tuple(names))
-    numbers(plan.total, tuple(names), "total")
+    numbers(plan.total, tuple(names), "total", AXIS_LIMIT)
 
 
 def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:

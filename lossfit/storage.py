@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def _own(fit: Fit) -> xr.Dataset:
         "law": _law_text(fit.law),
         "schedules": {name: asdict(s) for name, s in columns.schedules.items()},
         "meta": {name: dict(m) for name, m in columns.meta.items()},
-        "flags": [flag for found in columns.flags.values() for flag in found],
+        "flags": [astuple(flag) for found in columns.flags.values() for flag in found],
     }
     for field in fields(Columns):
         value = getattr(columns, field.name)

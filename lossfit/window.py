@@ -25,7 +25,15 @@ from .errors import DataError
 if TYPE_CHECKING:
     from .runs import Flat, Runs
 
-__all__ = ["Rule", "Selection", "WindowSpec", "rows_between", "rule_of", "select"]
+__all__ = [
+    "Rule",
+    "Selection",
+    "WindowSpec",
+    "rows_between",
+    "rule_of",
+    "select",
+    "without_outer_spikes",
+]
 
 AUTO_DROP = 0.3
 AUTO_WARMUPS = 1.2
@@ -180,6 +188,47 @@ def select(
     used = np.flatnonzero(rows)
     edges = np.concatenate([[0], np.cumsum(count)])
     return Selection(rows, count, x[used[edges[:-1]]], x[used[edges[1:] - 1]])
+
+
+def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Selection, Bools]:
+    """The same points less the spikes that a look at the window alone does not find.
+
+    A running median cannot judge the first and the last point of a window, and windows of up to
+    `short` points are not judged: there the spikes that `lossfit.cleaning` marked are left out.
+
+    Returns
+    -------
+    Selection
+        Of all runs; at least three points of each are left.
+    dropped : ndarray of bool, shape (n_runs,)
+        Which runs lost points.
+    """
+    dropped = np.zeros(len(chosen.n_points), bool)
+    used = np.flatnonzero(chosen.rows)
+    edges = np.concatenate([[0], np.cumsum(chosen.n_points)])
+    spike = flat.spike[used]
+    if not spike.any():
+        return chosen, dropped
+    keep = np.ones(len(used), bool)
+    some = (chosen.n_points <= short) | spike[edges[:-1]] | spike[edges[1:] - 1]
+    for run in np.flatnonzero(some & (counts(spike, edges) > 0)):
+        first, last = int(edges[run]), int(edges[run + 1])
+        mine = spike[first:last]
+        inner = np.flatnonzero(~mine)
+        if len(inner) < MINIMUM_POINTS:
+            continue
+        left = ~mine
+        if len(mine) > short:
+            left[inner[0] : inner[-1] + 1] = True
+        keep[first:last] = left
+        dropped[run] = not left.all()
+    rows = chosen.rows.copy()
+    rows[used[~keep]] = False
+    edges = np.concatenate([[0], np.cumsum(counts(keep, edges))])
+    used = used[keep]
+    return Selection(
+        rows, np.diff(edges), flat.x[used[edges[:-1]]], flat.x[used[edges[1:] - 1]]
+    ), dropped
 
 
 def _too_few(names: tuple[str, ...], run: int, count: int, rule: Rule, keep_spikes: bool) -> str:

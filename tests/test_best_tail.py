@@ -15,9 +15,9 @@ from benches import what_if as bench
 from lossfit import DataError, LossfitWarning, schedules
 from lossfit.joint_data import Rate
 from lossfit.law_draws import LawDraws
-from lossfit.rescheduling import what_if
-from lossfit.tail_search import Problem, knots_between, search, tail_rate
-from lossfit.tails import BEST, best_tail
+from lossfit.rescheduling.search import Problem, knots_between, search, tail_rate
+from lossfit.rescheduling.tails import BEST, best_tail
+from lossfit.rescheduling.what_ifs import what_if
 from tests.test_what_if import PLANS, TOTAL, simulated
 
 

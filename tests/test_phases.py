@@ -14,8 +14,9 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 import lossfit
-from lossfit import phase_models, phasing
-from lossfit.phase_result import Phases
+from lossfit.phasing import build as phasing
+from lossfit.phasing import models as phase_models
+from lossfit.phasing.result import Phases
 
 STEPS = 500_000
 

@@ -16,8 +16,8 @@ from lossfit.errors import DataError, LossfitWarning
 from lossfit.laws import chinchilla, data_constrained
 from lossfit.laws.chinchilla import EPOCH
 from lossfit.laws.data_constrained import MUENNIGHOFF
-from lossfit.planning import Plan, plan
-from lossfit.surface import Surface, published
+from lossfit.planning.build import Plan, plan
+from lossfit.surfaces.fitting import Surface, published
 
 mpl.use("Agg")
 

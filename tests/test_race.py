@@ -13,9 +13,10 @@ from scipy.linalg import solve
 from scipy.stats import kstest, norm
 
 import lossfit
-from lossfit import frontier, racing, smoothing
-from lossfit.crossings import RANKS, crossings, interpolated
-from lossfit.race_result import Race
+from lossfit.racing import build as racing
+from lossfit.racing import frontier, smoothing
+from lossfit.racing.crossings import RANKS, crossings, interpolated
+from lossfit.racing.result import Race
 
 END = 20_000.0
 
@@ -189,7 +190,7 @@ def test_races_on_a_device(llama1: Race, monkeypatch: pytest.MonkeyPatch) -> Non
     """Another array library stands for a card."""
     from contextlib import nullcontext
 
-    from lossfit import race_result
+    from lossfit.racing import result as race_result
 
     strict = pytest.importorskip("array_api_strict")
     put = []

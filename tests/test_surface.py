@@ -15,11 +15,11 @@ from lossfit.errors import DataError, DeviceError, LossfitWarning
 from lossfit.laws import chinchilla, data_constrained, surface_law
 from lossfit.laws.chinchilla import EPOCH, HOFFMANN
 from lossfit.laws.data_constrained import MUENNIGHOFF
-from lossfit.surface import Surface, fit_surface, published
-from lossfit.surface_ensemble import by_ensemble
-from lossfit.surface_quadrature import by_quadrature
-from lossfit.surface_table import read_table
-from lossfit.surface_target import Target
+from lossfit.surfaces.ensemble import by_ensemble
+from lossfit.surfaces.fitting import Surface, fit_surface, published
+from lossfit.surfaces.quadrature import by_quadrature
+from lossfit.surfaces.table import read_table
+from lossfit.surfaces.target import Target
 
 mpl.use("Agg")
 

@@ -19,8 +19,8 @@ from lossfit import DataError, LossfitWarning, schedules
 from lossfit.commands.what_if import command
 from lossfit.joint_data import Rate
 from lossfit.joint_features import basis
-from lossfit.rescheduling import OWN, WhatIf, standard_schedule, what_if
-from lossfit.scenarios import rate_under
+from lossfit.rescheduling.scenarios import rate_under
+from lossfit.rescheduling.what_ifs import OWN, WhatIf, standard_schedule, what_if
 from lossfit.sharing import fit_members, ramped
 
 TOTAL = 20_000

@@ -37,7 +37,7 @@ def command(
     \b
     lossfit phases llama2 --run llama2-7B --plot phases.png
     """
-    from ..phasing import phases as ask
+    from ..phasing.build import phases as ask
 
     with guarded():
         runs = load_runs(source, format, params, tokens_per_step, gpu_hours)

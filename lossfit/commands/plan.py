@@ -68,7 +68,7 @@ def command(
     lossfit plan losses.csv --compute 1e22 --unique-tokens 25B
     lossfit plan chinchilla --unique-tokens 1T --params 7B --epochs 7
     """
-    from ..planning import plan as ask
+    from ..planning.build import plan as ask
 
     with guarded(notes=as_json):
         answer = ask(
@@ -104,7 +104,7 @@ def _surface(surface: str, columns: str | None, law: str, draws: int, seed: int)
 
     from .. import datasets
     from ..errors import LossfitWarning
-    from ..surface import PUBLISHED, fit_surface
+    from ..surfaces.fitting import PUBLISHED, fit_surface
 
     if surface in PUBLISHED:
         return surface
@@ -128,7 +128,7 @@ def _table(path: str) -> pd.DataFrame:
     import pandas as pd
 
     if path != "-" and not Path(path).is_file():
-        from ..surface import PUBLISHED
+        from ..surfaces.fitting import PUBLISHED
 
         raise DataError(
             f"there is no file {path!r}, no collection and no surface of that name "

@@ -73,8 +73,8 @@ def command(
     lossfit race llama2 --axis gpu_hours
     lossfit race my_runs.csv --until 2x --plot race.png
     """
-    from ..racing import axis_of
-    from ..racing import race as ask
+    from ..racing.build import axis_of
+    from ..racing.build import race as ask
 
     with guarded():
         runs = load_runs(source, format, params, tokens_per_step, gpu_hours)

@@ -70,7 +70,7 @@ def command(
     lossfit what-if llama2 --run llama2-7B --schedule cosine@250k --schedule constant
     lossfit what-if my_runs.csv --share --schedule wsd --plot what_if.png
     """
-    from ..rescheduling import standard_schedule, what_if
+    from ..rescheduling.what_ifs import standard_schedule, what_if
 
     with guarded():
         runs = load_runs(source, format, params, tokens_per_step, gpu_hours)

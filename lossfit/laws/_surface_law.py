@@ -21,7 +21,7 @@ class Published:
     Attributes
     ----------
     name, law : str
-        Name for `lossfit.surface.published`, and the law that the constants belong to.
+        Name for `lossfit.surfaces.published`, and the law that the constants belong to.
     values : dict of str to float
         One number a parameter; loss in nats a token.
     errors : dict of str to float

@@ -8,16 +8,29 @@ from __future__ import annotations
 from .answer_plot import plot_answer, plot_answers
 from .check_plot import plot_check
 from .fit_plot import plot_fit, plot_pair, plot_residuals
+from .phases_plot import plot_phases
+from .plan_plot import plot_plan
 from .prior_plot import plot_prior_predictive
+from .race_plot import plot_leader, plot_race
 from .runs_plot import plot_runs
+from .surface_plot import plot_surface
+from .tail_plot import plot_tail
+from .what_if_plot import plot_what_if
 
 __all__ = [
     "plot_answer",
     "plot_answers",
     "plot_check",
     "plot_fit",
+    "plot_leader",
     "plot_pair",
+    "plot_phases",
+    "plot_plan",
     "plot_prior_predictive",
+    "plot_race",
     "plot_residuals",
     "plot_runs",
+    "plot_surface",
+    "plot_tail",
+    "plot_what_if",
 ]

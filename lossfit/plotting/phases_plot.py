@@ -10,7 +10,7 @@ from ..summaries import quantiles
 from .style import BLUE, DATA, GREEN, ORANGE, SKY, Scale, axes, finish, one_run, set_axis
 
 if TYPE_CHECKING:
-    from ..phase_result import Phases
+    from ..phasing.result import Phases
 
 __all__ = ["plot_phases"]
 

@@ -10,7 +10,7 @@ from .style import BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note
 from .surface_plot import number_ticks
 
 if TYPE_CHECKING:
-    from ..plan_result import Plan
+    from ..planning.result import Plan
 
 __all__ = ["plot_plan"]
 
@@ -31,7 +31,7 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     matplotlib axes
     """
     from ..summaries import quantiles
-    from ..surface_text import size_text
+    from ..surfaces.text import size_text
 
     ax = axes(ax)
     tail = (1 - plan.prob) / 2

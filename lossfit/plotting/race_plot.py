@@ -12,7 +12,7 @@ from ..summaries import quantiles
 from .style import COLOURS, DATA, GREY, Scale, axes, finish, note, set_axis
 
 if TYPE_CHECKING:
-    from ..race_result import Race
+    from ..racing.result import Race
 
 __all__ = ["plot_leader", "plot_race"]
 

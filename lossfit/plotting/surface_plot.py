@@ -11,7 +11,7 @@ from ..errors import DataError
 from .style import COLOURS, GREY, _short, axes, finish, note
 
 if TYPE_CHECKING:
-    from ..surface_result import Surface
+    from ..surfaces.result import Surface
 
 __all__ = ["number_ticks", "plot_surface"]
 

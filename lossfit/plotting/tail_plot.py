@@ -10,7 +10,7 @@ from ..labels import amount
 from .style import BLUE, COLOURS, GREY, finish, note, set_axis
 
 if TYPE_CHECKING:
-    from ..tails import Tail
+    from ..rescheduling.tails import Tail
 
 __all__ = ["plot_tail"]
 
@@ -31,7 +31,7 @@ def plot_tail(found: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     matplotlib axes
         That of the learning rates.
     """
-    from ..tails import BEST
+    from ..rescheduling.tails import BEST
 
     beside = None
     if ax is None:

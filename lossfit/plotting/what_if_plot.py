@@ -23,7 +23,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..rescheduling import WhatIf
+    from ..rescheduling.what_ifs import WhatIf
 
 __all__ = ["plot_what_if"]
 
@@ -61,7 +61,7 @@ def plot_what_if(
     matplotlib axes
         That of the losses.
     """
-    from ..rescheduling import OWN, _scenario
+    from ..rescheduling.what_ifs import OWN, _scenario
 
     name = answer.names[one_run(answer.names, run)]
     engine = answer._engines[name]

@@ -17,7 +17,7 @@ from .parts import Section, figure, run_cell
 from .tables import Cell, flag_list, number, paragraph, safe, table
 
 if TYPE_CHECKING:
-    from ..phase_result import Phases, RunPhases
+    from ..phasing.result import Phases, RunPhases
     from ..runs import Runs
 
 __all__ = ["phases_section"]
@@ -47,8 +47,8 @@ def phases_section(
     if most < 1:
         return Section("phases", TITLE, "", why="Phases were not asked for.")
     try:
-        from ..phase_result import PHASE_MEANINGS, _verdict
-        from ..phasing import phases
+        from ..phasing.build import phases
+        from ..phasing.result import PHASE_MEANINGS, _verdict
     except ImportError as error:
         return Section("phases", TITLE, "", why=f"No phases in this version of lossfit ({error}).")
     each: list[Phases] = []

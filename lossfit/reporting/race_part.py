@@ -18,7 +18,7 @@ from .tables import Cell, number, paragraph, safe, table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..race_result import Race
+    from ..racing.result import Race
     from ..runs import Runs
 
 __all__ = ["race_section"]
@@ -47,7 +47,7 @@ def race_section(runs: Runs, axis: str, place: dict[str, int], asked: Mapping[st
     if len(runs) < 2:
         return Section("race", "Race", "", why="A race needs at least two runs.")
     try:
-        from ..racing import race
+        from ..racing.build import race
     except ImportError as error:
         return Section("race", "Race", "", why=f"No race in this version of lossfit ({error}).")
     if len(runs) > MOST_COMPARED:
@@ -83,7 +83,7 @@ def _elsewhere(
     runs: Runs, axis: str, place: dict[str, int], asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The race on the other axes that all runs have, for the figures."""
-    from ..racing import race
+    from ..racing.build import race
 
     asked = {**asked, "draws": min(asked["draws"], FEWER_DRAWS)}
     out = {}
