@@ -1,6 +1,9 @@
 # make demo    the first answer, in an environment of its own (.venv)
 # make test    lint, types, tests and the README's code, in another (.venv-test)
+# make docs    docs/chinchillas_death.md and its figures
 # make bench   the benches (benches/README.md), in that of the tests
+# make nightly property tests with many examples
+# make audit   known vulnerabilities of the packages in the environment
 # make clean   remove what the others made
 #
 # PYTHON picks the interpreter: make test PYTHON=python3.12; JOBS how many tests run at a time
@@ -11,7 +14,7 @@ TEST_VENV ?= .venv-test
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test lint types pytest bench clean
+.PHONY: demo test lint types pytest docs bench nightly audit clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -29,6 +32,16 @@ types: $(TEST_VENV)/installed
 # The README's code blocks are run by tests/test_readme.py.
 pytest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+docs: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python docs/chinchillas_death.py
+
+nightly: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties
+
+audit: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(TEST_VENV)/bin/pip-audit
 
 bench: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m benches.peers
