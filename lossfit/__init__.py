@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .runs import Run, Runs
     from .sources import load
     from .surfaces import Surface, fit_surface
+    from .sweep import StoreError, StoreWriteError, SweepResult, fit_to, open_store
     from .watching import Update, watch
 
 __version__ = "0.1.0"
@@ -49,7 +50,10 @@ __all__ = [
     "Report",
     "Run",
     "Runs",
+    "StoreError",
+    "StoreWriteError",
     "Surface",
+    "SweepResult",
     "Tail",
     "Update",
     "WhatIf",
@@ -59,10 +63,12 @@ __all__ = [
     "extrapolate",
     "fit",
     "fit_surface",
+    "fit_to",
     "from_netcdf",
     "laws",
     "learn_priors",
     "load",
+    "open_store",
     "phases",
     "plan",
     "plotting",
@@ -91,7 +97,10 @@ _HOMES = {
     "Report": "reporting",
     "Run": "runs",
     "Runs": "runs",
+    "StoreError": "sweep",
+    "StoreWriteError": "sweep",
     "Surface": "surfaces",
+    "SweepResult": "sweep",
     "Tail": "rescheduling",
     "Update": "watching",
     "WhatIf": "rescheduling",
@@ -100,10 +109,12 @@ _HOMES = {
     "extrapolate": "extrapolation",
     "fit": "fitting",
     "fit_surface": "surfaces",
+    "fit_to": "sweep",
     "from_netcdf": "posterior",
     "laws": "",
     "learn_priors": "learning",
     "load": "sources",
+    "open_store": "sweep",
     "phases": "phasing",
     "plan": "planning",
     "plotting": "",

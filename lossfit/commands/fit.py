@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from ..errors import DataError
+from ..sweep.cli import cli_fit, is_sweep, needs_store
+from ..sweep.cli import options as sweep_options
 from .common import (
     AXES,
     guarded,
@@ -39,8 +42,9 @@ __all__ = ["command"]
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
 @place
 @click.option(
-    "--out", type=click.Path(dir_okay=False, writable=True), help="Write the fit here (netCDF)."
+    "--out", type=click.Path(), help="Write the fit here: netCDF, or a Zarr store X.zarr."
 )
+@sweep_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.fit_summary/1).")
 def command(
     source: tuple[str, ...],
@@ -61,8 +65,38 @@ def command(
     device: str,
     dtype: str,
     as_json: bool,
+    **sweep: Any,
 ) -> None:
-    """Fit a law to every run and print the posterior's summary."""
+    """Fit a law to every run and print the posterior's summary.
+
+    With --out X.zarr, runs are read, fitted and written chunk by chunk, however many there are; the
+    exit code is 1 where some could not be fitted.
+    """
+    if out is not None and is_sweep(out):
+        sys.exit(
+            cli_fit(
+                source,
+                out=out,
+                law=law,
+                run=run,
+                axis=axis,
+                window=window,
+                draws=draws,
+                method=method,
+                noise=noise,
+                prob=prob,
+                seed=seed,
+                device=device,
+                dtype=dtype,
+                format=format,
+                params=params,
+                tokens_per_step=tokens_per_step,
+                gpu_hours=gpu_hours,
+                as_json=as_json,
+                **sweep,
+            )
+        )
+    needs_store(sweep)
     from ..cli_text import fit_dict, fit_text
     from ..fitting import fit as fit_runs
 

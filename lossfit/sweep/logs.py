@@ -1,0 +1,87 @@
+"""Logs other than Parquet: read whole, and run by run where one of their runs is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import DataError
+from ..known import Known
+from ..runs import Runs
+from .pieces import FramePiece
+
+__all__ = ["read_logs"]
+
+
+def read_logs(
+    sources: Sequence[Any], known: Known, format: str | None = None
+) -> Runs | list[FramePiece]:
+    """The runs, as `lossfit.load` gives them; if it refuses them, their rows as they are.
+
+    Parameters
+    ----------
+    sources : sequence
+        Paths, collections or "-".
+    known : Known
+        What the user knows of the runs.
+    format : str, optional
+        Of the logs.
+
+    Raises
+    ------
+    DataError
+        What is wrong is not a matter of single runs: no such file, an unknown format, no losses.
+    """
+    from ..sources import load
+
+    paths = list(sources)
+    if "-" in paths:  # standard input can be read once
+        import io
+        import sys
+
+        paths = [io.BytesIO(sys.stdin.buffer.read()) if one == "-" else one for one in paths]
+    try:
+        return load(
+            paths,
+            format=format,
+            params=known.params,
+            tokens_per_step=known.tokens_per_step,
+            gpu_hours=known.gpu_hours,
+        )
+    except DataError as error:
+        for one in paths:
+            if hasattr(one, "seek"):
+                one.seek(0)
+        found = _rows(paths, known, format)
+        # A log of one run is that run: what is wrong with it is wrong with the input.
+        if found is None or sum(len(piece.names) for piece in found) < 2:
+            raise
+        del error
+        return found
+
+
+def _rows(paths: list[Any], known: Known, format: str | None) -> list[FramePiece] | None:
+    """Rows of the logs by run; None where they cannot be read as tables."""
+    from .. import datasets, sources
+
+    if any(isinstance(one, str) and one in datasets.NAMES for one in paths):
+        return None
+    found = []
+    try:
+        logs = [log for one in paths for log in sources._opened(one)]
+        for log in sources._told_apart(sources._grouped(logs)):
+            name = sources._format_of(log) if format is None else format
+            table = sources._module(name).read(log)
+            there = [str(column) for column in table.frame.columns]
+            loss = sources._names.loss_column(there, "train")[0]
+            asked = {"loss": loss} if loss not in (None, "loss") else None
+            frame, _ = sources._names.with_known_names(table.frame, asked)
+            if "loss" not in frame.columns:
+                return None
+            if "run" not in frame.columns:
+                frame = frame.assign(run=log.stem)
+            frame = frame.reset_index(drop=True)
+            found.append(FramePiece.of_frame(frame, known, table.row_words))
+    except DataError:
+        return None
+    return found

@@ -1,0 +1,146 @@
+"""What a sweep gives: `SweepResult`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["SweepResult", "open_store"]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A finished sweep; made by `lossfit.fit_to`.
+
+    Attributes
+    ----------
+    path : Path
+        The Zarr store.
+    runs : int
+        Runs of the input, all of which have a row in the store.
+    failed : int
+        Runs that could not be fitted; `errors` says why.
+    resumed : int
+        Runs that were in the store before.
+    redone : int
+        Chunks that were in the store but damaged or incomplete, and were made anew.
+    seconds : float
+        Wall time.
+    flags : dict
+        How many runs have each flag.
+    """
+
+    path: Path
+    runs: int
+    failed: int
+    resumed: int
+    redone: int
+    seconds: float
+    flags: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def fitted(self) -> int:
+        """Runs that were fitted, now or before."""
+        return self.runs - self.failed
+
+    @property
+    def rate(self) -> float:
+        """Runs a second, of those that were not in the store before."""
+        return (self.runs - self.resumed) / max(self.seconds, 1e-9)
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """The runs that could not be fitted: columns run, index, error, message."""
+        import xarray as xr
+
+        with xr.open_zarr(self.path, group="errors", chunks=None) as table:
+            found = {name: table[name].values for name in ("run", "index", "error", "message")}
+        import pandas as pd
+
+        return pd.DataFrame(found)
+
+    def open(self) -> xr.Dataset:
+        """The store as one dataset, read when it is asked for; see `open_store`."""
+        return open_store(self.path)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.runs:,} runs in {self.path}: {self.fitted:,} fitted, {self.failed:,} with an "
+            f"error; {self.runs - self.resumed:,} runs in {self.seconds:.1f} s "
+            f"({self.rate:,.{0 if self.rate >= 10 else 2}f} a second)"
+        ]
+        if self.resumed:
+            lines.append(f"{self.resumed:,} runs were there already")
+        if self.redone:
+            lines.append(f"{self.redone:,} damaged or incomplete chunks were made anew")
+        if self.failed:
+            some = self.errors.head(3)
+            lines += [f"! {row.message}" for row in some.itertuples()]
+            if self.failed > len(some):
+                lines.append(
+                    f"! and {self.failed - len(some):,} more: the group errors of the store"
+                )
+        if self.flags:
+            most = sorted(self.flags.items(), key=lambda item: -item[1])
+            lines.append("flags: " + ", ".join(f"{flag} {count:,}" for flag, count in most))
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, schema ``lossfit.sweep_result/1``."""
+        from .. import __version__
+
+        return {
+            "schema": "lossfit.sweep_result/1",
+            "lossfit": __version__,
+            "store": str(self.path),
+            "runs": self.runs,
+            "fitted": self.fitted,
+            "failed": self.failed,
+            "resumed": self.resumed,
+            "redone": self.redone,
+            "seconds": self.seconds,
+            "rate": self.rate,
+            "flags": self.flags,
+        }
+
+
+def open_store(path: Any) -> xr.Dataset:
+    """A sweep's store as one dataset whose arrays are read when they are asked for.
+
+    Parameters
+    ----------
+    path : path
+        What `lossfit.fit_to` wrote; it may be open while it is written, and then shows the runs
+        that were there a moment ago.
+
+    Returns
+    -------
+    xarray.Dataset
+        The root of the store (summaries, diagnostics, flags by run) and, where draws were kept, the
+        group ``posterior`` too, dims (chain, draw, run).
+
+    Raises
+    ------
+    StoreError
+        No such store.
+    """
+    import xarray as xr
+
+    from .store import read_attrs
+
+    path = Path(path)
+    attrs = read_attrs(path)
+    if not str(attrs.get("format", "")).startswith("lossfit.sweep/"):
+        raise StoreError(f"{path} is no store that lossfit.fit_to wrote")
+    found: xr.Dataset = xr.open_zarr(path, chunks=None)
+    if attrs["settings"]["keep"] == "draws":
+        posterior = xr.open_zarr(path, group="posterior", chunks=None)
+        found = found.merge(posterior, compat="override")
+    return found

@@ -1,0 +1,437 @@
+"""The fit of one chunk: what threads and workers do.  Results depend on the runs and the `Spec`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import laws
+from .._ragged import Floats
+from ..errors import DeviceError
+from ..settings import DOF
+from ..summaries import quantiles
+from .pieces import Piece
+
+if TYPE_CHECKING:
+    from ..devices import Place
+    from ..laws import Law
+    from ..preparing import Prepared
+    from ..priors import Prior
+    from .reading import Chunk
+
+__all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
+
+BLOCK_RUNS = 256  # runs that a thread takes at once, for draws that stay in the cache ...
+BLOCK_POINTS = 1 << 18  # ... and their points
+CARD_RUNS = 16384  # the same where a card is to be kept busy
+DIAGNOSTICS = ("effective_nodes", "bound_share", "acceptance", "rho1")
+# What no run is to blame for: it ends the sweep.
+FATAL = (MemoryError, OSError, DeviceError, ImportError)
+MESSAGE = 600  # characters of an error that are kept
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is to be done with every run; all "auto" settled but the window's rule.
+
+    Attributes
+    ----------
+    law : Law
+    axis : str
+    window : WindowSpec
+    draws, chains, tune : int
+    method, noise : str
+    keep : {"draws", "summary", "quantiles"}
+    at : tuple of float
+        Axis values at which the loss is predicted.
+    horizons : tuple of float
+        The same as multiples of each run's last axis value.
+    probs : tuple of float
+        Probabilities of intervals, the widest first.
+    seed : int
+    device, dtype : str
+        Settled: "cpu", or "cuda:0" and the like.
+    chunk_runs : int
+    version : str
+        Of lossfit.
+    """
+
+    law: Law
+    axis: str
+    window: Any
+    draws: int
+    chains: int
+    tune: int
+    method: str
+    noise: str
+    keep: str
+    at: tuple[float, ...]
+    horizons: tuple[float, ...]
+    probs: tuple[float, ...]
+    seed: int
+    device: str
+    dtype: str
+    chunk_runs: int
+    version: str
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A law of lossfit's own goes by its name: Numba rebuilds pickled functions, and what it
+        # compiles of these differs in the last bits.
+        state = dict(vars(self))
+        law = self.law
+        if law.name in laws.NAMES and laws.get(law.name).columns == law.columns:
+            state["law"] = law.name, priors_of(law)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["law"], tuple):
+            name, priors = state["law"]
+            state = {**state, "law": laws.get(name).with_priors(priors)}
+        self.__dict__.update(state)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters, sigma last."""
+        return (*self.law.parameters, "sigma")
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The ends of the intervals and the median, increasing."""
+        low = [(1 - prob) / 2 for prob in self.probs]
+        return tuple(round(q, 12) for q in sorted({*low, 0.5, *(1 - q for q in low)}))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Words for the places at which the loss is predicted."""
+        return (*(f"{h:g}x" for h in self.horizons), *(f"{at:.12g}" for at in self.at))
+
+    def settings(self) -> dict[str, Any]:
+        """As plain data; two sweeps of the same settings and input give the same store."""
+        law = self.law
+        priors = {name: asdict(prior) for name, prior in priors_of(law).items()}
+        window = self.window
+        if isinstance(window, (tuple, list)):
+            window = list(map(float, window))
+        return {
+            "law": law.name,
+            "formula": law.formula,
+            "parameters": list(self.parameters),
+            "priors": priors,
+            "axis": self.axis,
+            "window": window,
+            "draws": self.draws,
+            "chains": self.chains,
+            "tune": self.tune,
+            "method": self.method,
+            "noise": self.noise,
+            "keep": self.keep,
+            "at": list(self.at),
+            "horizons": list(self.horizons),
+            "prob": list(self.probs),
+            "random_seed": self.seed,
+            "device": self.device.partition(":")[0],
+            "dtype": self.dtype,
+            "chunk_runs": self.chunk_runs,
+        }
+
+
+def priors_of(law: Law) -> dict[str, Prior]:
+    """Priors of all parameters, sigma last."""
+    nonlinear = {p.name: p.prior for p in law.nonlinear}
+    return nonlinear | {p.name: p.prior for p in law.linear} | {"sigma": law.sigma}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that could not be fitted: its position in the source, name, and the error."""
+
+    index: int
+    run: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted chunk: arrays by name, the run first, and the runs that could not be fitted."""
+
+    arrays: dict[str, NDArray[Any]]
+    failures: list[Failure]
+
+
+def fit_chunk(
+    chunk: Chunk,
+    spec: Spec,
+    threads: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Fitted:
+    """Fit the runs of a chunk.
+
+    Parameters
+    ----------
+    chunk : Chunk
+    spec : Spec
+    threads : int, optional
+        By default one for each processor.
+    progress : callable, optional
+        Called with the number of runs that are done.
+    """
+    from ..devices import Place
+    from ..kernels.driver import tables
+
+    cards = spec.device.partition(":")[2]
+    where = Place(tuple(map(int, cards.split(","))), spec.dtype) if cards else Place()
+    spec.law.program.addresses(), tables()  # made once, before threads ask for them
+    out = _Out(spec, chunk)
+    parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
+
+    def one(part: tuple[int, Piece]) -> list[Failure]:
+        found: list[Failure] = []
+        _fit_or_divide(part[1], part[0], spec, where, out, found)
+        if progress is not None:
+            progress(len(part[1].names))
+        return found
+
+    count = 1 if where.cards else _threads(threads, len(parts))
+    failures = [
+        Failure(
+            at,
+            chunk.names[at],
+            "DataError",
+            f"run {chunk.names[at]!r} came before: two runs have this name, or the rows of one do "
+            "not lie together (then the fit above has only a part of them): rename one, or sort "
+            "the rows by run",
+        )
+        for at in chunk.repeats
+    ]
+    if count == 1:
+        for part in parts:
+            failures += one(part)
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            for found in pool.map(one, parts):
+                failures += found
+    failures.sort(key=lambda failure: failure.index)
+    out.blank([failure.index for failure in failures])
+    found = [
+        replace(failure, index=chunk.first + failure.index, message=failure.message[:MESSAGE])
+        for failure in failures
+    ]
+    return Fitted(out.arrays, found)
+
+
+def _threads(threads: int | None, parts: int) -> int:
+    from ..kernels.driver import _threads as available
+
+    return max(1, min(available(threads, 1 << 30), parts))
+
+
+def _blocks(chunk: Chunk, most: int) -> list[tuple[int, Piece]]:
+    """The chunk's runs, less those whose name came before, some at a time: (position, piece)."""
+    out = []
+    at = 0
+    for piece in chunk.pieces:
+        count = len(piece.names)
+        repeats = [r - at for r in chunk.repeats if at <= r < at + count]
+        points = np.cumsum(piece.lengths)
+        for low, high in zip([0, *(r + 1 for r in repeats)], [*repeats, count], strict=True):
+            while low < high:
+                before = int(points[low - 1]) if low else 0
+                stop = int(np.searchsorted(points, before + BLOCK_POINTS, side="right"))
+                stop = min(max(stop, low + 1), low + most, high)
+                out.append((at + low, piece.part(low, stop)))
+                low = stop
+        at += count
+    return out
+
+
+class _Out:
+    """The arrays of a chunk, filled block by block."""
+
+    def __init__(self, spec: Spec, chunk: Chunk) -> None:
+        n = len(chunk.names)
+        p, q, t = len(spec.parameters), len(spec.quantiles), len(spec.targets)
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {}
+        if spec.keep == "quantiles":
+            shapes["parameter_quantile"] = np.float64, (n, p, q)
+        else:
+            for name in ("mean", "sd", "lower", "median", "upper"):
+                shapes[name] = np.float64, (n, p)
+        if t:
+            shapes["at"] = np.float64, (n, t)
+            if spec.keep != "quantiles":
+                shapes["loss_mean"] = shapes["loss_sd"] = np.float64, (n, t)
+            shapes["loss_quantile"] = np.float64, (n, t, q)
+        for name in ("window_start", "window_end", *DIAGNOSTICS, "n_eff"):
+            shapes[name] = np.float64, (n,)
+        shapes["n_points"] = np.int32, (n,)
+        if spec.keep == "draws":
+            shapes["draws"] = np.float64, (n, p, spec.chains * spec.draws)
+        self.arrays: dict[str, NDArray[Any]] = {
+            name: np.zeros(shape, dtype) if dtype is np.int32 else np.full(shape, np.nan, dtype)
+            for name, (dtype, shape) in shapes.items()
+        }
+        self.arrays["run"] = np.array([*chunk.names, None], object)[:-1]
+        self.arrays["flags"] = np.full(n, "", object)
+        self.arrays["failed"] = np.zeros(n, bool)
+
+    def blank(self, positions: Sequence[int]) -> None:
+        """Leave nothing of runs that could not be fitted."""
+        for name, values in self.arrays.items():
+            if name != "run":
+                values[positions] = {"f": np.nan, "i": 0, "b": True, "O": ""}[values.dtype.kind]
+
+
+def _fit_or_divide(
+    piece: Piece, at: int, spec: Spec, where: Place, out: _Out, failures: list[Failure]
+) -> None:
+    """Fit a piece; where that fails, its halves, until the run that fails is alone."""
+    count = len(piece.names)
+    try:
+        _fit(piece, at, spec, where, out, failures)
+    except FATAL:
+        raise
+    except Exception as error:
+        if count == 1:
+            kind = type(error).__name__
+            failures.append(Failure(at, piece.names[0], kind, str(error) or kind))
+            return
+        half = count // 2
+        failures[:] = [f for f in failures if not at <= f.index < at + count]
+        _fit_or_divide(piece.part(0, half), at, spec, where, out, failures)
+        _fit_or_divide(piece.part(half, count), at + half, spec, where, out, failures)
+
+
+def _fit(
+    piece: Piece, at: int, spec: Spec, where: Place, out: _Out, failures: list[Failure]
+) -> None:
+    """Fit a piece and write what is kept of it; any bad run raises."""
+    from ..fitting import _draw_on
+    from ..flags import fit_flags
+    from ..kernels.driver import predict_batch
+    from ..preparing import prepare
+    from ..seeds import run_keys
+    from ..window import rule_of
+
+    runs = piece.runs()
+    names = runs.names
+    n = len(names)
+    flat = runs.flat(spec.axis)
+    window = spec.window
+    if isinstance(window, dict):
+        window = {name: one for name, one in window.items() if name in runs}
+    rule = rule_of(window, runs)
+    ready = prepare(flat, names, spec.law, rule, 0, n, keep_spikes=spec.noise == "student_t")
+    keys = run_keys(spec.seed, names)
+    if where.cards:
+        draws, info = _draw_on(
+            where,
+            ready,
+            spec.law,
+            keys,
+            spec.draws,
+            method=spec.method,
+            chains=spec.chains,
+            tune=spec.tune,
+            on_card=False,
+            names=names,
+            advance=None,
+        )
+    else:
+        draws, info = _draw_here(ready, spec, keys)
+    rows = slice(at, at + n)
+    arrays = out.arrays
+    sums = draws.sum(axis=-1)  # not finite where a draw is not
+    for r in np.flatnonzero(~np.isfinite(sums).all(axis=-1)):
+        message = f"run {names[r]!r}: the fit gave no finite numbers; see to its losses and axis"
+        failures.append(Failure(at + int(r), names[r], "ArithmeticError", message))
+    arrays["n_points"][rows] = ready.n_points
+    arrays["window_start"][rows], arrays["window_end"][rows] = ready.start, ready.end
+    for k, name in enumerate(DIAGNOSTICS):
+        arrays[name][rows] = info[:, k]
+    rho = np.clip(info[:, 3], -0.99, 0.99)
+    n_eff = np.clip(ready.n_points * (1 - rho) / (1 + rho), 1, ready.n_points)
+    arrays["n_eff"][rows] = n_eff
+    mine = fit_flags(ready.n_points, info[:, 1], info[:, 2], info[:, 3], info[:, 4])
+    data = runs._columns.flags
+    found = [[f.flag for f in data.get(name, ())] for name in names]
+    for flag, has in reversed(mine.items()):
+        for one in np.flatnonzero(has):
+            found[one].insert(0, flag)
+    for k, flags in enumerate(found):
+        if flags:
+            arrays["flags"][at + k] = ",".join(dict.fromkeys(flags))
+    named = {name: draws[:, k] for k, name in enumerate(spec.parameters)}
+    if spec.law.to_axis_units is not None:
+        named = spec.law.to_axis_units(named, ready.end[:, None])
+    for k, name in enumerate(spec.parameters):
+        _describe(np.ascontiguousarray(named[name]), spec, arrays, (rows, k), "")
+        if spec.keep == "draws":
+            arrays["draws"][rows, k] = named[name]
+    if spec.targets:
+        ends = flat.x[flat.offsets[1:] - 1]
+        horizons = np.asarray(spec.horizons) * ends[:, None]
+        targets = np.concatenate([horizons, np.broadcast_to(spec.at, (n, len(spec.at)))], axis=1)
+        arrays["at"][rows] = targets
+        curves = predict_batch(spec.law.program, draws, targets / ready.end[:, None], threads=1)
+        for t in range(targets.shape[1]):
+            _describe(np.ascontiguousarray(curves[:, t]), spec, arrays, (rows, t), "loss_")
+
+
+def _describe(
+    values: Floats, spec: Spec, arrays: dict[str, NDArray[Any]], place: Any, of: str
+) -> None:
+    """Write what is kept of some draws, shape (n, n_draws)."""
+    points = quantiles(values, spec.quantiles)
+    if of or spec.keep == "quantiles":
+        arrays["loss_quantile" if of else "parameter_quantile"][place] = points.T
+    if spec.keep == "quantiles":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = values.mean(axis=-1)
+        gap = values - mean[:, None]
+        squares = np.einsum("ij,ij->i", gap, gap)
+        arrays[f"{of}mean"][place] = mean
+        arrays[f"{of}sd"][place] = np.sqrt(squares / max(values.shape[-1] - 1, 1))
+    if not of:
+        arrays["lower"][place], arrays["upper"][place] = points[0], points[-1]
+        arrays["median"][place] = points[spec.quantiles.index(0.5)]
+
+
+def _draw_here(ready: Prepared, spec: Spec, keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+    """Draws for the scaled axis and diagnostics, on the CPU, by this thread."""
+    if spec.method == "emcee":
+        from ..emcee_reference import sample_batch
+
+        dof = DOF if spec.noise == "student_t" else None
+        return sample_batch(
+            spec.law,
+            ready.batch,
+            ready.table,
+            keys,
+            draws=spec.draws,
+            chains=spec.chains,
+            dof=dof,
+            progress=None,
+        )
+    from ..kernels.driver import fit_batch
+
+    result = fit_batch(
+        ready.batch,
+        spec.law.program,
+        ready.table,
+        keys,
+        draws=spec.draws,
+        method=spec.method,
+        noise=spec.noise,
+        dof=DOF,
+        chains=spec.chains,
+        tune=spec.tune,
+        threads=1,
+    )
+    return result.draws, result.info
