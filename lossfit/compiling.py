@@ -49,6 +49,9 @@ def compile_apart(task: Callable[[], object], *kernels: str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
         child = multiprocessing.get_context("fork").Process(target=task, daemon=True)
-        child.start()
+        try:
+            child.start()
+        except (AssertionError, OSError):  # a daemon, such as a Dask worker, may have no children
+            return False
         child.join()
     return child.exitcode == 0 and is_compiled(*kernels)
