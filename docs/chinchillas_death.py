@@ -615,7 +615,7 @@ def page(sections: list[Section]) -> str:
             ]
         for name, words in section.figures:
             lines += [f"![{words}](images/chinchillas_death/{name})", ""]
-        lines += ["```python", section.code, "```"]
+        lines += ["```python", section.code.replace("; ", "\n"), "```"]
     return "\n".join(lines) + "\n"
 
 
