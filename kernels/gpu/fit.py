@@ -53,7 +53,7 @@ INFO = (
     "rounding",
 )
 STATUS = INFO.index("status")
-LEAST_PRECISE = 0.05  # nats of rounding error from which a run should be done in float64
+LEAST_PRECISE = 0.001  # nats of rounding error from which a run should be done in float64
 MASK32 = uint64(0xFFFFFFFF)
 # Of interpolated log posteriors and conditional means: float32 has errors of 1e-3 itself.
 SINGLE_TOLERANCES = {"TOLERANCE": 0.01, "ROW_TOLERANCE": 0.01}
