@@ -7,13 +7,17 @@ from typing import Any
 import click
 
 from .common import (
-    AXES,
+    axis_option,
     guarded,
+    laws_option,
     load_runs,
     mention_compilation,
     place,
-    print_json,
+    plot_option,
+    prob_option,
     save_plot,
+    seed_option,
+    show,
     sources,
 )
 
@@ -26,10 +30,8 @@ __all__ = ["command"]
     "--cutoff", multiple=True, type=float, help="Share at which runs are cut; .3, .5 and .7."
 )
 @click.option("--horizon", multiple=True, help="Multiple of the cut, or end; 1.25, 2 and end.")
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-@click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
-)
+@axis_option
+@laws_option
 @click.option(
     "--schedules",
     default="known",
@@ -40,11 +42,11 @@ __all__ = ["command"]
 @click.option(
     "--group", metavar="KEY", help="Average within groups first: the entry of meta that names them."
 )
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each forecast.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@seed_option
 @place
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.check/1).")
 def command(
     source: tuple[str, ...],
@@ -92,10 +94,7 @@ def command(
             dtype=dtype,
             **options,
         )
-        if as_json:
-            print_json(check.to_dict())
-        else:
-            click.echo(str(check))
+        show(check, as_json)
     if plot is not None:
         with guarded():
             save_plot(check.plot, plot)

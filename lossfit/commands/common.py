@@ -18,24 +18,60 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AXES",
+    "axis_option",
     "guarded",
+    "laws_option",
     "load_runs",
     "mention_compilation",
     "number",
     "place",
+    "plot_option",
     "print_json",
+    "prob_option",
     "save_plot",
     "say",
+    "seed_option",
+    "show",
+    "siblings_option",
     "sources",
+    "total_option",
     "unicode_out",
     "where_of",
     "window_of",
+    "window_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 AXES = ("auto", "tokens", "step", "gpu_hours", "flops")
+
+
+# Options that mean the same in every command.
+axis_option = click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+laws_option = click.option(
+    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
+)
+total_option = click.option(
+    "--total",
+    help="Planned end of the runs on the axis, where the schedule is not known: 4e12, 4T, 500k.",
+)
+siblings_option = click.option(
+    "--siblings",
+    multiple=True,
+    type=click.Path(),
+    help="Logs of finished runs of the project, with an lr column, to learn from.",
+)
+window_option = click.option(
+    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
+)
+prob_option = click.option(
+    "--prob", default=0.9, show_default=True, help="Probability of the intervals."
+)
+seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
+plot_option = click.option(
+    "--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here."
+)
 
 
 def sources(command: Command) -> Command:
@@ -187,3 +223,11 @@ def save_plot(draw: Callable[[], Any], path: str) -> None:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot write the figure {path}: {error}") from None
     say(f"wrote {path}")
+
+
+def show(answer: Any, as_json: bool) -> None:
+    """An answer on stdout, as text or as JSON."""
+    if as_json:
+        print_json(answer.to_dict())
+    else:
+        click.echo(str(answer))

@@ -5,17 +5,24 @@ from __future__ import annotations
 import click
 
 from .common import (
-    AXES,
+    axis_option,
     guarded,
+    laws_option,
     load_runs,
     mention_compilation,
     number,
     place,
-    print_json,
+    plot_option,
+    prob_option,
     save_plot,
+    seed_option,
+    show,
+    siblings_option,
     sources,
+    total_option,
     where_of,
     window_of,
+    window_option,
 )
 
 __all__ = ["command"]
@@ -33,28 +40,16 @@ __all__ = ["command"]
     help="Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. Repeat it, or separate "
     "values by commas.",
 )
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-@click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
-)
-@click.option(
-    "--total",
-    help="Planned end of the runs on the axis, where the schedule is not known: 4e12, 4T, 500k.",
-)
-@click.option(
-    "--siblings",
-    multiple=True,
-    type=click.Path(),
-    help="Logs of finished runs of the project, with an lr column, to learn from.",
-)
-@click.option(
-    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
-)
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@axis_option
+@laws_option
+@total_option
+@siblings_option
+@window_option
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@seed_option
 @place
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.answer/1).")
 def command(
     source: tuple[str, ...],
@@ -116,10 +111,7 @@ def command(
             dtype=dtype,
             random_seed=seed,
         )
-        if as_json:
-            print_json(answer.to_dict())
-        else:
-            click.echo(str(answer))
+        show(answer, as_json)
     if plot is not None:
         with guarded():
             from ..plotting import plot_answers

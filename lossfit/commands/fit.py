@@ -11,15 +11,18 @@ from ..errors import DataError
 from ..sweep.cli import cli_fit, is_sweep, needs_store
 from ..sweep.cli import options as sweep_options
 from .common import (
-    AXES,
+    axis_option,
     guarded,
     load_runs,
     mention_compilation,
     place,
     print_json,
+    prob_option,
     say,
+    seed_option,
     sources,
     window_of,
+    window_option,
 )
 
 __all__ = ["command"]
@@ -29,17 +32,15 @@ __all__ = ["command"]
 @sources
 @click.option("--law", "-l", default="power_linear", show_default=True, help="Law to fit.")
 @click.option("--run", "-r", multiple=True, help="Run to fit (repeat for more); all by default.")
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-@click.option(
-    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
-)
+@axis_option
+@window_option
 @click.option(
     "--draws", default=1000, show_default=True, help="Draws for each run; 0: a summary only."
 )
 @click.option("--method", default="auto", show_default=True, help="quadrature, ensemble or emcee.")
 @click.option("--noise", default="gaussian", show_default=True, help="gaussian or student_t.")
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@prob_option
+@seed_option
 @place
 @click.option(
     "--out", type=click.Path(), help="Write the fit here: netCDF, or a Zarr store X.zarr."

@@ -7,7 +7,15 @@ import sys
 import click
 
 from ..errors import DataError
-from .common import guarded, print_json, save_plot, say, sources, unicode_out
+from .common import (
+    guarded,
+    plot_option,
+    print_json,
+    save_plot,
+    say,
+    sources,
+    unicode_out,
+)
 
 __all__ = ["command"]
 
@@ -20,7 +28,7 @@ __all__ = ["command"]
     show_default=True,
     help="Losses to read: train, val, both, or the name of a column.",
 )
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.inspect/1).")
 def command(
     source: tuple[str, ...],

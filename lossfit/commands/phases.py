@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import click
 
-from .common import AXES, guarded, load_runs, print_json, save_plot, sources
+from .common import (
+    axis_option,
+    guarded,
+    load_runs,
+    plot_option,
+    prob_option,
+    save_plot,
+    seed_option,
+    show,
+    sources,
+)
 
 __all__ = ["command"]
 
@@ -12,11 +22,11 @@ __all__ = ["command"]
 @click.command()
 @sources
 @click.option("--run", "-r", multiple=True, help="Run (repeat for more); all by default.")
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@axis_option
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@seed_option
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.phases/1).")
 def command(
     source: tuple[str, ...],
@@ -46,10 +56,7 @@ def command(
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         found = ask(runs, axis=axis, prob=prob, draws=draws, random_seed=seed)
-        if as_json:
-            print_json(found.to_dict())
-        else:
-            click.echo(str(found))
+        show(found, as_json)
     if plot is not None:
         with guarded():
             save_plot(lambda: found.plot().figure, plot)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError
-from .common import guarded, number, print_json, save_plot
+from .common import (
+    guarded,
+    number,
+    plot_option,
+    prob_option,
+    save_plot,
+    seed_option,
+    show,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +42,10 @@ __all__ = ["command"]
     help="Names of a table's columns: params=Model Size,flops=Training FLOP,loss=loss.",
 )
 @click.option("--law", default="chinchilla", show_default=True, help="Law to fit to a table.")
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Posterior draws.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@seed_option
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.plan/1).")
 def command(
     surface: str,
@@ -85,10 +93,7 @@ def command(
             draws=draws,
             random_seed=seed,
         )
-        if as_json:
-            print_json(answer.to_dict())
-        else:
-            click.echo(str(answer))
+        show(answer, as_json)
     if plot is not None:
         with guarded():
             save_plot(lambda: answer.plot().figure, plot)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import click
 
 from .common import (
-    AXES,
+    axis_option,
     guarded,
     load_runs,
     mention_compilation,
     number,
     place,
-    print_json,
+    plot_option,
+    prob_option,
     save_plot,
+    seed_option,
+    show,
     sources,
     window_of,
+    window_option,
 )
 
 __all__ = ["command"]
@@ -23,7 +27,7 @@ __all__ = ["command"]
 @click.command()
 @sources
 @click.option("--run", "-r", multiple=True, help="Run to race (repeat for more); all by default.")
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@axis_option
 @click.option(
     "--until",
     help="How far on the axis: 1M, 4e12, or 2x for twice the largest end; by default to that end.",
@@ -32,14 +36,12 @@ __all__ = ["command"]
 @click.option(
     "--total", help="Planned end of the runs on the axis, where the schedule is not known."
 )
-@click.option(
-    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
-)
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@window_option
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@seed_option
 @place
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@plot_option
 @click.option(
     "--plot-leader",
     type=click.Path(dir_okay=False, writable=True),
@@ -106,10 +108,7 @@ def command(
             dtype=dtype,
             random_seed=seed,
         )
-        if as_json:
-            print_json(found.to_dict())
-        else:
-            click.echo(str(found))
+        show(found, as_json)
     with guarded():
         if plot is not None:
             save_plot(lambda: found.plot().figure, plot)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import click
 
 from .common import (
-    AXES,
+    axis_option,
     guarded,
+    laws_option,
     load_runs,
     mention_compilation,
     number,
     place,
-    print_json,
+    prob_option,
     say,
+    seed_option,
+    show,
+    siblings_option,
     sources,
+    total_option,
     where_of,
     window_of,
+    window_option,
 )
 
 __all__ = ["command"]
@@ -36,30 +42,18 @@ __all__ = ["command"]
     help="Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the end of a "
     "run's plan, or twice its data.",
 )
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-@click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
-)
+@axis_option
+@laws_option
 @click.option("--beside", multiple=True, help="Law that the page can switch to (repeat for more).")
-@click.option(
-    "--total",
-    help="Planned end of the runs on the axis, where the schedule is not known: 4e12, 4T, 500k.",
-)
-@click.option(
-    "--siblings",
-    multiple=True,
-    type=click.Path(),
-    help="Logs of finished runs of the project, with an lr column, to learn from.",
-)
-@click.option(
-    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
-)
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@total_option
+@siblings_option
+@window_option
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
 @click.option(
     "--phases", "most_phases", default=8, show_default=True, help="Runs whose phases are looked at."
 )
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@seed_option
 @place
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON too.")
 def command(
@@ -129,8 +123,5 @@ def command(
             most_phases=most_phases,
             random_seed=seed,
         )
-        if as_json:
-            print_json(made.answer.to_dict())
-        else:
-            click.echo(str(made.answer))
+        show(made.answer, as_json)
         say(f"wrote {made}")

@@ -7,7 +7,19 @@ from typing import Any
 
 import click
 
-from .common import AXES, guarded, load_runs, mention_compilation, number, place, say
+from .common import (
+    axis_option,
+    guarded,
+    laws_option,
+    load_runs,
+    mention_compilation,
+    number,
+    place,
+    prob_option,
+    say,
+    seed_option,
+    siblings_option,
+)
 
 __all__ = ["command"]
 
@@ -26,25 +38,18 @@ __all__ = ["command"]
     metavar="RUN_OR_FILE",
     help="A run to compare with: of the log by name, FILE, FILE:RUN, or a built-in run.",
 )
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@axis_option
 @click.option("--loss", default="train", show_default=True, help="train, val or a column's name.")
 @click.option("--format", help="Format of the log, if it is not recognized.")
 @click.option("--params", type=float, help="Model parameters of the run.")
 @click.option("--tokens-per-step", type=float, help="Batch size in tokens.")
-@click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
-)
-@click.option(
-    "--siblings",
-    multiple=True,
-    type=click.Path(),
-    help="Logs of finished runs of the project, with an lr column, to learn from.",
-)
+@laws_option
+@siblings_option
 @click.option("--interval", default=5.0, show_default=True, help="Seconds between two looks.")
 @click.option("--once", is_flag=True, help="Answer for what is there, and stop.")
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws of the curve.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@seed_option
 @place
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each (lossfit.watch/1).")
 def command(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import click
 
 from .common import (
-    AXES,
+    axis_option,
     guarded,
     load_runs,
     mention_compilation,
     number,
-    print_json,
+    plot_option,
+    prob_option,
     save_plot,
+    seed_option,
+    show,
+    siblings_option,
     sources,
     window_of,
 )
@@ -31,19 +35,14 @@ __all__ = ["command"]
     "end in units of its own schedule: cosine@250k. Repeat it for more.",
 )
 @click.option("--at", multiple=True, help="Where on the axis: 1e12, 1T, 500k; each schedule's end.")
-@click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
+@axis_option
 @click.option("--share", is_flag=True, help="The runs are of one model: fit them together.")
-@click.option(
-    "--siblings",
-    multiple=True,
-    type=click.Path(),
-    help="Logs of finished runs of the project, with an lr column, to learn from.",
-)
+@siblings_option
 @click.option("--window", default="auto", show_default=True, help="auto, all, or shares: 0.3,1.")
-@click.option("--prob", default=0.9, show_default=True, help="Probability of the intervals.")
+@prob_option
 @click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here.")
+@seed_option
+@plot_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.what_if/1).")
 def command(
     source: tuple[str, ...],
@@ -103,10 +102,7 @@ def command(
             draws=draws,
             random_seed=seed,
         )
-        if as_json:
-            print_json(answer.to_dict())
-        else:
-            click.echo(str(answer))
+        show(answer, as_json)
     if plot is not None:
         with guarded():
             save_plot(lambda: answer.plot().figure, plot)
