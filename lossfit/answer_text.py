@@ -15,7 +15,7 @@ from .summaries import quantiles
 if TYPE_CHECKING:
     from .answer import Answer
 
-__all__ = ["as_dict", "text"]
+__all__ = ["as_dict", "mixture_text", "question_text", "text"]
 
 ROWS_SHOWN = 10
 CAVEAT = (
@@ -28,14 +28,14 @@ def text(answer: Answer) -> str:
     """A few readable lines."""
     rows = answer.frame
     if len(rows) == 1:
-        lines = [_question(answer), *_one(answer)]
+        lines = [question_text(answer), *_one(answer)]
     else:
-        lines = [_question(answer), *_many(answer)]
-    lines += [_mixture(answer), *_flag_lines(answer)]
+        lines = [question_text(answer), *_many(answer)]
+    lines += [mixture_text(answer), *_flag_lines(answer)]
     return "\n".join(lines)
 
 
-def _question(answer: Answer) -> str:
+def question_text(answer: Answer) -> str:
     axis = answer.axis
     rows = answer.frame
     who = answer.names[0] if len(answer.names) == 1 else f"{len(answer.names):,} runs"
@@ -140,7 +140,7 @@ def _many(answer: Answer) -> list[str]:
     return lines
 
 
-def _mixture(answer: Answer) -> str:
+def mixture_text(answer: Answer) -> str:
     laws = answer.recipe.laws
     if len(laws) > 1:
         named = " and ".join(f"{law.name} ({law.formula})" for law in laws)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .runs import Runs
     from .window import WindowSpec
 
-__all__ = ["Answer", "extrapolate"]
+__all__ = ["Answer", "extrapolate", "learned_priors"]
 
 COMPUTE_AXES = ("gpu_hours", "flops")
 
@@ -145,7 +145,7 @@ def extrapolate(
     rule_of(window, runs)  # a window for a run that is not there must not pass unseen
     plan = Plan(schedule, total)
     check_plan(plan, runs.names)
-    learned, plain_priors = _learned(runs.select(asked).names, siblings, priors)
+    learned, plain_priors = learned_priors(runs.select(asked).names, siblings, priors)
     chosen, compared = mixed_laws(laws, plain_priors)
     refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
     models = models_of(runs, share)
@@ -185,7 +185,7 @@ def extrapolate(
     return answer
 
 
-def _learned(
+def learned_priors(
     names: Sequence[str],
     siblings: Runs | pd.DataFrame | None,
     priors: Priors | Mapping[str, Prior] | None,

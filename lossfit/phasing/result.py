@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..runs import Runs
 
-__all__ = ["PHASE_MEANINGS", "Phases", "RunPhases"]
+__all__ = ["PHASE_MEANINGS", "Phases", "RunPhases", "verdict_of"]
 
 PHASE_MEANINGS = {
     "schedule_explains": "the learning-rate schedule alone, without phases, foretells held-out "
@@ -249,7 +249,7 @@ class Phases:
         lines = [f"Phases of {len(self.found):,} run{'s' * (len(self.found) > 1)} on {self.axis}"]
         table = self.frame
         for one in self.found[:10]:
-            lines.append(f"  {one.name}: {_verdict(one)}")
+            lines.append(f"  {one.name}: {verdict_of(one)}")
             for _, row in table[table["run"] == one.name].iterrows():
                 lines.append(f"    {_phase(row, self)}")
             lines += [f"    {line}" for line in _schedule(one)]
@@ -280,7 +280,7 @@ def _word(probability: float) -> str:
     )  # fmt: skip
 
 
-def _verdict(one: RunPhases) -> str:
+def verdict_of(one: RunPhases) -> str:
     text = f"a linear phase: {_word(one.prob_linear)}; a flatter tip: {_word(one.prob_tip)}"
     if "schedule_explains" in one.flags:
         text += "; but the learning-rate schedule alone explains the curve better"

@@ -14,7 +14,7 @@ from .._ragged import Floats, Ints
 from ..axes import check_axis
 from ..checks import as_runs, axis_values, check_prob, choose_axis, whole
 from ..errors import DataError, LossfitWarning
-from ..extrapolation import _learned
+from ..extrapolation import learned_priors
 from ..mixture import Recipe, mixed_laws, refuse_unused
 from ..rates import Plan, check_plan
 from ..seeds import Seed, seed_integer
@@ -147,7 +147,7 @@ def race(
     rule_of(window, runs)
     plan = Plan(schedule, total)
     check_plan(plan, runs.names)
-    learned, plain_priors = _learned(runs.names, siblings, priors)
+    learned, plain_priors = learned_priors(runs.names, siblings, priors)
     chosen, _ = mixed_laws(laws, plain_priors)
     refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
     recipe = Recipe(

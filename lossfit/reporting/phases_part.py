@@ -48,7 +48,7 @@ def phases_section(
         return Section("phases", TITLE, "", why="Phases were not asked for.")
     try:
         from ..phasing.build import phases
-        from ..phasing.result import PHASE_MEANINGS, _verdict
+        from ..phasing.result import PHASE_MEANINGS, verdict_of
     except ImportError as error:
         return Section("phases", TITLE, "", why=f"No phases in this version of lossfit ({error}).")
     each: list[Phases] = []
@@ -76,7 +76,7 @@ def phases_section(
         for flag in one.flags:
             flags.setdefault(flag, []).append(one.name)
     text.append(flag_list(flags, PHASE_MEANINGS, len(found)))
-    text.append(_table(made, [_verdict(one) for one in found], place))
+    text.append(_table(made, [verdict_of(one) for one in found], place))
     small = []
     if len(runs) > most:
         small.append(f"The first {most:,} of {len(runs):,} runs were looked at.")

@@ -122,7 +122,7 @@ def answer_section(context: Context) -> Section:
     """What was asked and what is known of it, first in words."""
     answer = context.answer
     rows = answer.frame
-    lines = [f'<p class="question">{safe(answer_text._question(answer))}</p>']
+    lines = [f'<p class="question">{safe(answer_text.question_text(answer))}</p>']
     lines += _one(answer) if len(rows) == 1 else _several(context)
     lines.append(f'<ul class="basis">{"".join(f"<li>{safe(x)}</li>" for x in _basis(answer))}</ul>')
     flags: dict[str, list[str]] = {}
@@ -205,7 +205,7 @@ def _several(context: Context) -> list[str]:
 
 def _basis(answer: Answer) -> list[str]:
     """Law, schedule and record, as the printed answer says them."""
-    return [line.strip() for line in answer_text._mixture(answer).split("\n") if line.strip()]
+    return [line.strip() for line in answer_text.mixture_text(answer).split("\n") if line.strip()]
 
 
 def _answer_table(context: Context) -> str:
