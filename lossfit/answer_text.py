@@ -36,6 +36,7 @@ def text(answer: Answer) -> str:
 
 
 def question_text(answer: Answer) -> str:
+    """What was asked, in a line."""
     axis = answer.axis
     rows = answer.frame
     who = answer.names[0] if len(answer.names) == 1 else f"{len(answer.names):,} runs"
@@ -141,6 +142,7 @@ def _many(answer: Answer) -> list[str]:
 
 
 def mixture_text(answer: Answer) -> str:
+    """What the answer's laws and schedules are, in lines."""
     laws = answer.recipe.laws
     if len(laws) > 1:
         named = " and ".join(f"{law.name} ({law.formula})" for law in laws)

@@ -281,6 +281,7 @@ def _word(probability: float) -> str:
 
 
 def verdict_of(one: RunPhases) -> str:
+    """Which phases a run has, and whether the schedule explains them, in words."""
     text = f"a linear phase: {_word(one.prob_linear)}; a flatter tip: {_word(one.prob_tip)}"
     if "schedule_explains" in one.flags:
         text += "; but the learning-rate schedule alone explains the curve better"
