@@ -8,12 +8,17 @@ the other, so that what else runs on the machine is shared by both.
     python -m benches.million                  # a million runs
     python -m benches.million --runs 100000
     python -m benches.million --parquet        # from a Parquet dataset, made first, on disk
+    python -m benches.million --rounds 1 --kills 5   # the million again, with SIGKILL five times
 """
 
 from __future__ import annotations
 
+import random
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -28,6 +33,7 @@ import lossfit
 from lossfit.sweep import fit_to, open_store
 
 from . import _report
+from .kill import contents
 
 POINTS = 128
 BATCH = 4096
@@ -96,11 +102,43 @@ def in_turns(rounds: int, place: Path, asked: dict[str, Any]) -> tuple[float, fl
     return sweep, memory
 
 
+def settings(draws: int) -> dict[str, Any]:
+    """What is asked of every sweep."""
+    return {"draws": draws, "keep": "summary", "horizons": HORIZONS, "axis": "step"}
+
+
+def child(store: str, runs: str, draws: str) -> None:
+    """Start or resume a sweep, in a process that may be killed; says what was there."""
+    warnings.simplefilter("ignore", lossfit.LossfitWarning)
+    result = fit_to(store, batches(int(runs)), resume=True, **settings(int(draws)))
+    print(result.resumed, result.runs, flush=True)
+
+
+def killed(store: Path, runs: int, draws: int, seconds: float, kills: int) -> list[str]:
+    """A sweep that is killed at random moments and resumed each time; what was there at last."""
+    code = "import sys; from benches.million import child; child(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(store), str(runs), str(draws)]
+    moments = random.SystemRandom()
+    for number in range(kills):
+        process = subprocess.Popen(command)
+        try:
+            process.wait(moments.uniform(0.2, 1.8) * seconds / (kills + 1))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        entries = store / "ledger/entry/c"
+        chunks = len(list(entries.glob("[0-9]*"))) if entries.exists() else 0
+        print(f"kill {number + 1}: {chunks} chunks were there", flush=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def main() -> None:
     parser = _report.parser(__doc__)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=6, help="turns of the comparison")
+    parser.add_argument("--kills", type=int, default=0, help="once more, killed so often")
     parser.add_argument("--parquet", action="store_true", help="read a Parquet dataset")
     parser.add_argument("--folder", help="where to put the store (and dataset); kept")
     options = parser.parse_args()
@@ -109,12 +147,7 @@ def main() -> None:
     warnings.simplefilter("ignore", lossfit.LossfitWarning)
     place = Path(options.folder or tempfile.mkdtemp(prefix="lossfit-million-"))
     place.mkdir(parents=True, exist_ok=True)
-    asked: dict[str, Any] = {
-        "draws": options.draws,
-        "keep": "summary",
-        "horizons": HORIZONS,
-        "axis": "step",
-    }
+    asked = settings(options.draws)
     try:
         in_memory(options.draws)  # compiles
         source: Any = None
@@ -184,6 +217,19 @@ def main() -> None:
             "peak_bytes": peak,
             "store_bytes": size,
         }
+        if options.kills:
+            again = place / "killed.zarr"
+            resumed, runs = killed(
+                again, options.runs, options.draws, result.seconds, options.kills
+            )
+            same = contents(again) == contents(result.path)
+            print(
+                f"killed {options.kills} times and resumed: {int(resumed):,} of {int(runs):,} runs "
+                f"were there at last; the store is {'identical' if same else 'DIFFERENT'}"
+            )
+            record["killed"] = {"kills": options.kills, "identical": same}
+            if not same:
+                failures.append("the store of the killed sweep differs")
         if result.failed or result.runs != options.runs:
             failures.append(f"{result.failed} runs failed, {result.runs} in all")
         if share < 0.6:

@@ -27,7 +27,14 @@ from .maths import exp, inline, kernel, log, sums
 from .philox import normal_pair, philox, uniform
 from .work import BLOCK, GUIDE
 
-__all__ = ["FAST_SHARE", "STREAM_FAST", "cell_fraction", "draw_fast", "gamma_candidate"]
+__all__ = [
+    "FAST_SHARE",
+    "STREAM_FAST",
+    "cell_fraction",
+    "draw_fast",
+    "gamma_candidate",
+    "product_bend",
+]
 
 # Below this share of kept candidates `draw_fast` gives up: `exact.draw_exact` is then faster.
 FAST_SHARE = 0.08
@@ -155,10 +162,34 @@ def _sigma(count, root_q, g, out):
         out[i] = root_q[i] / math.sqrt(2.0 * g[i])
 
 
+@inline
+def product_bend(f, dm):
+    """Times the difference of h over a cell: what interp(h) interp(m) lacks of interp(h m).
+
+    A fixed coefficient's mean b - h(z) m(z) changes by few standard deviations where h and m change
+    by hundreds: it is the product that has to be interpolated.  `dm` is the difference of m.
+    """
+    return f * (1.0 - f) * dm
+
+
 @sums
-def _add_product(count, sign, a, b, out):
+def _interpolate_mean(count, cell, fraction, table, out, bend):
+    one = np.uint64(1)
     for i in range(count):
-        out[i] += sign * a[i] * b[i]
+        j = cell[i]
+        f = fraction[i]
+        dm = table[j + one] - table[j]
+        out[i] = table[j] + f * dm
+        bend[i] = product_bend(f, dm)
+
+
+@sums
+def _subtract_product(count, cell, fraction, h, value, bend, out):
+    one = np.uint64(1)
+    for i in range(count):
+        j = cell[i]
+        dh = h[j + one] - h[j]
+        out[i] -= (h[j] + fraction[i] * dh) * value[i] + dh * bend[i]
 
 
 @sums
@@ -240,7 +271,7 @@ def _assemble(count, first, step, total, model, work):
     _sigma(count, root_q, candidates[1], sigma)
     for a in range(m):
         row = value[1 + q + a]
-        _interpolate(count, cell, fraction, work.node[a], row)
+        _interpolate_mean(count, cell, fraction, work.node[a], row, value[p + 5 + a])
         for b in range(a, m):
             _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], scratch)
             _add_varying_noise(count, scratch, sigma, candidates[3 + b], row)
@@ -249,8 +280,8 @@ def _assemble(count, first, step, total, model, work):
         b = work.base[BASE_B + k]
         _fill(count, b, row)
         for a in range(m):
-            _interpolate(count, cell, fraction, work.node[row_of_h(m, a, k)], scratch)
-            _add_product(count, -1.0, scratch, value[1 + q + a], row)
+            h = work.node[row_of_h(m, a, k)]
+            _subtract_product(count, cell, fraction, h, value[1 + q + a], value[p + 5 + a], row)
         for i in range(k, q):
             _add_noise(count, work.base[BASE_U + 3 * k + i], sigma, candidates[3 + m + i], row)
     for k in range(p):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from .marginal import BASE_NU, evaluate, row_of_q, row_of_u
+from .marginal import BASE_NU, BASE_U, evaluate, row_of_h, row_of_q, row_of_u
 from .maths import exp, inline, kernel, sums
 from .orthant import log_orthant
 from .team import any_lane, lane, real, sync, team_max, team_sum, width
@@ -39,7 +39,7 @@ DROP = 18.0  # nats below the maximum that a window keeps
 REFINE = 32  # up to so many nodes, each is evaluated and no rows are kept
 SPAN = 10  # steps that the window must span before the final nodes are placed
 TOLERANCE = 1e-4  # nats, of interpolated log posteriors
-ROW_TOLERANCE = 1e-3  # posterior sd, of interpolated conditional means
+ROW_TOLERANCE = 1e-3  # posterior sd, of interpolated conditional posteriors
 
 
 @kernel
@@ -93,6 +93,34 @@ def _spread(n_in, n_out, matrix, at_nodes, out):
             out[j] += v0 * r0[j] + v1 * r1[j] + v2 * r2[j] + v3 * r3[j]
 
 
+@inline
+def _rows_agree(column, place, n_fixed, m, work):
+    """Whether a lane's conditional posterior is what was interpolated, on the scale of its sd.
+
+    The regressions h of the varying columns on the fixed ones need it most: over a wide window they
+    grow by powers of ten, and an error that is small beside the largest is not beside the others.
+    """
+    rows = work.rows
+    node = work.node
+    scale = rows[row_of_q(m), column] / math.sqrt(work.base[BASE_NU])
+    good = True
+    for a in range(m):
+        u = rows[row_of_u(m, a, a), column]
+        sd = u * scale
+        mean = rows[a, column]
+        good = good and abs(node[a, place] - mean) < ROW_TOLERANCE * sd
+        for b in range(a, m):
+            r = row_of_u(m, a, b)
+            good = good and abs(node[r, place] - rows[r, column]) < ROW_TOLERANCE * u
+        for k in range(n_fixed):
+            r = row_of_h(m, a, k)
+            h = rows[r, column]
+            of_fixed = work.base[BASE_U + 4 * k] * scale + abs(h) * sd
+            error = abs(node[r, place] - h) * (abs(mean) + sd)
+            good = good and error < ROW_TOLERANCE * of_fixed
+    return good
+
+
 @kernel
 def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
     """`_scan` of the final nodes at a quarter of the cost.
@@ -134,13 +162,9 @@ def _tabulate(first, step, n, n_points, model, prior, work, constrained, out):
         if exact > top - DROP and not abs(work.wide_logp[n + j] - exact) < TOLERANCE:
             wrong = True
     if model.n_nonlinear == 1:
-        root_nu = math.sqrt(work.base[BASE_NU])
-        for a in range(m):
-            for j in range(lane(), CHECKS, width()):
-                i = count + j
-                sd = work.rows[row_of_u(m, a, a), i] * work.rows[row_of_q(m), i] / root_nu
-                if not abs(work.node[a, n + j] - work.rows[a, i]) < ROW_TOLERANCE * sd:
-                    wrong = True
+        for j in range(lane(), CHECKS, width()):
+            if not _rows_agree(count + j, n + j, model.n_fixed, m, work):
+                wrong = True
     for j in range(lane(), n, width()):
         out[j] = work.wide_logp[j]
     sync()

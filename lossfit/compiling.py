@@ -4,18 +4,23 @@ A process that compiles a kernel has its parts twice in memory, once by themselv
 the kernel, and may run the ones where a later process, which reads the kernel from the cache, runs
 the others.  They are the same source in different surroundings, and their sums may be grouped
 differently: draws then differ by a few units in the last place (1e-15).  Where results must be the
-same bit by bit, whoever computes them, a child process compiles first.
+same bit by bit, whoever computes them, another Python compiles first.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["compile_apart", "is_compiled"]
+import numpy as np
+
+__all__ = ["FIT_KERNELS", "compile_apart", "is_compiled", "small_fit"]
+
+FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `small_fit` calls
+SECONDS = 900.0  # that the other Python may take: compiling takes about 60
 
 
 def is_compiled(*kernels: str) -> bool:
@@ -26,32 +31,49 @@ def is_compiled(*kernels: str) -> bool:
     return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)
 
 
-def compile_apart(task: Callable[[], object], *kernels: str) -> bool:
-    """Run a small task in a forked child, unless the kernels that it calls are in the cache.
+def small_fit() -> None:
+    """A fit of one short run, for the kernels that it compiles."""
+    import pandas as pd
 
-    Parameters
-    ----------
-    task : callable
-        Calls the kernels; what it gives is thrown away.
-    kernels : str
-        Their names, as in `is_compiled`.
+    from .fitting import fit
+
+    step = np.arange(1.0, 41.0)
+    frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.5 + 0.01 * np.sin(7 * step)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit(frame, "power_linear", draws=10, device="cpu")
+
+
+def compile_apart() -> bool:
+    """Have another Python do `small_fit`, unless its kernels are in the cache.
+
+    It is a Python of its own and no fork: threads and their locks stay out of it, and the processes
+    of a cluster, which may have no children of multiprocessing's, can start it too.
 
     Returns
     -------
     bool
-        Whether the kernels are in the cache now.  False where the system does not fork or the
-        child failed: this process then compiles for itself, and only the last bits may differ.
+        Whether the kernels are in the cache now.  False where there is no Python to start (a frozen
+        program) or it failed: this process then compiles for itself, and only the last bits may
+        differ.
     """
-    if is_compiled(*kernels):
+    if is_compiled(*FIT_KERNELS):
         return True
-    if sys.platform != "linux":  # elsewhere a child would run the caller's script again
+    if getattr(sys, "frozen", False) or not sys.executable:
         return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
-        child = multiprocessing.get_context("fork").Process(target=task, daemon=True)
-        try:
-            child.start()
-        except (AssertionError, OSError):  # a daemon, such as a Dask worker, may have no children
-            return False
-        child.join()
-    return child.exitcode == 0 and is_compiled(*kernels)
+    # It shall find the same modules, wherever this one found them.
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    code = f"from {__name__} import small_fit; small_fit()"
+    try:
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return is_compiled(*FIT_KERNELS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +40,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     The process that compiles may differ from later ones in the last bits (`lossfit.compiling`), and
     here tests of all kinds run in one process.
     """
-    from lossfit.compiling import is_compiled
+    from lossfit.compiling import compile_apart
 
     wanted = any("sweep" in item.path.parts for item in session.items)
     if not wanted or session.config.option.collectonly:
@@ -51,6 +49,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config, "workerinput"
     ):
         return  # the workers see to it
-    if not is_compiled("driver._fit_range", "scales.run_scales"):
-        code = "from lossfit.sweep.work import _compile; _compile()"
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
+    assert compile_apart()

@@ -18,7 +18,7 @@ from ..compress import compress
 from ..exact import draw_exact
 from ..marginal import BASE_SIZE, set_up
 from ..maths import exp
-from ..posterior import residual_autocorrelation, tabulate_one, tabulate_two
+from ..posterior import residual_autocorrelation, tabulate_closely, tabulate_two
 from ..team import lane, real, sync
 from ..work import (
     CHECKS,
@@ -170,7 +170,7 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
     n_fixed = program.n_fixed
     p = n_fixed + 1
     d = len(program.nonlinear)
-    tabulate = tabulate_one if d == 1 else tabulate_two
+    tabulate = tabulate_closely if d == 1 else tabulate_two
     table = {
         **TABLE,
         **SPARING,
@@ -203,14 +203,14 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
         for attempt in range(2):
             if filled < 0:
                 constrained = attempt == 1
-                first, step, tabulated, effective, value = tabulate(
+                first, step, tabulated, effective, value, coarse = tabulate(
                     n_points, model, prior, work, constrained
                 )
                 if attempt == 0:
                     evidence = value
                 else:
                     share = min(exp(value - evidence), 1.0)
-                if d == 2 or attempt == 1:
+                if coarse or attempt == 1:
                     filled, pilot_share = draw_exact(
                         n_draws, keys[r], first, step, tabulated, n_points, model, prior, work,
                         constrained, out,

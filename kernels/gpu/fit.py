@@ -10,12 +10,19 @@ from numba import cuda, types, uint64
 
 from ..columns import Program
 from ..compress import compress
-from ..draws import FAST_SHARE, STREAM_FAST, cell_fraction, draw_fast, gamma_candidate
+from ..draws import (
+    FAST_SHARE,
+    STREAM_FAST,
+    cell_fraction,
+    draw_fast,
+    gamma_candidate,
+    product_bend,
+)
 from ..marginal import BASE_B, BASE_CENTRE, BASE_NU, BASE_SIZE, BASE_U, set_up
 from ..maths import exp
 from ..orthant import log_orthant
 from ..philox import normal_pair, philox, uniform
-from ..posterior import residual_autocorrelation, tabulate_one
+from ..posterior import LEAST_NODES, bounds, residual_autocorrelation, tabulate_one
 from ..team import lane, real, sync, team_max, team_sum, width
 from ..work import (
     BLOCK,
@@ -176,17 +183,17 @@ def make_draw_fast(n_fixed: int) -> Any:
                         noise += base[BASE_U + 1] * z2
                     if n_fixed > 2:
                         noise += base[BASE_U + 2] * z3
-                    b0 = base[BASE_B] - lerp(node, 2, low, f) * varying + sigma * noise
+                    b0 = base[BASE_B] - product(node, 2, low, f, varying) + sigma * noise
                     kept = kept and not b0 < work.lower[0]
                 if n_fixed > 1:
                     noise = base[BASE_U + 4] * z2
                     if n_fixed > 2:
                         noise += base[BASE_U + 5] * z3
-                    b1 = base[BASE_B + 1] - lerp(node, 3, low, f) * varying + sigma * noise
+                    b1 = base[BASE_B + 1] - product(node, 3, low, f, varying) + sigma * noise
                     kept = kept and not b1 < work.lower[1]
                 if n_fixed > 2:
                     noise = base[BASE_U + 8] * z3
-                    b2 = base[BASE_B + 2] - lerp(node, 4, low, f) * varying + sigma * noise
+                    b2 = base[BASE_B + 2] - product(node, 4, low, f, varying) + sigma * noise
                     kept = kept and not b2 < work.lower[2]
                 before, number = count_before(kept)
                 place = filled + before
@@ -231,6 +238,14 @@ def lerp(table, row, cell, fraction):
     """A row of a table between two nodes."""
     a = table[row, cell]
     return a + fraction * (table[row, cell + 1] - a)
+
+
+def product(table, row, cell, fraction, value):
+    """`draws._subtract_product` of one candidate."""
+    h = table[row, cell]
+    dh = table[row, cell + 1] - h
+    dm = table[0, cell + 1] - table[0, cell]
+    return (h + fraction * dh) * value + dh * product_bend(fraction, dm)
 
 
 def rounding(work):  # type: ignore[no-untyped-def]
@@ -332,8 +347,9 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
         n_draws = out.shape[1]
         n_points, centre, total, mass = compress(x, y, w, order_index, work.tables, work)
         set_up(x.size, n_points, centre, total, mass, model, prior, work)
+        low, high = bounds(0, model, prior)
         first, step, tabulated, effective, evidence = tabulate_one(
-            n_points, model, prior, work, False
+            low, high, n_points, model, prior, work, False
         )
         if table.shape[1] > 0:
             for j in range(lane(), NODES, width()):
@@ -357,7 +373,7 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
             info[r, 1] = near
             info[r, 2] = kept / max(good, 1.0)
             info[r, 3] = rho
-            status = 0.0 if filled == n_draws else 1.0
+            status = 0.0 if filled == n_draws and effective >= LEAST_NODES else 1.0
             if doubt > LEAST_PRECISE:
                 status = 2.0
             info[r, STATUS] = status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -191,7 +190,7 @@ def fit_chunk(
     if not where.cards:
         # What the compiling process computes may differ in the last bits from what others do, and
         # a store must not depend on who made which chunk.
-        compile_apart(_compile, "driver._fit_range", "scales.run_scales")
+        compile_apart()
     spec.law.program.addresses(), tables()  # made once, before threads ask for them
     out = _Out(spec, chunk)
     parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
@@ -229,19 +228,6 @@ def fit_chunk(
         for failure in failures
     ]
     return Fitted(out.arrays, found)
-
-
-def _compile() -> None:
-    """A small fit, for the kernels that it compiles."""
-    import pandas as pd
-
-    from ..fitting import fit
-
-    step = np.arange(1.0, 41.0)
-    frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.5 + 0.01 * np.sin(7 * step)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit(frame, "power_linear", draws=10, device="cpu")
 
 
 def _threads(threads: int | None, parts: int) -> int:

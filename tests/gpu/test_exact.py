@@ -58,6 +58,22 @@ def test_constraints_that_cut_off_much():
     assert report.local_loads == report.local_stores == 0
 
 
+def test_peaks_that_the_nodes_do_not_resolve():
+    """Two runs of five points go to exact draws, in a narrower window; a long one does not."""
+    problems = []
+    for seed in (1000, 1230):
+        rng = np.random.default_rng([7, seed])
+        problems.append(random_problem(rng, str(rng.choice(("power", "power_linear")))))
+    problems.append(random_problem(np.random.default_rng([21, 3]), "power", n=40))
+    batch, program, table = arguments(problems)
+    expected = driver.fit_batch(batch, program, table, KEYS[:3], draws=40)
+    assert (expected.info[:, 2] > 0.9).all()  # no constraint is why
+    device = EmulatedDevice()
+    found, _ = fit_batch_on([device], batch, program, table, KEYS[:3], draws=40, single=False)
+    agree(found, expected)
+    assert [(name, runs) for name, runs, _ in device.launches] == [("fit", 3), ("exact", 2)]
+
+
 @pytest.mark.parametrize(("n", "draws"), [(2, 1), (3, 65)])
 def test_odd_sizes(n, draws):
     """One run, of few points."""

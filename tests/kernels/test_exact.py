@@ -76,6 +76,26 @@ def test_random_curves_and_priors(law, seed):
     check(problem, 300_000)
 
 
+# Found by many random problems; each was off by more than the bars, the first and third by 6 to 20
+# standard deviations.
+FOUND = {
+    "a peak far narrower than the nodes of its tails": (1000, "power", 5),
+    "nodes that resolve the peak of five points badly": (1197, "power_linear", 5),
+    "columns that grow by powers of ten over the window": (136, "power_linear", 14),
+    "fixed coefficients whose mean is a difference of large products": (1424, "power_linear", 8),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_hard_runs_of_few_points(name):
+    seed, law, n = FOUND[name]
+    rng = np.random.default_rng([7, seed])
+    assert str(rng.choice(("power", "power_linear"))) == law
+    problem = random_problem(rng, law)
+    assert problem.x.size == n
+    check(problem, 300_000)
+
+
 def test_where_the_constraints_exclude_nearly_everything_the_ensemble_draws():
     # Losses below 0, which E and A >= 0 cannot reach.
     problem = random_problem(np.random.default_rng([9, 67]), "power_offset")
