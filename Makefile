@@ -2,7 +2,7 @@
 # make test    lint, types, tests and the README's code, in another (.venv-test)
 # make docs    docs/chinchillas_death.md and its figures
 # make bench   the benches (benches/README.md), in that of the tests
-# make nightly property tests with many examples
+# make nightly property tests with many examples, and what takes too long for make test
 # make audit   known vulnerabilities of the packages in the environment
 # make clean   remove what the others made
 #
@@ -37,7 +37,7 @@ docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py
 
 nightly: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep
 
 audit: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

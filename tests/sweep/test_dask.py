@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +130,67 @@ def test_a_law_of_ones_own(cluster, tmp_path):
     with distributed.Client(cluster) as client:
         fit_to(tmp_path / "a.zarr", runs(12), client=client, **options)
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "local.zarr")
+
+
+def test_workers_with_cards(tmp_path, monkeypatch):
+    """One task a card and chunk: the store of the same device here; every chunk was on a card."""
+    pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra cuda-check")
+    from lossfit import devices
+    from tests.sweep import stand_in_card
+
+    some = runs(4)
+    options = OPTIONS | {"device": "cuda", "chunk_runs": 2, "draws": 5}
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            preload=[stand_in_card.__file__],
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        # The client itself has no card: workers say what they have.
+        result = fit_to(tmp_path / "a.zarr", some, client=client, **options)
+        assert result.runs == 4
+        assert result.failed == 0
+    find, opened = stand_in_card.card()
+    monkeypatch.setattr(devices, "find", find)
+    monkeypatch.setattr(devices.Place, "open", opened)
+    fit_to(tmp_path / "local.zarr", some, **options)
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "local.zarr")
+    with lossfit.sweep.open_store(tmp_path / "a.zarr") as store:
+        assert "cuda" in str(store.attrs)
+
+
+COLD = """
+import sys, warnings
+from pathlib import Path
+
+import distributed
+from tests.sweep.curves import contents, runs
+from lossfit.sweep import fit_to
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    place, options = Path(sys.argv[1]), {"draws": 20, "chunk_runs": 3, "axis": "step"}
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    ) as cluster, distributed.Client(cluster) as client:
+        fit_to(place / "a.zarr", runs(), client=client, **options)
+    fit_to(place / "b.zarr", runs(), **options)
+    assert contents(place / "a.zarr") == contents(place / "b.zarr")
+"""
+
+
+@pytest.mark.nightly
+def test_workers_that_have_nothing_compiled(tmp_path, request):
+    """Both workers compile, at once, and give what a process with compiled kernels gives."""
+    if "nightly" not in (request.config.option.markexpr or ""):
+        pytest.skip("compiles for a minute or two: make nightly runs it")
+    script = tmp_path / "cold.py"
+    script.write_text(COLD)
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": root}
+    subprocess.run([sys.executable, script, tmp_path], env=environment, check=True, timeout=900)

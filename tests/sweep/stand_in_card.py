@@ -1,0 +1,24 @@
+"""A card that is none, for this process or (as a Dask preload) for workers.
+
+Kernels are their PTX, executed on the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def card() -> tuple[Any, Any]:
+    """What stands in for `devices.find` and for `devices.Place.open`."""
+    from lossfit.devices import Card, Found
+    from tests.gpu.emulated import EmulatedDevice
+
+    found = Found((Card(0, "a stand-in", (9, 0)),), (), ())
+    return lambda: found, lambda place: [EmulatedDevice() for _ in place.cards]
+
+
+def dask_setup(worker: Any) -> None:
+    """Give a worker the card."""
+    from lossfit import devices
+
+    devices.find, devices.Place.open = card()  # type: ignore[method-assign]
