@@ -3,8 +3,8 @@
 A process that compiles a kernel has its parts twice in memory, once by themselves and once inside
 the kernel, and may run the ones where a later process, which reads the kernel from the cache, runs
 the others.  They are the same source in different surroundings, and their sums may be grouped
-differently: draws then differ by a few units in the last place (1e-15).  Where results must be the
-same bit by bit, whoever computes them, another Python compiles first.
+differently: draws then differ by a few units in the last place (1e-15).  A fit must not depend on
+what its process did before, so another Python compiles the kernels of fits by quadrature.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import os
 import subprocess
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FIT_KERNELS", "compile_apart", "is_compiled", "small_fit"]
+__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "is_compiled"]
 
-FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `small_fit` calls
+FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `compile_here` calls
 SECONDS = 900.0  # that the other Python may take: compiling takes about 60
+_compiles_here = False  # in the other Python
 
 
 def is_compiled(*kernels: str) -> bool:
@@ -31,12 +33,14 @@ def is_compiled(*kernels: str) -> bool:
     return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)
 
 
-def small_fit() -> None:
+def compile_here() -> None:
     """A fit of one short run, for the kernels that it compiles."""
     import pandas as pd
 
     from .fitting import fit
 
+    global _compiles_here
+    _compiles_here = True
     step = np.arange(1.0, 41.0)
     frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.5 + 0.01 * np.sin(7 * step)})
     with warnings.catch_warnings():
@@ -44,8 +48,24 @@ def small_fit() -> None:
         fit(frame, "power_linear", draws=10, device="cpu")
 
 
+def _can_keep() -> bool:
+    """Whether compiled kernels can be kept where `is_compiled` looks for them."""
+    from numba.core import config
+
+    from .kernels.cache import folder
+
+    if config.DISABLE_JIT:
+        return False
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@cache
 def compile_apart() -> bool:
-    """Have another Python do `small_fit`, unless its kernels are in the cache.
+    """Have another Python do `compile_here`, unless its kernels are in the cache.
 
     It is a Python of its own and no fork: threads and their locks stay out of it, and the processes
     of a cluster, which may have no children of multiprocessing's, can start it too.
@@ -54,16 +74,16 @@ def compile_apart() -> bool:
     -------
     bool
         Whether the kernels are in the cache now.  False where there is no Python to start (a frozen
-        program) or it failed: this process then compiles for itself, and only the last bits may
-        differ.
+        program), it failed, or the cache cannot be written: this process then compiles for itself,
+        and only the last bits may differ.
     """
     if is_compiled(*FIT_KERNELS):
         return True
-    if getattr(sys, "frozen", False) or not sys.executable:
+    if _compiles_here or getattr(sys, "frozen", False) or not sys.executable or not _can_keep():
         return False
     # It shall find the same modules, wherever this one found them.
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    code = f"from {__name__} import small_fit; small_fit()"
+    code = f"from {__name__} import compile_here; compile_here()"
     try:
         subprocess.run(
             [sys.executable, "-c", code],

@@ -10,6 +10,7 @@ import numpy as np
 from . import laws
 from ._ragged import Floats
 from .checks import as_runs, check_prob, choose_axis, whole
+from .compiling import compile_apart
 from .devices import Place, card_errors, place
 from .errors import DataError
 from .preparing import prepare
@@ -202,6 +203,8 @@ def fit_quietly(
     )
     rule = rule_of(window, runs)
     flat = runs.flat(axis)
+    if exact and not where.cards:
+        compile_apart()
     n_runs = len(runs)
     keep_spikes = noise == "student_t"
     step = n_runs

@@ -45,6 +45,7 @@ RACE = "memory race"
 BOUNDS = "out of bounds"
 UNWRITTEN = "uninitialised"
 NUMBERS = "Not equal to tolerance|Arrays are not equal"
+HANDED_OVER = "not served"  # the estimate of single precision's rounding sees it
 
 
 class Device(EmulatedDevice):
@@ -380,7 +381,7 @@ FAULTS = {
     ),
     "residuals are staged about another centre": Fault(
         "gpu.single:single_table", "return work.reference[REF_CENTRE], real(0.0)",
-        "return work.reference[REF_Q], real(0.0)", fit_in_single, NUMBERS,
+        "return work.reference[REF_Q], real(0.0)", fit_in_single, HANDED_OVER,
     ),
     "the prior is not shifted with the losses": Fault(
         "gpu.batch:FitJob.fill", "some[1][:, self.program.constant] - shift",

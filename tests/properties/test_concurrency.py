@@ -165,6 +165,31 @@ def test_two_processes_at_once(root, wanted):
         assert text.split() == wanted
 
 
+FIRST_FIT = """
+import hashlib, warnings
+import lossfit
+from tests.curves import power_runs
+warnings.simplefilter("ignore")
+fit = lossfit.fit(power_runs(20), draws=100)
+print(hashlib.sha256(fit.draws.tobytes() + fit.info.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.nightly
+def test_the_first_fit_of_an_installation(root, tmp_path, request):
+    """Where nothing is compiled, a fit gives what later processes give."""
+    if "nightly" not in (request.config.option.markexpr or ""):
+        pytest.skip("compiles for a minute: make nightly runs it")
+    cache = str(tmp_path / "cache")
+    environment = {**os.environ, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": cache}
+    command = [sys.executable, "-c", FIRST_FIT]
+    first, second = (
+        subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert first == second != b""
+
+
 def test_a_notebook_that_runs_a_cell_again(wanted):
     """Twice in one process, with modules reloaded in between as %autoreload does."""
     assert [digest(0), digest(0)] == wanted[:1] * 2
