@@ -15,6 +15,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def _can_keep() -> bool:
 
     from .kernels.cache import folder
 
-    if config.DISABLE_JIT:
+    settings: Any = config  # made at run time, so no type checker sees them
+    if settings.DISABLE_JIT:
         return False
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
