@@ -33,7 +33,7 @@ def cluster():
         n_workers=2,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         memory_limit=0,
     ) as made:
         yield made
@@ -145,7 +145,7 @@ def test_workers_with_cards(tmp_path, monkeypatch):
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             memory_limit=0,
             preload=[stand_in_card.__file__],
         ) as cluster,
@@ -176,7 +176,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     place, options = Path(sys.argv[1]), {"draws": 20, "chunk_runs": 3, "axis": "step"}
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     ) as cluster, distributed.Client(cluster) as client:
         fit_to(place / "a.zarr", runs(), client=client, **options)
     fit_to(place / "b.zarr", runs(), **options)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
 
-import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,6 +12,10 @@ import xarray as xr
 import lossfit
 from lossfit.sweep import fit_to, open_store
 from tests.sweep.curves import frame, runs
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it announces its next version, once a day
+    import arviz as az
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 OPTIONS = {"draws": 50, "chunk_runs": 8}
