@@ -279,6 +279,8 @@ def find() -> Found:
     Where a package is missing, the driver is not started: a process that has started it cannot use
     it after a fork.
     """
+    from .kernels.gpu.device import numpy_is_too_new
+
     missing: list[str] = []
     mends: list[str] = []
     absent = [name for name, there in _packages().items() if not there]
@@ -287,6 +289,10 @@ def find() -> Found:
             f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
         )
         mends.append(INSTALL)
+    trouble = numpy_is_too_new()
+    if trouble is not None and "numba-cuda" not in absent:
+        missing.append(trouble)
+        mends.append('pip install "numpy<2.5"')
     driver = _library()
     if driver is None:
         missing.append(_no_library())

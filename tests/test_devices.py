@@ -14,6 +14,7 @@ import pytest
 import lossfit
 from lossfit import DataError, DeviceError, devices
 from lossfit.device_draws import DeviceDraws
+from lossfit.kernels.gpu import device as seam
 from tests.curves import power_runs
 
 WORK = "a test"
@@ -64,11 +65,19 @@ class Driver:
 def machine(monkeypatch):
     """Make the machine seem to have what is asked for."""
 
-    def make(driver=None, packages=("numba-cuda", "CuPy"), cupy="cupy-cuda13x", visible=None):
+    def make(
+        driver=None,
+        packages=("numba-cuda", "CuPy"),
+        cupy="cupy-cuda13x",
+        visible=None,
+        numpy_too_new=False,
+    ):
         there = {name: name in packages for name in ("numba-cuda", "CuPy")}
         monkeypatch.setattr(devices, "_packages", lambda: there)
         monkeypatch.setattr(devices, "_installed", lambda name: name == cupy)
         monkeypatch.setattr(devices, "_library", lambda: driver)
+        first = (2, 0) if numpy_too_new else (99, 0)
+        monkeypatch.setattr(seam, "FIRST_NUMPY_TOO_NEW", first)
         monkeypatch.setattr(sys, "platform", "linux")
         monkeypatch.setattr(devices, "ON_CUDA", frozenset({WORK}))
         if visible is None:
@@ -97,6 +106,10 @@ def machine(monkeypatch):
             ["CuPy is not installed", 'pip install "lossfit[cuda]"'],
         ),
         ({"driver": Driver([H100]), "packages": ("CuPy",)}, ["numba-cuda is not installed"]),
+        (
+            {"driver": Driver([H100]), "numpy_too_new": True},
+            [f"numba-cuda does not work with NumPy {np.__version__}", 'pip install "numpy<2.5"'],
+        ),
         ({}, ["no NVIDIA driver was found (libcuda.so.1)", "install NVIDIA's driver"]),
         (
             {"driver": Driver([H100], version=12040)},

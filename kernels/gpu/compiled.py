@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..cache import folder
+from .device import numpy_is_too_new
 from .fingerprint import fingerprint
 from .spec import Kernel
 
@@ -91,6 +92,8 @@ class Compiled(NamedTuple):
 
 def missing() -> str | None:
     """Why kernels cannot be compiled and linked here; None if they can."""
+    if (trouble := numpy_is_too_new()) is not None:
+        return f"{trouble}: the extra cuda-check takes an older one"
     try:
         import numba_cuda  # noqa: F401
         from cuda.pathfinder import load_nvidia_dynamic_lib

@@ -38,6 +38,7 @@ __all__ = [
     "SimulatedOutOfMemory",
     "checked",
     "full_rate_double",
+    "numpy_is_too_new",
     "on_host",
     "out_of_memory",
 ]
@@ -45,6 +46,10 @@ __all__ = [
 # Compute capabilities of cards whose float64 runs at half the rate of float32, not at 1/64 of it:
 # P100, V100, A100 and A30, H100 and H200, B100 and B200 (not B300, 10.3).
 FULL_RATE_DOUBLE = frozenset({(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)})
+
+# numba-cuda registers np.row_stack, which NumPy 2.5 does not have, and will not be changed any more
+# (https://github.com/NVIDIA/numba-cuda/issues/907).  The extras in pyproject.toml say the same.
+FIRST_NUMPY_TOO_NEW = (2, 5)
 
 # What the driver and the runtime call it; it is in the text of whatever error is raised for it.
 OUT_OF_MEMORY = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
@@ -137,6 +142,13 @@ class Device(Protocol):
 
     def release(self) -> None:
         """Give memory that is cached for reuse back."""
+
+
+def numpy_is_too_new() -> str | None:
+    """Why numba-cuda does not work with the NumPy that is installed; None if it does."""
+    if tuple(map(int, np.__version__.split(".")[:2])) < FIRST_NUMPY_TOO_NEW:
+        return None
+    return f"numba-cuda does not work with NumPy {np.__version__}"
 
 
 def full_rate_double(capability: tuple[int, int]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lossfit
+from lossfit.kernels.gpu import compiled
 from lossfit.sweep import fit_to
 from tests.sweep.curves import contents, frame, runs
 
@@ -134,7 +135,8 @@ def test_a_law_of_ones_own(cluster, tmp_path):
 
 def test_workers_with_cards(tmp_path, monkeypatch):
     """One task a card and chunk: the store of the same device here; every chunk was on a card."""
-    pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra cuda-check")
+    if (reason := compiled.missing()) is not None:
+        pytest.skip(reason)
     from lossfit import devices
     from tests.sweep import stand_in_card
 
