@@ -177,6 +177,13 @@ def test_help_is_quick():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_package_is_a_command_too():
+    command = [sys.executable, "-m", "lossfit", "extrapolate", "llama2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Usage: lossfit extrapolate" in done.stderr
+
+
 def test_an_answer_needs_neither_arviz_nor_matplotlib():
     code = (
         "import sys, warnings; warnings.simplefilter('ignore'); import lossfit; "
