@@ -92,13 +92,13 @@ class Compiled(NamedTuple):
 
 def missing() -> str | None:
     """Why kernels cannot be compiled and linked here; None if they can."""
-    if (trouble := numpy_is_too_new()) is not None:
-        return f"{trouble}: the extra cuda-check takes an older one"
     try:
         import numba_cuda  # noqa: F401
         from cuda.pathfinder import load_nvidia_dynamic_lib
     except ImportError as error:
         return f"numba-cuda[cu13] is not installed ({error}): the extra cuda-check has it"
+    if (trouble := numpy_is_too_new()) is not None:
+        return f"{trouble}: the extra cuda-check takes an older one"
     for library in ("nvvm", "nvrtc", "nvJitLink"):
         try:
             load_nvidia_dynamic_lib(library)

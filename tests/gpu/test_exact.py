@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra cuda-check")
+from lossfit.kernels.gpu import compiled
+
+if (REASON := compiled.missing()) is not None:
+    pytest.skip(REASON, allow_module_level=True)
 
 from lossfit.kernels import driver
 from lossfit.kernels.gpu import exact

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from lossfit.kernels.gpu import compiled
 from lossfit.kernels.gpu.fingerprint import fingerprint
 from lossfit.kernels.gpu.spec import Kernel
 
@@ -101,9 +102,10 @@ def kept_body(exp, scale):
 
 
 def test_compiled_kernels_are_found_on_disk_by_what_they_are_made_of(tmp_path):
-    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    if (reason := compiled.missing()) is not None:
+        pytest.skip(reason)
 
-    def compiled(*scales):
+    def compile_with(*scales):
         done = subprocess.run(
             [sys.executable, "-c", COMPILE, *map(str, scales)],
             env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
@@ -114,5 +116,8 @@ def test_compiled_kernels_are_found_on_disk_by_what_they_are_made_of(tmp_path):
         assert done.returncode == 0, done.stderr
         return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
 
-    assert compiled(2.0, 3.0) == [(0, 1), (0, 1)]  # alike in file and bytecode, and not the same
-    assert compiled(3.0, 2.0, 4.0) == [(1, 0), (1, 0), (0, 1)]
+    assert compile_with(2.0, 3.0) == [
+        (0, 1),
+        (0, 1),
+    ]  # alike in file and bytecode, and not the same
+    assert compile_with(3.0, 2.0, 4.0) == [(1, 0), (1, 0), (0, 1)]

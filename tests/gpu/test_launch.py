@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lossfit.kernels.gpu import compiled
 from lossfit.kernels.gpu.chunks import (
     ALIGNMENT,
     MOST_POINTS,
@@ -292,8 +292,8 @@ def test_host_arrays_stay_what_they_are():
 
 def test_kernels_run_under_the_simulator(root):
     """The other half of these tests, where Numba has its simulator."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        pytest.skip("numba-cuda is not installed: pip install 'lossfit[cuda-check]'")
+    if (reason := compiled.missing()) is not None:
+        pytest.skip(reason)
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",

@@ -5,7 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-pytest.importorskip("numba.cuda.compiler", reason="needs numba-cuda: the extra cuda-check")
+from lossfit.kernels.gpu import compiled
+
+if (REASON := compiled.missing()) is not None:
+    pytest.skip(REASON, allow_module_level=True)
 
 from lossfit import laws
 from lossfit.kernels import compress, driver

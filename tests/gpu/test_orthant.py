@@ -8,7 +8,10 @@ import numba
 import numpy as np
 import pytest
 
-pytest.importorskip("numba_cuda", reason="numba-cuda compiles the kernels")
+from lossfit.kernels.gpu import compiled
+
+if (REASON := compiled.missing()) is not None:
+    pytest.skip(REASON, allow_module_level=True)
 
 from numba import config, cuda, types, uint64
 
