@@ -116,8 +116,6 @@ def test_compiled_kernels_are_found_on_disk_by_what_they_are_made_of(tmp_path):
         assert done.returncode == 0, done.stderr
         return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
 
-    assert compile_with(2.0, 3.0) == [
-        (0, 1),
-        (0, 1),
-    ]  # alike in file and bytecode, and not the same
+    # Alike in file and bytecode, and not the same.
+    assert compile_with(2.0, 3.0) == [(0, 1), (0, 1)]
     assert compile_with(3.0, 2.0, 4.0) == [(1, 0), (1, 0), (0, 1)]
