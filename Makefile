@@ -37,7 +37,7 @@ docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py
 
 nightly: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu
 
 audit: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

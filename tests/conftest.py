@@ -34,6 +34,13 @@ def curve() -> pd.DataFrame:
     return pd.DataFrame({"step": step, "loss": 2.0 + 8 * step**-0.4 + noise})
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave tests marked ``nightly(only=REASON)`` to ``-m nightly``; others run in both."""
+    for mark in item.iter_markers("nightly"):
+        if "only" in mark.kwargs and "nightly" not in (item.config.option.markexpr or ""):
+            pytest.skip(f"{mark.kwargs['only']}: make nightly runs it")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Compile the kernels in another process before tests that compare stores byte by byte.
 

@@ -226,6 +226,13 @@ CHECKS = (
 )
 
 
+LONG = {fit_in_single, exact_draws, ensemble_draws}  # kernels that take long to build
+
+
+def _marks(check):
+    return [pytest.mark.nightly(only="builds large kernels again and again")] * (check in LONG)
+
+
 class Fault(NamedTuple):
     """Where a text of the source is replaced by another; what notices it, and how it says so."""
 
@@ -428,12 +435,16 @@ def passed(check):
     return True
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [pytest.param(check, marks=_marks(check), id=check.__name__) for check in CHECKS]
+)
 def test_without_a_fault(check):
     assert passed(check)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_marks(fault.check)) for name, fault in FAULTS.items()]
+)
 def test_fault_is_noticed(name):
     where, old, new, check, says = FAULTS[name]
     assert passed(check)

@@ -175,11 +175,9 @@ print(hashlib.sha256(fit.draws.tobytes() + fit.info.tobytes()).hexdigest())
 """
 
 
-@pytest.mark.nightly
-def test_the_first_fit_of_an_installation(root, tmp_path, request):
+@pytest.mark.nightly(only="compiles for a minute")
+def test_the_first_fit_of_an_installation(root, tmp_path):
     """Where nothing is compiled, a fit gives what later processes give."""
-    if "nightly" not in (request.config.option.markexpr or ""):
-        pytest.skip("compiles for a minute: make nightly runs it")
     cache = str(tmp_path / "cache")
     environment = {**os.environ, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": cache}
     command = [sys.executable, "-c", FIRST_FIT]

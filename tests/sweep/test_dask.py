@@ -186,11 +186,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.nightly
-def test_workers_that_have_nothing_compiled(tmp_path, request):
+@pytest.mark.nightly(only="compiles for a minute or two")
+def test_workers_that_have_nothing_compiled(tmp_path):
     """Both workers compile, at once, and give what a process with compiled kernels gives."""
-    if "nightly" not in (request.config.option.markexpr or ""):
-        pytest.skip("compiles for a minute or two: make nightly runs it")
     script = tmp_path / "cold.py"
     script.write_text(COLD)
     root = str(Path(__file__).parents[2])
