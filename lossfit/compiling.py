@@ -9,6 +9,7 @@ what its process did before, so another Python compiles the kernels of fits by q
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "is_compiled"]
+__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "is_compiled", "start_compiling"]
 
 FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `compile_here` calls
 SECONDS = 900.0  # that the other Python may take: compiling takes about 60
@@ -66,36 +67,59 @@ def _can_keep() -> bool:
 
 
 @cache
-def compile_apart() -> bool:
-    """Have another Python do `compile_here`, unless its kernels are in the cache.
+def start_compiling() -> subprocess.Popen[bytes] | None:
+    """Have another Python do `compile_here`, unless its kernels are in the cache; at once.
 
     It is a Python of its own and no fork: threads and their locks stay out of it, and the processes
     of a cluster, which may have no children of multiprocessing's, can start it too.
 
     Returns
     -------
-    bool
-        Whether the kernels are in the cache now.  False where there is no Python to start (a frozen
-        program), it failed, or the cache cannot be written: this process then compiles for itself,
-        and only the last bits may differ.
+    subprocess.Popen or None
+        The other Python, for `compile_apart` to wait for; it ends with this one at the latest.
+        None where there is nothing to compile, no Python to start (a frozen program), or the cache
+        cannot be written.
     """
     if is_compiled(*FIT_KERNELS):
-        return True
+        return None
     if _compiles_here or getattr(sys, "frozen", False) or not sys.executable or not _can_keep():
-        return False
+        return None
     # It shall find the same modules, wherever this one found them.
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    code = f"from {__name__} import compile_here; compile_here()"
     try:
-        subprocess.run(
-            [sys.executable, "-c", code],
+        other = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import compile_here; compile_here()"],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=True,
         )
-    except (OSError, subprocess.SubprocessError):
-        return False
+    except OSError:
+        return None
+    atexit.register(_end, other)
+    return other
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+@cache
+def compile_apart() -> bool:
+    """Wait until another Python has compiled the kernels; see `start_compiling`.
+
+    Returns
+    -------
+    bool
+        Whether the kernels are in the cache now.  If not (no other Python could be started, or it
+        failed), this process compiles for itself, and only the last bits may differ.
+    """
+    other = start_compiling()
+    if other is not None:
+        try:
+            other.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            _end(other)
     return is_compiled(*FIT_KERNELS)

@@ -146,12 +146,20 @@ def say(text: str) -> None:
     click.echo(" ".join(text.split()), err=True)
 
 
-def mention_compilation() -> None:
-    """Say why the first answer of an installation takes long."""
+def mention_compilation(device: str = "cpu", *, fits: bool = False) -> None:
+    """Say why the first answer of an installation takes long.
+
+    With ``fits``, which follow other work on that device, their kernels are compiled meanwhile.
+    """
     from ..kernels import compiled
 
-    if not compiled():
-        say("compiling kernels, once; later runs start at once")
+    if compiled():
+        return
+    say("compiling kernels, once; later runs start at once")
+    if fits and not device.startswith("cuda"):
+        from ..compiling import start_compiling
+
+        start_compiling()
 
 
 def print_json(data: Any) -> None:

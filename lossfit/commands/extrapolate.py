@@ -92,7 +92,7 @@ def command(
         finished = None
         if siblings:
             finished = load_runs(siblings, format, params, tokens_per_step, gpu_hours)
-        mention_compilation()
+        mention_compilation(device, fits=True)  # laws for comparison
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(
