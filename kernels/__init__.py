@@ -5,6 +5,6 @@ Nothing here knows of runs, files or pandas.
 
 from __future__ import annotations
 
-from .cache import compiled
+from .cache import is_compiled
 
-__all__ = ["compiled"]
+__all__ = ["is_compiled"]

@@ -19,7 +19,7 @@ from typing import Any
 from numba import njit
 from numba.core import config
 
-__all__ = ["cached_njit", "folder"]
+__all__ = ["cached_njit", "folder", "is_compiled"]
 
 _config: Any = config  # its settings are made at run time, so no type checker sees them
 KEEP_DAYS = 14  # caches of other sources are removed after so long
@@ -76,8 +76,7 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def compiled() -> bool:
-    """Whether the kernels were compiled before, by this version of Python."""
+def is_compiled(*kernels: str) -> bool:
+    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    drivers = ("driver._fit_range", "forecast_driver._forecast_range")
-    return all(any(Path(folder).glob(f"**/{one}*.{version}*.nbi")) for one in drivers)
+    return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)

@@ -20,19 +20,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "is_compiled", "start_compiling"]
+__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "start_compiling"]
 
 FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `compile_here` calls
 SECONDS = 900.0  # that the other Python may take: compiling takes about 60
 _compiles_here = False  # in the other Python
-
-
-def is_compiled(*kernels: str) -> bool:
-    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
-    from .kernels.cache import folder
-
-    version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)
 
 
 def compile_here() -> None:
@@ -80,6 +72,8 @@ def start_compiling() -> subprocess.Popen[bytes] | None:
         None where there is nothing to compile, no Python to start (a frozen program), or the cache
         cannot be written.
     """
+    from .kernels.cache import is_compiled
+
     if is_compiled(*FIT_KERNELS):
         return None
     if _compiles_here or getattr(sys, "frozen", False) or not sys.executable or not _can_keep():
@@ -116,6 +110,8 @@ def compile_apart() -> bool:
         Whether the kernels are in the cache now.  If not (no other Python could be started, or it
         failed), this process compiles for itself, and only the last bits may differ.
     """
+    from .kernels.cache import is_compiled
+
     other = start_compiling()
     if other is not None:
         try:

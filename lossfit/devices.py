@@ -279,7 +279,7 @@ def find() -> Found:
     Where a package is missing, the driver is not started: a process that has started it cannot use
     it after a fork.
     """
-    from .kernels.gpu.device import numpy_is_too_new
+    from .kernels.gpu.device import incompatible_numpy, older_numpy
 
     missing: list[str] = []
     mends: list[str] = []
@@ -289,10 +289,10 @@ def find() -> Found:
             f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
         )
         mends.append(INSTALL)
-    trouble = numpy_is_too_new()
+    trouble = incompatible_numpy()
     if trouble is not None and "numba-cuda" not in absent:
         missing.append(trouble)
-        mends.append('pip install "numpy<2.5"')
+        mends.append(f'pip install "{older_numpy()}"')
     driver = _library()
     if driver is None:
         missing.append(_no_library())

@@ -43,7 +43,7 @@ class TestAnotherPython:
         assert (empty / "started").read_text() == "x\n"
 
     def test_is_not_needed_where_kernels_are_there(self, empty, monkeypatch):
-        monkeypatch.setattr(compiling, "is_compiled", lambda *kernels: True)
+        monkeypatch.setattr(cache, "is_compiled", lambda *kernels: True)
         python_that(monkeypatch, empty, "exit 1")
         assert compiling.start_compiling() is None
         assert compiling.compile_apart()

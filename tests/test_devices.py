@@ -108,7 +108,7 @@ def machine(monkeypatch):
         ({"driver": Driver([H100]), "packages": ("CuPy",)}, ["numba-cuda is not installed"]),
         (
             {"driver": Driver([H100]), "numpy_too_new": True},
-            [f"numba-cuda does not work with NumPy {np.__version__}", 'pip install "numpy<2.5"'],
+            [f"numba-cuda does not work with NumPy {np.__version__}", 'pip install "numpy<2.0"'],
         ),
         ({}, ["no NVIDIA driver was found (libcuda.so.1)", "install NVIDIA's driver"]),
         (
@@ -387,6 +387,8 @@ def test_the_package_itself_needs_no_cuda_wheel(root):
     assert {name for name, needs in extras.items() if any(map(cuda.search, needs))} == {
         "cuda", "cuda-check",
     }  # fmt: skip
+    for name in ("cuda", "cuda-check"):
+        assert seam.older_numpy() in extras[name]
     assert not any("cupy" in need for need in extras["cuda-check"])  # it needs no driver
     try:
         needs = importlib.metadata.requires("lossfit") or []

@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tomllib
 from importlib.resources import files
+from importlib.util import find_spec
 
 import pytest
 
 import lossfit
+from lossfit.kernels.gpu import compiled
 
 HEAVY = ("numba", "pandas", "xarray", "arviz", "matplotlib", "scipy", "emcee", "click")
 
@@ -83,3 +85,10 @@ def test_every_package_is_listed_for_setuptools(root):
     folders = [path.parent for path in (root / "lossfit").rglob("__init__.py")]
     there = {".".join(folder.relative_to(root).parts) for folder in folders}
     assert there | {"lossfit.kernels", "lossfit.kernels.gpu"} == set(listed)
+
+
+def test_kernels_are_compiled_where_numba_cuda_is():
+    """Tests of CUDA kernels are skipped where it is not; where it is, none may be."""
+    if find_spec("numba_cuda") is None:
+        pytest.skip("numba-cuda is not installed: the extra cuda-check has it")
+    assert compiled.missing() is None

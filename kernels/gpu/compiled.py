@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..cache import folder
-from .device import numpy_is_too_new
+from .device import incompatible_numpy
 from .fingerprint import fingerprint
 from .spec import Kernel
 
@@ -97,7 +97,7 @@ def missing() -> str | None:
         from cuda.pathfinder import load_nvidia_dynamic_lib
     except ImportError as error:
         return f"numba-cuda[cu13] is not installed ({error}): the extra cuda-check has it"
-    if (trouble := numpy_is_too_new()) is not None:
+    if (trouble := incompatible_numpy()) is not None:
         return f"{trouble}: the extra cuda-check takes an older one"
     for library in ("nvvm", "nvrtc", "nvJitLink"):
         try:

@@ -38,7 +38,8 @@ __all__ = [
     "SimulatedOutOfMemory",
     "checked",
     "full_rate_double",
-    "numpy_is_too_new",
+    "incompatible_numpy",
+    "older_numpy",
     "on_host",
     "out_of_memory",
 ]
@@ -144,11 +145,16 @@ class Device(Protocol):
         """Give memory that is cached for reuse back."""
 
 
-def numpy_is_too_new() -> str | None:
+def incompatible_numpy() -> str | None:
     """Why numba-cuda does not work with the NumPy that is installed; None if it does."""
     if tuple(map(int, np.__version__.split(".")[:2])) < FIRST_NUMPY_TOO_NEW:
         return None
     return f"numba-cuda does not work with NumPy {np.__version__}"
+
+
+def older_numpy() -> str:
+    """What mends `incompatible_numpy`, as pip understands it."""
+    return "numpy<" + ".".join(map(str, FIRST_NUMPY_TOO_NEW))
 
 
 def full_rate_double(capability: tuple[int, int]) -> bool:

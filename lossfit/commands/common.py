@@ -146,20 +146,12 @@ def say(text: str) -> None:
     click.echo(" ".join(text.split()), err=True)
 
 
-def mention_compilation(device: str = "cpu", *, fits: bool = False) -> None:
-    """Say why the first answer of an installation takes long.
+def mention_compilation() -> None:
+    """Say why the first answer of an installation takes long."""
+    from ..kernels.cache import is_compiled
 
-    With ``fits``, which follow other work on that device, their kernels are compiled meanwhile.
-    """
-    from ..kernels import compiled
-
-    if compiled():
-        return
-    say("compiling kernels, once; later runs start at once")
-    if fits and not device.startswith("cuda"):
-        from ..compiling import start_compiling
-
-        start_compiling()
+    if not is_compiled("driver._fit_range", "forecast_driver._forecast_range"):
+        say("compiling kernels, once; later runs start at once")
 
 
 def print_json(data: Any) -> None:

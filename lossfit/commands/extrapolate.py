@@ -27,6 +27,8 @@ from .common import (
 
 __all__ = ["command"]
 
+COMPARED = "a fit by quadrature over one parameter"  # see `lossfit.devices.ON_CUDA`
+
 
 @click.command()
 @sources
@@ -79,6 +81,8 @@ def command(
     lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B
     lossfit extrapolate my_run.csv --at 2x --plot answer.png
     """
+    from .. import devices
+    from ..compiling import start_compiling
     from ..extrapolation import extrapolate as ask
 
     if bool(at) == (compute_of is not None):
@@ -92,7 +96,9 @@ def command(
         finished = None
         if siblings:
             finished = load_runs(siblings, format, params, tokens_per_step, gpu_hours)
-        mention_compilation(device, fits=True)  # laws for comparison
+        mention_compilation()
+        if not law and not devices.place(COMPARED, device, dtype).cards:
+            start_compiling()  # fits of other laws follow the forecast
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(

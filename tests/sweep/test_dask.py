@@ -25,18 +25,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+WORKERS = {
+    "n_workers": 2,
+    "threads_per_worker": 1,
+    "processes": True,
+    "dashboard_address": ":0",
+    "memory_limit": 0,
+}
 OPTIONS = {"draws": 20, "chunk_runs": 3, "horizons": (2.0,), "axis": "step"}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",
-        memory_limit=0,
-    ) as made:
+    with distributed.LocalCluster(**WORKERS) as made:
         yield made
 
 
@@ -143,14 +144,7 @@ def test_workers_with_cards(tmp_path, monkeypatch):
     some = runs(4)
     options = OPTIONS | {"device": "cuda", "chunk_runs": 2, "draws": 5}
     with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            memory_limit=0,
-            preload=[stand_in_card.__file__],
-        ) as cluster,
+        distributed.LocalCluster(**WORKERS, preload=[stand_in_card.__file__]) as cluster,
         distributed.Client(cluster) as client,
     ):
         # The client itself has no card: workers say what they have.
@@ -172,14 +166,13 @@ from pathlib import Path
 
 import distributed
 from tests.sweep.curves import contents, runs
+from tests.sweep.test_dask import WORKERS
 from lossfit.sweep import fit_to
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     place, options = Path(sys.argv[1]), {"draws": 20, "chunk_runs": 3, "axis": "step"}
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
-    ) as cluster, distributed.Client(cluster) as client:
+    with distributed.LocalCluster(**WORKERS) as cluster, distributed.Client(cluster) as client:
         fit_to(place / "a.zarr", runs(), client=client, **options)
     fit_to(place / "b.zarr", runs(), **options)
     assert contents(place / "a.zarr") == contents(place / "b.zarr")
