@@ -17,12 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benches import _sass
 from lossfit.kernels.gpu import compiled, port
 from lossfit.kernels.gpu.device import SimulatedDevice, checked
 from lossfit.kernels.gpu.launch import built
 from lossfit.kernels.gpu.spec import Kernel
-
-from . import _sass
 
 Work = Callable[[Any, bool], tuple[float, int]]
 

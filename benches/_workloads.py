@@ -54,10 +54,9 @@ def workloads() -> list[Workload]:
 
 def fits(device: Any, single: bool, draws: int) -> tuple[float, int]:
     """Fits of 512-point curves that look like Llama 2 7B's (`peers.curve`)."""
+    from benches.peers import curve, table
     from lossfit.kernels.gpu.batch import FitJob
     from lossfit.kernels.gpu.launch import run
-
-    from .peers import curve, table
 
     curves = [curve(seed) for seed in range(CURVES)]
     batch = Batch(
@@ -75,10 +74,9 @@ def fits(device: Any, single: bool, draws: int) -> tuple[float, int]:
 
 def exact_draws(device: Any) -> tuple[float, int]:
     """The same curves with an offset of the axis: two nonlinear parameters."""
+    from benches.peers import curve, table
     from lossfit.kernels.gpu.batch import ExactJob
     from lossfit.kernels.gpu.launch import run
-
-    from .peers import curve, table
 
     count = 2
     curves = [curve(seed) for seed in range(count)]
@@ -100,11 +98,10 @@ def exact_draws(device: Any) -> tuple[float, int]:
 
 def sweeps(device: Any) -> tuple[float, int]:
     """A chain of 64 walkers: 20 discarded sweeps, and 30 to the one draw of each walker."""
+    from benches.peers import curve
     from lossfit.kernels.driver import PriorTable
     from lossfit.kernels.gpu.batch import EnsembleJob
     from lossfit.kernels.gpu.launch import run
-
-    from .peers import curve
 
     x, y = curve()
     batch = Batch(x, y, np.ones(POINTS), np.array([0, POINTS]))

@@ -23,10 +23,10 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 import lossfit
 from benches import _report, curves
-from lossfit.backtesting import Check
-from lossfit.cases import make_cases
+from lossfit.backtests.backtesting import Check
+from lossfit.backtests.cases import make_cases
+from lossfit.backtests.scores import LEVELS, score
 from lossfit.laws import find
-from lossfit.scores import LEVELS, score
 
 BARS = {"crps": (0.0078, 0.0160, 0.0172), "masked": (0.0110, 0.0216, 0.0285)}
 PLAIN = ("power", "power_linear", "power_offset", "power_linear_offset", "broken_power")

@@ -12,15 +12,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from benches import _report
+from benches.peers import ALPHA, NOISE, PRIOR_SD
 from lossfit import laws
 from lossfit.kernels import driver
 from lossfit.kernels.columns import ORDERS
 from lossfit.kernels.compress import compress
 from lossfit.kernels.marginal import evaluate, set_up
 from lossfit.kernels.work import LANES, RunPrior, make_work
-
-from . import _report
-from .peers import ALPHA, NOISE, PRIOR_SD
 
 Floats = NDArray[np.float64]
 NODES = 512

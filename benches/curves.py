@@ -15,7 +15,7 @@ import pandas as pd
 
 import lossfit
 from lossfit import Runs, schedules
-from lossfit.cases import make_cases
+from lossfit.backtests.cases import make_cases
 
 SOURCES = {
     "llama": "llama",

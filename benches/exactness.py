@@ -13,10 +13,9 @@ import time
 
 import numpy as np
 
+from benches import _report
 from lossfit.kernels.driver import fit_batch
 from tests.kernels.oracles import COLUMNS, deviation, posterior, random_problem
-
-from . import _report
 
 LEAST_EFFECTIVE = 20_000  # of the oracle's sample
 BARS = {"mean": 0.02, "sd": 0.02, "quantile": 0.03}

@@ -6,7 +6,7 @@ Usage: python -m benches.gpu [--device cuda] [--dtype both] [--seconds 120] [--j
 from __future__ import annotations
 
 from benches._report import OUT, finish, parser, start
-from lossfit.bench import bench, plot_bench
+from lossfit.diagnostics.speed import bench, plot_bench
 
 
 def main() -> None:

@@ -262,7 +262,7 @@ def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict
 
 def hot_spots(workload: Workload, single: bool) -> None:
     """Print in which functions of the sources a run's machine instructions are."""
-    from ._hot import by_function
+    from benches._hot import by_function
 
     for kernel, counts in by_function(workload.run, single, MAIN).items():
         total = sum(counts.values())

@@ -20,7 +20,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from . import _report
+from benches import _report
 
 RUNS, POINTS, CHUNK = 1500, 64, 64
 CHUNKS = -(-RUNS // CHUNK)
@@ -83,7 +83,7 @@ def main() -> None:
     failures: list[str] = []
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
     moments = random.Random(seed)
-    from .scaling import many
+    from benches.scaling import many
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "dataset"

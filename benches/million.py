@@ -30,10 +30,9 @@ from typing import Any
 import numpy as np
 
 import lossfit
+from benches import _report
+from benches.kill import contents
 from lossfit.sweep import fit_to, open_store
-
-from . import _report
-from .kill import contents
 
 POINTS = 128
 BATCH = 4096

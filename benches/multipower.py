@@ -20,11 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benches import _report
 from lossfit import schedules
-from lossfit.joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
-from lossfit.joint_features import basis, lr_time
-
-from . import _report
+from lossfit.forecasts.joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
+from lossfit.forecasts.joint_features import basis, lr_time
 
 Floats = NDArray[np.float64]
 FILE = "multipowerlaw_25m_100m.csv"

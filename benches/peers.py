@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 import lossfit
+from benches import _report
 from lossfit import laws
 from lossfit.kernels.driver import Batch, PriorTable, fit_batch
-from lossfit.priors import KIND_CODES
-
-from . import _report
+from lossfit.laws.priors import KIND_CODES
 
 Floats = NDArray[np.float64]
 FITS = 1000

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import lossfit
 from benches import _report
-from lossfit.phasing.build import phases
+from lossfit.phase_models.build import phases
 
 Floats = NDArray[np.float64]
 KINDS = ("breaks", "power", "correlated", "cosine")

@@ -22,18 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lossfit
+from benches import _report
 from lossfit import laws
+from lossfit._base.seeds import run_keys
+from lossfit.fits.preparing import prepare
+from lossfit.fits.window import rule_of
 from lossfit.kernels.driver import compression_orders
 from lossfit.kernels.gpu import compiled, fit
 from lossfit.kernels.gpu.batch import FitJob, room_for
 from lossfit.kernels.gpu.chunks import Spec
 from lossfit.kernels.gpu.launch import Chunk, run
 from lossfit.kernels.work import NODES
-from lossfit.preparing import prepare
-from lossfit.seeds import run_keys
-from lossfit.window import rule_of
-
-from . import _report
 
 Floats = NDArray[np.float64]
 NEAR = 3.0  # nats below the maximum: nearly all of the mass
@@ -267,7 +266,7 @@ def main() -> None:
     record = _report.start("precision")
     groups = [lossfit.load("llama"), lossfit.load("cosine_ablation")]
     if options.curves:
-        from .curves import load
+        from benches.curves import load
 
         groups.append(load(options.curves)[0])
     failures, every = [], []

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import lossfit
 from benches import _report
-from lossfit.racing.build import race
+from lossfit.races.build import race
 
 Floats = NDArray[np.float64]
 

@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from benches import _report
 from lossfit import laws
 from lossfit.kernels.driver import Batch, PriorTable, fit_batch
-
-from . import _report
 
 Floats = NDArray[np.float64]
 

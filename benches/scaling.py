@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 import lossfit
+from benches import _report
+from benches.peers import batch, curve, table
 from lossfit import laws
 from lossfit.kernels.driver import fit_batch
-
-from . import _report
-from .peers import batch, curve, table
 
 POINTS = 128
 # Python's and NumPy's allocations are traced.  (Resident memory is not: what building the input has

@@ -26,11 +26,10 @@ from pathlib import Path
 import numpy as np
 
 import lossfit
+from benches import _report
 from lossfit.kernels.driver import fit_batch
 from tests.kernels.oracles import deviation, posterior, random_problem
 from tests.properties.strategies import SHAPES, STEPS, Curve, axis_values, losses, runs_of
-
-from . import _report
 
 LAWS = ("power", "power_linear", "power_offset", "power_linear_offset")
 ORACLE_EVERY = 5  # rounds

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import _report
+from benches import _report
 
 QUESTION = ["extrapolate", "llama2", "--run", "llama2-7B", "--compute-of", "llama2-70B"]
-COMMAND = [sys.executable, "-c", "from lossfit.cli import main; main()", *QUESTION]
+COMMAND = [sys.executable, "-c", "from lossfit.cli.main import main; main()", *QUESTION]
 BARS = {"import": 1.0, "cold": 60.0, "warm": 5.0, "warm with a picture": 5.0}
 COMPILE = """
 import collections, time

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, kstest
 
-from lossfit.errors import LossfitWarning
+from lossfit._base.errors import LossfitWarning
 from lossfit.laws.chinchilla import EPOCH, LAW
 from lossfit.surfaces.fitting import Surface, _fitted, fit_surface
 from lossfit.surfaces.table import Table

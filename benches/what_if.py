@@ -30,12 +30,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import lossfit
-from lossfit.joint import Curve, Rate, fit_jointly
-from lossfit.rescheduling.what_ifs import WhatIf, what_if
-from lossfit.runs import Runs
-
-from . import _report
-from .multipower import FILE, SIZES, TRAIN, WARMUP, stated_schedule
+from benches import _report
+from benches.multipower import FILE, SIZES, TRAIN, WARMUP, stated_schedule
+from lossfit.answers.what_ifs import WhatIf, what_if
+from lossfit.forecasts.joint import Curve, Rate, fit_jointly
+from lossfit.runs.collection import Runs
 
 Floats = NDArray[np.float64]
 MAE = {"25M": 0.0038, "100M": 0.0044}

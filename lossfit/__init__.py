@@ -9,27 +9,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .errors import DataError, DeviceError, LossfitWarning
+from ._base.errors import DataError, DeviceError, LossfitWarning
 
 if TYPE_CHECKING:
-    from . import laws, plotting, priors, schedules, surfaces
-    from .backtesting import Check, backtest
-    from .extrapolation import Answer, extrapolate
-    from .fitting import fit
-    from .laws import Law, Linear, Nonlinear
-    from .learning import Priors, learn_priors
-    from .phasing import Phases, phases
-    from .planning import Plan, plan
-    from .posterior import Fit, from_netcdf
-    from .prior_curves import prior_predictive
-    from .racing import Race, race
-    from .reporting import Report, report
-    from .rescheduling import Tail, WhatIf, best_tail, what_if
-    from .runs import Run, Runs
+    from . import laws, plotting, schedules, surfaces
+    from .answers.answer import Answer
+    from .answers.extrapolation import extrapolate
+    from .answers.tails import Tail, best_tail
+    from .answers.what_ifs import WhatIf, what_if
+    from .backtests.backtesting import Check, backtest
+    from .fits.fitting import fit
+    from .fits.posterior import Fit, from_netcdf
+    from .fits.prior_curves import prior_predictive
+    from .forecasts.learning import Priors, learn_priors
+    from .laws import Law, Linear, Nonlinear, priors
+    from .monitoring.watching import Update, watch
+    from .phase_models import Phases, phases
+    from .plans import Plan, plan
+    from .races import Race, race
+    from .reports import Report, report
+    from .runs.collection import Run, Runs
     from .sources import load
     from .surfaces import Surface, fit_surface
     from .sweep import StoreError, StoreWriteError, SweepResult, fit_to, open_store
-    from .watching import Update, watch
 
 __version__ = "0.1.0"
 
@@ -84,48 +86,48 @@ __all__ = [
 
 # Public names and the module each is found in ("" for a module of its own).
 _HOMES = {
-    "Answer": "extrapolation",
-    "Check": "backtesting",
-    "Fit": "posterior",
+    "Answer": "answers.answer",
+    "Check": "backtests.backtesting",
+    "Fit": "fits.posterior",
     "Law": "laws",
     "Linear": "laws",
     "Nonlinear": "laws",
-    "Phases": "phasing",
-    "Plan": "planning",
-    "Priors": "learning",
-    "Race": "racing",
-    "Report": "reporting",
-    "Run": "runs",
-    "Runs": "runs",
+    "Phases": "phase_models",
+    "Plan": "plans",
+    "Priors": "forecasts.learning",
+    "Race": "races",
+    "Report": "reports",
+    "Run": "runs.collection",
+    "Runs": "runs.collection",
     "StoreError": "sweep",
     "StoreWriteError": "sweep",
     "Surface": "surfaces",
     "SweepResult": "sweep",
-    "Tail": "rescheduling",
-    "Update": "watching",
-    "WhatIf": "rescheduling",
-    "backtest": "backtesting",
-    "best_tail": "rescheduling",
-    "extrapolate": "extrapolation",
-    "fit": "fitting",
+    "Tail": "answers.tails",
+    "Update": "monitoring.watching",
+    "WhatIf": "answers.what_ifs",
+    "backtest": "backtests.backtesting",
+    "best_tail": "answers.tails",
+    "extrapolate": "answers.extrapolation",
+    "fit": "fits.fitting",
     "fit_surface": "surfaces",
     "fit_to": "sweep",
-    "from_netcdf": "posterior",
+    "from_netcdf": "fits.posterior",
     "laws": "",
-    "learn_priors": "learning",
+    "learn_priors": "forecasts.learning",
     "load": "sources",
     "open_store": "sweep",
-    "phases": "phasing",
-    "plan": "planning",
+    "phases": "phase_models",
+    "plan": "plans",
     "plotting": "",
-    "prior_predictive": "prior_curves",
-    "priors": "",
-    "race": "racing",
-    "report": "reporting",
+    "prior_predictive": "fits.prior_curves",
+    "priors": "laws",
+    "race": "races",
+    "report": "reports",
     "schedules": "",
     "surfaces": "",
-    "watch": "watching",
-    "what_if": "rescheduling",
+    "watch": "monitoring.watching",
+    "what_if": "answers.what_ifs",
 }
 
 

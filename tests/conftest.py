@@ -44,10 +44,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Compile the kernels in another process before tests that compare stores byte by byte.
 
-    The process that compiles may differ from later ones in the last bits (`lossfit.compiling`), and
+    The process that compiles may differ from later ones in the last bits (`compiling`), and
     here tests of all kinds run in one process.
     """
-    from lossfit.compiling import compile_apart
+    from lossfit.engine.compiling import compile_apart
 
     wanted = any("sweep" in item.path.parts for item in session.items)
     if not wanted or session.config.option.collectonly:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ..errors import DataError
+from .._base.errors import DataError
 from ._law import Law, Linear, Nonlinear, constant
 from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
 from ._surface_law import Published, SurfaceLaw

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import DataError
-from ..priors import Prior, inverse_gamma
+from .._base.errors import DataError
+from .priors import Prior, inverse_gamma
 
 if TYPE_CHECKING:
     import numpy as np

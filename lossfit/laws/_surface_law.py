@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..priors import Prior
+from .priors import Prior
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import priors
 from ..kernels.maths import exp, log, scalar
+from . import priors
 from ._law import Law, Nonlinear, constant
 from .power import ALPHA, AMPLITUDE, ASYMPTOTE
 

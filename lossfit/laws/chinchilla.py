@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import priors
+from . import priors
 from ._surface_law import Published, SurfaceLaw
 
 if TYPE_CHECKING:

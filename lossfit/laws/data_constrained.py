@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import priors
-from ..errors import DataError
+from .._base.errors import DataError
+from . import priors
 from ._surface_law import Published, SurfaceLaw
 from .chinchilla import LAW as CHINCHILLA
 from .chinchilla import log_ratio

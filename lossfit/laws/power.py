@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import priors
 from ..kernels.maths import exp, scalar
+from . import priors
 from ._law import Law, Linear, Nonlinear, constant
 
 __all__ = ["ALPHA", "AMPLITUDE", "ASYMPTOTE", "LAW", "power", "rescale"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import priors
 from ..kernels.maths import scalar
+from . import priors
 from ._law import Law, Linear, constant
 from .power import ALPHA, AMPLITUDE, ASYMPTOTE, power
 from .power import rescale as rescale_power

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..summaries import quantiles
+from .._base.summaries import quantiles
 from .style import (
     BLUE,
     COLOURS,
@@ -27,7 +27,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..answer import Answer
+    from ..answers.answer import Answer
 
 __all__ = ["plot_answer", "plot_answers"]
 
@@ -161,7 +161,7 @@ def _where(answer: Answer) -> str:
 def _window_start(answer: Answer, name: str) -> float:
     if answer.mixed.forecasts:
         return float(answer.mixed.forecasts[0].start[answer.names.index(name)])
-    from ..window import rule_of, select
+    from ..fits.window import rule_of, select
 
     one = answer.runs.select([name])
     flat = one.flat(answer.axis)

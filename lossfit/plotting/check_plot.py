@@ -9,7 +9,7 @@ import numpy as np
 from .style import COLOURS, GREY
 
 if TYPE_CHECKING:
-    from ..backtesting import Check
+    from ..backtests.backtesting import Check
 
 __all__ = ["plot_check"]
 

@@ -25,7 +25,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..posterior import Fit
+    from ..fits.posterior import Fit
 
 __all__ = ["plot_fit", "plot_pair", "plot_residuals"]
 
@@ -162,7 +162,7 @@ def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None 
     """
     import xarray as xr
 
-    from ..arviz_adapter import plot_pair as draw
+    from ..fits.arviz_adapter import plot_pair as draw
 
     name = fit.runs.names[one_run(fit.runs.names, run)]
     one = fit.select([name])

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..summaries import quantiles
+from .._base.summaries import quantiles
 from .style import BLUE, DATA, GREEN, ORANGE, SKY, Scale, axes, finish, one_run, set_axis
 
 if TYPE_CHECKING:
-    from ..phasing.result import Phases
+    from ..phase_models.result import Phases
 
 __all__ = ["plot_phases"]
 

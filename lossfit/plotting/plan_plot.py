@@ -10,7 +10,7 @@ from .style import BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note
 from .surface_plot import number_ticks
 
 if TYPE_CHECKING:
-    from ..planning.result import Plan
+    from ..plans.result import Plan
 
 __all__ = ["plot_plan"]
 
@@ -30,7 +30,7 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     -------
     matplotlib axes
     """
-    from ..summaries import quantiles
+    from .._base.summaries import quantiles
     from ..surfaces.text import size_text
 
     ax = axes(ax)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import as_runs
-from ..prior_curves import prior_predictive
+from ..fits.prior_curves import prior_predictive
+from ..runs.checks import as_runs
 from .style import BLUE, DATA, SKY, Scale, axes, bands, clip_loss, finish, note, one_run, set_axis
 
 if TYPE_CHECKING:
     from ..laws import Law
-    from ..runs import Runs
+    from ..runs.collection import Runs
 
 __all__ = ["plot_prior_predictive"]
 

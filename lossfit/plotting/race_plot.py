@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..labels import AXIS_UNITS, amount
-from ..summaries import quantiles
+from .._base.errors import DataError
+from .._base.summaries import quantiles
+from ..runs.labels import AXIS_UNITS, amount
 from .style import COLOURS, DATA, GREY, Scale, axes, finish, note, set_axis
 
 if TYPE_CHECKING:
-    from ..racing.result import Race
+    from ..races.result import Race
 
 __all__ = ["plot_leader", "plot_race"]
 

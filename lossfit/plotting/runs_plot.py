@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..checks import as_runs, choose_axis
+from ..runs.checks import as_runs, choose_axis
 from .style import COLOURS, Scale, axes, finish, set_axis
 
 if TYPE_CHECKING:
-    from ..runs import Runs
+    from ..runs.collection import Runs
 
 __all__ = ["plot_runs"]
 

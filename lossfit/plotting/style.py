@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._ragged import Floats
-from ..errors import DataError
-from ..labels import AXIS_LABELS, PREFIXES, ratio_text
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from ..runs.labels import AXIS_LABELS, PREFIXES, ratio_text
 
 __all__ = [
     "BLUE",
@@ -109,7 +109,7 @@ def bands(
     ndarray, shape (2, n_at)
         Lower and upper edge of the widest band.
     """
-    from ..summaries import quantiles
+    from .._base.summaries import quantiles
 
     widest = max(probs)
     for prob in sorted(probs, reverse=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError
+from .._base.errors import DataError
 from .style import COLOURS, GREY, _short, axes, finish, note
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def plot_surface(
         Rows within a factor of 1.28 of a budget are moved along the surface to it, and drawn in
         its colour; rows without a budget near are grey.
     """
+    from .._base.summaries import quantiles
     from ..laws.chinchilla import optimum
-    from ..summaries import quantiles
 
     if surface.table is None and compute is None:
         raise DataError("published constants have no table to choose budgets from: give compute=")

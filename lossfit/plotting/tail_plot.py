@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..labels import amount
+from ..runs.labels import amount
 from .style import BLUE, COLOURS, GREY, finish, note, set_axis
 
 if TYPE_CHECKING:
-    from ..rescheduling.tails import Tail
+    from ..answers.tails import Tail
 
 __all__ = ["plot_tail"]
 
@@ -31,7 +31,7 @@ def plot_tail(found: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     matplotlib axes
         That of the learning rates.
     """
-    from ..rescheduling.tails import BEST
+    from ..answers.tails import BEST
 
     beside = None
     if ax is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..summaries import quantiles
+from .._base.summaries import quantiles
 from .style import (
     BLUE,
     COLOURS,
@@ -23,7 +23,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..rescheduling.what_ifs import WhatIf
+    from ..answers.what_ifs import WhatIf
 
 __all__ = ["plot_what_if"]
 
@@ -61,7 +61,7 @@ def plot_what_if(
     matplotlib axes
         That of the losses.
     """
-    from ..rescheduling.what_ifs import OWN, _scenario
+    from ..answers.what_ifs import OWN, _scenario
 
     name = answer.names[one_run(answer.names, run)]
     engine = answer._engines[name]

@@ -16,13 +16,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from ..cleaning import Flag
-from ..errors import DataError, LossfitWarning
-from ..frames import raw_from_frame
-from ..intake import Raw, clean, join
-from ..known import Known, NumberByRun, ScheduleByRun, close_to
-from ..labels import names_text
-from ..runs import Runs
+from .._base.errors import DataError, LossfitWarning
+from ..runs.cleaning import Flag
+from ..runs.collection import Runs
+from ..runs.frames import raw_from_frame
+from ..runs.intake import Raw, clean, join
+from ..runs.known import Known, NumberByRun, ScheduleByRun, close_to
+from ..runs.labels import names_text
 from ._folders import logs_in
 from ._selection import choose, splits
 from ._source import Reader, Source, Table
@@ -156,7 +156,7 @@ def survey(
     logs : list of Log
         One for each log that was read, twice for ``loss="both"``.
     """
-    from .. import datasets
+    from ..runs import datasets
 
     known = known or Known()
     items = _items(source)
@@ -218,7 +218,7 @@ def _items(source: LogSource | Sequence[LogSource]) -> list[LogSource]:
 
 def _opened(item: LogSource) -> list[Source]:
     """The logs in memory: one, or those of a folder."""
-    from ..datasets import NAMES
+    from ..runs.datasets import NAMES
 
     if isinstance(item, Source):
         return [item]

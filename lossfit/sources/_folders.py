@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import DataError
+from .._base.errors import DataError
 from .tensorboard import is_event_file
 
 __all__ = ["logs_in"]

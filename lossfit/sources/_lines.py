@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
 
 if TYPE_CHECKING:
     import pandas as pd

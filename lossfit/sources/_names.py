@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..cleaning import Flag
-from ..errors import DataError
-from ..frames import COLUMNS
-from ..known import close_to, listed
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
+from ..runs.frames import COLUMNS
+from ..runs.known import close_to, listed
 
 if TYPE_CHECKING:
     import pandas as pd

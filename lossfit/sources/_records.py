@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..cleaning import Flag
-from ..frames import COLUMNS
+from ..runs.cleaning import Flag
+from ..runs.frames import COLUMNS
 from ._names import ALIASES, LOSS, VALIDATION
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._ragged import Bools, Ints
-from ..axes import AXES
-from ..cleaning import Flag
-from ..errors import DataError
-from ..known import listed
+from .._base.errors import DataError
+from .._base.ragged import Bools, Ints
+from ..runs.axes import AXES
+from ..runs.cleaning import Flag
+from ..runs.known import listed
 from ._names import ALIASES, loss_column, validation_columns, with_known_names
 from ._source import Table
 

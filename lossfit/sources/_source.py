@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +149,7 @@ class Table:
     Attributes
     ----------
     frame : pandas.DataFrame
-        Tidy, with the column names of `lossfit.frames.COLUMNS` where it has them.  A column
+        Tidy, with the column names of `lossfit.runs.frames.COLUMNS` where it has them.  A column
         ``count`` is about the training losses (`lossfit.sources._selection`).
     row_words : callable
         The words for a row by position, e.g. "line 7".

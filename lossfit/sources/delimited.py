@@ -1,6 +1,6 @@
 """Tidy tables as text: CSV, or separated by tabs, semicolons or bars.
 
-The first line names the columns; `lossfit.frames.COLUMNS` says which are read.
+The first line names the columns; `lossfit.runs.frames.COLUMNS` says which are read.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import csv
 import io
 import warnings
 
-from ..errors import DataError
-from ..frames import BLANK
+from .._base.errors import DataError
+from ..runs.frames import BLANK
 from ._source import Source, Table
 
 __all__ = ["header", "matches", "read"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ._lines import numbered
 from ._records import frame_of
 from ._source import Source, Table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ..cleaning import Flag
+from ..runs.cleaning import Flag
 from . import delimited
 from ._names import ALIASES
 from ._source import Source, Table

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..cleaning import Flag
+from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
 from ._source import Source, Table
 

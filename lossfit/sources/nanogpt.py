@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from ..cleaning import Flag
+from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
 from ._source import Source, Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from ..errors import DataError
+from .._base.errors import DataError
 from ._source import PARQUET, Source, Table
 
 __all__ = ["matches", "read"]

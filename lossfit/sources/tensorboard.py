@@ -1,7 +1,7 @@
 """TensorBoard's event files; needs the package tensorboard.
 
 All scalars are read: not the sample of 10,000 that TensorBoard keeps by default, and with the
-points that were logged again after a restart, which the rules of `lossfit.cleaning` then drop and
+points that were logged again after a restart, which the rules of `cleaning` then drop and
 count.
 """
 
@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ._source import EVENTS, Source, Table
 
 __all__ = ["is_event_file", "matches", "read"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from . import delimited
 from ._names import HELD_OUT
 from ._source import Source, Table

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from .._ragged import Bools
-from ..cleaning import Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from .._base.ragged import Bools
+from ..runs.cleaning import Flag
 from ._records import frame_of
 from ._source import Source, Table
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cleaning import MINIMUM_POINTS, Flag
-from ..errors import DataError
+from .._base.errors import DataError
+from ..runs.cleaning import MINIMUM_POINTS, Flag
 from . import delimited
 from ._names import ALIASES, LOSS, loss_column
 from ._source import Source, Table

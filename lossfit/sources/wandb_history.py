@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..cleaning import Flag
+from ..runs.cleaning import Flag
 from . import delimited, jsonl, parquet
 from ._source import Source, Table
 

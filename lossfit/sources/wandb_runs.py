@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import DataError
+from .._base.errors import DataError
 from . import delimited
 from ._source import Source, Table
 

@@ -9,8 +9,8 @@ from scipy.special import ndtri
 from scipy.stats import f as f_distribution
 from scipy.stats import rankdata
 
-from .._ragged import Floats
-from ..labels import names_text
+from .._base.ragged import Floats
+from ..runs.labels import names_text
 
 if TYPE_CHECKING:
     from .result import Surface

@@ -2,8 +2,8 @@
 
 The posterior of the points is kept as its mean and covariance in the coordinates of
 `lossfit.surfaces.target`, in which it is close to normal: quantiles of parameters and losses agree
-with those of the fit itself to a few percent of their widths (tests/test_surface.py fits the
-points again where they are at hand).
+with those of the fit itself to a few percent of their widths (tests/surfaces/test_surface.py fits
+the points again where they are at hand).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._ragged import Floats
+from .._base.ragged import Floats
 from ..laws.chinchilla import EPOCH, HOFFMANN
 from ..laws.data_constrained import MUENNIGHOFF
 

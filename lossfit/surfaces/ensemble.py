@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import rankdata
 
-from .._ragged import Floats
+from .._base.ragged import Floats
 from .quadrature import Sampled
 from .target import GAUSSIAN, Target, middle
 

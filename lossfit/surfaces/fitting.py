@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, DeviceError
+from .._base.errors import DataError, DeviceError
+from .._base.seeds import Seed, run_keys, seed_integer
 from ..laws import SurfaceLaw, surface_law
-from ..priors import Prior
-from ..seeds import Seed, run_keys, seed_integer
+from ..laws.priors import Prior
 from .constants import CONSTANTS, POINTS, PUBLISHED
 from .result import FAR, Surface
 from .table import read_table, table_of_runs
@@ -95,8 +95,8 @@ def fit_surface(
     >>> table = {"params": params, "tokens": tokens, "loss": loss(params, tokens, **EPOCH.values)}
     >>> surface = lossfit.fit_surface(table)  # doctest: +SKIP
     """
-    from ..checks import check_prob, whole
-    from ..runs import Runs
+    from ..runs.checks import check_prob, whole
+    from ..runs.collection import Runs
     from .target import Target, check_prior
 
     found = surface_law(law)
@@ -196,7 +196,7 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
     DataError
         If there is none of that name.
     """
-    from ..checks import check_prob, whole
+    from ..runs.checks import check_prob, whole
 
     prob = check_prob(prob)
     if name == POINTS.name:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from .._ragged import Floats, Ints
+from .._base.ragged import Floats, Ints
 from .target import GAUSSIAN, NU_EDGES, Target, middle
 
 __all__ = ["Lattice", "Sampled", "by_quadrature"]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._ragged import Floats
-from ..errors import DataError, LossfitWarning
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats
+from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.summaries import describe
 from ..laws import SurfaceLaw
-from ..priors import Prior
-from ..seeds import Seed, run_keys, seed_integer
-from ..summaries import describe
+from ..laws.priors import Prior
 from .constants import Seen
 from .table import Table
 from .text import size_text
@@ -150,7 +150,7 @@ class Surface:
         """
         import pandas as pd
 
-        from ..checks import check_prob
+        from ..runs.checks import check_prob
 
         prob = check_prob(self.prob if prob is None else prob)
         moments = described(np.stack([self.values[name] for name in self.parameters]), prob)
@@ -178,7 +178,7 @@ class Surface:
 
     @cached_property
     def _diagnostics(self) -> Any:
-        from ..arviz_adapter import diagnostics
+        from ..fits.arviz_adapter import diagnostics
 
         return diagnostics(self.posterior)
 
@@ -308,7 +308,7 @@ class Surface:
         """
         import pandas as pd
 
-        from ..checks import check_prob
+        from ..runs.checks import check_prob
 
         prob = check_prob(self.prob if prob is None else prob)
         pairs = np.array([first, second], float)

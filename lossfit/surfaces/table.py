@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._ragged import Floats
-from ..errors import DataError
+from .._base.errors import DataError
+from .._base.ragged import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..runs import Runs
+    from ..runs.collection import Runs
 
 __all__ = ["MINIMUM_ROWS", "Table", "read_table", "table_of_runs"]
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from .._ragged import Floats
-from ..errors import DataError
+from .._base.errors import DataError
+from .._base.ragged import Floats
 from ..laws._surface_law import SurfaceLaw
-from ..priors import Prior
+from ..laws.priors import Prior
 from .table import Table
 
 __all__ = ["NU_EDGES", "PRIOR_TEXT", "Target"]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..labels import PREFIXES
-from ..records import rows_of
+from .._base.records import rows_of
+from ..runs.labels import PREFIXES
 
 if TYPE_CHECKING:
     from .result import Surface

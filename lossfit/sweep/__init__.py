@@ -13,7 +13,7 @@ __all__ = ["StoreError", "StoreWriteError", "SweepResult", "cli_fit", "fit_to", 
 
 
 def cli_fit(*args: object, **options: object) -> int:
-    """``lossfit fit --out X.zarr``; see `lossfit.sweep.cli.cli_fit`."""
-    from .cli import cli_fit as run
+    """``lossfit fit --out X.zarr``; see `lossfit.cli.sweep.cli_fit`."""
+    from ..cli.sweep import cli_fit as run
 
     return run(*args, **options)  # type: ignore[arg-type]

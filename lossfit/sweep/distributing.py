@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from ..errors import DataError
+from .._base.errors import DataError
 from .making import Made, make
 from .reading import Chunk
 from .work import Spec
@@ -64,7 +64,7 @@ def place_on(client: Any, work: str, device: str, dtype: str) -> tuple[str, str]
 
 
 def _place(work: str, device: str, dtype: str) -> tuple[str, str]:
-    from ..devices import place
+    from ..engine.devices import place
 
     found = place(work, device, dtype)
     return found.device, found.dtype

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DataError
+from .._base.errors import DataError
 
 __all__ = ["PARTIAL", "StoreError", "StoreWriteError", "checksum", "locked", "put", "sync_folders"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..labels import AXIS_UNITS
+from ..runs.labels import AXIS_UNITS
 from .work import DIAGNOSTICS, Failure, Fitted, Spec
 
 __all__ = ["ERROR_ROWS", "Array", "chunk_files", "error_files", "group", "layout", "text", "tree"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DataError
-from ..known import Known
-from ..runs import Runs
+from .._base.errors import DataError
+from ..runs.collection import Runs
+from ..runs.known import Known
 from .pieces import FramePiece
 
 __all__ = ["read_logs"]
@@ -62,7 +62,8 @@ def read_logs(
 
 def _rows(paths: list[Any], known: Known, format: str | None) -> list[FramePiece] | None:
     """Rows of the logs by run; None where they cannot be read as tables."""
-    from .. import datasets, sources
+    from .. import sources
+    from ..runs import datasets
 
     if any(isinstance(one, str) and one in datasets.NAMES for one in paths):
         return None

@@ -18,12 +18,12 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from .._ragged import spans
-from ..axes import AXES
-from ..errors import DataError
-from ..frames import COLUMNS
-from ..intake import Raw
-from ..known import Known
+from .._base.errors import DataError
+from .._base.ragged import spans
+from ..runs.axes import AXES
+from ..runs.frames import COLUMNS
+from ..runs.intake import Raw
+from ..runs.known import Known
 from .pieces import FramePiece, Piece, RawPiece
 
 __all__ = ["Parquet"]
@@ -244,7 +244,7 @@ class Parquet:
             arrays = {name: values[order] for name, values in arrays.items()}
         precision = None
         if weights:
-            from ..frames import _precision
+            from ..runs.frames import _precision
 
             precision = _precision({weights[0]: arrays[weights[0]]})
         raw = Raw(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .._columns import cut
-from .._ragged import Ints, spans
-from ..frames import RowWords
-from ..intake import Raw, clean
-from ..known import Known
-from ..runs import Runs
+from .._base.ragged import Ints, spans
+from ..runs.collection import Runs
+from ..runs.columns import cut
+from ..runs.frames import RowWords
+from ..runs.intake import Raw, clean
+from ..runs.known import Known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,7 +217,7 @@ class FramePiece:
 
     def runs(self) -> Runs:
         """The runs, cleaned."""
-        from ..frames import raw_from_frame
+        from ..runs.frames import raw_from_frame
 
         words, known_words, index = None, self.words, self.frame.index
         if known_words is not None:

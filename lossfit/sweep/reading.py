@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import raw_from_arrays
-from ..axes import AXES
-from ..errors import DataError
-from ..known import Known
-from ..runs import Runs
+from .._base.errors import DataError
+from ..runs.arrays import raw_from_arrays
+from ..runs.axes import AXES
+from ..runs.collection import Runs
+from ..runs.known import Known
 from .pieces import FramePiece, Piece, RawPiece, RunsPiece
 
 __all__ = ["Chunk", "Input", "Seen", "chunks", "open_source"]

@@ -20,15 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import (
-    PARTIAL,
-    StoreError,
-    checksum,
-    locked,
-    put,
-    sync_folders,
-    write_error,
-)
+from .files import PARTIAL, StoreError, checksum, locked, put, sync_folders, write_error
 from .layout import ERROR_ROWS, LEDGER, error_files, layout, tree
 from .making import Made
 from .work import Failure, Spec

@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import laws
-from ..axes import check_axis
-from ..checks import axis_values, check_prob, choose_axis, whole
-from ..devices import place
-from ..errors import DataError, LossfitWarning
-from ..fitting import CHAINS, NOISES, TUNE, _method, work_of
-from ..flags import FIT_MEANINGS, QUIET
-from ..known import Known
-from ..seeds import Seed, seed_integer
+from .._base.errors import DataError, LossfitWarning
+from .._base.seeds import Seed, seed_integer
+from ..engine.devices import place
+from ..fits.fitting import CHAINS, NOISES, TUNE, _method, work_of
+from ..fits.flags import FIT_MEANINGS, QUIET
+from ..runs.axes import check_axis
+from ..runs.checks import axis_values, check_prob, choose_axis, whole
+from ..runs.known import Known
 from .files import StoreError
 from .making import Made, finished
 from .pieces import Piece, RunsPiece
@@ -38,9 +38,9 @@ from .store import Store, read_attrs
 from .work import Spec, fit_chunk
 
 if TYPE_CHECKING:
+    from ..fits.window import WindowSpec
     from ..laws import Law
-    from ..priors import Prior
-    from ..window import WindowSpec
+    from ..laws.priors import Prior
 
 __all__ = ["KEPT", "fit_to"]
 
@@ -273,7 +273,7 @@ def _spec(
 ) -> Spec:  # fmt: skip
     """Check and settle all options."""
     from .. import __version__
-    from ..window import _one
+    from ..fits.window import _one
 
     chosen = laws.get(law).with_priors(priors)
     method = _method(method, chosen)
@@ -527,7 +527,7 @@ class _Bar:
 
 def _warn(result: SweepResult, spec: Spec) -> None:
     """One warning for all runs."""
-    from ..cleaning import MEANINGS
+    from ..runs.cleaning import MEANINGS
 
     words = []
     if result.failed:

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import laws
-from .._ragged import Floats
-from ..errors import DeviceError
-from ..settings import DOF
-from ..summaries import quantiles
+from .._base.errors import DeviceError
+from .._base.ragged import Floats
+from .._base.summaries import quantiles
+from ..fits.settings import DOF
 from .pieces import Piece
 
 if TYPE_CHECKING:
-    from ..devices import Place
+    from ..engine.devices import Place
+    from ..fits.preparing import Prepared
     from ..laws import Law
-    from ..preparing import Prepared
-    from ..priors import Prior
+    from ..laws.priors import Prior
     from .reading import Chunk
 
 __all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
@@ -181,8 +181,8 @@ def fit_chunk(
     progress : callable, optional
         Called with the number of runs that are done.
     """
-    from ..compiling import compile_apart
-    from ..devices import Place
+    from ..engine.compiling import compile_apart
+    from ..engine.devices import Place
     from ..kernels.driver import tables
 
     cards = spec.device.partition(":")[2]
@@ -316,12 +316,12 @@ def _fit(
     piece: Piece, at: int, spec: Spec, where: Place, out: _Out, failures: list[Failure]
 ) -> None:
     """Fit a piece and write what is kept of it; any bad run raises."""
-    from ..fitting import _draw_on
-    from ..flags import fit_flags
+    from .._base.seeds import run_keys
+    from ..fits.fitting import _draw_on
+    from ..fits.flags import fit_flags
+    from ..fits.preparing import prepare
+    from ..fits.window import rule_of
     from ..kernels.driver import predict_batch
-    from ..preparing import prepare
-    from ..seeds import run_keys
-    from ..window import rule_of
 
     runs = piece.runs()
     names = runs.names
@@ -411,7 +411,7 @@ def _describe(
 def _draw_here(ready: Prepared, spec: Spec, keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
     """Draws for the scaled axis and diagnostics, on the CPU, by this thread."""
     if spec.method == "emcee":
-        from ..emcee_reference import sample_batch
+        from ..fits.emcee_reference import sample_batch
 
         dof = DOF if spec.noise == "student_t" else None
         return sample_batch(

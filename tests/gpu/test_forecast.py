@@ -11,13 +11,13 @@ if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
 import lossfit
+from lossfit._base.summaries import quantiles
 from lossfit.kernels import forecast as on_cpu
 from lossfit.kernels import forecast_driver
 from lossfit.kernels.cells import Grid
 from lossfit.kernels.forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
 from lossfit.kernels.gpu import forecast
 from lossfit.kernels.paths import ANNEALING, MULTI_POWER, Paths, Shapes
-from lossfit.summaries import quantiles
 from tests.gpu.emulated import module_of
 from tests.gpu.ptx_emulator import numba_kernel_args
 

@@ -18,13 +18,13 @@ if (REASON := compiled.missing()) is not None:
 from numba import types
 
 from lossfit import laws
+from lossfit._base.summaries import quantiles as quantiles_on_cpu
 from lossfit.kernels import compress, driver
 from lossfit.kernels.forecast_driver import forecast_batch
 from lossfit.kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
 from lossfit.kernels.gpu.batch import EnsembleJob, ExactJob, FitJob
 from lossfit.kernels.gpu.device import SimulatedDevice, checked
 from lossfit.kernels.gpu.launch import Options, run
-from lossfit.summaries import quantiles as quantiles_on_cpu
 from tests.gpu.emulated import EmulatedDevice
 from tests.gpu.jobs import Sums, ragged
 from tests.gpu.mutants import planted, sharing

@@ -1,4 +1,4 @@
-"""Quantiles of rows of draws: the kernel's PTX against `lossfit.summaries`."""
+"""Quantiles of rows of draws: the kernel's PTX against `lossfit._base.summaries`."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from lossfit.kernels.gpu import compiled
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
+from lossfit._base.summaries import describe
+from lossfit._base.summaries import quantiles as expected_quantiles
 from lossfit.kernels.gpu import quantiles
-from lossfit.summaries import describe
-from lossfit.summaries import quantiles as expected_quantiles
 from tests.gpu.emulated import module_of
 from tests.gpu.ptx_emulator import numba_kernel_args
 

@@ -9,7 +9,7 @@ if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
 import lossfit
-from lossfit import devices
+from lossfit.engine import devices
 from tests.gpu.emulated import EmulatedDevice
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
@@ -108,9 +108,9 @@ def test_an_answer_from_a_card_is_that_of_the_cpu(card, runs, law):
 
 def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):
     """A job that brings quantiles back in the place of draws."""
+    from lossfit._base.summaries import quantiles
     from lossfit.kernels.gpu import forecast_batch
     from lossfit.kernels.gpu.launch import Options, run
-    from lossfit.summaries import quantiles
 
     taken = {}
     real = forecast_batch.forecast_batch_on

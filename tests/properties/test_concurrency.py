@@ -192,9 +192,9 @@ def test_a_notebook_that_runs_a_cell_again(wanted):
     """Twice in one process, with modules reloaded in between as %autoreload does."""
     assert [digest(0), digest(0)] == wanted[:1] * 2
     for name in (
-        "lossfit.fitting",
-        "lossfit.mixture",
-        "lossfit.extrapolation",
+        "lossfit.fits.fitting",
+        "lossfit.forecasts.mixture",
+        "lossfit.answers.extrapolation",
         "lossfit.kernels.driver",
     ):
         module = importlib.import_module(name)

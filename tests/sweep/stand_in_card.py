@@ -10,7 +10,7 @@ from typing import Any
 
 def card() -> tuple[Any, Any]:
     """What stands in for `devices.find` and for `devices.Place.open`."""
-    from lossfit.devices import Card, Found
+    from lossfit.engine.devices import Card, Found
     from tests.gpu.emulated import EmulatedDevice
 
     found = Found((Card(0, "a stand-in", (9, 0)),), (), ())
@@ -19,6 +19,6 @@ def card() -> tuple[Any, Any]:
 
 def dask_setup(worker: Any) -> None:
     """Give a worker the card."""
-    from lossfit import devices
+    from lossfit.engine import devices
 
     devices.find, devices.Place.open = card()  # type: ignore[method-assign]

@@ -138,7 +138,7 @@ def test_workers_with_cards(tmp_path, monkeypatch):
     """One task a card and chunk: the store of the same device here; every chunk was on a card."""
     if (reason := compiled.missing()) is not None:
         pytest.skip(reason)
-    from lossfit import devices
+    from lossfit.engine import devices
     from tests.sweep import stand_in_card
 
     some = runs(4)

@@ -228,8 +228,8 @@ def test_an_error_of_the_reader_is_raised():
 
 def test_whatever_a_run_does_the_others_are_fitted(tmp_path, expected, monkeypatch):
     """A run that breaks the kernels, and one that makes NaN of its draws."""
+    from lossfit._base.seeds import run_keys
     from lossfit.kernels import driver
-    from lossfit.seeds import run_keys
 
     real = driver.fit_batch
     breaks, spoils = run_keys(0, ["run003", "run017"])

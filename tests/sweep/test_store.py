@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import lossfit
-from lossfit import arviz_adapter
+from lossfit.fits import arviz_adapter
 from lossfit.sweep import fit_to, open_store
 from tests.sweep.curves import frame, runs
 

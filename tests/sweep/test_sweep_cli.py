@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lossfit.cli.sweep import is_sweep, options
 from lossfit.sweep import cli_fit, open_store
-from lossfit.sweep.cli import is_sweep, options
 from tests.sweep.curves import contents, frame
 
 

@@ -1,0 +1,1 @@
+"""What every room uses: errors, seeds, ragged arrays, summaries; imports nothing of lossfit."""

@@ -1,0 +1,97 @@
+"""Means, standard deviations and intervals of many runs' draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import array_glue
+from .ragged import Floats
+
+__all__ = ["Moments", "describe", "quantiles", "sorted_quantile"]
+
+BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
+
+
+def sorted_quantile(ordered: Floats, q: float) -> Floats:
+    """One quantile over the last axis of rows that are sorted already, by linear interpolation."""
+    return np.asarray(array_glue.sorted_quantile(ordered, q))
+
+
+def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
+    """Quantiles over the last axis, put first; see `lossfit._base.array_glue.quantiles`."""
+    return np.asarray(array_glue.quantiles(draws, q))
+
+
+def describe(draws: Floats, prob: float) -> Floats:
+    """Mean, sd, lower, median and upper over the last axis: shape (5, ...); in blocks."""
+    flat = draws.reshape(-1, draws.shape[-1])
+    out = np.empty((5, len(flat)))
+    step = max(1, BLOCK // draws.shape[-1])
+    tail = (1 - prob) / 2
+    for first in range(0, len(flat), step):
+        some = flat[first : first + step]
+        block = out[:, first : first + step]
+        # An amplitude in units of the axis may be huge; its sd is then infinite, and no surprise.
+        with np.errstate(over="ignore", invalid="ignore"):
+            block[0] = some.mean(axis=-1)
+            gap = some - block[0][:, None]
+            squares = np.einsum("ij,ij->i", gap, gap)
+            block[1] = np.sqrt(squares / max(some.shape[-1] - 1, 1))
+        block[2:] = quantiles(some, (tail, 0.5, 1 - tail))
+    return out.reshape(5, *draws.shape[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a summary-only fit keeps of its draws, in units of the axis: 6 bytes a number.
+
+    An amplitude in FLOP to the power of its exponent can exceed what float32 holds, so numbers are
+    kept as mantissa and exponent of 2.
+
+    Attributes
+    ----------
+    mantissa : ndarray of float32, shape (n_runs, n_parameters, 4)
+    exponent : ndarray of int16, of the same shape
+        Mean, sd, lower and upper of each parameter, sigma last.
+    """
+
+    mantissa: NDArray[np.float32]
+    exponent: NDArray[np.int16]
+
+    @classmethod
+    def empty(cls, n_runs: int, n_parameters: int) -> Moments:
+        """Room for so many runs."""
+        shape = (n_runs, n_parameters, 4)
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.int16))
+
+    @classmethod
+    def of(cls, values: Floats) -> Moments:
+        """From plain numbers."""
+        out = cls.empty(*values.shape[:2])
+        out._set(slice(None), values)
+        return out
+
+    @property
+    def values(self) -> Floats:
+        """The numbers as float64, shape (n_runs, n_parameters, 4)."""
+        return np.ldexp(self.mantissa.astype(np.float64), self.exponent)
+
+    def fill(self, some: slice, draws: Sequence[Floats], prob: float) -> None:
+        """Describe some runs' draws: one array (n_runs, n_draws) for each parameter."""
+        self.take(some, np.stack([describe(parameter, prob) for parameter in draws], axis=-1))
+
+    def take(self, some: slice, described: Floats) -> None:
+        """Take what `describe` found of some runs: shape (5, n_runs, n_parameters)."""
+        self._set(some, described[[0, 1, 2, 4]].transpose(1, 2, 0))
+
+    def select(self, rows: NDArray[np.int64]) -> Moments:
+        """Those of some runs."""
+        return Moments(self.mantissa[rows], self.exponent[rows])
+
+    def _set(self, some: slice, values: Floats) -> None:
+        mantissa, exponent = np.frexp(values)
+        self.mantissa[some], self.exponent[some] = mantissa, exponent

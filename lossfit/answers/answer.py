@@ -1,0 +1,408 @@
+"""The answer to an extrapolation: draws, tables, comparisons, words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError
+from .._base.ragged import Bools, Floats
+from .._base.summaries import describe, quantiles
+from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
+from ..forecasts.learning import Priors
+from ..forecasts.mixture import Mixed, Recipe
+from ..runs.checks import axis_values
+from ..runs.cleaning import MEANINGS
+from ..runs.labels import AXIS_UNITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..backtests.conformal import Calibration
+    from ..runs.collection import Runs
+
+__all__ = ["FAR", "UNTESTED", "Answer"]
+
+FAR = 2.0
+UNTESTED = 3.3
+SCHEMA = "lossfit.answer/1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer:
+    """The loss of some runs at places that they did not reach; made by `lossfit.extrapolate`.
+
+    Attributes
+    ----------
+    runs : Runs
+        All runs of the question, the compared one too.
+    names : tuple of str, length R
+        The runs that were extrapolated.
+    at : ndarray, shape (R, T)
+        Targets in units of the axis, NaN where a run has fewer than the others.
+    recipe : Recipe
+        Laws, axis, window, seed and so on.
+    mixed : Mixed
+        Curves at the targets.
+    compute_of : str or None
+        The run whose compute the others get.
+    calibration : Calibration or None
+        What ``calibrate_on`` did.
+    """
+
+    runs: Runs
+    names: tuple[str, ...]
+    at: Floats
+    recipe: Recipe
+    mixed: Mixed
+    compute_of: str | None = None
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of(
+        cls,
+        runs: Runs,
+        names: tuple[str, ...],
+        at: Floats,
+        recipe: Recipe,
+        compute_of: str | None,
+        progress: bool = False,
+        calibration: Calibration | None = None,
+    ) -> Answer:
+        """Compute the answer."""
+        from .._base.progress import bar
+
+        asked = runs if names == runs.names else runs.select(names)
+        with bar(len(names) * len(recipe.laws), "extrapolating", progress) as advance:
+            mixed = recipe.curves(asked, at, advance)
+        at.setflags(write=False)
+        return cls(runs, names, at, recipe, mixed, compute_of, calibration)
+
+    @property
+    def axis(self) -> str:
+        """The axis of the targets."""
+        return self.recipe.axis
+
+    @property
+    def prob(self) -> float:
+        """Probability of the intervals."""
+        return self.recipe.prob
+
+    @cached_property
+    def ends(self) -> Floats:
+        """Where the data of each run end on the axis, shape (R,)."""
+        flat = self.runs.flat(self.axis) if len(self.runs) == len(self.names) else None
+        if flat is not None and self.names == self.runs.names:
+            return np.asarray(flat.x[flat.offsets[1:] - 1])
+        return np.array([self.runs[name].end(self.axis) for name in self.names])
+
+    @cached_property
+    def _there(self) -> Bools:
+        return ~np.isnan(self.at)
+
+    @property
+    def _unlearned(self) -> bool:
+        """Whether siblings were given in vain."""
+        learned = self.recipe.priors
+        if learned is None:
+            return False
+        each = learned.values() if isinstance(learned, dict) else [learned]
+        return not any(one.used for one in each)  # type: ignore[union-attr]
+
+    @cached_property
+    def _flags(self) -> list[list[tuple[str, ...]]]:
+        """Flags by run and target; a row's own first, then the fits'."""
+        ratio = self.at / self.ends[:, None]
+        medians = self.mixed.by_law[:, 3]
+        rows: dict[str, Bools] = {
+            "interpolation": ratio <= 1,
+            "far": ratio > FAR,
+            "untested": ratio > UNTESTED,
+            "below_zero": np.asarray((medians < 0).any(axis=0)),
+            "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),
+        }
+        rows.update(self.mixed.row_flags)
+        if len(self.recipe.laws) > 1:
+            widest = (self.mixed.by_law[:, 4] - self.mixed.by_law[:, 2]).max(axis=0)
+            rows["law_disagreement"] = np.ptp(medians, axis=0) > widest
+        out = [[()] * self.at.shape[1] for _ in self.names]  # type: list[list[tuple[str, ...]]]
+        for flag, has in rows.items():
+            for r, t in np.argwhere(has):
+                out[r][t] = (*out[r][t], flag)
+        for r in range(len(self.names)):
+            fits = dict.fromkeys(flag for law in self.mixed.flags for flag in law[r])
+            if self._unlearned:
+                fits["siblings_unused"] = None
+            if self.calibration is not None:
+                fits["calibrated" if self.calibration.factor else "not_calibrated"] = None
+            if fits:
+                out[r] = [(*row, *fits) for row in out[r]]
+        return out
+
+    def record(self, ratio: float) -> str:
+        """The record of the answer's law at a horizon, in one line; "" where it has none."""
+        from ..forecasts.record import sentence
+
+        if len(self.recipe.laws) > 1:
+            return ""
+        return sentence(self._record_key, ratio)
+
+    @property
+    def _record_key(self) -> str:
+        """The law, and for the default what it knew: the key of its record."""
+        law = self.recipe.laws[0].name
+        if self.recipe.models is not None:
+            return f"{law}, shared"
+        rows = self.mixed.row_flags
+        for flag, suffix in (("no_plan", "no plan"), ("schedule_unknown", "menu")):
+            if flag in rows and rows[flag].any():
+                return f"{law}, {suffix}"
+        learned = self.recipe.priors
+        if learned is not None and (not isinstance(learned, Priors) or learned.used):
+            return f"{law}, siblings"
+        return law
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` of this answer says; "" for nothing."""
+        names, flags = [], []
+        for r, t in np.argwhere(self._there):
+            names.append(self.names[r])
+            flags.append(self._flags[r][t])
+        return warning_text(names, flags, {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS})
+
+    @cached_property
+    def _moments(self) -> Floats:
+        """Mean, sd, lower, median and upper of the mixture, shape (5, R, T)."""
+        return describe(self.mixed.curves, self.prob)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a run and target.
+
+        Columns run, axis, at, horizon_ratio, mean, sd, lower, median, upper, prob, flags (a tuple;
+        see `lossfit.fits.flags`).
+        """
+        flags = [self._flags[r][t] for r, t in np.argwhere(self._there)]
+        return self._table(self._moments, flags)
+
+    @cached_property
+    def _compared(self) -> Mixed | None:
+        """The compared laws at the same targets, fitted when they are asked for."""
+        recipe = self.recipe.comparison
+        if recipe is None:
+            return None
+        asked = self.runs if self.names == self.runs.names else self.runs.select(self.names)
+        return recipe.curves(asked, self.at)
+
+    @property
+    def by_law(self) -> pd.DataFrame:
+        """The same frame for each law, with columns law, weight and record.
+
+        Laws of weight 0 are there for comparison only.  ``record`` is the share of outcomes that
+        90 % intervals of the law held in backtests on public runs at the horizon nearest to the
+        row's (`lossfit.forecasts.record`), NaN where there is none.
+        """
+        import pandas as pd
+
+        from ..forecasts.record import record_of
+
+        tables = []
+        sets = [(self.recipe, self.mixed, self.recipe.weights)]
+        if self._compared is not None and self.recipe.comparison is not None:
+            sets.append(
+                (self.recipe.comparison, self._compared, np.zeros(len(self.recipe.compared)))
+            )
+        for recipe, mixed, weights in sets:
+            for k, law in enumerate(recipe.laws):
+                flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]
+                table = self._table(mixed.by_law[k], flags)
+                table.insert(0, "law", law.name)
+                table.insert(1, "weight", weights[k])
+                ratio = table["horizon_ratio"].to_numpy()
+                key = self._record_key if weights[k] == 1 else law.name
+                table["record"] = [record_of(key, one) for one in ratio]
+                tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def _table(self, moments: Floats, flags: list[tuple[str, ...]]) -> pd.DataFrame:
+        import pandas as pd
+
+        there = self._there
+        which = np.nonzero(there)[0]
+        at = self.at[there]
+        data: dict[str, Any] = {
+            "run": np.asarray(self.names, dtype=object)[which],
+            "axis": self.axis,
+            "at": at,
+            "horizon_ratio": at / self.ends[which],
+        }
+        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+            data[name] = values[there]
+        frame = pd.DataFrame(data)
+        frame["prob"] = self.prob
+        frame["flags"] = pd.Series(flags, dtype=object)
+        return frame
+
+    @property
+    def draws(self) -> xr.DataArray:
+        """Equally weighted draws of the loss curve without noise, dims (run, at, draw).
+
+        The same draw is the same curve at every target.  Coordinates: run names; ``target`` (run,
+        at), the axis values (NaN where a run has fewer targets); ``law`` (draw).  Where all runs
+        have the same targets these are the coordinate ``at`` too.
+        """
+        import xarray as xr
+
+        n_draws = self.mixed.curves.shape[2]
+        shared = bool((self.at == self.at[0]).all())
+        units = {"units": AXIS_UNITS[self.axis], "long_name": self.axis}
+        laws = np.array([law.name for law in self.recipe.laws])
+        return xr.DataArray(
+            self.mixed.curves,
+            dims=("run", "at", "draw"),
+            coords={
+                "run": list(self.names),
+                "at": (
+                    "at",
+                    self.at[0] if shared else np.arange(self.at.shape[1]),
+                    units if shared else {},
+                ),
+                "draw": np.arange(n_draws),
+                "target": (("run", "at"), self.at, units),
+                "law": ("draw", laws[np.arange(n_draws) % len(laws)]),
+            },
+            name="loss",
+            attrs={"axis": self.axis},
+        )
+
+    def quantile(self, q: ArrayLike) -> Any:
+        """Quantiles of the loss.
+
+        Parameters
+        ----------
+        q : float or sequence of float
+            Probabilities, 0 to 1.
+
+        Returns
+        -------
+        float or pandas.DataFrame
+            A number for one run, one target and one probability; else a frame with index (run, at)
+            and a column for each probability.
+        """
+        import pandas as pd
+
+        shares = np.atleast_1d(np.asarray(q, np.float64))
+        if shares.ndim != 1 or not ((shares >= 0) & (shares <= 1)).all():
+            raise DataError(f"quantiles are asked for by probabilities between 0 and 1, got {q!r}")
+        found = quantiles(self.mixed.curves[self._there], list(shares))
+        if np.ndim(q) == 0 and found.shape[1] == 1:
+            return float(found[0, 0])
+        return pd.DataFrame(
+            found.T, index=self._index(self.at), columns=pd.Index(shares, name="quantile")
+        )
+
+    def prob_below(self, other: str | float | None = None, at: ArrayLike | None = None) -> Any:
+        """Probability that a run's loss at its target is below another run's final loss.
+
+        Parameters
+        ----------
+        other : str or float, optional
+            A run, by default the one of ``compute_of``; or a loss.
+        at : float or sequence of float, optional
+            Other targets than the answer's, in units of its axis.
+
+        Returns
+        -------
+        float or pandas.Series
+            A number for one run and one target, else a series with index (run, at).
+
+        Raises
+        ------
+        DataError
+            No such run; no run to compare with.
+
+        Notes
+        -----
+        The other run is fitted with the same laws on the same axis, and its final loss is its own
+        curve's at the end of its data.  The two posteriors are independent, so all pairs of draws
+        are compared; a run compared with itself shares its draws.
+        """
+        import pandas as pd
+
+        other = self.compute_of if other is None else other
+        if other is None:
+            raise DataError("prob_below needs a run or a loss to compare with")
+        where, curves = self.at, self.mixed.curves
+        if at is not None:
+            where = np.tile(axis_values(at), (len(self.names), 1))
+            curves = self.recipe.curves(self.runs.select(self.names), where).curves
+        below = np.empty(where.shape)
+        if isinstance(other, str):
+            final = self.final_loss(other)
+            ordered = np.sort(final)
+            for r, name in enumerate(self.names):
+                if name == other:
+                    below[r] = (curves[r] < final).mean(axis=-1)
+                else:
+                    # Final losses above each draw, over all of them.
+                    above = final.size - np.searchsorted(ordered, curves[r], side="right")
+                    below[r] = above.mean(axis=-1) / final.size
+        else:
+            try:
+                level = float(other)
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"prob_below compares with a run or a loss, got {other!r}"
+                ) from None
+            below = (curves < level).mean(axis=-1)
+        there = ~np.isnan(where)
+        values = below[there]
+        if values.size == 1:
+            return float(values[0])
+        return pd.Series(values, index=self._index(where), name="prob_below")
+
+    def final_loss(self, run: str) -> Floats:
+        """Draws of a run's loss at the end of its own data, shape (D,), under the same laws."""
+        one = self.runs.select([run])
+        end = np.array([[one[run].end(self.axis)]])
+        return np.asarray(self.recipe.curves(one, end).curves[0, 0])
+
+    def _index(self, at: Floats) -> pd.MultiIndex:
+        import pandas as pd
+
+        there = ~np.isnan(at)
+        names = np.asarray(self.names, dtype=object)[np.nonzero(there)[0]]
+        return pd.MultiIndex.from_arrays([names, at[there]], names=["run", "at"])
+
+    def __str__(self) -> str:
+        from .answer_text import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        laws = ", ".join(law.name for law in self.recipe.laws)
+        return f"Answer for {len(self.names):,} runs on {self.axis}, laws {laws}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain data for JSON; ``schema`` names its form.
+
+        Keys schema, lossfit (version), question (axis, compute_of, prob, window, draws,
+        random_seed, device, dtype), laws, rows, by_law, compare (null without ``compute_of``),
+        schedules (the weight of each hypothesis on a run's learning rate), record (a sentence, or
+        null) and calibration_factor (null without ``calibrate_on``).
+        """
+        from .answer_text import as_dict
+
+        return as_dict(self, SCHEMA)
+
+    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+        """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
+        from ..plotting import plot_answer
+
+        return plot_answer(self, ax=ax, run=run, **options)

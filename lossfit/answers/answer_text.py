@@ -1,0 +1,261 @@
+"""An answer in words, and as plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.records import rows_of
+from .._base.summaries import quantiles
+from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
+from ..laws import ScheduleLaw
+from ..runs.labels import AXIS_UNITS, amount, ratio_text
+
+if TYPE_CHECKING:
+    from .answer import Answer
+
+__all__ = ["as_dict", "mixture_text", "question_text", "text"]
+
+ROWS_SHOWN = 10
+CAVEAT = (
+    "Intervals of laws without a schedule are known to be too narrow on real curves "
+    "(docs/calibration.md)."
+)
+
+
+def text(answer: Answer) -> str:
+    """A few readable lines."""
+    rows = answer.frame
+    if len(rows) == 1:
+        lines = [question_text(answer), *_one(answer)]
+    else:
+        lines = [question_text(answer), *_many(answer)]
+    lines += [mixture_text(answer), *_flag_lines(answer)]
+    return "\n".join(lines)
+
+
+def question_text(answer: Answer) -> str:
+    """What was asked, in a line."""
+    axis = answer.axis
+    rows = answer.frame
+    who = answer.names[0] if len(answer.names) == 1 else f"{len(answer.names):,} runs"
+    if answer.compute_of is not None:
+        where = amount(float(rows["at"].iloc[0]), axis)
+        kind = "GPU-hours" if axis == "gpu_hours" else "FLOP = 6 x params x tokens"
+        out = f"{who} with the compute of {answer.compute_of}: {where}"
+        out += "" if axis == "gpu_hours" else f" ({kind})"
+    elif len(rows) == 1:
+        out = f"{who} at {amount(float(rows['at'].iloc[0]), axis)}"
+    else:
+        out = f"{who} on {AXIS_UNITS[axis]}"
+    if len(rows) == 1:
+        ratio = float(rows["horizon_ratio"].iloc[0])
+        out += f", {ratio_text(ratio)} its data" + _tokens(answer, ratio)
+    return out
+
+
+def _tokens(answer: Answer, ratio: float) -> str:
+    """The same place in tokens, which most readers think in."""
+    run = answer.runs[answer.names[0]]
+    if answer.axis == "tokens" or not run.has("tokens"):
+        return ""
+    return f" ({amount(ratio * run.end('tokens'), 'tokens')})"
+
+
+def _interval(lower: float, upper: float, prob: float) -> str:
+    return f"{100 * prob:g} % interval {lower:.3f} to {upper:.3f}"
+
+
+def probability(value: float, draws: int) -> str:
+    """A probability from so many draws: never 0 or 1."""
+    if value < 1 / draws:
+        return f"below {1 / draws:g}"
+    if value > 1 - 1 / draws:
+        return f"above {1 - 1 / draws:g}"
+    return f"{value:.3f}" if value < 0.1 or value > 0.9 else f"{value:.2f}"
+
+
+def _one(answer: Answer) -> list[str]:
+    row = answer.frame.iloc[0]
+    run = answer.runs[answer.names[0]]
+    out = [
+        f"  loss there: {row['median']:.3f} "
+        f"({_interval(row['lower'], row['upper'], answer.prob)}); "
+        f"its data end at {float(run.loss[-1]):.3f}"
+    ]
+    if "law_disagreement" in row["flags"]:
+        out.append("  these data can't tell which law to follow: read each law's own answer below")
+    if answer.compute_of is not None:
+        other = answer.compute_of
+        final = answer.final_loss(other)
+        tail = (1 - answer.prob) / 2
+        lower, median, upper = quantiles(final, (tail, 0.5, 1 - tail))
+        out += [
+            f"  {other} ended at {median:.3f} ({lower:.3f} to {upper:.3f})",
+            f"  P({answer.names[0]} below {other}) = "
+            f"{probability(answer.prob_below(), final.size)}",
+        ]
+    table = answer.by_law
+    if len(table) > 1:
+        width = max(len(name) for name in table["law"])
+        out += ["  by law:"]
+        for _, r in table.iterrows():
+            line = f"    {r['law']:<{width}}  {r['median']:.3f} ({r['lower']:.3f} to "
+            line += f"{r['upper']:.3f})"
+            if r["weight"] == 0:
+                line += "  for comparison"
+                if np.isfinite(r["record"]):
+                    line += f"; such intervals held the truth in {100 * r['record']:.0f} %"
+            out.append(line)
+    return out
+
+
+def _many(answer: Answer) -> list[str]:
+    frame = answer.frame.head(ROWS_SHOWN)
+    unit = AXIS_UNITS[answer.axis]
+    head = ["run", "at", "ratio", "median", f"{100 * answer.prob:g} % interval"]
+    body = [
+        [
+            str(row["run"]),
+            amount(float(row["at"]), answer.axis).removesuffix(f" {unit}"),
+            ratio_text(float(row["horizon_ratio"])),
+            f"{row['median']:.3f}",
+            f"{row['lower']:.3f} to {row['upper']:.3f}",
+        ]
+        for _, row in frame.iterrows()
+    ]
+    if answer.compute_of is not None:
+        head.append(f"P(below {answer.compute_of})")
+        below = np.atleast_1d(np.asarray(answer.prob_below()))[: len(body)]
+        for line, value in zip(body, below, strict=True):
+            line.append(probability(float(value), answer.recipe.draws))
+    widths = [max(len(row[k]) for row in (head, *body)) for k in range(len(head))]
+    lines = [
+        "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *body)
+    ]
+    more = int(np.sum(~np.isnan(answer.at))) - len(frame)
+    if more > 0:
+        lines.append(f"  ... and {more:,} more rows in answer.frame")
+    return lines
+
+
+def mixture_text(answer: Answer) -> str:
+    """What the answer's laws and schedules are, in lines."""
+    laws = answer.recipe.laws
+    if len(laws) > 1:
+        named = " and ".join(f"{law.name} ({law.formula})" for law in laws)
+        caveat = "" if all(isinstance(law, ScheduleLaw) for law in laws) else f" {CAVEAT}"
+        return f"  Equal-weight mixture of {named}.{caveat}"
+    law = laws[0]
+    if not isinstance(law, ScheduleLaw):
+        return f"  One law, {law.name} ({law.formula}). {CAVEAT}"
+    lines = [f"  Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
+    models = answer.recipe.models
+    if models is not None:
+        together = sum(models[name] == models[answer.names[0]] for name in models)
+        lines.append(
+            f"  Fitted together with the {together} runs of its model: an equal stack of the "
+            f"annealing and the multi-power response."
+        )
+    rows = answer.frame
+    if len(rows) == 1:
+        lines += [f"  {line}" for line in _strength(answer)]
+    record = answer.record(float(rows["horizon_ratio"].max()))
+    if record:
+        lines.append(f"  {record}")
+    if answer.calibration is not None:
+        lines.append(f"  {answer.calibration}")
+    return "\n".join(lines)
+
+
+def _schedule(answer: Answer) -> str:
+    """What is assumed of the learning rate, in words."""
+    found = [one for block in answer.mixed.forecasts for one in block.shares]
+    if len(found) > 1:
+        kinds = dict.fromkeys(name for one in found for name in one)
+        return ", ".join(list(kinds)[:6])
+    shares = found[0]
+    if len(shares) == 1:
+        (kind,) = shares
+        stretched = "schedule_stretched" in answer.frame["flags"].iloc[-1]
+        return kind + (", stretched to the target" if stretched else "")
+    best = sorted(shares.items(), key=lambda item: -item[1])
+    return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6])
+
+
+def _strength(answer: Answer) -> list[str]:
+    """What the answer says of the response to the learning rate."""
+    found = answer.mixed.forecasts[0]
+    fall = float(found.falls[0, 0])
+    if not np.isfinite(fall) or abs(fall) < 5e-4:
+        return []
+    mean, sd = found.strength[0]
+    text = f"the change of the learning rate from here to there takes {fall:.3f} off"
+    if fall < 0:
+        text = f"the change of the learning rate from here to there adds {-fall:.3f}"
+    return [f"Of this, {text} (B {mean:.2f} +- {sd:.2f} for a fall from the peak to 0)."]
+
+
+def _flag_lines(answer: Answer) -> list[str]:
+    meanings = {**FIT_MEANINGS, **ANSWER_MEANINGS}
+    total = int(answer._there.sum())
+    count: dict[str, int] = {}
+    for r, t in np.argwhere(answer._there):
+        for flag in answer._flags[r][t]:
+            if flag not in QUIET:
+                count[flag] = count.get(flag, 0) + 1
+    lines = []
+    for flag, n in count.items():
+        share = "" if total == 1 else f" ({n:,} of {total:,} rows)"
+        lines.append(f"  ! {flag}{share}: {meanings.get(flag, 'see Runs.flags')}")
+    return lines
+
+
+def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
+    """See `Answer.to_dict`."""
+    from .. import __version__
+
+    recipe = answer.recipe
+    compare: dict[str, Any] | None = None
+    rows = rows_of(answer.frame)
+    if answer.compute_of is not None:
+        final = answer.final_loss(answer.compute_of)
+        tail = (1 - answer.prob) / 2
+        lower, median, upper = (float(v) for v in quantiles(final, (tail, 0.5, 1 - tail)))
+        compare = {
+            "run": answer.compute_of,
+            "final_loss": {"lower": lower, "median": median, "upper": upper},
+        }
+        below = np.atleast_1d(np.asarray(answer.prob_below(), float))
+        for row, value in zip(rows, below, strict=True):
+            row["prob_below"] = float(value)
+    return {
+        "schema": schema,
+        "lossfit": __version__,
+        "question": {
+            "axis": answer.axis,
+            "compute_of": answer.compute_of,
+            "prob": answer.prob,
+            "window": str(recipe.window),
+            "draws": recipe.draws,
+            "random_seed": recipe.seed,
+            "device": recipe.place(recipe.laws[0]).device,
+            "dtype": recipe.place(recipe.laws[0]).dtype,
+        },
+        "laws": [
+            {"name": law.name, "formula": law.formula, "weight": float(weight)}
+            for law, weight in zip(recipe.laws, recipe.weights, strict=True)
+        ],
+        "rows": rows,
+        "by_law": rows_of(answer.by_law),
+        "compare": compare,
+        "schedules": {
+            name: shares
+            for found in answer.mixed.forecasts[:1]
+            for name, shares in zip(answer.names, found.shares, strict=True)
+        },
+        "record": answer.record(float(answer.frame["horizon_ratio"].max())) or None,
+        "calibration_factor": answer.calibration.factor if answer.calibration else None,
+    }

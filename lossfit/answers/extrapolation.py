@@ -1,0 +1,270 @@
+"""What would the loss have been with more compute? `extrapolate`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats
+from .._base.seeds import Seed, seed_integer
+from ..fits.window import rule_of
+from ..forecasts.learning import Priors, learn_priors
+from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
+from ..forecasts.rates import Plan, check_plan
+from ..forecasts.sharing import Share, models_of
+from ..laws import ScheduleLaw
+from ..runs.axes import check_axis
+from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from .answer import Answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..fits.window import WindowSpec
+    from ..laws import Law
+    from ..laws.priors import Prior
+    from ..runs.collection import Runs
+    from ..runs.known import NumberByRun, ScheduleByRun
+
+__all__ = ["Answer", "extrapolate", "learned_priors"]
+
+COMPUTE_AXES = ("gpu_hours", "flops")
+
+
+def extrapolate(
+    runs: Runs | pd.DataFrame,
+    run: str | Sequence[str] | None = None,
+    *,
+    at: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    compute_of: str | None = None,
+    axis: str = "auto",
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    schedule: ScheduleByRun = None,
+    total: NumberByRun = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | Mapping[str, Prior] | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
+    share: Share = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
+    random_seed: Seed = 0,
+    progress: bool = False,
+) -> Answer:
+    """The loss of runs at compute that they did not have.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        The runs; a tidy frame goes through `Runs.from_frame`.
+    run : str or sequence of str, optional
+        Which of them to extrapolate; by default all (but for ``compute_of``).
+    at : float, sequence of float, or dict by run, optional
+        Where on the axis.  Give this or ``compute_of``.
+    compute_of : str, optional
+        A run whose whole compute the others get: in GPU-hours where all of them have these, else in
+        FLOPs (6 x params x tokens).
+    axis : str
+        The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
+        runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        ``"auto"`` is ``"annealing"``, the law that responds to the learning rate, whose intervals
+        held on real curves (docs/calibration.md); power and power_linear are shown beside it in
+        `Answer.by_law`.  Several laws are mixed with equal weights.
+    schedule : Schedule or dict by run, optional
+        The learning-rate schedule that leads to the targets.  By default the run's own
+        (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
+    total : float or dict by run, optional
+        Planned end of the run on the axis, where its schedule is not known: the answer then
+        averages over five schedules that end there (`lossfit.forecasts.rates.MENU`).
+    siblings : Runs or pandas.DataFrame, optional
+        Finished runs of the same project, from which the prior of the response to the learning rate
+        is learned (`lossfit.learn_priors`); a run never learns from itself.
+    priors : Priors or dict of Prior, optional
+        What `lossfit.learn_priors` found; or, for the laws that take them, priors by parameter
+        name.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        Finished runs on which the same question is backtested; intervals are widened or narrowed
+        to what held there (`lossfit.backtests.conformal`).
+    share : bool, str or dict by run, optional
+        Runs of one model under different schedules are fitted together: True where all runs are of
+        one model; the name of an entry of ``meta``, or a dict, that says which model each run is
+        of.  Every schedule must be known, and ``laws`` be "auto": the fit is an equal stack of the
+        annealing and the multi-power response (`lossfit.forecasts.joint`).
+    prob : float
+        Probability of the intervals.
+    window : WindowSpec
+        Part of the runs that is fitted (`lossfit.fits.window`).
+    draws : int
+        Draws of the curve for each run.
+    device, dtype : str
+        Where to compute and in which precision, as in `lossfit.fit`.
+    random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's name only.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    DataError
+        Input or options that do not fit together; the message names the run and the mend.
+    DeviceError
+        A card is asked for and cannot be used; the message names what is missing and the mend.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if the answer has flags that matter.
+
+    Examples
+    --------
+    >>> answer = lossfit.extrapolate(runs, "llama2-7B", compute_of="llama2-70B")  # doctest: +SKIP
+    """
+    runs = as_runs(runs)
+    if (at is None) == (compute_of is None):
+        raise DataError("give exactly one of at= (where) and compute_of= (a run)")
+    asked = _asked(runs, run, at, compute_of)
+    if compute_of is not None:
+        axis = _compute_axis(runs, [*asked, compute_of], axis)
+        where = np.full((len(asked), 1), runs[compute_of].end(axis))
+    else:
+        axis = choose_axis(runs.select(asked), axis)
+        check_axis(axis)
+        where = _targets(asked, at)
+    rule_of(window, runs)  # a window for a run that is not there must not pass unseen
+    plan = Plan(schedule, total)
+    check_plan(plan, runs.names)
+    learned, plain_priors = learned_priors(runs.select(asked).names, siblings, priors)
+    chosen, compared = mixed_laws(laws, plain_priors)
+    refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
+    models = models_of(runs, share)
+    if models is not None:
+        if [law.name for law in chosen] != ["annealing"]:
+            raise DataError("share= fits the default law: leave laws= out")
+        if learned is not None or calibrate_on is not None:
+            raise DataError(
+                "share= takes no siblings=, priors= or calibrate_on= yet: leave them out"
+            )
+    recipe = Recipe(
+        laws=chosen,
+        axis=axis,
+        window=window,
+        draws=whole(draws, "draws", 10),
+        seed=seed_integer(random_seed),
+        prob=check_prob(prob),
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        priors=learned,
+        compared=compared,
+        models=models,
+        company=None if models is None else runs,
+    )
+    recipe.check_places()
+    if calibrate_on is not None:
+        from ..backtests.conformal import widened
+
+        recipe, record = widened(recipe, as_runs(calibrate_on), runs, asked, where)
+    else:
+        record = None
+    answer = Answer.of(runs, tuple(asked), where, recipe, compute_of, progress, record)
+    text = answer.warning
+    if text:
+        warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
+    return answer
+
+
+def learned_priors(
+    names: Sequence[str],
+    siblings: Runs | pd.DataFrame | None,
+    priors: Priors | Mapping[str, Prior] | None,
+) -> tuple[Priors | dict[str, Priors] | None, Mapping[str, Prior] | None]:
+    """Priors learned from finished runs, by run where a run is its own sibling; plain priors."""
+    if siblings is not None and isinstance(priors, Priors):
+        raise DataError("give siblings= or the priors= learned from them, not both")
+    if siblings is None:
+        if not isinstance(priors, Priors):
+            return None, priors
+        found = priors
+    else:
+        found = learn_priors(siblings)
+    plain = None if isinstance(priors, Priors) else priors
+    if any(name in found.names for name in names):
+        return {name: found.without(name) for name in names}, plain
+    return found, plain
+
+
+def _asked(
+    runs: Runs, run: str | Sequence[str] | None, at: Any, compute_of: str | None
+) -> list[str]:
+    """Names of the runs to extrapolate."""
+    if compute_of is not None:
+        _ = runs[compute_of]  # raises, with names like it, if there is no such run
+    if isinstance(at, Mapping):
+        for name in at:
+            _ = runs[name]
+    if run is None:
+        if isinstance(at, Mapping):
+            names = [name for name in runs.names if name in at]
+        else:
+            names = [name for name in runs.names if name != compute_of]
+        if not names:
+            raise DataError("there is no run to extrapolate")
+        return names
+    names = [run] if isinstance(run, str) else list(run)
+    names = list(runs.select(names).names)  # checks them
+    if isinstance(at, Mapping):
+        for name in names:
+            if name not in at:
+                raise DataError(f"at= has no value for run {name!r}")
+    return names
+
+
+def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> str:
+    """The axis that stands for compute: GPU-hours if all the runs have them, else FLOPs."""
+    if axis not in ("auto", *COMPUTE_AXES):
+        raise DataError(
+            f"compute_of= compares GPU-hours or FLOPs, not {axis!r}: use axis='auto', 'gpu_hours' "
+            f"or 'flops', or give the place itself with at="
+        )
+    choices = COMPUTE_AXES if axis == "auto" else (axis,)
+    for choice in choices:
+        if all(runs[name].has(choice) for name in names):
+            return choice
+    lacking = {
+        choice: next(name for name in names if not runs[name].has(choice)) for choice in choices
+    }
+    reasons = []
+    for choice, name in lacking.items():
+        try:
+            runs[name].axis(choice)
+        except DataError as error:
+            reasons.append(str(error))
+    raise DataError("compute_of= needs GPU-hours or FLOPs of every run: " + "; ".join(reasons))
+
+
+def _targets(asked: Sequence[str], at: Any) -> Floats:
+    """Axis values, shape (n_runs, most targets of a run), NaN beyond a run's last."""
+    if not isinstance(at, Mapping):
+        return np.tile(axis_values(at), (len(asked), 1))
+    each = []
+    for name in asked:
+        try:
+            each.append(axis_values(at[name]))
+        except DataError as error:
+            raise DataError(f"run {name!r}: {error}") from None
+    out = np.full((len(asked), max(map(len, each))), np.nan)
+    for row, values in zip(out, each, strict=True):
+        row[: len(values)] = values
+    return out

@@ -1,0 +1,236 @@
+"""Curves of a fitted run under schedules that it did not have.
+
+The law is fitted to the run under the learning rate that it had, with other runs of its model or
+alone: an equal stack of two responses (`joint`).  Under another schedule LR time and
+response are computed anew from the first step on; level, slope, exponent and strength of the
+response stay.  What no law explains, the discrepancy g, has two parts.  Most of its variance is
+common to the runs of a model and carries over to any schedule: what the data showed of it holds for
+the other schedule too.  The rest belongs to each run: a run under another schedule has its own,
+which grows away from the end of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from .._base.seeds import run_keys
+from ..fits.window import WindowSpec
+from ..forecasts.joint import JointConstants, Rate
+from ..forecasts.rates import Plan, _Book, rates
+from ..forecasts.sharing import Members, fit_members, ramped, rate_of
+from ..runs.logged_rate import axis_factor
+from ..schedules.shapes import Schedule
+
+if TYPE_CHECKING:
+    from ..forecasts.learning import Priors
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = ["FittedRun", "Scenario", "fit_models", "own_rate", "peak_of", "rate_under"]
+
+
+class Scenario(NamedTuple):
+    """Where a run is looked at, under which learning rate.
+
+    Attributes
+    ----------
+    rate : Rate
+        Relative to the peak of the run's own schedule.
+    steps : ndarray, shape (n_at,)
+        Optimiser steps.
+    own : bool
+        Whether this is the rate that the run had.
+    """
+
+    rate: Rate
+    steps: Floats
+    own: bool = False
+
+
+def peak_of(run: Run) -> float:
+    """The highest learning rate of a run's own schedule."""
+    schedule = run.schedule
+    if schedule is not None:
+        return _peak(schedule)
+    lr = run.lr
+    assert lr is not None
+    return float(np.nanmax(lr))
+
+
+def _peak(schedule: Schedule) -> float:
+    return max(schedule.peak, schedule.second) if schedule.kind == "two_stage" else schedule.peak
+
+
+def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rate:
+    """A schedule as a rate in steps, relative to the peak of the run's own.
+
+    A schedule with another peak begins with a jump from the run's: the response counts from there.
+    """
+    book = _Book()
+    path = book.schedule(schedule, axis_factor(run, schedule, axis))
+    shapes, paths = book.arrays()
+    first, last = shapes.offsets[paths.shape[path]], shapes.offsets[paths.shape[path] + 1]
+    t = paths.start[path] + shapes.z[first:last] * paths.stretch[path]
+    rate = ramped(Rate(np.maximum(t / step_size, 0.0), shapes.rho[first:last]))
+    scale = _peak(schedule) / peak_of(run)
+    if abs(scale - 1) < 1e-9:
+        return rate
+    rho = scale * rate.rho
+    return Rate(np.append(0.0, rate.step), np.append(1.0, rho)) if rho[0] != 1 else rate
+
+
+def own_rate(run: Run, one: Runs, axis: str, end: float, step_size: float) -> Rate:
+    """The rate that a run had, and would go on with, in steps.
+
+    Raises
+    ------
+    DataError
+        It is not known.
+    """
+    found = rates(one, axis, np.array([end]), np.array([[end]]), Plan())
+    if len(found.labels[0]) > 1:
+        raise DataError(
+            f"run {run.name!r}: the learning rate that it had is not known, so there is nothing "
+            f"to compare with: give it with Runs.with_schedule(...) or an lr column"
+        )
+    past = int(found.hypotheses.history[0, 0])
+    coming = int(found.hypotheses.future[0, 0, 0])
+    rate = rate_of(found, past, step_size)
+    if coming == past:
+        return rate
+    # A logged rate, and the cosine or line that it follows from there on.
+    form = rate_of(found, coming, step_size)
+    last = end / step_size
+    done, ahead = rate.step <= last, form.step > last
+    return Rate(
+        np.concatenate([rate.step[done], form.step[ahead]]),
+        np.concatenate([rate.rho[done], form.rho[ahead]]),
+    )
+
+
+class FittedRun:
+    """A run, fitted with the other runs of its model or alone.
+
+    Parameters
+    ----------
+    runs : Runs
+        All runs of the model: it alone, or more.
+    name : str
+        The run that is asked about.
+    model : str
+        Name of the model, of which the draws depend.
+    members : Members
+        The fit.
+    axis : str
+    draws, seed : int
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        name: str,
+        model: str,
+        members: Members,
+        axis: str,
+        *,
+        draws: int,
+        seed: int,
+    ) -> None:
+        self.members = members
+        self.run = runs[name]
+        self.axis = axis
+        i = runs.names.index(name)
+        self.curve = i
+        self.step_size, self.assumed = float(members.steps[i]), bool(members.assumed[i])
+        self.start, self.end = float(members.start[i]), float(members.end[i])
+        self.last = self.end / self.step_size
+        self.rate = own_rate(self.run, runs.select([name]), axis, self.end, self.step_size)
+        self.n_draws = draws
+        self.key = int(run_keys(seed, [model], "joint")[0])
+        joint = members.joint
+        self.draws_of_law = joint.laws(self.key, draws)
+        b = self.draws_of_law.beta[:, 2]
+        self.strength = np.array([b.mean(), b.std()])
+        self.sigma, self.slope = joint.sigma, joint.data.slope
+
+    def curves(self, scenarios: Sequence[Scenario]) -> list[Floats]:
+        """Draws of the curves without noise, each of shape (n_at, n_draws)."""
+        asked = [(one.rate, one.steps, self.curve if one.own else None) for one in scenarios]
+        return self.members.joint.forecast_all(asked, self.key, self.n_draws)
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """Lowest and highest relative rate within the windows of all the runs."""
+        found = self.members
+        return _seen(
+            [
+                (
+                    rate_of(found.rates, int(found.rates.hypotheses.history[i, 0]), size),
+                    found.start[i] / size,
+                    found.end[i] / size,
+                )
+                for i, size in enumerate(found.steps)
+            ]
+        )
+
+
+def fit_models(
+    runs: Runs,
+    models: Mapping[str, str],
+    names: Sequence[str],
+    axis: str,
+    window: WindowSpec,
+    priors: Mapping[str, Priors] | None = None,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, FittedRun]:
+    """Fit the runs of every model together; the asked runs by name.
+
+    Parameters
+    ----------
+    runs : Runs
+    models : dict by run
+        Which model each run is of.
+    names : sequence of str
+        The runs that are asked about.
+    axis, window
+        As of `lossfit.extrapolate`.
+    priors : dict by run, optional
+        What finished runs say about B, for the models of the asked runs.
+    draws, seed : int
+    """
+    out = {}
+    for model in dict.fromkeys(models[name] for name in names):
+        some = runs.select([name for name in runs.names if models[name] == model])
+        asked = [name for name in some.names if name in names]
+        ends = np.array([[run.end(axis)] for run in some])
+        learned = None if priors is None else priors[asked[0]]
+        members = fit_members(some, axis, window, ends, Plan(), _constants(learned))
+        for name in asked:
+            out[name] = FittedRun(some, name, model, members, axis, draws=draws, seed=seed)
+    return {name: out[name] for name in names}
+
+
+def _constants(learned: Priors | None) -> JointConstants:
+    """The constants, with the prior of B that finished runs give."""
+    constants = JointConstants()
+    if learned is None or not learned.used:
+        return constants
+    strength = learned.strength
+    return replace(constants, b_mean=strength.mean, b_sd=max(strength.sds), b_low_loss=1e-9)
+
+
+def _seen(each: Sequence[tuple[Rate, float, float]]) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for rate, first, last in each:
+        at = np.linspace(first, last, 400)
+        rho = np.interp(at, rate.step, rate.rho)
+        low, high = min(low, float(rho.min())), max(high, float(rho.max()))
+    return low, high

@@ -1,0 +1,512 @@
+"""The schedule that the law would choose: `best_tail`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats
+from .._base.seeds import Seed, seed_integer
+from .._base.summaries import describe
+from ..fits.window import rule_of
+from ..forecasts.joint_data import Rate
+from ..forecasts.learning import Priors
+from ..forecasts.sharing import Share
+from ..runs.axes import check_axis
+from ..runs.checks import axis_values, check_prob, choose_axis, whole
+from ..runs.labels import amount
+from ..runs.logged_rate import axis_factor, warmup_of
+from ..schedules import shapes as make
+from ..schedules.shapes import Schedule
+from .scenarios import FittedRun, Scenario, peak_of
+from .search import Problem, knots_between, search, tail_rate
+from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _as_runs, _known, fitted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..fits.window import WindowSpec
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = ["BEST", "Tail", "best_tail"]
+
+BEST = "best"
+COOLDOWN = 0.2  # share of the tail that the cooldown of the compared wsd and 1-sqrt takes
+COSINE_FINAL = 0.1  # of the peak: where the compared cosine ends
+HIGH = 0.5  # of the peak: a run whose rate is lower at its end is not taken to go on
+NODES = 200  # of a compared tail
+
+MEANINGS = {
+    "rate_below_data": "the best tail goes below every learning rate in the data: what that wins "
+    "is the law's guess",
+    "rate_above_data": "the best tail stays above every learning rate in the data for a part",
+    "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
+    "known worse than to 35 %): the shape of the tail follows the prior",
+    "far": "more than twice as far as the data reach",
+    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked",
+    "one_run": "the law saw one schedule only, and optima lie where laws are wrong: runs under "
+    "other schedules (share=True) would sharpen it",
+    "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, and "
+    "how steeply the best tail ends depends on that",
+    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
+    "learning rate: the shipped prior was used",
+}
+QUIET = frozenset({"steps_unknown"})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tail:
+    """The tail that minimises the posterior expected final loss; made by `lossfit.best_tail`.
+
+    Attributes
+    ----------
+    run : Run
+    axis : str
+    start, total : float
+        Where the tail begins and ends on the axis.
+    at, lr : ndarray, shape (n_knots,)
+        Knots of the tail on the axis, and the learning rate there.
+    floor, peak : float
+        Bounds of the learning rate.
+    schedule : Schedule
+        The whole schedule, with what the run has before the tail; for `lossfit.what_if`,
+        ``Runs.with_schedule`` or a training script (``schedule(step)``).
+    prob : float
+    names : tuple of str
+        ``"best"`` and the tails that it is compared with.
+    curves : ndarray, shape (n_names, n_draws)
+        Draws of the loss at the end; the same draw is the same law.
+    expected : ndarray, shape (n_names,)
+        The law's expected loss, which is what was minimised.
+    flags : tuple of str
+    seen : tuple of float
+        Lowest and highest learning rate in the data.
+    below : float
+        Share of the tail that is below the lowest one.
+    within : Tail or None
+        The best tail that stays at or above the lowest rate of the data, where this one does not.
+    """
+
+    run: Run
+    axis: str
+    start: float
+    total: float
+    at: Floats
+    lr: Floats
+    floor: float
+    peak: float
+    schedule: Schedule
+    prob: float
+    names: tuple[str, ...]
+    curves: Floats
+    expected: Floats
+    flags: tuple[str, ...]
+    seen: tuple[float, float]
+    below: float
+    within: Tail | None
+    _tails: Mapping[str, tuple[Floats, Floats]]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a tail: the best one and those that it is compared with.
+
+        Columns run, schedule, axis, at, mean, sd, lower, median, upper, prob (the loss at the end,
+        without noise), then gain, gain_lower, gain_upper (mean and interval of the loss that the
+        best tail saves over this one, over joint draws), prob_better (that it saves any), expected
+        (the law's expected loss) and flags.
+        """
+        import pandas as pd
+
+        mean, sd, lower, median, upper = describe(self.curves, self.prob)
+        gain = self.curves - self.curves[0]
+        low, high = np.quantile(gain, [(1 - self.prob) / 2, (1 + self.prob) / 2], axis=1)
+        best = np.array([name == BEST for name in self.names])
+        return pd.DataFrame(
+            {
+                "run": self.run.name,
+                "schedule": self.names,
+                "axis": self.axis,
+                "at": self.total,
+                "mean": mean,
+                "sd": sd,
+                "lower": lower,
+                "median": median,
+                "upper": upper,
+                "prob": self.prob,
+                "gain": gain.mean(axis=1),
+                "gain_lower": low,
+                "gain_upper": high,
+                "prob_better": np.where(best, np.nan, (gain > 0).mean(axis=1)),
+                "expected": self.expected,
+                "flags": pd.Series([self.flags] * len(self.names), dtype=object),
+            }
+        )
+
+    @property
+    def tail(self) -> pd.DataFrame:
+        """The tail: columns at (units of the axis), lr and ratio (to the run's peak)."""
+        import pandas as pd
+
+        return pd.DataFrame({"at": self.at, "lr": self.lr, "ratio": self.lr / peak_of(self.run)})
+
+    def gain(self, over: str = "cosine") -> tuple[float, float, float]:
+        """Mean, lower and upper end of the interval of what the best tail saves over another."""
+        if over not in self.names:
+            raise DataError(f"no tail is called {over!r}; there are {', '.join(self.names)}")
+        r = self.frame.iloc[self.names.index(over)]
+        return float(r["gain"]), float(r["gain_lower"]), float(r["gain_upper"])
+
+    def summary(self) -> pd.DataFrame:
+        """The frame without axis and flags, rounded to 4 decimals."""
+        return self.frame.drop(columns=["run", "axis", "at", "prob", "flags"]).round(4)
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` says; "" for nothing."""
+        from ..fits.flags import warning_text
+
+        flags = tuple(flag for flag in self.flags if flag not in QUIET)
+        return warning_text([self.run.name], [flags], MEANINGS)
+
+    def __str__(self) -> str:
+        table = self.frame
+        percent = f"{100 * self.prob:g} %"
+        lines = [
+            f"{self.run.name}: the best tail from {amount(self.start, self.axis)} to "
+            f"{amount(self.total, self.axis)}",
+            f"  {_shape(self)}",
+        ]
+        width = max(map(len, self.names))
+        for _, r in table.iterrows():
+            line = f"  {r['schedule']:<{width}}  ends at {r['median']:.4f} "
+            line += f"({r['lower']:.4f} to {r['upper']:.4f})"
+            if r["schedule"] != BEST:
+                line += f"; the best saves {r['gain']:+.4f} "
+                line += f"({r['gain_lower']:+.4f} to {r['gain_upper']:+.4f})"
+            lines.append(line)
+        lines.append(f"  Medians and {percent} intervals of the loss without noise.")
+        if self.below > 0:
+            lines.append(
+                f"  {100 * self.below:.0f} % of the tail lie below {self.seen[0]:.3g}, the lowest "
+                f"learning rate in the data."
+            )
+        if self.within is not None:
+            cost = self.within.expected[0] - self.expected[0]
+            lines.append(
+                f"  The best tail that stays at or above it ends {cost:.4f} higher, by the law."
+            )
+        lines += [f"  ! {flag}: {MEANINGS[flag]}" for flag in self.flags if flag not in QUIET]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Tail of {self.run.name!r} from {self.start:g} to {self.total:g} on {self.axis}"
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """The tail beside those that it is compared with; see `lossfit.plotting.tail_plot`."""
+        from ..plotting.tail_plot import plot_tail
+
+        return plot_tail(self, ax=ax, **options)
+
+
+def best_tail(
+    runs: Runs | Run | pd.DataFrame,
+    total: float | None = None,
+    *,
+    run: str | None = None,
+    start: float | None = None,
+    floor: float = 0.0,
+    peak: float | None = None,
+    axis: str = "auto",
+    segments: int = 48,
+    share: Share = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | None = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    random_seed: Seed = 0,
+) -> Tail:
+    """The non-increasing learning rate that minimises the expected final loss.
+
+    Parameters
+    ----------
+    runs : Runs, Run or pandas.DataFrame
+        The run, whose learning rate must be known; with ``share`` other runs of the model too.
+    total : float, optional
+        Where the run shall end on the axis; by default where its own schedule (or its data) end.
+    run : str, optional
+        Which run the tail is for; the first by default.
+    start : float, optional
+        Where the tail begins: before it the run's own learning rate is kept.  By default the end of
+        the data where the run can go on from there (``total`` lies beyond, and its rate is still
+        half of the peak or more), else the end of the warm-up.
+    floor, peak : float
+        Bounds of the learning rate, in its own units.  By default ``peak`` is the run's rate at
+        ``start``.
+    axis : str
+        As in `lossfit.extrapolate`.
+    segments : int
+        Straight pieces of the tail, 2 to 128; they crowd towards the end.
+    share, siblings, priors, window
+        As in `lossfit.what_if`.  ``share=True`` with runs under several schedules is much the
+        better question: the optimum lies where the law has to be right about schedules.
+    prob : float
+        Probability of the intervals.
+    draws : int
+        Draws of the law.
+    random_seed : int, numpy.random.Generator or None
+
+    Returns
+    -------
+    Tail
+        With the gain over five usual tails from the same start, over joint draws: a cosine to 10 %
+        of where it begins, a cosine and a straight line to ``floor``, and the rate held and then
+        taken to ``floor`` over the last 20 % by a straight line (wsd) or by 1 - sqrt.
+
+    Raises
+    ------
+    DataError
+        A learning rate that is not known, bounds or places that do not fit together.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if there are flags that matter: above all where the tail leaves the learning rates in
+        the data.
+
+    Notes
+    -----
+    The expectation is over draws of the law's parameters, an equal stack of the annealing and the
+    multi-power response (`joint`); its gradient is exact (`lossfit.answers.search`),
+    and the search (SLSQP) begins from the compared tails. The discrepancy depends on the place and
+    not on the schedule; it is in the intervals, not in what is minimised. Such optima are as good
+    as the law: Luo et al. 2025 (arXiv 2503.12811) found a late decay, like WSD's, by theirs, and
+    checked it by training.
+    """
+    runs = _as_runs(runs)
+    name = runs.names[0] if run is None else runs.select([run]).names[0]
+    axis = choose_axis(runs.select([name]), axis)
+    check_axis(axis)
+    rule_of(window, runs)
+    prob, segments = check_prob(prob), whole(segments, "segments", 2)
+    if segments > 128:
+        raise DataError(f"segments must be 128 at most, got {segments}")
+    draws, seed = whole(draws, "draws", 10), seed_integer(random_seed)
+    _known(runs, name, axis)
+    engines, unused = fitted(
+        runs, [name], axis, window, share, siblings, priors, draws=draws, seed=seed
+    )
+    engine = engines[name]
+    begin, end = _span(engine, start, total)
+    low, top = _bounds(engine, begin, floor, peak)
+    found = _solve(engine, begin, end, low, top, segments, prob, unused)
+    lowest = engine.seen[0]
+    if "rate_below_data" in found.flags and low < lowest < top:
+        within = _solve(engine, begin, end, lowest, top, segments, prob, unused)
+        found = _with(found, within)
+    text = found.warning
+    if text:
+        warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)
+    return found
+
+
+def _with(found: Tail, within: Tail) -> Tail:
+    from dataclasses import replace
+
+    return replace(found, within=within)
+
+
+def _span(engine: FittedRun, start: float | None, total: float | None) -> tuple[float, float]:
+    """Start and end of the tail on the axis."""
+    run, axis = engine.run, engine.axis
+    own = run.schedule
+    if total is None:
+        planned = (
+            None if own is None or own.total is None else own.total * axis_factor(run, own, axis)
+        )
+        end = run.end(axis) if planned is None else planned
+    else:
+        end = float(_single(total, "total"))
+    if start is None:
+        here = float(np.interp(engine.last, engine.rate.step, engine.rate.rho))
+        goes_on = end > engine.end * 1.001 and here >= HIGH
+        begin = engine.end if goes_on else max(warmup_of(run, axis), 1e-3 * end)
+    else:
+        begin = float(_single(start, "start"))
+    if not begin < end * (1 - 1e-9):
+        raise DataError(
+            f"the tail must begin before it ends, got start {amount(begin, axis)} and total "
+            f"{amount(end, axis)}"
+        )
+    return begin, end
+
+
+def _single(value: Any, what: str) -> float:
+    found = axis_values(value)
+    if len(found) != 1:
+        raise DataError(f"{what} is one place on the axis, got {value!r}")
+    return float(found[0])
+
+
+def _bounds(
+    engine: FittedRun, begin: float, floor: float, peak: float | None
+) -> tuple[float, float]:
+    """Bounds relative to the run's peak."""
+    unit = peak_of(engine.run)
+    here = float(np.interp(begin / engine.step_size, engine.rate.step, engine.rate.rho))
+    for value, what in ((floor, "floor"), (here * unit if peak is None else peak, "peak")):
+        good = isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value)
+        if not good or isinstance(value, bool) or value < 0:
+            raise DataError(f"{what} must be a learning rate of 0 or more, got {value!r}")
+    low, top = float(floor) / unit, here if peak is None else float(peak) / unit
+    if not low < top:
+        raise DataError(
+            f"the learning rate must be free to move: floor {low * unit:g} is not below "
+            f"{'the rate at the start' if peak is None else 'peak'}, {top * unit:g}; give another "
+            f"floor=, peak= or start="
+        )
+    return low, top
+
+
+def _compared(step: Floats, top: float, low: float) -> dict[str, tuple[Floats, Floats]]:
+    """Usual tails from the top: steps and relative rates."""
+    start, end = step[0], step[-1]
+    u = 1 - (1 - np.linspace(0, 1, NODES + 1)) ** 1.5
+    at = start + (end - start) * u
+    final = max(low, COSINE_FINAL * top)
+    z = np.clip((u - (1 - COOLDOWN)) / COOLDOWN, 0.0, 1.0)
+    wave = (1 + np.cos(np.pi * u)) / 2
+    out = {"cosine": (at, final + (top - final) * wave)}
+    if low < final:
+        out["cosine to floor"] = (at, low + (top - low) * wave)
+    out["linear"] = (at, top + (low - top) * u)
+    out["wsd"] = (at, top + (low - top) * z)
+    out["1-sqrt"] = (at, top + (low - top) * np.sqrt(z))
+    return out
+
+
+def _solve(
+    engine: FittedRun,
+    begin: float,
+    end: float,
+    low: float,
+    top: float,
+    segments: int,
+    prob: float,
+    unused: bool,
+) -> Tail:
+    size = engine.step_size
+    step = knots_between(begin / size, end / size, segments)
+    laws = engine.draws_of_law
+    problem = Problem(laws, engine.rate, step)
+    others = _compared(step, top, low)
+    starts = [np.interp(step, at, rho) for at, rho in others.values()]
+    found = search(problem, low, top, starts)
+    tails = {BEST: (problem.fine, problem.spread @ found.rho), **others}
+    rates = {name: tail_rate(engine.rate, float(step[0]), *tail) for name, tail in tails.items()}
+    last = np.array([end / size])
+    curves = np.concatenate(engine.curves([Scenario(rate, last) for rate in rates.values()]))
+    expected = [float(laws.curves(*laws.columns(rate, last)).mean()) for rate in rates.values()]
+    unit = peak_of(engine.run)
+    seen = engine.seen
+    flags, below = _flags(engine, problem.fine, tails[BEST][1], end)
+    if unused:
+        flags.append("siblings_unused")
+    return Tail(
+        run=engine.run,
+        axis=engine.axis,
+        start=begin,
+        total=end,
+        at=found.step * size,
+        lr=found.rho * unit,
+        floor=low * unit,
+        peak=top * unit,
+        schedule=_schedule(engine, rates[BEST], begin, tails[BEST]),
+        prob=prob,
+        names=tuple(rates),
+        curves=curves,
+        expected=np.array(expected),
+        flags=tuple(flags),
+        seen=(seen[0] * unit, seen[1] * unit),
+        below=below,
+        within=None,
+        _tails={name: (at * size, rho * unit) for name, (at, rho) in tails.items()},
+    )
+
+
+def _flags(engine: FittedRun, at: Floats, rho: Floats, end: float) -> tuple[list[str], float]:
+    """Flags, and the share of the tail below all rates of the data."""
+    flags = []
+    low, high = engine.seen
+    # The share of the steps: between nodes the rate is a straight line.
+    fine = np.linspace(at[0], at[-1], 2001)
+    rate = np.interp(fine, at, rho)
+    below = float((rate < low - 1e-6).mean())
+    if rho.min() < low - LOWER:
+        flags.append("rate_below_data")
+    else:
+        below = 0.0
+    if rho.max() > high + LOWER:
+        flags.append("rate_above_data")
+    ratio = end / engine.end
+    if ratio > UNTESTED:
+        flags.append("untested")
+    elif ratio > FAR:
+        flags.append("far")
+    mean, sd = engine.strength
+    if sd > LEARNED * max(float(mean), 1e-12):
+        flags.append("response_unsure")
+    if len(engine.members.start) < 2:
+        flags.append("one_run")
+    if engine.assumed:
+        flags.append("steps_unknown")
+    return flags, below
+
+
+def _schedule(engine: FittedRun, rate: Rate, begin: float, tail: tuple[Floats, Floats]) -> Schedule:
+    """The whole schedule in the units of the run's own."""
+    run, size, unit = engine.run, engine.step_size, peak_of(engine.run)
+    own = run.schedule
+    axis = own.axis if own is not None else ("step" if run.has("step") else "tokens")
+    factor = run.end(engine.axis) / run.end(axis)  # units of the fit's axis in one of the schedule
+    warmup = warmup_of(run, axis)
+    start = begin / factor
+    before = np.unique(np.append(np.linspace(warmup, start, 64), np.linspace(0, warmup, 2)))
+    before = before[before < start * (1 - 1e-9)]
+    if own is not None:
+        lr = own(before)
+        here = float(own(start))
+    else:
+        lr = unit * np.interp(before * factor / size, rate.step, rate.rho)
+        here = lr[-1] if len(lr) else unit * tail[1][0]
+    at, rho = tail[0] * size / factor, tail[1] * unit
+    gap = 1e-9 * at[-1]
+    if abs(here - rho[0]) > 1e-6 * unit and at[0] > gap:
+        # A jump: points cannot coincide, so it takes a billionth of the run.
+        before, lr = np.append(before[before < at[0] - gap], at[0] - gap), np.append(
+            lr[: (before < at[0] - gap).sum()], here
+        )  # fmt: skip
+    return make.from_points(np.append(before, at), np.append(lr, rho), axis=axis)
+
+
+def _shape(found: Tail) -> str:
+    """The tail in words: where it leaves the top, halves it, and ends."""
+    fine = np.linspace(found.start, found.total, 2001)
+    at, lr = found._tails[BEST]
+    rate = np.interp(fine, at, lr)
+    top = rate[0]
+    words = []
+    for share, what in ((0.95, "is held to"), (0.5, "halves by"), (0.1, "is down to a tenth by")):
+        under = np.flatnonzero(rate < share * top)
+        if len(under):
+            done = (fine[under[0]] - found.start) / (found.total - found.start)
+            words.append(f"{what} {100 * done:.0f} %")
+    ends = f"ends at {found.lr[-1]:.3g}"
+    return f"the rate of {top:.3g} " + ", ".join([*words, ends]) + " (shares of the tail)"

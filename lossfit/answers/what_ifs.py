@@ -1,0 +1,649 @@
+"""The same run under another learning-rate schedule: `what_if`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats
+from .._base.seeds import Seed, seed_integer
+from .._base.summaries import describe
+from ..fits.window import rule_of
+from ..forecasts.learning import Priors, learn_priors
+from ..forecasts.sharing import Share, models_of
+from ..runs.axes import check_axis
+from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from ..runs.logged_rate import axis_factor
+from ..schedules.shapes import Schedule
+from .scenarios import FittedRun, Scenario, fit_models, own_rate, peak_of, rate_under
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..fits.window import WindowSpec
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = ["OWN", "WhatIf", "what_if"]
+
+OWN = "own"  # the schedule that the run had
+LEARNED = 0.35  # relative sd of B above which the run is said not to know it
+LOWER = 0.05  # of the peak: how far below the rates of the data is worth a word
+SCHEMA = "lossfit.what_if/1"
+FAR = 2.0
+UNTESTED = 3.3
+
+MEANINGS = {
+    "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
+    "known worse than to 35 %): share=True with runs of the model under other schedules, or "
+    "siblings=, would sharpen the answer",
+    "rate_below_data": "the learning rate falls below all that the data have seen: what that wins "
+    "is the law's guess",
+    "peak_differs": "the schedule has another peak than the run's, for which no law here was "
+    "checked",
+    "schedule_held": "the place lies beyond the end of a schedule, whose last rate is held there",
+    "far": "more than twice as far as the data reach",
+    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked",
+    "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, "
+    "which only matters for how fast the loss responds to the learning rate",
+    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
+    "learning rate: the shipped prior was used",
+}
+QUIET = frozenset({"steps_unknown"})
+
+
+class _Row(NamedTuple):
+    run: str
+    schedule: str
+    at: float
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WhatIf:
+    """Runs under schedules that they did not have; made by `lossfit.what_if`.
+
+    Attributes
+    ----------
+    runs : Runs
+        All runs of the question.
+    names : tuple of str
+        The runs that were asked about.
+    schedules : dict of str to Schedule or dict by run
+        What was asked.
+    axis : str
+    prob : float
+    rows : list of (run, schedule, at, flags)
+    curves : ndarray, shape (n_rows, n_draws)
+        Draws of the loss without noise; the same draw of a run is the same law in all rows.
+    own : ndarray, shape (n_rows, n_draws)
+        The run's own schedule at the same places, draw by draw.
+    shared : bool
+        Whether runs of a model were fitted together.
+    strength : dict by run of (mean, sd)
+        Posterior of B, the loss won by taking the learning rate from its peak to 0.
+    """
+
+    runs: Runs
+    names: tuple[str, ...]
+    schedules: Mapping[str, Any]
+    axis: str
+    prob: float
+    rows: list[_Row]
+    curves: Floats
+    own: Floats
+    shared: bool
+    strength: dict[str, tuple[float, float]]
+    _engines: dict[str, FittedRun]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a run, schedule and place; the schedule ``"own"`` is the one that the run had.
+
+        Columns run, schedule, axis, at, horizon_ratio, mean, sd, lower, median, upper, prob, then
+        difference, difference_lower, difference_upper (to the run's own schedule at the same
+        place: below 0 is better; median and interval over joint draws), prob_better, and flags.
+        """
+        import pandas as pd
+
+        low, high = self._tails
+        mean, sd, lower, median, upper = describe(self.curves, self.prob)
+        gap = self.curves - self.own
+        edges = np.quantile(gap, [low, 0.5, high], axis=1)
+        ends = {name: self.runs[name].end(self.axis) for name in self.names}
+        own = np.array([row.schedule == OWN for row in self.rows])
+        return pd.DataFrame(
+            {
+                "run": [row.run for row in self.rows],
+                "schedule": [row.schedule for row in self.rows],
+                "axis": self.axis,
+                "at": [row.at for row in self.rows],
+                "horizon_ratio": [row.at / ends[row.run] for row in self.rows],
+                "mean": mean,
+                "sd": sd,
+                "lower": lower,
+                "median": median,
+                "upper": upper,
+                "prob": self.prob,
+                "difference": edges[1],
+                "difference_lower": edges[0],
+                "difference_upper": edges[2],
+                "prob_better": np.where(own, np.nan, (gap < 0).mean(axis=1)),
+                "flags": pd.Series([row.flags for row in self.rows], dtype=object),
+            }
+        )
+
+    @property
+    def _tails(self) -> tuple[float, float]:
+        return (1 - self.prob) / 2, (1 + self.prob) / 2
+
+    @property
+    def sigma(self) -> dict[str, float]:
+        """Noise sd of a single logged point, by run; it is not in the intervals."""
+        return {name: float(engine.sigma) for name, engine in self._engines.items()}
+
+    def differences(self, to: str = OWN) -> pd.DataFrame:
+        """Differences of the schedules to one of them at the same places, jointly over draws.
+
+        Parameters
+        ----------
+        to : str
+            A schedule of the question, by default the one that the runs had.  Rows are those
+            places at which both were asked for.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run, schedule, to, axis, at, mean, sd, lower, median, upper, prob, prob_better
+            (the probability that the schedule's loss is lower).
+
+        Raises
+        ------
+        DataError
+            No such schedule, or no place at which another was asked for too.
+        """
+        import pandas as pd
+
+        if to != OWN and to not in self.schedules:
+            raise DataError(
+                f"no schedule is called {to!r}; there are {', '.join([OWN, *self.schedules])}"
+            )
+        known = {(row.run, row.at): self.curves[i] for i, row in enumerate(self.rows)
+                 if row.schedule == to}  # fmt: skip
+        out = []
+        for i, row in enumerate(self.rows):
+            other = self.own[i] if to == OWN else known.get((row.run, row.at))
+            if row.schedule == to or other is None:
+                continue
+            gap = self.curves[i] - other
+            mean, sd, lower, median, upper = describe(gap[None], self.prob)[:, 0]
+            out.append(
+                {
+                    "run": row.run,
+                    "schedule": row.schedule,
+                    "to": to,
+                    "axis": self.axis,
+                    "at": row.at,
+                    "mean": mean,
+                    "sd": sd,
+                    "lower": lower,
+                    "median": median,
+                    "upper": upper,
+                    "prob": self.prob,
+                    "prob_better": float((gap < 0).mean()),
+                }
+            )
+        if not out:
+            raise DataError(f"no other schedule was asked for where {to!r} was: give at=")
+        return pd.DataFrame(out)
+
+    @property
+    def draws(self) -> xr.DataArray:
+        """Draws of the loss without noise, dims (run, schedule, at, draw).
+
+        The same draw of a run is the same law under every schedule.  Coordinates: names of the runs
+        and schedules (``"own"`` first); ``target`` (run, schedule, at), the axis values, NaN where
+        a schedule has fewer places than another; where all have the same, these are ``at`` too.
+        """
+        import xarray as xr
+
+        schedules = [OWN, *self.schedules]
+        places: dict[tuple[str, str], list[int]] = {}
+        for i, row in enumerate(self.rows):
+            places.setdefault((row.run, row.schedule), []).append(i)
+        most = max(map(len, places.values()))
+        shape = (len(self.names), len(schedules), most)
+        values = np.full((*shape, self.curves.shape[1]), np.nan)
+        target = np.full(shape, np.nan)
+        for (run, schedule), rows in places.items():
+            here = (self.names.index(run), schedules.index(schedule), slice(len(rows)))
+            values[here] = self.curves[rows]
+            target[here] = [self.rows[i].at for i in rows]
+        shared = bool((target == target[0, 0]).all())
+        return xr.DataArray(
+            values,
+            dims=("run", "schedule", "at", "draw"),
+            coords={
+                "run": list(self.names),
+                "schedule": schedules,
+                "at": target[0, 0] if shared else np.arange(most),
+                "draw": np.arange(values.shape[3]),
+                "target": (("run", "schedule", "at"), target),
+            },
+            name="loss",
+            attrs={"axis": self.axis},
+        )
+
+    def curve(self, run: str, schedule: str, at: ArrayLike) -> Floats:
+        """Draws of a run's curve under one of the schedules at other places, (n_at, n_draws)."""
+        engine = self._engines[run]
+        one = _scenario(engine, self._schedule_of(run, schedule), axis_values(at))
+        return engine.curves([one])[0]
+
+    def _schedule_of(self, run: str, schedule: str) -> Schedule | None:
+        """None for the run's own."""
+        return None if schedule == OWN else _of_run(self.schedules[schedule], run, schedule)
+
+    def summary(self) -> pd.DataFrame:
+        """The frame without flags and axis, losses rounded to 4 decimals."""
+        return self.frame.drop(columns=["axis", "prob", "flags"]).round(4)
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` says; "" for nothing."""
+        from ..fits.flags import warning_text
+
+        flags = [tuple(f for f in row.flags if f not in QUIET) for row in self.rows]
+        return warning_text([row.run for row in self.rows], flags, MEANINGS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: schema, lossfit (version), question, rows and strength."""
+        from .. import __version__
+        from .._base.records import rows_of
+
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "question": {
+                "axis": self.axis,
+                "prob": self.prob,
+                "shared": self.shared,
+                "schedules": {
+                    name: {run: str(self._schedule_of(run, name)) for run in self.names}
+                    for name in self.schedules
+                },
+            },
+            "rows": rows_of(self.frame),
+            "strength": {name: {"mean": m, "sd": s} for name, (m, s) in self.strength.items()},
+        }
+
+    def __str__(self) -> str:
+        from .what_if_text import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        number = f"{len(self.names)} runs under {len(self.schedules)} schedules"
+        return f"WhatIf for {number} on {self.axis}"
+
+    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+        """Data, curves with bands and schedules; see `lossfit.plotting.what_if_plot`."""
+        from ..plotting.what_if_plot import plot_what_if
+
+        return plot_what_if(self, ax=ax, run=run, **options)
+
+
+def what_if(
+    runs: Runs | Run | pd.DataFrame,
+    run: str | Sequence[str] | None = None,
+    *,
+    schedules: Mapping[str, Any] | Sequence[str] | Schedule,
+    at: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    axis: str = "auto",
+    share: Share = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | None = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    random_seed: Seed = 0,
+) -> WhatIf:
+    """The loss that runs would have had under other learning-rate schedules.
+
+    Parameters
+    ----------
+    runs : Runs, Run or pandas.DataFrame
+        The runs; the learning rate that each one had must be known (``Runs.with_schedule`` or an
+        ``lr`` column).
+    run : str or sequence of str, optional
+        Which of them to ask about; by default all.
+    schedules : dict of str to Schedule, sequence of str, or Schedule
+        The schedules by name, followed from the first step on: not only in the future.  A value may
+        be a dict by run, or one of the words cosine, linear, wsd, 1-sqrt and constant: that kind
+        with the run's own peak, warm-up and end (`standard_schedule`).  A list of such words will
+        do.
+    at : float, sequence of float, or dict by schedule, optional
+        Where on the axis; by default the end of each schedule, or of the run's own for one that has
+        none.
+    axis : str
+        As in `lossfit.extrapolate`.
+    share : bool, str or dict by run, optional
+        Runs of one model under different schedules are fitted together (`lossfit.extrapolate`).
+        That is the better answer wherever there are such runs: one run under one schedule says
+        little of how the loss responds.
+    siblings : Runs or pandas.DataFrame, optional
+        Finished runs of the same project, from which the prior of the response to the learning rate
+        is learned; a run never learns from itself.
+    priors : Priors, optional
+        What `lossfit.learn_priors` found, instead of ``siblings``.
+    prob : float
+        Probability of the intervals.
+    window : WindowSpec
+        Part of the runs that is fitted.
+    draws : int
+        Draws for each run.
+    random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's (or model's) name only.
+
+    Returns
+    -------
+    WhatIf
+
+    Raises
+    ------
+    DataError
+        A learning rate that is not known, a schedule that is none, input that does not fit
+        together; the message names the run and the mend.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if the answer has flags that matter.
+
+    Notes
+    -----
+    The law is fitted to the run under the learning rate that it had; LR time and response are then
+    computed anew for the other schedule from the first step.  It is an equal stack of the annealing
+    and the multi-power response (`joint`), for a run alone too: under other schedules that
+    was nearer to the truth than the law of `lossfit.extrapolate`.  `lossfit.answers.scenarios`
+    says what is done with the discrepancy, docs/schedules.md how far such answers were right.
+
+    Examples
+    --------
+    >>> lossfit.what_if(  # doctest: +SKIP
+    ...     lossfit.load("llama2").select(["llama2-7B"]),
+    ...     schedules={"cosine to 1T": lossfit.schedules.cosine(3e-4, 250_000, 2000)},
+    ... )
+    """
+    runs = _as_runs(runs)
+    names = runs.names if run is None else runs.select(_list(run)).names
+    axis = choose_axis(runs.select(names), axis)
+    check_axis(axis)
+    rule_of(window, runs)
+    prob = check_prob(prob)
+    draws, seed = whole(draws, "draws", 10), seed_integer(random_seed)
+    for name in names:
+        _known(runs, name, axis)
+    asked = _schedules(schedules, runs, names)
+    engines, unused = fitted(
+        runs, names, axis, window, share, siblings, priors, draws=draws, seed=seed
+    )
+    rows: list[_Row] = []
+    curves: list[Floats] = []
+    own: list[Floats] = []
+    for name in names:
+        engine = engines[name]
+        extra = ("siblings_unused",) if unused else ()
+        some, values, base = _one_run(engine, asked, at, extra)
+        rows += some
+        curves.append(values)
+        own.append(base)
+    strength = {name: (float(e.strength[0]), float(e.strength[1])) for name, e in engines.items()}
+    answer = WhatIf(
+        runs, tuple(names), asked, axis, prob, rows, np.concatenate(curves), np.concatenate(own),
+        share is not None and share is not False, strength, engines,
+    )  # fmt: skip
+    text = answer.warning
+    if text:
+        warnings.warn(LossfitWarning(f"what if: {text}"), stacklevel=2)
+    return answer
+
+
+def fitted(
+    runs: Runs,
+    names: Sequence[str],
+    axis: str,
+    window: WindowSpec,
+    share: Share,
+    siblings: Runs | pd.DataFrame | None,
+    priors: Priors | None,
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[dict[str, FittedRun], bool]:
+    """The fits of the asked runs by name, and whether siblings were given in vain."""
+    models = models_of(runs, share)
+    if siblings is not None and priors is not None:
+        raise DataError("give siblings= or the priors= learned from them, not both")
+    if priors is not None and not isinstance(priors, Priors):
+        raise DataError("priors= is what lossfit.learn_priors gives")
+    if models is None:
+        models = {name: name for name in runs.names}
+    learned = learn_priors(siblings) if siblings is not None else priors
+    by_run = None
+    if learned is not None:
+        # A run never learns from itself, nor from those that it is fitted with.
+        by_run = {
+            name: learned.only([
+                other for other in learned.names if models.get(other) != models[name]
+            ])
+            for name in names
+        }  # fmt: skip
+    found = fit_models(runs, models, names, axis, window, by_run, draws=draws, seed=seed)
+    return found, by_run is not None and not all(one.used for one in by_run.values())
+
+
+def standard_schedule(run: Run, kind: str, total: float | None = None) -> Schedule:
+    """A schedule of some kind with the peak, the warm-up and the end of a run's own.
+
+    Parameters
+    ----------
+    run : Run
+    kind : {"cosine", "linear", "wsd", "1-sqrt", "constant"}
+        Cosine to 10 % of the peak, straight line to 0, and the peak with a straight or a 1 - sqrt
+        cooldown to 0 over the last 20 %.
+    total : float, optional
+        The end, in units of the run's own schedule (or steps, or tokens, where the rate was
+        logged); by default its own end, or that of the data.
+
+    Raises
+    ------
+    DataError
+        No such kind; a run whose learning rate is not known.
+    """
+    from ..runs.logged_rate import history_of, warmup_of
+    from ..schedules import shapes as make
+
+    own = run.schedule
+    if own is None and run.lr is None:
+        raise DataError(f"run {run.name!r}: the learning rate that it had is not known")
+    axis = own.axis if own is not None else ("step" if run.has("step") else "tokens")
+    if own is None and history_of(run, axis) is None:
+        raise DataError(f"run {run.name!r}: too little of its learning rate was logged")
+    if total is None:
+        total = own.total if own is not None and own.total is not None else run.end(axis)
+    peak, warmup = peak_of(run), min(warmup_of(run, axis), 0.5 * total)
+    kinds = {
+        "cosine": lambda: make.cosine(peak, total, warmup, axis=axis),
+        "linear": lambda: make.linear(peak, total, warmup, axis=axis),
+        "wsd": lambda: make.wsd(peak, total, warmup, axis=axis),
+        "1-sqrt": lambda: make.one_minus_sqrt(peak, total, warmup, axis=axis),
+        "constant": lambda: make.constant(peak, warmup, axis=axis),
+    }
+    if kind not in kinds:
+        raise DataError(f"no kind of schedule is called {kind!r}; there are {', '.join(kinds)}")
+    return kinds[kind]()
+
+
+def _as_runs(runs: Any) -> Runs:
+    from ..runs.run import Run
+
+    return runs._alone() if isinstance(runs, Run) else as_runs(runs)
+
+
+def _list(run: str | Sequence[str]) -> list[str]:
+    return [run] if isinstance(run, str) else list(run)
+
+
+def _known(runs: Runs, name: str, axis: str) -> None:
+    """Raise where the learning rate of a run is not known."""
+    one = runs.select([name])
+    end = one[name].end(axis)
+    own_rate(one[name], one, axis, end, 1.0)
+
+
+def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
+    """Schedules by name, words spelt out by run."""
+    if isinstance(given, Schedule):
+        given = {str(given.kind): given}
+    elif isinstance(given, str):
+        given = {given: given}
+    elif not isinstance(given, Mapping):
+        try:
+            given = {str(one): one for one in given}
+        except TypeError:
+            raise DataError(
+                "schedules= is a dict of lossfit.schedules by name, such as "
+                "{'linear': lossfit.schedules.linear(...)}"
+            ) from None
+    if not given:
+        raise DataError("schedules= is empty: give at least one, such as {'wsd': schedule}")
+    out: dict[str, Any] = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or name == OWN:
+            raise DataError(
+                f"a schedule cannot be called {name!r}: {OWN!r} is the one that the run had"
+            )
+        if isinstance(value, str):
+            value = {run: standard_schedule(runs[run], value) for run in names}
+        each = value.values() if isinstance(value, Mapping) else [value]
+        if isinstance(value, Mapping):
+            lacking = [run for run in names if run not in value]
+            if lacking:
+                raise DataError(f"schedules[{name!r}] has none for run {lacking[0]!r}")
+            for run in value:
+                _ = runs[run]
+        for one in each:
+            if not isinstance(one, Schedule):
+                raise DataError(
+                    f"schedules[{name!r}] must be made with lossfit.schedules, e.g. "
+                    f"lossfit.schedules.linear(...); got {type(one).__name__}"
+                )
+        out[name] = value
+    return out
+
+
+def _of_run(value: Any, run: str, name: str) -> Schedule:
+    found = value[run] if isinstance(value, Mapping) else value
+    assert isinstance(found, Schedule), name
+    return found
+
+
+def _scenario(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scenario:
+    steps = at / engine.step_size
+    if schedule is None or schedule == engine.run.schedule:
+        return Scenario(engine.rate, steps, True)
+    rate = rate_under(engine.run, schedule, engine.axis, engine.step_size)
+    return Scenario(rate, steps, False)
+
+
+def _end_of(engine: FittedRun, schedule: Schedule | None) -> float:
+    """Where a schedule ends on the axis; the run's own, or its data, where it has no end."""
+    for one in (schedule, engine.run.schedule):
+        if one is not None and one.total is not None:
+            return one.total * axis_factor(engine.run, one, engine.axis)
+    return engine.run.end(engine.axis)
+
+
+def _places(
+    engine: FittedRun, name: str, schedule: Schedule | None, at: Any
+) -> Floats:  # fmt: skip
+    if at is None:
+        return np.array([_end_of(engine, schedule)])
+    if isinstance(at, Mapping):
+        if name not in at:
+            if name == OWN:
+                return np.array([_end_of(engine, schedule)])
+            raise DataError(f"at= has no value for schedule {name!r}")
+        return axis_values(at[name])
+    return axis_values(at)
+
+
+def _one_run(
+    engine: FittedRun, asked: Mapping[str, Any], at: Any, extra: tuple[str, ...]
+) -> tuple[list[_Row], Floats, Floats]:
+    """Rows of a run, their curves, and its own schedule's at the same places."""
+    run = engine.run
+    if isinstance(at, Mapping):
+        for name in at:
+            if name != OWN and name not in asked:
+                raise DataError(f"at= names a schedule {name!r} that is not asked for")
+    chosen: dict[str, Schedule | None] = {OWN: None}
+    chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
+    places = {name: _places(engine, name, one, at) for name, one in chosen.items()}
+    scenarios = [_scenario(engine, one, places[name]) for name, one in chosen.items()]
+    every = np.unique(np.concatenate(list(places.values())))
+    scenarios.append(_scenario(engine, None, every))
+    found = engine.curves(scenarios)
+    rows, own = [], []
+    for (name, schedule), scenario in zip(chosen.items(), scenarios, strict=False):
+        for place, step in zip(places[name], scenario.steps, strict=True):
+            flags = _flags(engine, schedule, scenario, float(place), float(step))
+            rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
+        own.append(found[-1][np.searchsorted(every, places[name])])
+    return rows, np.concatenate(found[:-1]), np.concatenate(own)
+
+
+def _flags(
+    engine: FittedRun, schedule: Schedule | None, scenario: Scenario, at: float, step: float
+) -> list[str]:
+    flags = []
+    run = engine.run
+    ratio = at / engine.end
+    other = not scenario.own
+    low, _ = engine.seen
+    if ratio > UNTESTED:
+        flags.append("untested")
+    elif ratio > FAR:
+        flags.append("far")
+    if at > _end_of(engine, schedule) * (1 + 1e-3) and (
+        (schedule or run.schedule) is None or (schedule or run.schedule).total is not None  # type: ignore[union-attr]
+    ):
+        flags.append("schedule_held")
+    if other:
+        mean, sd = engine.strength
+        if sd > LEARNED * max(mean, 1e-12):
+            flags.append("response_unsure")
+        before = np.linspace(0.0, step, 400)
+        lowest = float(np.interp(before, scenario.rate.step, scenario.rate.rho).min())
+        if lowest < low - LOWER:
+            flags.append("rate_below_data")
+        assert schedule is not None
+        if abs(np.log(_ratio(run, schedule))) > 0.02:
+            flags.append("peak_differs")
+    if engine.assumed:
+        flags.append("steps_unknown")
+    return flags
+
+
+def _ratio(run: Run, schedule: Schedule) -> float:
+    second = schedule.second if schedule.kind == "two_stage" else 0.0
+    return max(schedule.peak, second) / peak_of(run)

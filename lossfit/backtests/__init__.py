@@ -1,0 +1,1 @@
+"""Forecasts of a known future: cases, scores, and intervals calibrated on them."""

@@ -1,0 +1,444 @@
+"""Pretend that runs stopped early, predict their known future, score the intervals: `backtest`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.progress import bar
+from .._base.seeds import Seed, run_keys, seed_integer
+from ..forecasts.learning import Priors, learn_priors
+from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
+from ..forecasts.rates import Plan
+from ..laws import ScheduleLaw
+from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from .cases import END, Cases, Knowledge, make_cases
+from .scores import LEVELS, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..fits.window import WindowSpec
+    from ..laws import Law
+    from ..runs.collection import Runs
+
+__all__ = ["Check", "backtest", "backtest_recipe"]
+
+SCHEMA = "lossfit.check/1"
+KNOWLEDGE = ("known", "masked", "none")
+Group = str | Mapping[str, str] | Callable[[str], str] | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Check:
+    """What a backtest found; made by `lossfit.backtest`.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        A row for each forecast: run, group, cutoff, horizon, at, horizon_ratio, observed, points,
+        lower, median, upper, covered (by lower to upper), crps, log_score, pit, width (of the 90 %
+        interval), error (of the median), cover50, cover80, cover90, cover95, flags.
+    skipped : pandas.DataFrame
+        run and reason, for runs that gave no forecast.
+    axis : str
+    prob : float
+        Probability of lower to upper.
+    laws : tuple of str
+    """
+
+    frame: pd.DataFrame
+    skipped: pd.DataFrame
+    axis: str
+    prob: float
+    laws: tuple[str, ...]
+
+    def summary(self, by: str = "horizon") -> pd.DataFrame:
+        """Mean scores, within a group first and then over groups.
+
+        Parameters
+        ----------
+        by : {"horizon", "group"}
+            A row for each horizon; or for each group and horizon.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns cover50, cover80, cover90, cover95 (shares), crps, log_score, width (of the 90 %
+            interval), error, bias, forecasts, runs, groups.
+        """
+        if by not in ("horizon", "group"):
+            raise DataError(f"by must be 'horizon' or 'group', got {by!r}")
+        names = [f"cover{100 * level:.0f}" for level in LEVELS]
+        names += ["crps", "log_score", "width", "error", "bias"]
+        table = self.frame.assign(bias=self.frame["median"] - self.frame["observed"])
+        table[names[:4]] = table[names[:4]].astype(float)
+        horizons = list(dict.fromkeys(sorted(table["horizon"], key=_horizon_order)))
+        within = table.groupby(["group", "horizon"], sort=False)
+        each = within[names].mean()
+        each["forecasts"] = within.size()
+        each["runs"] = within["run"].nunique()
+        if by == "group":
+            groups = list(dict.fromkeys(table["group"]))
+            order = [(g, h) for g in groups for h in horizons if (g, h) in each.index]
+            return each.loc[order]
+        over = each.groupby("horizon", sort=False)
+        out = over[names].mean()
+        out["forecasts"] = over["forecasts"].sum()
+        out["runs"] = table.groupby("horizon")["run"].nunique()
+        out["groups"] = over.size()
+        return out.loc[horizons]
+
+    def __str__(self) -> str:
+        table = self.summary()
+        worst = self.summary("group")["cover90"]
+        lines = [
+            f"Backtest of {', '.join(self.laws)} on {self.axis}: {len(self.frame):,} forecasts of "
+            f"{self.frame['run'].nunique():,} runs in {self.frame['group'].nunique()} groups",
+            "  horizon  coverage of 50/80/90/95 %   CRPS    width   |error|",
+        ]
+        for horizon, row in table.iterrows():
+            cover = "/".join(f"{100 * row[f'cover{100 * level:.0f}']:.0f}" for level in LEVELS)
+            lines.append(
+                f"  {horizon!s:<8} {cover:<27} {row['crps']:.4f}  {row['width']:.3f}   "
+                f"{row['error']:.4f}"
+            )
+        if self.frame["group"].nunique() > 1:
+            group, horizon = worst.idxmin()
+            lines.append(
+                f"  lowest 90 % coverage of a group: {100 * worst.min():.0f} % ({group}, {horizon})"
+            )
+        if len(self.skipped):
+            lines.append(f"  {len(self.skipped):,} runs gave no forecast (check.skipped says why)")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Check of {len(self.frame):,} forecasts, laws {', '.join(self.laws)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The backtest as plain data for JSON: schema, question, summary, rows, skipped."""
+        from .. import __version__
+        from .._base.records import rows_of
+
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "question": {"axis": self.axis, "prob": self.prob, "laws": list(self.laws)},
+            "summary": rows_of(self.summary().reset_index()),
+            "groups": rows_of(self.summary("group").reset_index()),
+            "rows": rows_of(self.frame),
+            "skipped": rows_of(self.skipped),
+        }
+
+    def plot(self, **options: Any) -> Any:
+        """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`."""
+        from ..plotting import plot_check
+
+        return plot_check(self, **options)
+
+
+def _horizon_order(horizon: str) -> float:
+    return np.inf if horizon == END else float(horizon.removesuffix("x"))
+
+
+def backtest(
+    runs: Runs | pd.DataFrame,
+    cutoffs: Sequence[float] = (0.3, 0.5, 0.7),
+    horizons: Sequence[float | str] = (1.25, 2.0, "end"),
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    siblings: Runs | pd.DataFrame | str | None = None,
+    group: Group = None,
+    prob: float = 0.9,
+    random_seed: Seed = 0,
+    *,
+    axis: str = "auto",
+    window: WindowSpec = "auto",
+    priors: Priors | None = None,
+    schedules: Knowledge = "known",
+    draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: bool = False,
+) -> Check:
+    """Pretend that runs stopped early, predict their known future, and score the intervals.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        Finished runs.  Branches of one run and two views of one run (train and validation loss) are
+        not independent: pass one of them.
+    cutoffs : sequence of float
+        Shares of a run at which it is cut.
+    horizons : sequence of float or "end"
+        Multiples of the cut point, and the run's end.
+    laws
+        As in `lossfit.extrapolate`.
+    siblings : Runs, pandas.DataFrame or "others", optional
+        Finished runs from which priors are learned; ``"others"`` means the other runs of the same
+        group.  A run never learns from itself.
+    group : str, dict by run or callable, optional
+        What runs share (a project, a source): the name of an entry of ``meta``, a dict, or a
+        function of the name.  Scores are averaged within a group first, because its runs share
+        noise.  By default all runs are one group.
+    prob : float
+        Probability of ``lower`` to ``upper``.
+    random_seed : int, numpy.random.Generator or None
+    axis, window, device, dtype, progress
+        As in `lossfit.extrapolate`.
+    priors : Priors, optional
+        What `lossfit.learn_priors` found.
+    schedules : {"known", "masked", "none"}
+        What the forecast is told of the learning rate: the schedule to the end where the run has
+        one (else its planned end); the planned end only; nothing.
+    draws : int
+        Draws of each forecast.
+
+    Returns
+    -------
+    Check
+
+    Raises
+    ------
+    DataError
+        Options that make no sense; no run gives a forecast.
+    DeviceError
+        A card is asked for and cannot be used; the message names what is missing and the mend.
+
+    Notes
+    -----
+    The outcome is a mean over a small window (`cases`), and the noise of that mean is part
+    of the forecast.
+    """
+    runs = as_runs(runs)
+    axis = choose_axis(runs, axis)
+    cutoffs, horizons = _checked(cutoffs, horizons)
+    if schedules not in KNOWLEDGE:
+        raise DataError(f"schedules must be {', '.join(map(repr, KNOWLEDGE))}, got {schedules!r}")
+    groups = _groups(runs, group)
+    prob = check_prob(prob)
+    seed = seed_integer(random_seed)
+    cases = make_cases(runs, axis, cutoffs, horizons, schedules)
+    if cases.runs is None:
+        name, reason = cases.skipped[0]
+        raise DataError(
+            f"no run gives a forecast; run {name!r}: {reason}: log more points, or choose other "
+            f"cutoffs and horizons"
+        )
+    chosen, _ = mixed_laws(laws, None)
+    aware = any(isinstance(law, ScheduleLaw) for law in chosen)
+    refuse_unused(chosen, {"siblings": siblings, "priors": priors})
+    recipe = Recipe(
+        laws=chosen,
+        axis=axis,
+        window=window,
+        draws=whole(draws, "draws", 10),
+        seed=seed,
+        prob=prob,
+        device=device,
+        dtype=dtype,
+        plan=Plan(None, cases.totals or None) if aware else Plan(),
+        priors=_learned(runs, groups, cases, siblings, priors) if aware else None,
+    )
+    recipe.check_places()
+    return _scored(cases, recipe, groups, schedules == "none", progress)
+
+
+def backtest_recipe(
+    runs: Runs, recipe: Recipe, cutoffs: Sequence[float], horizons: Sequence[float | str]
+) -> Check:
+    """Backtest a recipe as it is, priors and all; its plan is that of the runs.
+
+    Priors by run are those of the question and not used; a run never learns from itself.
+    """
+    cutoffs, horizons = _checked(cutoffs, horizons)
+    cases = make_cases(runs, recipe.axis, cutoffs, horizons, "known")
+    if cases.runs is None:
+        raise DataError("no run gives a forecast")
+    aware = any(isinstance(law, ScheduleLaw) for law in recipe.laws)
+    learned = recipe.priors
+    if isinstance(learned, Mapping):
+        learned = next(iter(learned.values()), None)
+    plan = Plan(None, cases.totals or None) if aware else Plan()
+    priors = None
+    if aware and learned is not None:
+        of = {name: learned.without(name) for name in dict.fromkeys(cases.names)}
+        priors = {c: of[n] for c, n in zip(cases.runs.names, cases.names, strict=True)}
+    own = replace(recipe, plan=plan, priors=priors, window=_window(recipe.window))
+    return _scored(cases, own, dict.fromkeys(runs.names, "all"), False, False)
+
+
+def _window(window: WindowSpec) -> WindowSpec:
+    """The window for other runs: one by run says nothing of them."""
+    return "auto" if isinstance(window, Mapping) else window
+
+
+def _scored(
+    cases: Cases, recipe: Recipe, groups: dict[str, str], alone: bool, progress: bool
+) -> Check:
+    """Forecast and score; with `alone` every target is asked by itself."""
+    import pandas as pd
+
+    runs = cases.runs
+    assert runs is not None
+    order = np.argsort(cases.case, kind="stable")
+    first = np.searchsorted(cases.case[order], np.arange(len(runs)))
+    column = np.empty(len(order), np.int64)
+    column[order] = np.arange(len(order)) - first[cases.case[order]]
+    at = np.full((len(runs), int(column.max()) + 1), np.nan)
+    at[cases.case, column] = cases.at
+    ends = runs.flat(recipe.axis).x[runs.flat(recipe.axis).offsets[1:] - 1]
+    curves = np.empty((len(order), recipe.draws))
+    sigma = np.empty((len(order), recipe.draws))
+    flags: list[tuple[str, ...]] = [()] * len(order)
+    with bar(len(runs) * len(recipe.laws), "backtesting", progress) as advance:
+        sets = (
+            [np.arange(at.shape[1])] if not alone else [np.array([j]) for j in range(at.shape[1])]
+        )
+        for columns in sets:
+            there = ~np.isnan(at[:, columns]).all(axis=1)
+            some = (
+                runs
+                if there.all()
+                else runs.select([name for name, ok in zip(runs.names, there, strict=True) if ok])
+            )
+            mixed = recipe.curves(some, at[there][:, columns], advance)
+            place = np.cumsum(there) - 1
+            for i in np.flatnonzero(np.isin(column, columns)):
+                r, t = place[cases.case[i]], column[i] - columns[0]
+                curves[i], sigma[i] = mixed.curves[r, t], mixed.sigma[r]
+                found = [name for name, where in mixed.row_flags.items() if where[r, t]]
+                fits = dict.fromkeys(flag for law in mixed.flags for flag in law[r])
+                flags[i] = (*found, *fits)
+    rng_keys = run_keys(recipe.seed, runs.names, "backtest noise")
+    last = np.append(first[1:], len(order))
+    for r in range(len(runs)):
+        rows = order[first[r] : last[r]]
+        noise = np.random.default_rng(int(rng_keys[r])).standard_normal((len(rows), recipe.draws))
+        curves[rows] += noise * sigma[rows] / np.sqrt(cases.points[rows])[:, None]
+    found_scores = score(curves, cases.observed, recipe.prob)
+    names = np.array(cases.names, dtype=object)[cases.case]
+    cover = {f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)}
+    frame = pd.DataFrame(
+        {
+            "run": names,
+            "group": [groups[name] for name in names],
+            "cutoff": np.array(cases.cutoffs)[cases.case],
+            "horizon": list(cases.horizon),
+            "at": cases.at,
+            "horizon_ratio": cases.at / ends[cases.case],
+            "observed": cases.observed,
+            "points": cases.points,
+            "lower": found_scores.lower,
+            "median": found_scores.median,
+            "upper": found_scores.upper,
+            "covered": (found_scores.lower <= cases.observed)
+            & (cases.observed <= found_scores.upper),
+            "crps": found_scores.crps,
+            "log_score": found_scores.log_score,
+            "pit": found_scores.pit,
+            "width": found_scores.width,
+            "error": np.abs(found_scores.median - cases.observed),
+            **cover,
+        }
+    )
+    frame["flags"] = pd.Series(flags, dtype=object)
+    return Check(
+        frame,
+        pd.DataFrame(cases.skipped, columns=["run", "reason"]),
+        recipe.axis,
+        recipe.prob,
+        tuple(law.name for law in recipe.laws),
+    )
+
+
+def _checked(
+    cutoffs: Sequence[float], horizons: Sequence[float | str]
+) -> tuple[tuple[float, ...], tuple[float | str, ...]]:
+    try:
+        shares = tuple(float(c) for c in cutoffs)
+    except (TypeError, ValueError):
+        shares = ()
+    if not shares or not all(0 < c < 1 for c in shares) or not _told_apart(shares):
+        raise DataError(f"cutoffs must be different shares between 0 and 1, got {cutoffs!r}")
+    places: list[float | str] = []
+    for horizon in [horizons] if isinstance(horizons, str | float | int) else horizons:
+        if horizon == END:
+            places.append(END)
+            continue
+        try:
+            places.append(float(horizon))
+        except (TypeError, ValueError):
+            places.append(np.nan)
+        if not 1 < float(places[-1]) < np.inf:
+            raise DataError(f"horizons must be above 1 or 'end', got {horizon!r}")
+    if not places or not _told_apart(places):
+        raise DataError(f"horizons must be different, and at least one; got {horizons!r}")
+    return shares, tuple(places)
+
+
+def _told_apart(values: Sequence[float | str]) -> bool:
+    """Whether their names in cases and frames (six digits) differ."""
+    return len({v if isinstance(v, str) else f"{v:g}" for v in values}) == len(values)
+
+
+def _groups(runs: Runs, group: Group) -> dict[str, str]:
+    """The group of each run."""
+    if group is None:
+        return dict.fromkeys(runs.names, "all")
+    out = {}
+    for name in runs.names:
+        if callable(group):
+            out[name] = str(group(name))
+        elif isinstance(group, Mapping):
+            if name not in group:
+                raise DataError(f"group= has no entry for run {name!r}")
+            out[name] = str(group[name])
+        else:
+            meta = runs[name].meta
+            if group not in meta:
+                known = ", ".join(map(repr, meta)) or "nothing"
+                raise DataError(
+                    f"group={group!r}: the meta of run {name!r} has no such entry, it has {known}; "
+                    f"give a dict by run or a function of the name"
+                )
+            out[name] = str(meta[group])
+    return out
+
+
+def _learned(
+    runs: Runs,
+    groups: dict[str, str],
+    cases: Cases,
+    siblings: Runs | pd.DataFrame | str | None,
+    priors: Priors | None,
+) -> Priors | dict[str, Priors] | None:
+    """Priors for every case, never learned from its own run."""
+    if siblings is not None and priors is not None:
+        raise DataError("give siblings= or the priors= learned from them, not both")
+    assert cases.runs is not None
+    if siblings is None:
+        if priors is None:
+            return None
+        found = priors
+    elif isinstance(siblings, str):
+        if siblings != "others":
+            raise DataError(f"siblings must be runs or 'others', got {siblings!r}")
+        found = learn_priors(runs)
+        members: dict[str, list[str]] = {}
+        for name, g in groups.items():
+            members.setdefault(g, []).append(name)
+        of_run = {
+            name: found.only([n for n in members[groups[name]] if n != name])
+            for name in dict.fromkeys(cases.names)
+        }
+        return {
+            case: of_run[name] for case, name in zip(cases.runs.names, cases.names, strict=True)
+        }
+    else:
+        found = learn_priors(siblings)
+    of = {name: found.without(name) for name in dict.fromkeys(cases.names)}
+    return {case: of[name] for case, name in zip(cases.runs.names, cases.names, strict=True)}

@@ -1,0 +1,74 @@
+"""What the command line prints of fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._base.records import rows_of
+from .._base.sparkline import sparkline
+from ..fits.flags import FIT_MEANINGS
+from ..runs.cleaning import MEANINGS
+from ..runs.labels import names_text, span
+
+if TYPE_CHECKING:
+    from ..fits.posterior import Fit
+
+__all__ = ["fit_dict", "fit_text", "sparkline"]
+
+RUNS_SHOWN = 12
+
+
+def fit_text(fit: Fit, prob: float) -> str:
+    """A table of parameters for each run."""
+    s = fit.settings
+    what = "exact draws" if s.exact else "draws"
+    lines = [
+        f"{fit.law.name} ({fit.law.formula}) on {s.axis}: {s.chains * s.draws:,} {what} a run "
+        f"by {s.method}, {100 * prob:g} % intervals, window {s.window}"
+    ]
+    if fit.draws is not None and fit.law.to_axis_units is not None:
+        lines.append(
+            "x is the axis over the end of the window: sizes of terms are in units of the loss"
+        )
+    names = list(fit.runs.names)
+    shown = fit.select(names[:RUNS_SHOWN])
+    summary, diagnostics = shown.summary(prob, scaled=fit.draws is not None), shown.diagnostics
+    width = max(len(p) for p in fit.parameters)
+    for name in shown.runs.names:
+        row = diagnostics.loc[name]
+        window = span(row["window_start"], row["window_end"], s.axis)
+        lines.append(f"{name}: {row['n_points']} points, {window}")
+        for parameter in fit.parameters:
+            p = summary.loc[(name, parameter)]
+            lines.append(
+                f"  {parameter:<{width}}  {p['mean']:<11.5g} sd {p['sd']:<10.3g} "
+                f"{p['lower']:.5g} to {p['upper']:.5g}"
+            )
+    if len(names) > RUNS_SHOWN:
+        lines.append(
+            f"... and {len(names) - RUNS_SHOWN:,} more runs (--json or --out has them all)"
+        )
+    by_flag: dict[str, list[str]] = {}
+    for name, flags in zip(names, fit.flags, strict=True):
+        for flag in flags:
+            by_flag.setdefault(flag, []).append(name)
+    meanings = {**MEANINGS, **FIT_MEANINGS}
+    lines += [f"! {f}: {meanings.get(f, '')} [{names_text(who)}]" for f, who in by_flag.items()]
+    return "\n".join(lines)
+
+
+def fit_dict(fit: Fit, prob: float) -> dict[str, Any]:
+    """The summary as plain data, schema ``lossfit.fit_summary/1``."""
+    from dataclasses import asdict
+
+    from .. import __version__
+
+    summary = fit.summary(prob).drop(columns="flags").reset_index()
+    return {
+        "schema": "lossfit.fit_summary/1",
+        "lossfit": __version__,
+        "law": {"name": fit.law.name, "formula": fit.law.formula},
+        "settings": {**asdict(fit.settings), "prob": prob},
+        "summary": rows_of(summary),
+        "diagnostics": rows_of(fit.diagnostics.reset_index()),
+    }

@@ -1,0 +1,182 @@
+"""``lossfit fit SOURCE --out X.zarr``: a sweep from the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from .._base.errors import DataError
+from .common import guarded, load_runs, mention_compilation, number, print_json, window_of
+
+__all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
+
+SOME_FAILED = 1  # exit code: the sweep is done, and runs are in the table of errors
+
+
+def is_sweep(out: str | None) -> bool:
+    """Whether ``--out`` names a Zarr store."""
+    return out is not None and out.rstrip("/\\").endswith(".zarr")
+
+
+def needs_store(given: Mapping[str, Any]) -> None:
+    """Refuse options of stores where ``--out`` names none.
+
+    Raises
+    ------
+    click.UsageError
+        One of them was given.
+    """
+    for name, value in given.items():
+        if value not in (None, False, (), "record"):
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} is for a store: --out X.zarr")
+
+
+def options(command: Any) -> Any:
+    """The options of ``lossfit fit`` that are for stores."""
+    made = [
+        click.option(
+            "--keep",
+            type=click.Choice(("draws", "summary", "quantiles")),
+            help="What a store X.zarr holds of each run (draws, unless --draws 0).",
+        ),
+        click.option(
+            "--at", multiple=True, help="With X.zarr: predict there (4T, or 2x the data)."
+        ),
+        click.option("--resume", is_flag=True, help="Go on with the store X.zarr."),
+        click.option("--chunk", type=int, help="Runs in a chunk of the store."),
+        click.option(
+            "--on-error",
+            type=click.Choice(("record", "raise")),
+            default="record",
+            show_default=True,
+            help="With X.zarr: what a run that cannot be fitted does.",
+        ),
+        click.option("--dask", metavar="ADDRESS", help="Fit on this Dask cluster."),
+        click.option("--shard", metavar="I/N", help="Fit share I (0 to N - 1) of the input only."),
+        click.option(
+            "--progress/--no-progress", default=None, help="A bar; by default on a terminal."
+        ),
+    ]
+    for option in reversed(made):
+        command = option(command)
+    return command
+
+
+def cli_fit(
+    source: Sequence[str],
+    *,
+    out: str,
+    law: str = "power_linear",
+    run: Sequence[str] = (),
+    axis: str = "auto",
+    window: str = "auto",
+    draws: int = 1000,
+    method: str = "auto",
+    noise: str = "gaussian",
+    prob: float = 0.9,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    format: str | None = None,
+    params: float | None = None,
+    tokens_per_step: float | None = None,
+    gpu_hours: float | None = None,
+    keep: str | None = None,
+    at: Sequence[str] = (),
+    resume: bool = False,
+    chunk: int | None = None,
+    on_error: str = "record",
+    dask: str | None = None,
+    shard: str | None = None,
+    progress: bool | None = None,
+    as_json: bool = False,
+) -> int:
+    """Do what ``lossfit fit SOURCE --out X.zarr`` asks for.
+
+    Parameters
+    ----------
+    source : sequence of str
+        Parquet datasets are streamed; other logs are loaded.
+    out : str
+        The store.
+    keep, at, resume, chunk, on_error, dask, shard, progress
+        As the command's options; the others are those of ``lossfit fit``.
+
+    Returns
+    -------
+    int
+        Exit code: 0 fine; 1 the sweep is done, but some runs have an error.  Bad usage or input
+        ends the process with 2.
+    """
+    from ..runs.collection import Runs
+    from ..runs.known import Known
+    from ..sweep.logs import read_logs
+    from ..sweep.reading import _is_parquet
+    from ..sweep.sweeping import fit_to
+
+    with guarded():
+        known: dict[str, Any] = {
+            "params": params,
+            "tokens_per_step": tokens_per_step,
+            "gpu_hours": gpu_hours,
+        }
+        streamed = not run and format in (None, "parquet") and _is_parquet(list(source))
+        runs: Any = source[0] if len(source) == 1 else list(source)
+        if not streamed:
+            runs = read_logs(source, Known(**known), format)
+            if run:
+                runs = (
+                    runs
+                    if isinstance(runs, Runs)
+                    else load_runs(source, format, params, tokens_per_step, gpu_hours)
+                )
+                runs = runs.select(run)
+            known = {}
+        mention_compilation()
+        result = fit_to(
+            out,
+            runs,
+            law=law,
+            axis=axis,
+            window=window_of(window),
+            draws=draws or 1000,
+            keep=keep or ("draws" if draws else "summary"),  # type: ignore[arg-type]
+            at=_targets(at) or None,
+            prob=prob,
+            chunk_runs=chunk,
+            on_error=on_error,  # type: ignore[arg-type]
+            resume=resume,
+            client=dask,
+            device=device,
+            dtype=dtype,
+            random_seed=seed,
+            progress=sys.stderr.isatty() if progress is None else progress,
+            method=method,  # type: ignore[arg-type]
+            noise=noise,  # type: ignore[arg-type]
+            shard=_shard(shard),
+            **known,
+        )
+        if as_json:
+            print_json(result.to_dict())
+        else:
+            click.echo(str(result))
+    return SOME_FAILED if result.failed else 0
+
+
+def _targets(at: Sequence[str]) -> list[Any]:
+    words = [word.strip() for one in at for word in one.split(",") if word.strip()]
+    return [word if word.endswith("x") else number(word) for word in words]
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    head, _, tail = text.partition("/")
+    try:
+        return int(head), int(tail)
+    except ValueError:
+        raise DataError(f"--shard is I/N such as 3/16, got {text!r}") from None

@@ -1,0 +1,208 @@
+"""Draws that stay on the cards that made them: what ``keep="device"`` keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._base.array_glue import array_namespace, describe
+from .._base.ragged import Floats
+
+if TYPE_CHECKING:
+    from ..kernels.gpu.device import Device
+    from ..laws import Law
+
+__all__ = ["DeviceDraws", "in_axis_units"]
+
+BLOCK = 1 << 26  # numbers that are summarised at a time: 512 MiB in float64
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DeviceDraws:
+    """Posterior draws of many runs, in the memory of one or several cards.
+
+    Attributes
+    ----------
+    parts : tuple of device arrays, each of shape (n, n_parameters, n_draws)
+        The runs in order, as many in each part as a chunk had; CuPy arrays, float32 or float64.
+        Each is on the card that made it (``part.device``).
+    devices : tuple of lossfit.kernels.gpu.device.Device
+        The card of each part, for what is computed from the draws there.
+    """
+
+    parts: tuple[Any, ...]
+    devices: tuple[Device, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("draws need at least one part")
+        array_namespace(*self.parts)  # refuses mixed libraries
+        if len({part.shape[1:] for part in self.parts}) > 1:
+            raise ValueError("parts must agree in parameters and draws")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_runs, n_parameters, n_draws)."""
+        return (len(self), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the numbers."""
+        return self.parts[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the cards."""
+        bits = array_namespace(self.parts[0]).finfo(self.dtype).bits
+        return math.prod(self.shape) * int(bits) // 8
+
+    def __len__(self) -> int:
+        return int(self._edges[-1])
+
+    def __repr__(self) -> str:
+        cards = dict.fromkeys(str(part.device) for part in self.parts)
+        runs, parameters, draws = self.shape
+        return (
+            f"DeviceDraws of {runs:,} runs, {parameters} parameters, {draws:,} draws "
+            f"({self.dtype}) on {', '.join(cards)}"
+        )
+
+    def __getitem__(self, run: int) -> Any:
+        """Draws of one run, by its number: a view on its card, (n_parameters, n_draws)."""
+        if not -len(self) <= run < len(self):
+            raise IndexError(f"there are {len(self)} runs, no run {run}")
+        part, row = self._place(run % len(self))
+        return self.parts[part][row, :, :]
+
+    def to_host(self) -> Floats:
+        """All draws as one NumPy array of float64."""
+        from .devices import host_array
+
+        return np.concatenate(
+            [np.asarray(host_array(part), dtype=np.float64) for part in self.parts]
+        )
+
+    def select(self, rows: NDArray[np.integer[Any]]) -> DeviceDraws:
+        """Draws of some runs, copied on their cards, in that order."""
+        parts = []
+        devices: list[Device] = []
+        rows = np.asarray(rows)
+        part = np.searchsorted(self._edges, rows, side="right") - 1
+        # Neighbours of the same part make a part again.
+        edges = np.flatnonzero(np.diff(part)) + 1
+        for some in np.split(np.arange(len(rows)), edges):
+            source = self.parts[part[some[0]]]
+            devices.extend(self.devices[part[some[0]] : part[some[0]] + 1])
+            xp = array_namespace(source)
+            with _on_card_of(source):
+                index = xp.asarray(rows[some] - self._edges[part[some[0]]])
+                parts.append(xp.take(source, index, axis=0))
+        return DeviceDraws(tuple(parts), tuple(devices))
+
+    def curves(self, law: Law, at: Floats) -> Floats:
+        """Loss of every draw, computed on the cards; the losses come back.
+
+        Parameters
+        ----------
+        law : Law
+            With one column that depends on nonlinear parameters.
+        at : ndarray, shape (n_runs, n_at)
+            Scaled axis values; NaN gives NaN.
+
+        Returns
+        -------
+        ndarray, shape (n_runs, n_at, n_draws)
+        """
+        from ..kernels.gpu import predict
+        from ..kernels.gpu.launch import built
+        from .devices import host_array
+
+        out = np.empty((len(self), at.shape[1], self.shape[2]))
+        pairs = zip(self.parts, self.devices, self._edges[:-1], strict=True)
+        for part, device, start in pairs:
+            kernel = built(predict.build, law.program, part.dtype.itemsize == 4)
+            runs = slice(int(start), int(start) + part.shape[0])
+            out[runs] = host_array(predict.predict_on(device, kernel, part, at[runs]))
+        return out
+
+    def describe(
+        self,
+        prob: float,
+        transform: Callable[[Any, slice], Sequence[Any]] | None = None,
+    ) -> Floats:
+        """Mean, sd, lower, median and upper of each parameter; only these leave the cards.
+
+        Parameters
+        ----------
+        prob : float
+            Probability of lower to upper.
+        transform : callable, optional
+            From draws (n, n_parameters, n_draws) in float64 and the slice of runs that they belong
+            to, to an array (n, n_draws) for each parameter.
+
+        Returns
+        -------
+        ndarray, shape (5, n_runs, n_parameters)
+        """
+        from .devices import host_array
+
+        n_runs, n_parameters, n_draws = self.shape
+        out = np.empty((5, n_runs, n_parameters))
+        step = max(1, BLOCK // max(1, n_parameters * n_draws))
+        for part, start in zip(self.parts, self._edges[:-1], strict=True):
+            xp = array_namespace(part)
+            with _on_card_of(part):
+                for first in range(0, part.shape[0], step):
+                    last = min(first + step, part.shape[0])
+                    # In float64: amplitudes in units of the axis leave the range of float32.
+                    some = xp.astype(part[first:last, :, :], xp.float64)
+                    runs = slice(int(start) + first, int(start) + last)
+                    if transform is not None:
+                        some = xp.stack(list(transform(some, runs)), axis=1)
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        found = describe(some, prob)
+                    out[:, runs] = host_array(found)
+        return out
+
+    @property
+    def _edges(self) -> NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum([part.shape[0] for part in self.parts])])
+
+    def _place(self, run: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self._edges, run, side="right")) - 1
+        return part, run - int(self._edges[part])
+
+
+def in_axis_units(law: Law, end: Floats) -> Callable[[Any, slice], list[Any]]:
+    """What turns draws for the scaled axis into units of the axis, for `DeviceDraws.describe`.
+
+    Parameters
+    ----------
+    law : Law
+    end : float64, shape (n_runs,)
+        Where the runs' windows end.
+    """
+    names = (*law.parameters, "sigma")
+
+    def transform(draws: Any, runs: slice) -> list[Any]:
+        named = {name: draws[:, k, :] for k, name in enumerate(names)}
+        if law.to_axis_units is not None:
+            named = law.to_axis_units(named, array_namespace(draws).asarray(end[runs, None]))
+        return [named[name] for name in names]
+
+    return transform
+
+
+def _on_card_of(array: Any) -> AbstractContextManager[Any]:
+    """Make the card of an array the current one, where there are cards."""
+    device: Any = getattr(array, "device", None)
+    if hasattr(device, "__enter__"):
+        card: AbstractContextManager[Any] = device
+        return card
+    return nullcontext()

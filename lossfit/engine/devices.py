@@ -1,0 +1,461 @@
+"""Where to compute, and in which precision: what ``device=`` and ``dtype=`` mean here.
+
+Cards are found through the driver's library by ctypes: neither numba.cuda nor CuPy is imported, and
+on a machine without the library nothing else is tried.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._base.errors import DataError, DeviceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..kernels.gpu.device import Device
+
+__all__ = [
+    "CPU",
+    "DEVICES",
+    "DTYPES",
+    "ON_CUDA",
+    "Card",
+    "Found",
+    "Place",
+    "card_errors",
+    "check_device",
+    "check_dtype",
+    "find",
+    "host_array",
+    "place",
+]
+
+# The work that has CUDA kernels, by the names that callers of `place` give: the one place to
+# connect them.
+ON_CUDA: frozenset[str] = frozenset(
+    {
+        "a fit by ensemble",
+        "a fit by quadrature over 2 parameters",
+        "a fit by quadrature over one parameter",
+        "a forecast by annealing",
+        "a forecast by multi_power",
+    }
+)
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:all")  # and "cuda:0", "cuda:1", ...
+DTYPES = ("auto", "float64", "float32")
+INSTALL = 'pip install "lossfit[cuda]"'
+LEAST_CAPABILITY = (7, 5)  # of the CUDA 13 toolchain: Turing
+DRIVERS = {12: "525", 13: "580"}  # first driver of a CUDA version, on Linux
+LIBRARIES = {"win32": "nvcuda.dll", "darwin": ""}
+
+log = logging.getLogger("lossfit")
+
+
+class Card(NamedTuple):
+    """A card that the driver shows.
+
+    Attributes
+    ----------
+    number : int
+        Among the visible ones.
+    name : str
+    capability : tuple of int
+        Compute capability.
+    """
+
+    number: int
+    name: str
+    capability: tuple[int, int]
+
+    @property
+    def usable(self) -> bool:
+        """Whether kernels can be compiled for it."""
+        return self.capability >= LEAST_CAPABILITY
+
+
+class Found(NamedTuple):
+    """What was found of CUDA.
+
+    Attributes
+    ----------
+    cards : tuple of Card
+        Usable ones; empty where something is missing.
+    missing : tuple of str
+        What is missing, in words.
+    mends : tuple of str
+        How to mend it.
+    """
+
+    cards: tuple[Card, ...]
+    missing: tuple[str, ...]
+    mends: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is computed, and in which precision.
+
+    Attributes
+    ----------
+    cards : tuple of int
+        Numbers of the cards; empty for the CPU.
+    dtype : str
+        "float64" or "float32".
+    """
+
+    cards: tuple[int, ...] = ()
+    dtype: str = "float64"
+
+    @property
+    def device(self) -> str:
+        """As in ``device=``: "cpu", "cuda:0", or "cuda:0,1" for several."""
+        return "cuda:" + ",".join(map(str, self.cards)) if self.cards else "cpu"
+
+    @property
+    def single(self) -> bool:
+        """Whether kernels compute in float32."""
+        return self.dtype == "float32"
+
+    def open(self) -> list[Device]:
+        """The cards, for `lossfit.kernels.gpu.launch.run`; imports CuPy and numba.cuda.
+
+        Raises
+        ------
+        DeviceError
+            They cannot be imported, or the driver refuses.
+        """
+        try:
+            from ..kernels.gpu.device import CupyDevice
+
+            return [CupyDevice(number) for number in self.cards]
+        except Exception as error:  # whatever CuPy, Numba and the driver may raise
+            raise DeviceError(
+                f"device={self.device!r} cannot be opened: {type(error).__name__}: {error}; "
+                f"reinstall with: {INSTALL}"
+            ) from error
+
+
+CPU = Place()
+
+
+def check_device(device: Any) -> str:
+    """A value of ``device=``, checked for its form only."""
+    if isinstance(device, str):
+        if device in DEVICES:
+            return device
+        head, _, number = device.partition(":")
+        if head == "cuda" and number.isdecimal() and number.isascii():
+            return f"cuda:{int(number)}"
+    raise DataError(
+        f"device must be 'auto', 'cpu', 'cuda', 'cuda:all' or a card such as 'cuda:0', got "
+        f"{device!r}"
+    )
+
+
+def check_dtype(dtype: Any) -> str:
+    """A value of ``dtype=`` as text; NumPy's types are taken too."""
+    found = dtype
+    if not isinstance(dtype, str):
+        try:
+            found = np.dtype(dtype).name if dtype is not None else None
+        except TypeError:
+            found = None
+    if found not in DTYPES:
+        raise DataError(f"dtype must be {', '.join(map(repr, DTYPES))}, got {dtype!r}")
+    return str(found)
+
+
+def place(work: str, device: Any = "auto", dtype: Any = "auto") -> Place:
+    """Where to do some work.
+
+    Parameters
+    ----------
+    work : str
+        What is to be done, as in `ON_CUDA`; in messages it is said as it is.
+    device, dtype : str
+        What the user asked for.
+
+    Returns
+    -------
+    Place
+
+    Raises
+    ------
+    DataError
+        Values that mean nothing; ``dtype="float32"`` on the CPU.
+    DeviceError
+        A card is asked for and cannot be used; the message names what is missing and the mend.
+    """
+    device, dtype = check_device(device), check_dtype(dtype)
+    if device == "auto":
+        cards, reason = _automatic(work)
+        if not cards and dtype == "float32":
+            raise DataError(
+                f"dtype='float32' is for cards, and device='auto' takes the CPU here ({reason}), "
+                f"which computes in float64: leave dtype out"
+            )
+        found = _on(cards, dtype)
+        if log.isEnabledFor(logging.DEBUG):
+            _tell_once(f"device='auto': {work} on {found.device} in {found.dtype} ({reason})")
+        return found
+    if device == "cpu":
+        if dtype == "float32":
+            raise DataError(
+                "dtype='float32' is for cards: the CPU computes in float64, leave dtype out or "
+                "use device='cuda'"
+            )
+        return CPU
+    return _on(_demanded(work, device), dtype)
+
+
+def _on(cards: tuple[Card, ...], dtype: str) -> Place:
+    if not cards:
+        return CPU
+    if dtype == "auto":
+        from ..kernels.gpu.device import full_rate_double
+
+        fast = all(full_rate_double(card.capability) for card in cards)
+        dtype = "float64" if fast else "float32"
+    return Place(tuple(card.number for card in cards), dtype)
+
+
+def _automatic(work: str) -> tuple[tuple[Card, ...], str]:
+    """The card that ``device="auto"`` takes, if any, and why."""
+    if work not in ON_CUDA:  # nothing is looked for
+        return (), f"{work} has no CUDA kernels"
+    found = find()
+    if found.cards:
+        return found.cards[:1], found.cards[0].name
+    return (), "; ".join(found.missing)
+
+
+def _demanded(work: str, device: str) -> tuple[Card, ...]:
+    """The cards that the user named."""
+    found = find()
+    if not found.cards:
+        raise DeviceError(
+            f"device={device!r} cannot be used: {'; '.join(found.missing)}. To mend it: "
+            f"{'; '.join(found.mends)}. device='cpu' needs none of this"
+        )
+    _, _, which = device.partition(":")
+    cards = found.cards if which == "all" else found.cards[:1]
+    if which.isdecimal():
+        cards = tuple(card for card in found.cards if card.number == int(which))
+        if not cards:
+            there = ", ".join(f"cuda:{card.number} ({card.name})" for card in found.cards)
+            raise DeviceError(
+                f"device={device!r}: there is no such card, or none that can be used; there are "
+                f"{there}{_visibility()}"
+            )
+    if work not in ON_CUDA:
+        raise DeviceError(
+            f"device={device!r}: {work} is not available on CUDA; use device='auto' or 'cpu'"
+        )
+    return cards
+
+
+@cache
+def _tell_once(text: str) -> None:
+    log.debug(text)
+
+
+@cache
+def find() -> Found:
+    """Look for packages, driver and cards; once a process.
+
+    Where a package is missing, the driver is not started: a process that has started it cannot use
+    it after a fork.
+    """
+    from ..kernels.gpu.device import incompatible_numpy, older_numpy
+
+    missing: list[str] = []
+    mends: list[str] = []
+    absent = [name for name, there in _packages().items() if not there]
+    if absent:
+        missing.append(
+            f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
+        )
+        mends.append(INSTALL)
+    trouble = incompatible_numpy()
+    if trouble is not None and "numba-cuda" not in absent:
+        missing.append(trouble)
+        mends.append(f'pip install "{older_numpy()}"')
+    driver = _library()
+    if driver is None:
+        missing.append(_no_library())
+        mends.append(
+            "there is no CUDA on macOS"
+            if sys.platform == "darwin"
+            else "install NVIDIA's driver (in a container: start it with the GPUs)"
+        )
+    if missing or driver is None:
+        return Found((), tuple(missing), tuple(mends))
+    return _ask(driver)
+
+
+def _packages() -> dict[str, bool]:
+    """The packages that the CUDA path needs, and whether they are installed."""
+    return {
+        "numba-cuda": find_spec("numba_cuda") is not None,
+        "CuPy": find_spec("cupy") is not None,
+    }
+
+
+def _installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _toolkit() -> int:
+    """The CUDA version that the installed CuPy was built for."""
+    return 12 if _installed("cupy-cuda12x") and not _installed("cupy-cuda13x") else 13
+
+
+def _no_library() -> str:
+    name = LIBRARIES.get(sys.platform, "libcuda.so.1")
+    return f"no NVIDIA driver was found ({name})" if name else "macOS has no NVIDIA driver"
+
+
+def _library() -> Any:
+    """The driver's library, or None."""
+    name = LIBRARIES.get(sys.platform, "libcuda.so.1")
+    if not name:
+        return None
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
+def _ask(driver: Any) -> Found:
+    """Ask the driver for its version and cards."""
+    number = ctypes.c_int()
+    code = driver.cuInit(0)
+    if driver.cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value:
+        toolkit = _toolkit()
+        if number.value // 1000 < toolkit:
+            other = ' or, for CUDA 12, pip install "numba-cuda[cu12]" cupy-cuda12x'
+            return Found(
+                (),
+                (
+                    f"the NVIDIA driver is too old: it knows CUDA {number.value // 1000}."
+                    f"{number.value % 1000 // 10}, CuPy was built for CUDA {toolkit}",
+                ),
+                (
+                    f"update the driver to {DRIVERS[toolkit]} or later"
+                    + (other if toolkit > 12 and number.value >= 12000 else ""),
+                ),
+            )
+    if code == 0:
+        code = driver.cuDeviceGetCount(ctypes.byref(number))
+    if code not in (0, 100):  # 100: CUDA_ERROR_NO_DEVICE
+        return Found(
+            (),
+            (f"the NVIDIA driver does not start: {_error_name(driver, code)}",),
+            ("see what nvidia-smi says",),
+        )
+    cards = tuple(_card(driver, i) for i in range(number.value if code == 0 else 0))
+    if not cards:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return Found(
+            (),
+            (f"the NVIDIA driver shows no card{_visibility()}",),
+            (
+                "see what nvidia-smi says"
+                if hidden is None
+                else "unset CUDA_VISIBLE_DEVICES, or set it to the number of a card",
+            ),
+        )
+    usable = tuple(card for card in cards if card.usable)
+    if not usable:
+        least = ".".join(map(str, LEAST_CAPABILITY))
+        old = ", ".join(f"{c.name} ({c.capability[0]}.{c.capability[1]})" for c in cards)
+        return Found(
+            (),
+            (f"no card has compute capability {least} or more: {old}",),
+            ("use a card of the Turing generation (2018) or later",),
+        )
+    return Found(usable, (), ())
+
+
+def _card(driver: Any, number: int) -> Card:
+    handle = ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(handle), number)
+    name = ctypes.create_string_buffer(128)
+    driver.cuDeviceGetName(name, len(name), handle)
+    capability = []
+    for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+        value = ctypes.c_int()
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+        capability.append(value.value)
+    return Card(number, name.value.decode(errors="replace"), (capability[0], capability[1]))
+
+
+def _error_name(driver: Any, code: int) -> str:
+    text = ctypes.c_char_p()
+    driver.cuGetErrorName(code, ctypes.byref(text))
+    return f"{text.value.decode()} ({code})" if text.value else f"error {code}"
+
+
+def _visibility() -> str:
+    """What the environment hides, as part of a sentence."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if value is None else f" (CUDA_VISIBLE_DEVICES is {value!r})"
+
+
+@contextmanager
+def card_errors() -> Iterator[None]:
+    """Turn what cards refuse into `DeviceError`."""
+    from ..kernels.gpu.launch import DeviceMemoryError
+
+    try:
+        yield
+    except DeviceMemoryError as error:
+        raise DeviceError(
+            f"the card's memory is exhausted: {error}; use device='cpu' for it, fewer draws, or "
+            f"keep='summary'"
+        ) from error
+
+
+def host_array(values: Any) -> NDArray[Any] | Any:
+    """Arrays on a card (CuPy's, or any with its interfaces) as NumPy arrays; others as they are.
+
+    Checks and cleaning run on the CPU: what lies on a card is copied once.
+
+    Raises
+    ------
+    DeviceError
+        CuPy, which does the copy, is not installed.
+    """
+    on_card = hasattr(values, "__cuda_array_interface__")
+    if not on_card and hasattr(values, "__dlpack_device__") and not isinstance(values, np.ndarray):
+        on_card = int(values.__dlpack_device__()[0]) in (2, 13)  # kDLCUDA, kDLCUDAManaged
+    if not on_card:
+        return values
+    from ..kernels.gpu.device import on_host
+
+    try:
+        return on_host(values)
+    except ImportError as error:
+        raise DeviceError(
+            f"an array on a card ({type(values).__name__}) was given, and CuPy, which copies it "
+            f"from there, is not installed: {INSTALL}"
+        ) from error

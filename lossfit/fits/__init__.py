@@ -1,0 +1,1 @@
+"""Posterior draws of one law's parameters for many runs: `fit` and its result."""

@@ -1,0 +1,130 @@
+"""Flags of fits: what a careful reader of a posterior would want to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .._base.ragged import Bools, Floats
+from ..runs.labels import names_text
+
+__all__ = ["ANSWER_MEANINGS", "FIT_MEANINGS", "fit_flags", "warning_text"]
+
+FEW_POINTS = 12
+MOST_RHO = 0.5
+MOST_AT_BOUND = 0.05
+LEAST_ACCEPTANCE = 0.9
+CONTRADICTION = 1e-4  # as a normal estimate 3.7 standard errors below zero
+
+FIT_MEANINGS = {
+    "residual_autocorrelation": "neighbouring residuals are correlated (rho > 0.5): the law misses "
+    "part of the curve, and its intervals are too narrow",
+    "at_bound": "more than 5 % of the posterior lie at a bound of a nonlinear parameter",
+    "positivity": "without the constraints E, A, B >= 0 more than 10 % of the posterior would be "
+    "negative",
+    "contradicted": "the data contradict E, A, B >= 0: without these constraints less than 1e-4 of "
+    "the posterior would meet them; the law does not suit this curve",
+    "few_points": "fewer than 12 points in the window: the prior matters",
+    "sampled": "E, A, B >= 0 exclude nearly everything that the data say; the ensemble sampler "
+    "drew in place of quadrature",
+    "not_converged": "the sampler did not reach its targets; raise tune or draws",
+}
+
+ANSWER_MEANINGS = {
+    "interpolation": "the target lies within the data",
+    "far": "more than twice as far as the data reach",
+    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked "
+    "against real runs",
+    "below_zero": "under a law of the answer the median curve is below zero there",
+    "below_floor": "a linear term takes the median curve below the law's own floor E",
+    "law_disagreement": "the laws' medians differ by more than the widest of their intervals",
+    "schedule_unknown": "the learning-rate schedule is not known: the answer averages over five "
+    "that end at the planned total; schedule= or an lr column would sharpen it",
+    "no_plan": "neither the learning-rate schedule nor the planned end of the run is known: the "
+    "answer averages over schedules and ends; schedule=, an lr column or total= would sharpen it",
+    "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was "
+    "stretched to end there; schedule= says otherwise",
+    "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
+    "total= says otherwise",
+    "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
+    "will win: that part of the answer is the prior's; siblings= (finished runs of the same "
+    "project) would sharpen it",
+    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to "
+    "the learning rate: the shipped prior was used",
+    "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to here, which "
+    "only matters for how fast the loss responds to the learning rate",
+    "smoothed_noise": "the losses were smoothed before logging (an exponential moving average): "
+    "their noise was corrected for it",
+    "calibrated": "the interval was widened or narrowed by backtests on the runs of calibrate_on",
+    "not_calibrated": "calibrate_on gave too few forecasts to learn from: the interval was left as "
+    "it is",
+}
+
+# Flags that do not, by themselves, make an answer suspicious: they are in the frames only.
+QUIET = frozenset(
+    {
+        "rounded",
+        "smoothed",
+        "renamed_columns",
+        "ignored_columns",
+        "unused",
+        "zero_axis",
+        "missing",
+        "duplicate_step",
+        "restart",
+        "unusable_axis",
+        "validation",
+        "other_losses",
+        "run_average",
+        "window_average",
+        "single_batch",
+        "unknown_lr",
+        "stepless",
+        "other_lines",
+        "cut_line",
+        "positivity",
+        "interpolation",
+        "steps_unknown",
+        "smoothed_noise",
+        "schedule_stretched",
+        "calibrated",
+    }
+)
+
+
+def fit_flags(
+    count: np.ndarray[tuple[int], np.dtype[np.integer]],
+    bound_share: Floats,
+    acceptance: Floats,
+    rho1: Floats,
+    status: Floats,
+) -> dict[str, Bools]:
+    """The fit's own flags: for each, which runs have it (shape (n_runs,)).  NaN sets no flag."""
+    return {
+        "few_points": np.asarray(count < FEW_POINTS),
+        "residual_autocorrelation": np.asarray(rho1 > MOST_RHO),
+        "at_bound": np.asarray(bound_share > MOST_AT_BOUND),
+        "positivity": np.asarray(acceptance < LEAST_ACCEPTANCE),
+        "contradicted": np.asarray(acceptance < CONTRADICTION),
+        "sampled": np.asarray(status == 1),
+        "not_converged": np.asarray(status == 2),
+    }
+
+
+def warning_text(
+    names: Sequence[str], flags: Sequence[Iterable[str]], meanings: dict[str, str]
+) -> str:
+    """One text for all flags that matter, with the runs that have them; "" if there are none."""
+    by_flag: dict[str, list[str]] = {}
+    for name, found in zip(names, flags, strict=True):
+        for flag in found:
+            if flag not in QUIET:
+                runs = by_flag.setdefault(flag, [])
+                if not runs or runs[-1] != name:
+                    runs.append(name)
+    parts = [
+        f"{flag} ({names_text(runs)}): {meanings.get(flag, 'see Runs.flags')}"
+        for flag, runs in by_flag.items()
+    ]
+    return "; ".join(parts)

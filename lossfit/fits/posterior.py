@@ -1,0 +1,397 @@
+"""What a fit gives: `Fit`, posterior draws of one law's parameters for many runs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Bools, Floats, run_of_row
+from .._base.seeds import Seed, run_keys, seed_integer
+from ..runs.checks import axis_values
+from ..runs.cleaning import MEANINGS
+from .flags import FIT_MEANINGS, fit_flags, warning_text
+from .settings import DOF, Settings
+from .window import rows_between
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from .._base.summaries import Moments
+    from ..engine.device_draws import DeviceDraws
+    from ..laws import Law
+    from ..runs.collection import Runs
+
+__all__ = ["Fit", "from_netcdf"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """Posterior of one law for many runs; made by `lossfit.fit`.
+
+    Attributes
+    ----------
+    runs : Runs
+        The data, all of it; the window says what was used.
+    law : Law
+        The law with its priors.
+    settings : Settings
+        Axis, window, method, noise, seed and so on.
+    start, end : ndarray, shape (n_runs,)
+        First and last axis value used; the kernels' axis is the run's axis over ``end``.
+    count : ndarray of int, shape (n_runs,)
+        Points used.
+    scales : ndarray, shape (n_runs, 2)
+        Loss and noise scales that relative priors refer to.
+    info : ndarray, shape (n_runs, 5)
+        Diagnostics of the kernels (`lossfit.kernels.driver.INFO`).
+    draws : ndarray, shape (n_runs, n_parameters, chains * draws), or None
+        Parameters for the scaled axis, sigma last; None when only a summary was kept.
+    moments : Moments or None
+        The kept summary.
+    device_draws : DeviceDraws or None
+        The draws where they stayed on a card; `to_host` brings them here.
+    """
+
+    runs: Runs
+    law: Law
+    settings: Settings
+    start: Floats
+    end: Floats
+    count: NDArray[np.integer[Any]]
+    scales: Floats
+    info: Floats
+    draws: Floats | None = None
+    moments: Moments | None = None
+    device_draws: DeviceDraws | None = None
+
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+    def __repr__(self) -> str:
+        s = self.settings
+        kept = "a summary of" if self.moments is not None else f"{s.chains} x {s.draws}"
+        where = "" if self.device_draws is None else f", kept on {s.device}"
+        return (
+            f"Fit of {self.law.name} ({self.law.formula}) to {len(self.runs):,} runs on {s.axis}, "
+            f"{kept} draws by {s.method}{where}"
+        )
+
+    @property
+    def axis(self) -> str:
+        """The axis of the fit."""
+        return self.settings.axis
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters, sigma last."""
+        return (*self.law.parameters, "sigma")
+
+    @cached_property
+    def posterior(self) -> xr.Dataset:
+        """Draws of the parameters in units of the axis, dims (chain, draw, run).
+
+        Coordinates are the names of the runs and ``x_ref``, the axis value at the window's end.
+        """
+        from .draw_arrays import posterior_dataset
+
+        return posterior_dataset(self)
+
+    @cached_property
+    def scaled_posterior(self) -> xr.Dataset:
+        """Draws of the parameters for the axis over ``x_ref``, dims (chain, draw, run).
+
+        The axis then ends at 1, and ``A`` and ``B`` of the built-in laws are in units of the loss:
+        the size of the power-law term at the window's end, and the linear decrease up to there.
+        """
+        from .draw_arrays import posterior_dataset
+
+        return posterior_dataset(self, scaled=True)
+
+    def predict(
+        self, at: ArrayLike, noise: bool = False, random_seed: Seed | str = "fit"
+    ) -> xr.DataArray:
+        """Draws of the loss at axis values, the same for all runs.
+
+        Parameters
+        ----------
+        at : array_like, shape (n_at,)
+            Axis values above 0, in units of the axis.
+        noise : bool
+            Whether to add the noise of an observation of weight 1 (else: the loss curve).
+        random_seed : int, numpy.random.Generator or None
+            Seed of that noise; by default the fit's.
+
+        Returns
+        -------
+        xarray.DataArray, dims (chain, draw, run, at)
+
+        Raises
+        ------
+        DataError
+            An axis value that is not a positive number; a fit that kept a summary only.
+        """
+        from .draw_arrays import prediction
+
+        return prediction(self, axis_values(at), bool(noise), random_seed)
+
+    def curves(self, at: Floats) -> Floats:
+        """Loss of every draw at each run's own axis values.
+
+        Parameters
+        ----------
+        at : ndarray, shape (n_runs, n_at)
+            In units of the axis; NaN gives NaN.
+
+        Returns
+        -------
+        ndarray, shape (n_runs, n_at, chains * draws)
+        """
+        from ..kernels.driver import predict_batch
+
+        scaled = at / self.end[:, None]
+        if self.device_draws is not None:
+            return self.device_draws.curves(self.law, scaled)
+        return predict_batch(self.law.program, self._needs_draws("predictions"), scaled)
+
+    def noise(self, n_at: int, random_seed: Seed | str = "fit") -> Floats:
+        """Draws of the noise of observations of weight 1, shape (n_runs, n_at, chains * draws)."""
+        draws = self._needs_draws("predictions")
+        s = self.settings
+        seed = s.random_seed if isinstance(random_seed, str) else seed_integer(random_seed)
+        out = np.empty((draws.shape[0], n_at, draws.shape[2]))
+        # A stream for each run: its noise does not depend on the other runs.
+        for r, key in enumerate(run_keys(seed, self.runs.names, "noise")):
+            rng = np.random.default_rng(int(key))
+            if s.noise == "student_t":
+                out[r] = rng.standard_t(DOF, out[r].shape)
+            else:
+                rng.standard_normal(out=out[r])
+        out *= draws[:, None, -1]
+        return out
+
+    def summary(self, prob: float = 0.9, *, scaled: bool = False) -> pd.DataFrame:
+        """Mean, sd and equal-tailed interval of every parameter.
+
+        Parameters
+        ----------
+        prob : float
+            Probability of the interval.
+        scaled : bool
+            Whether to describe `scaled_posterior` in place of `posterior`.  An amplitude in units
+            of an axis that runs to 1e12 tokens has a posterior over many powers of ten; scaled, it
+            is the size of a term at the end of the window, in units of the loss.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index (run, parameter), columns mean, sd, lower, upper, ess, rhat, flags (a tuple).
+            Exact draws are independent: their ess is their number and rhat, which compares chains,
+            is NaN.
+
+        Raises
+        ------
+        DataError
+            A fit that kept only a summary has the intervals of one probability, and no scaled one.
+        """
+        from .summary_table import summary
+
+        return summary(self, prob, scaled)
+
+    @property
+    def diagnostics(self) -> pd.DataFrame:
+        """One row a run: points, window, quadrature nodes, mass at bounds, residuals, flags.
+
+        Columns ``n_points``; ``window_start`` and ``window_end`` in units of the axis;
+        ``effective_nodes`` (quadrature only); ``bound_share`` (posterior mass within 1 % of a
+        bound); ``acceptance`` (share of the unconstrained posterior that meets the sign
+        constraints); ``rho1`` (lag-1 autocorrelation of the residuals); ``n_eff`` (n (1 - rho) / (1
+        + rho), the independent points that the residuals are worth); ``flags``, a tuple.
+        """
+        import pandas as pd
+
+        info = self.info.astype(np.float64)
+        rho = np.clip(info[:, 3], -0.99, 0.99)
+        return pd.DataFrame(
+            {
+                "n_points": self.count.astype(np.int64),
+                "window_start": self.start,
+                "window_end": self.end,
+                "effective_nodes": info[:, 0],
+                "bound_share": info[:, 1],
+                "acceptance": info[:, 2],
+                "rho1": info[:, 3],
+                "n_eff": np.clip(self.count * (1 - rho) / (1 + rho), 1, self.count),
+                "flags": pd.Series(self.flags, dtype=object).to_numpy(),
+            },
+            index=pd.Index(list(self.runs.names), name="run"),
+        )
+
+    @cached_property
+    def flags(self) -> list[tuple[str, ...]]:
+        """Flags of each run: the fit's own (`lossfit.fits.flags`), then those of its data."""
+        info = self.info
+        mine = fit_flags(self.count, info[:, 1], info[:, 2], info[:, 3], info[:, 4])
+        data = self.runs._columns.flags
+        out = [tuple(f.flag for f in data.get(name, ())) for name in self.runs.names]
+        for flag, has in reversed(mine.items()):
+            for r in np.flatnonzero(has):
+                out[r] = (flag, *out[r])
+        return out
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Give one `LossfitWarning` if runs have flags that matter."""
+        flags = self.flags
+        if self.settings.noise == "student_t":  # outliers are what it is for
+            flags = [tuple(f for f in found if f != "spike") for found in flags]
+        text = warning_text(self.runs.names, flags, {**MEANINGS, **FIT_MEANINGS})
+        if text:
+            warnings.warn(LossfitWarning(f"fit of {self.law.name}: {text}"), stacklevel=stacklevel)
+
+    def residuals(self) -> pd.DataFrame:
+        """Loss minus posterior mean curve at every point of the window.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns run, the axis, loss, fitted, residual, standardised (residual over the posterior
+            mean of sigma, times the root of the point's weight).
+        """
+        from .summary_table import residuals
+
+        return residuals(self)
+
+    def select(self, names: str | Sequence[str]) -> Fit:
+        """The fit of some runs, in that order."""
+        chosen = self.runs.select([names] if isinstance(names, str) else list(names))
+        position = {name: i for i, name in enumerate(self.runs.names)}
+        rows = np.array([position[name] for name in chosen.names])
+        parts: dict[str, Any] = {
+            name: getattr(self, name)[rows] for name in ("start", "end", "count", "scales", "info")
+        }
+        draws = None if self.draws is None else self.draws[rows]
+        moments = None if self.moments is None else self.moments.select(rows)
+        on_card = None if self.device_draws is None else self.device_draws.select(rows)
+        return replace(
+            self, runs=chosen, draws=draws, moments=moments, device_draws=on_card, **parts
+        )
+
+    def to_host(self) -> Fit:
+        """The same fit with its draws in the memory of the host, where they stayed on a card."""
+        if self.device_draws is None:
+            return self
+        return replace(self, draws=self.device_draws.to_host(), device_draws=None)
+
+    def to_datatree(self, *, predictive: bool = True) -> Any:
+        """The fit as ArviZ groups, in the container that the installed ArviZ takes.
+
+        Parameters
+        ----------
+        predictive : bool
+            Whether to add ``posterior_predictive`` and ``log_likelihood``, which have a value for
+            every draw and point.
+
+        Returns
+        -------
+        xarray.DataTree or arviz.InferenceData
+            Groups ``posterior``, ``posterior_predictive``, ``log_likelihood``, ``observed_data``,
+            ``constant_data`` and ``sample_stats``.  Points are along the dimension ``obs``; runs
+            with fewer points than the longest are filled up with NaN at the end (``select`` one run
+            for functions of ArviZ that take no NaN).
+
+        Raises
+        ------
+        DataError
+            A fit that kept a summary only; more than 2 GiB of predictions.
+        """
+        from .arviz_groups import datatree
+
+        return datatree(self, predictive)
+
+    def to_netcdf(self, path: str | os.PathLike[str]) -> None:
+        """Write the fit and its data to a netCDF file, which `from_netcdf` and ArviZ read."""
+        from .storage import write
+
+        write(self, path)
+
+    @staticmethod
+    def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+        """Read a fit; see `lossfit.from_netcdf`."""
+        return from_netcdf(path, law)
+
+    def plot(self, run: str | None = None, ax: Any = None, **options: Any) -> Any:
+        """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`."""
+        from ..plotting import plot_fit
+
+        return plot_fit(self, run, ax=ax, **options)
+
+    def window_rows(self) -> Bools:
+        """Which points of the runs were used, shape (n_points,)."""
+        return rows_between(
+            self.runs.flat(self.axis),
+            self.start,
+            self.end,
+            0,
+            len(self.runs),
+            keep_spikes=self.settings.noise == "student_t",
+        )
+
+    def padded(self) -> tuple[Floats, Floats, Floats]:
+        """Axis, loss, weight of the points used: each (n_runs, n_max), NaN beyond a run's last."""
+        flat = self.runs.flat(self.axis)
+        rows = np.flatnonzero(self.window_rows())
+        run = run_of_row(flat.offsets)[rows]
+        edges = np.concatenate([[0], np.cumsum(self.count)])
+        place = np.arange(rows.size) - edges[run]
+        out = np.full((3, len(self.runs), int(self.count.max())), np.nan)
+        for k, values in enumerate((flat.x, flat.loss, flat.weight)):
+            out[k, run, place] = values[rows]
+        return out[0], out[1], out[2]
+
+    def _needs_draws(self, what: str) -> Floats:
+        if self.device_draws is not None:
+            raise DataError(
+                f"the draws of this fit are on {self.settings.device}, and {what} are made from "
+                f"draws on the host: use fit.to_host(), perhaps of fit.select(runs)"
+            )
+        if self.draws is None:
+            raise DataError(
+                f"this fit kept a summary only, so it has no {what}: fit again with keep='draws' "
+                f"(and draws above 0), perhaps only the runs that matter"
+            )
+        return self.draws
+
+    def _by_chain(self, values: Floats) -> Floats:
+        """(n_runs, ..., chains * draws) as (chains, draws, n_runs, ...)."""
+        s = self.settings
+        split = values.reshape(*values.shape[:-1], s.chains, s.draws)
+        return np.moveaxis(split, (-2, -1), (0, 1))
+
+
+def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+    """Read a fit that `Fit.to_netcdf` wrote.
+
+    Parameters
+    ----------
+    path : path
+    law : Law, optional
+        The law, if it is none of lossfit's own (a file cannot hold its functions).
+
+    Raises
+    ------
+    DataError
+        Not such a file; a law that is not lossfit's own and was not given, or another one.
+    """
+    from .storage import read
+
+    return read(path, law)

@@ -1,0 +1,298 @@
+"""The posterior of a joint fit: moments and draws of the curve under any schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
+from scipy.special import log_ndtr, ndtri_exp
+
+from .._base.errors import DataError
+from .._base.ragged import Floats, Ints
+from .joint_data import Binned, Rate, check_rate
+from .joint_features import Grid, basis
+from .law_draws import LawDraws
+
+__all__ = ["JointPosterior", "brownian", "truncation"]
+
+BLOCK = 256  # draws, or targets, handled at a time: bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class JointPosterior:
+    """Posterior of the shared curve; made by `fit_jointly`.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (n_cells,)
+        Weights of the grid cells, they sum to 1.
+    alpha, offset : ndarray, shape (n_cells,)
+        Exponent, and x0 in steps.
+    unit : ndarray, shape (n_cells, 5)
+        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma, p.
+    mean, cov : ndarray, shape (n_cells, 3) and (n_cells, 3, 3)
+        Normal posterior of (level at the reference, a, B), to be cut to a > 0.
+    sigma : float
+        Noise sd of one point, in nats.
+    size : float
+        Sd of the discrepancy per square root of an e-fold, in nats.
+    reference : float
+        Reference step.
+    log_evidence : ndarray, shape (n_families,)
+        Of each family, up to a constant that they share.
+    data : Binned
+        What was fitted.
+    """
+
+    weight: Floats
+    alpha: Floats
+    offset: Floats
+    unit: Floats
+    mean: Floats
+    cov: Floats
+    sigma: float
+    size: float
+    reference: float
+    log_evidence: Floats
+    data: Binned
+    _own: float = field(repr=False)
+    _noise: Floats = field(repr=False)  # sd of each bin
+    _grid: Grid = field(repr=False)  # only what the cells use
+    _shape_of: Ints = field(repr=False)
+    _unit_of: Ints = field(repr=False)
+    _chol: Floats = field(repr=False)  # of the covariance of the bins
+    _white: Floats = field(repr=False)  # chol^-1 (1, loss, -phi, -D)
+
+    def moments(self, rate: Rate, at: ArrayLike, curve: int | None = None) -> tuple[Floats, Floats]:
+        """Mean and sd of the curve, without noise, each of shape (n_at,).
+
+        Parameters
+        ----------
+        rate : Rate
+            The schedule; it may differ from those that were fitted.
+        at : array_like, shape (n_at,)
+            Steps, in any order, inside or beyond the data.
+        curve : int, optional
+            The fitted curve that this run is: its own discrepancy is then known where it was
+            observed.  By default a new run of the model.
+
+        Raises
+        ------
+        DataError
+            Steps that are not positive numbers, a rate that is none, no such curve.
+        """
+        rate, steps = self._asked(rate, at, curve)
+        of = np.full(len(steps), -1 if curve is None else curve)
+        lift, lost = truncation(self.mean[:, 1] / np.sqrt(self.cov[:, 1, 1]))
+        per_sd = self.cov[:, :, 1] / np.sqrt(self.cov[:, 1, 1])[:, None]
+        mean = self.mean + per_sd * lift[:, None]
+        cov = self.cov - per_sd[:, :, None] * per_sd[:, None, :] * lost[:, None, None]
+        out = np.empty((2, len(steps)))
+        for first in range(0, len(steps), BLOCK):
+            some = slice(first, first + BLOCK)
+            gain = self._gain(steps[some], of[some])
+            left = self._columns(rate, steps[some]) - gain @ self._white
+            law, response = left[:, 2 + self._shape_of], left[:, self._first_unit + self._unit_of]
+            full = np.stack([np.broadcast_to(left[:, :1], law.shape), law, response], axis=-1)
+            value = -left[:, 1:2] + np.einsum("mki,ki->mk", full, mean)
+            centre = value @ self.weight
+            # (full cov) . full in two steps: einsum of three factors is slow.
+            var = (np.einsum("mki,kij->mkj", full, cov) * full).sum(axis=-1)
+            g_var = self.size**2 * np.abs(np.log(steps[some] / self.reference))
+            g_var = np.maximum(g_var - (gain**2).sum(axis=1), 0.0)
+            spread = (var + (value - centre[:, None]) ** 2) @ self.weight
+            out[:, some] = centre, np.sqrt(spread + g_var)
+        return out[0], out[1]
+
+    def forecast(
+        self,
+        rate: Rate,
+        at: ArrayLike,
+        key: int = 0,
+        draws: int = 1000,
+        curve: int | None = None,
+    ) -> Floats:
+        """Draws of the curve without noise, shape (n_at, n_draws): one draw is one whole curve.
+
+        Parameters
+        ----------
+        rate, at, curve
+            As in `moments`.
+        key : int
+            Key of the random numbers, 0 to 2^64 - 1: the same draws for the same key.  The grid
+            cell and (L0, a, B) of a draw depend on the key and on ``draws`` alone, so that draws
+            under several schedules belong together as far as the law goes.
+        draws : int
+            How many, equally weighted.
+
+        Raises
+        ------
+        DataError
+            As `moments`.
+
+        Notes
+        -----
+        A cell is drawn, then (L0, a, B) given the cell, then g given these and the data by
+        Matheron's rule: a path of the prior, moved by what the data say of it.  No matrix of
+        targets by targets is made, and targets may coincide.
+        """
+        return self.forecast_all([(rate, at, curve)], key, draws)[0]
+
+    def forecast_all(
+        self,
+        asked: Sequence[tuple[Rate, ArrayLike, int | None]],
+        key: int = 0,
+        draws: int = 1000,
+    ) -> list[Floats]:
+        """Draws of several curves that belong together: the same draw is the same model.
+
+        Parameters
+        ----------
+        asked : sequence of (rate, at, curve)
+            Each as of `forecast`.  Those without a curve are one new run of the model under several
+            schedules: they share its own discrepancy.
+        key, draws : int
+            As of `forecast`.
+
+        Returns
+        -------
+        list of ndarray, each of shape (n_at, n_draws)
+        """
+        each = [self._asked(*one) for one in asked]
+        at = np.concatenate([steps for _, steps in each])
+        counts = [len(steps) for _, steps in each]
+        of = np.repeat([-1 if curve is None else curve for _, _, curve in asked], counts)
+        law, path = (np.random.Generator(np.random.Philox(key=[key, i])) for i in range(2))
+        cell, beta = self._law_draws(law, draws)
+        rows = np.concatenate([self._columns(rate, steps) for rate, steps in each])
+        gain = self._gain(at, of)
+        out = np.empty((len(at), draws))
+        for first in range(0, draws, BLOCK):
+            some = slice(first, min(first + BLOCK, draws))
+            b, a, u = beta[some], self._shape_of[cell[some]], self._unit_of[cell[some]]
+            here, there = self._prior_paths(path, at, len(b), of)
+            there += self._noise[:, None] * path.standard_normal(there.shape)
+            rest = self._white[:, 1:2] - self._curve(self._white, b, a, u)
+            rest -= solve_triangular(self._chol, there, lower=True)
+            out[:, some] = self._curve(rows, b, a, u) + here + gain @ rest
+        return np.split(out, np.cumsum(counts)[:-1])
+
+    def laws(self, key: int = 0, draws: int = 1000) -> LawDraws:
+        """Parameters of the draws that `forecast` makes with this key and number."""
+        law = np.random.Generator(np.random.Philox(key=[key, 0]))
+        cell, beta = self._law_draws(law, draws)
+        return LawDraws(
+            self.reference,
+            self._grid.shapes,
+            self._grid.units,
+            self._shape_of[cell],
+            self._unit_of[cell],
+            beta,
+        )
+
+    @property
+    def _first_unit(self) -> int:
+        """The column of the first response."""
+        return 2 + len(self._grid.shapes)
+
+    def _asked(self, rate: Rate, at: ArrayLike, curve: int | None) -> tuple[Rate, Floats]:
+        """Rate and steps, checked."""
+        steps = np.ascontiguousarray(np.atleast_1d(at), np.float64)
+        if steps.ndim != 1 or not (np.isfinite(steps) & (steps > 0)).all():
+            raise DataError("a joint forecast needs a flat list of steps above 0")
+        last = int(self.data.curve[-1])
+        if curve is not None and not 0 <= curve <= last:
+            raise DataError(f"there is no curve {curve}; they are 0 to {last}")
+        return check_rate(rate, "the forecast"), steps
+
+    def _columns(self, rate: Rate, steps: Floats) -> Floats:
+        """Columns (1, 0, -phi, -D) at the steps, shape (m, 2 + n_shapes + n_units)."""
+        phi, response = basis(rate, steps, self.reference, self._grid.shapes, self._grid.units)
+        ones = np.ones((len(steps), 1))
+        return np.concatenate([ones, 0 * ones, -phi, -response], axis=1)
+
+    def _gain(self, steps: Floats, of: Ints) -> Floats:
+        """What g at the steps of some curves (-1 for a new one) takes of the whitened data.
+
+        Shape (m, n_bins).
+        """
+        u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
+        share = np.where(of[:, None] == self.data.curve, 1.0, 1 - self._own)
+        cross = self.size**2 * share * brownian(u, v)
+        return np.asarray(solve_triangular(self._chol, cross.T, lower=True).T)
+
+    def _curve(self, columns: Floats, beta: Floats, shape: Ints, unit: Ints) -> Floats:
+        """Columns times the coefficients of draws, shape (m, n_draws)."""
+        law, response = columns[:, 2 + shape], columns[:, self._first_unit + unit]
+        return columns[:, :1] * beta[:, 0] + law * beta[:, 1] + response * beta[:, 2]
+
+    def _law_draws(self, rng: np.random.Generator, draws: int) -> tuple[Ints, Floats]:
+        """Cells, shape (n_draws,), and (L0, a, B), shape (n_draws, 3)."""
+        # One uniform number in each of n equal parts: the cells get their exact shares.
+        level = (rng.permutation(draws) + rng.random(draws)) / draws
+        total = np.cumsum(self.weight)
+        cell = np.minimum(np.searchsorted(total, level * total[-1]), len(total) - 1)
+        # a first, cut to be positive; the others given a.
+        order = [1, 0, 2]
+        factor = np.linalg.cholesky(self.cov[:, order][:, :, order])[cell]
+        mean = self.mean[cell]
+        tail = mean[:, 1] / factor[:, 0, 0]
+        z = rng.standard_normal((draws, 3))
+        # -z is normal below `tail`: P(-z <= v) = uniform * P(-z <= tail), in logarithms.
+        z[:, 0] = -ndtri_exp(np.log1p(-rng.random(draws)) + log_ndtr(tail))
+        beta = np.empty((draws, 3))
+        beta[:, order] = mean[:, order] + np.einsum("nij,nj->ni", factor, z)
+        return cell, beta
+
+    def _prior_paths(
+        self, rng: np.random.Generator, steps: Floats, n: int, of: Ints
+    ) -> tuple[Floats, Floats]:
+        """Draws of g before the data: at the steps of some curves, (m, n), and at the bins."""
+        m = len(steps)
+        u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
+        both = self.size * np.sqrt(1 - self._own) * _paths(np.concatenate([u, v]), n, rng)
+        here, there = both[:m], both[m:]
+        own = self.size * np.sqrt(self._own)
+        for i in range(int(self.data.curve[-1]) + 1):
+            mine, asked = self.data.curve == i, of == i
+            path = own * _paths(np.concatenate([u[asked], v[mine]]), n, rng)
+            here[asked] += path[: asked.sum()]
+            there[mine] += path[asked.sum() :]
+        new = of < 0
+        if new.any():
+            here[new] += own * _paths(u[new], n, rng)
+        return here, there
+
+
+def brownian(a: Floats, b: Floats) -> Floats:
+    """Covariance, (n, m), of Brownian motions that leave 0 to either side, of unit variance."""
+    same = np.sign(a)[:, None] * np.sign(b) > 0
+    return np.where(same, np.minimum(np.abs(a)[:, None], np.abs(b)), 0.0)
+
+
+def _paths(u: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Draws, (len(u), n), with the covariance `brownian` of u with itself."""
+    out = np.empty((len(u), n))
+    for side in (u >= 0, u < 0):
+        far = np.abs(u[side])
+        order = np.argsort(far, kind="stable")
+        steps = np.sqrt(np.diff(far[order], prepend=0.0))
+        part = np.empty((len(far), n))
+        part[order] = np.cumsum(steps[:, None] * rng.standard_normal((len(far), n)), axis=0)
+        out[side] = part
+    return out
+
+
+def truncation(tail: Floats) -> tuple[Floats, Floats]:
+    """Normal(m, sd^2) cut to be positive, with tail = m / sd.
+
+    Returns
+    -------
+    lift, lost : ndarray
+        Its mean is ``m + sd lift``, its variance ``sd^2 (1 - lost)``.
+    """
+    lift = np.exp(-0.5 * tail**2 - log_ndtr(tail)) / np.sqrt(2 * np.pi)
+    return lift, np.clip(lift * (lift + tail), 0.0, 1.0)

@@ -1,0 +1,279 @@
+"""Priors from a project's finished runs: `learn_priors`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from ..fits.window import WindowSpec
+from ..laws import ResponseStrength, ScheduleLaw, find
+from ..runs.checks import as_runs, choose_axis
+from ..runs.logged_rate import history_of
+from .forecasting import forecast
+from .rates import Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = ["Priors", "learn_priors", "strength_from"]
+
+LEAST_POINTS = 40
+LEAST_FALL = 0.7  # the learning rate must have fallen below this share of its peak
+WELL_KNOWN = 0.35  # relative sd of B below which a run counts
+BROAD = 3.0  # relative sd of the prior under which a run's own B is found
+KNOWN_SHARE = 0.6  # ... of B, or of so much of the shipped prior's: a small B may be known well
+LEAST_RUNS = 2
+RUN_ERROR = 0.1  # of B, and of the local slope: what the law gets wrong in a run
+POPULATION_SD = 0.7  # of log B0 about the shipped one
+SPREADS = np.array([0.1, 0.15, 0.22, 0.33, 0.5, 0.75])  # grid of the sd of log B among runs
+SPREAD_CENTRE, SPREAD_SD = 0.25, 0.6  # its log-normal prior
+OUTLIER = 0.05  # a run may have nothing in common with the others
+SD_LIMITS = (0.15, 0.8)
+PSEUDO_RUNS = 3.0  # what the shipped weights of the responses count
+
+
+@dataclass(frozen=True, eq=False)
+class Priors:
+    """What finished runs say about the next one; made by `learn_priors`.
+
+    Attributes
+    ----------
+    strength : ResponseStrength
+        Prior of B, the loss won by taking the learning rate from its peak to 0.
+    unit_weights : tuple of float
+        Prior weights of the law's responses (how fast the loss follows the learning rate).
+    used : tuple of str
+        The runs that it was learned from; empty if too few were usable, and then it is the
+        shipped prior.
+    b, b_sd : ndarray, shape (n_runs,)
+        B of every finished run under a broad prior, and its posterior sd; NaN where the run could
+        not tell (see `reasons`).
+    names, reasons : tuple of str, length n_runs
+        The finished runs, and why one was not used ("" if it was).
+    slope, level : ndarray, shape (n_runs,)
+        Local slope (loss per e-fold) and last loss of the runs.
+    units : ndarray, shape (n_runs, n_units)
+        Posterior weights of the law's responses.
+    """
+
+    strength: ResponseStrength
+    unit_weights: tuple[float, ...]
+    used: tuple[str, ...]
+    names: tuple[str, ...]
+    b: Floats
+    b_sd: Floats
+    reasons: tuple[str, ...]
+    slope: Floats
+    level: Floats
+    units: Floats
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each finished run: run, B, sd, used, reason."""
+        import pandas as pd
+
+        used = [not reason for reason in self.reasons]
+        return pd.DataFrame(
+            {"run": self.names, "B": self.b, "sd": self.b_sd, "used": used, "reason": self.reasons}
+        )
+
+    def without(self, name: str) -> Priors:
+        """The same without one of the runs, which must not learn from itself."""
+        return self.only([other for other in self.names if other != name])
+
+    def only(self, names: Sequence[str]) -> Priors:
+        """What these runs alone say."""
+        if tuple(names) == self.names:
+            return self
+        chosen = set(names)
+        keep = [i for i, name in enumerate(self.names) if name in chosen]
+        return _priors(
+            tuple(self.names[i] for i in keep),
+            self.b[keep],
+            self.b_sd[keep],
+            tuple(self.reasons[i] for i in keep),
+            self.slope[keep],
+            self.level[keep],
+            self.units[keep],
+        )
+
+    def __repr__(self) -> str:
+        if not self.used:
+            return (
+                f"Priors: none of {len(self.names)} runs is enough to learn from; the shipped "
+                f"prior (B about {self.strength.mean:.3g})"
+            )
+        return (
+            f"Priors from {len(self.used)} of {len(self.names)} runs: B about "
+            f"{self.strength.mean:.3g} (relative sd {self.strength.sds[-1]:.2f})"
+        )
+
+
+def learn_priors(
+    finished_runs: Runs | pd.DataFrame, *, axis: str = "auto", window: WindowSpec = "auto"
+) -> Priors:
+    """What a project's finished runs say about its next one.
+
+    The strength of the response to the learning rate differs between domains by more than 10 times
+    (on text it is 0.1 to 0.3 nats), and a run says nothing of its own before its learning rate
+    falls: finished runs of the same project do.
+
+    Parameters
+    ----------
+    finished_runs : Runs or pandas.DataFrame
+        Runs that went through their schedule, which must be known (``with_schedule`` or an ``lr``
+        column).
+    axis : str
+        As in `lossfit.extrapolate`.
+    window : WindowSpec
+        Part of the runs that is fitted.
+
+    Returns
+    -------
+    Priors
+        For ``lossfit.extrapolate(..., priors=...)``.  Runs that cannot tell (fewer than 40 points,
+        schedule unknown, learning rate that did not fall below 70 % of its peak, B known worse
+        than to 35 %) are listed with the reason in ``Priors.frame``; with fewer than two usable
+        runs the shipped prior is returned.
+
+    Raises
+    ------
+    DataError
+        Input that cannot be used.
+
+    Notes
+    -----
+    The runs' log B are taken for draws from Normal(mu, omega^2), with mu ~ Normal(log of the
+    shipped B0, 0.7^2) and a log-normal prior on omega about 0.25; each run's B is known to its
+    posterior sd and 10 % more, and has a 5 % chance to be unlike the others.  mu and omega are
+    integrated on a grid.  The weights of the responses are those of the runs' posteriors and of
+    three runs more that have the shipped ones.
+    """
+    runs = as_runs(finished_runs)
+    axis = choose_axis(runs, axis)
+    law = _law()
+    n = len(runs)
+    b, sd, slope, level = (np.full(n, np.nan) for _ in range(4))
+    units = np.full((n, len(law.units)), np.nan)
+    reasons = [_unfit(run, axis) for run in runs]
+    chosen = [name for name, reason in zip(runs.names, reasons, strict=True) if not reason]
+    if chosen:
+        from ..kernels.forecast import PARAMETERS
+
+        broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf)
+        some = runs.select(chosen)
+        ends = np.array([[run.end(axis)] for run in some])
+        found = forecast(
+            some, law, axis, window, ends, Plan(),
+            lambda last: broad.components(last, law.unit_weights),
+            draws=4000, seed=0, parameters=True,
+        )  # fmt: skip
+        rows = [runs.names.index(name) for name in chosen]
+        b[rows], sd[rows] = found.strength.T
+        slope[rows] = found.slope
+        level[rows] = [float(run.loss[-1]) for run in some]
+        tau, power = (found.parameters[:, PARAMETERS.index(n)] for n in ("tau", "power"))
+        for k, unit in enumerate(law.units):
+            units[rows, k] = ((tau == unit.tau) & (power == unit.power)).mean(axis=1)
+        for i in rows:
+            shipped = float(broad.components(level[i : i + 1], law.unit_weights).centre[0])
+            if sd[i] > WELL_KNOWN * max(b[i], KNOWN_SHARE * shipped):
+                reasons[i] = f"its B, {b[i]:.3g}, is known to +- {sd[i]:.2g} only"
+    return _priors(runs.names, b, sd, tuple(reasons), slope, level, units)
+
+
+def _law() -> ScheduleLaw:
+    law = find("annealing")
+    assert isinstance(law, ScheduleLaw)
+    return law
+
+
+def _unfit(run: Run, axis: str) -> str:
+    """Why a run can say nothing of B, "" if it may."""
+    if len(run.loss) < LEAST_POINTS:
+        return f"fewer than {LEAST_POINTS} points"
+    schedule = run.schedule
+    if schedule is not None:
+        if not run.has(schedule.axis):
+            raise DataError(
+                f"run {run.name!r}: its schedule counts {schedule.axis}, which the run does not "
+                f"have: give tokens_per_step="
+            )
+        x = run.axis(schedule.axis)
+        rate = schedule(np.linspace(0.0, float(x[-1]), 400))
+    else:
+        logged = history_of(run, axis)
+        if logged is None:
+            return "its schedule is not known"
+        rate = logged[1]
+    peak = int(np.argmax(rate))
+    if not rate[peak:].min() < LEAST_FALL * rate[peak]:
+        return f"its learning rate did not fall below {LEAST_FALL:.0%} of its peak"
+    return ""
+
+
+def _priors(
+    names: tuple[str, ...],
+    b: Floats,
+    sd: Floats,
+    reasons: tuple[str, ...],
+    slope: Floats,
+    level: Floats,
+    units: Floats,
+) -> Priors:
+    law = _law()
+    good = np.array([not reason for reason in reasons], bool)
+    strength, weights = law.strength, law.unit_weights
+    used: tuple[str, ...] = ()
+    if good.sum() >= LEAST_RUNS:
+        used = tuple(n for n, ok in zip(names, good, strict=True) if ok)
+        shipped = float(np.median(law.strength.components(level[good], weights).centre))
+        strength = strength_from(b[good], sd[good], slope[good], shipped)
+        # Runs whose B is barely known say nothing of how fast the loss responds.
+        telling = good & (sd < WELL_KNOWN * np.abs(b))
+        own = np.asarray(weights) / sum(weights)
+        total = PSEUDO_RUNS * own + units[telling].sum(axis=0)
+        weights = tuple(float(w) for w in total / total.sum())
+    return Priors(strength, weights, used, names, b, sd, reasons, slope, level, units)
+
+
+def strength_from(b: Floats, sd: Floats, slope: Floats, shipped: float) -> ResponseStrength:
+    """Prior of the next run's B from those of finished runs.
+
+    Parameters
+    ----------
+    b, sd : ndarray, shape (n_runs,)
+        Posterior means and sds.
+    slope : ndarray, shape (n_runs,)
+        Local slopes.
+    shipped : float
+        The shipped B0.
+    """
+    nodes, node_weights = np.polynomial.hermite_e.hermegauss(9)
+    node_weights = node_weights / node_weights.sum()
+    mu = np.log(shipped) + np.linspace(-4.0, 2.0, 61)
+    log_p = (
+        -0.5 * ((mu - np.log(shipped)) / POPULATION_SD)[:, None] ** 2
+        - 0.5 * (np.log(SPREADS / SPREAD_CENTRE) / SPREAD_SD) ** 2
+    )
+    size = np.exp(mu[:, None, None] + SPREADS[:, None] * nodes)
+    errors = np.sqrt(sd**2 + (RUN_ERROR * b) ** 2 + (RUN_ERROR * slope) ** 2)
+    for value, error in zip(b, errors, strict=True):
+        fits = np.exp(-0.5 * ((value - size) / error) ** 2) @ node_weights / error
+        log_p += np.log((1 - OUTLIER) * fits + OUTLIER * 0.3 / max(shipped, abs(value)))
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    middle = float(p.sum(1) @ mu)
+    spread = np.sqrt(p.sum(1) @ (mu - middle) ** 2 + p.sum(0) @ SPREADS**2)
+    mean = float(np.exp(middle))
+    least = 0.5 * RUN_ERROR * float(np.median(slope)) / mean
+    sd_log = max(float(np.clip(spread, *SD_LIMITS)), least)
+    return ResponseStrength(mean, (1.0,), (sd_log,), (1.0,))

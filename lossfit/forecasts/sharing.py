@@ -1,0 +1,244 @@
+"""Forecasts of runs that share a model: joint fits (`joint`) for `extrapolate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Bools, Floats
+from .._base.seeds import run_keys
+from ..fits.window import WindowSpec, rule_of, select
+from ..runs.known import for_runs
+from .forecasting import Forecasted, step_sizes
+from .joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
+from .rates import Plan, Rates, rates
+
+if TYPE_CHECKING:
+    from ..runs.collection import Runs
+
+__all__ = [
+    "Members",
+    "Share",
+    "fit_members",
+    "forecast_shared",
+    "models_of",
+    "ramped",
+    "rate_of",
+]
+
+Share = bool | str | Mapping[str, str] | None
+
+
+def models_of(runs: Runs, share: Share) -> dict[str, str] | None:
+    """The model of each run; None without sharing.
+
+    Raises
+    ------
+    DataError
+        A run without an entry.
+    """
+    if share is None or share is False:
+        return None
+    if share is True:
+        return dict.fromkeys(runs.names, "the model")
+    out = {}
+    for name in runs.names:
+        known: Mapping[str, Any] = share if isinstance(share, Mapping) else runs[name].meta
+        key = name if isinstance(share, Mapping) else share
+        if key not in known:
+            what = "share= has" if isinstance(share, Mapping) else f"share={share!r}: the meta has"
+            raise DataError(f"{what} no entry for run {name!r}: give share=True or a dict by run")
+        out[name] = str(known[key])
+    return out
+
+
+def forecast_shared(
+    runs: Runs,
+    models: Mapping[str, str],
+    asked: tuple[str, ...],
+    axis: str,
+    window: WindowSpec,
+    at: Floats,
+    plan: Plan,
+    *,
+    draws: int,
+    seed: int,
+) -> Forecasted:
+    """Fit the runs of every model together and forecast the asked ones.
+
+    Parameters
+    ----------
+    runs : Runs
+        All runs; every schedule must be known.
+    models : dict by run
+        Which model each run is of.
+    asked : tuple of str, length R
+    axis, window, plan, draws, seed
+        As in `forecasting.forecast`; the automatic window starts after the warm-up.
+    at : ndarray, shape (R, T)
+
+    Raises
+    ------
+    DataError
+        A schedule is not known; a run with too few points.
+    """
+    n_at = at.shape[1]
+    curves = np.full((len(asked), n_at, draws), np.nan)
+    sigma, slope = np.empty(len(asked)), np.full(len(asked), np.nan)
+    start, strength = np.empty(len(asked)), np.empty((len(asked), 2))
+    labels: list[dict[str, float]] = [{} for _ in asked]
+    flags: dict[str, Bools] = {}
+    for model in dict.fromkeys(models[name] for name in asked):
+        members = tuple(name for name in runs.names if models[name] == model)
+        some = runs.select(members)
+        own = np.full((len(members), n_at), np.nan)
+        for i, name in enumerate(members):
+            if name in asked:
+                own[i] = at[asked.index(name)]
+        order = np.argsort(own, axis=1)
+        group = fit_members(some, axis, window, np.take_along_axis(own, order, axis=1), plan)
+        joint, found, steps, assumed = group.joint, group.rates, group.steps, group.assumed
+        keys = run_keys(seed, [model], "joint")
+        for i, name in enumerate(members):
+            if name not in asked:
+                continue
+            r = asked.index(name)
+            future = found.hypotheses.future[i, :, 0]
+            back = np.argsort(order[i], kind="stable")
+            for path in dict.fromkeys(future.tolist()):
+                columns = np.flatnonzero((future[back] == path) & ~np.isnan(at[r]))
+                if not columns.size:
+                    continue
+                same = path == int(found.hypotheses.history[i, 0])
+                curves[r, columns] = joint.forecast(
+                    rate_of(found, path, steps[i]),
+                    at[r, columns] / steps[i],
+                    key=int(keys[0]),
+                    draws=draws,
+                    curve=i if same else None,
+                )
+            sigma[r] = joint.sigma
+            start[r] = group.start[i]
+            strength[r] = _strength(joint)
+            labels[r] = dict.fromkeys(found.labels[i], 1.0)
+            for flag, where in found.flags.items():
+                out = flags.setdefault(flag, np.zeros(at.shape, bool))
+                out[r] = where[i][back]
+            out = flags.setdefault("steps_unknown", np.zeros(at.shape, bool))
+            out[r] = assumed[i]
+    return Forecasted(
+        curves=curves,
+        sigma=sigma,
+        flags=flags,
+        falls=np.full(at.shape, np.nan),
+        shares=labels,
+        strength=strength,
+        slope=slope,
+        start=start,
+        memory=np.zeros(len(asked)),
+        parameters=np.empty((len(asked), 0, 0)),
+    )
+
+
+class Members(NamedTuple):
+    """Runs of one model, fitted together.
+
+    Attributes
+    ----------
+    joint : JointPosterior
+        Its curves are the runs in their order.
+    rates : Rates
+        Their paths.
+    steps : ndarray, shape (n_runs,)
+        Axis units in an optimiser step.
+    assumed : ndarray of bool, shape (n_runs,)
+        Which count no steps.
+    start, end : ndarray, shape (n_runs,)
+        Of the windows, in units of the axis.
+    """
+
+    joint: JointPosterior
+    rates: Rates
+    steps: Floats
+    assumed: Bools
+    start: Floats
+    end: Floats
+
+
+def fit_members(
+    some: Runs,
+    axis: str,
+    window: WindowSpec,
+    at: Floats,
+    plan: Plan,
+    constants: JointConstants | None = None,
+) -> Members:
+    """Fit the runs of one model together.
+
+    Parameters
+    ----------
+    some : Runs
+        The runs; every schedule must be known.
+    axis, window, plan
+        As of `forecast_shared`.
+    at : ndarray, shape (n_runs, n_at)
+        Targets, not decreasing, NaN last.
+    constants : JointConstants, optional
+
+    Raises
+    ------
+    DataError
+        A schedule is not known; a run with too few points.
+    """
+    rule = rule_of(for_runs(window, some), some, drop=0.0)
+    flat = some.flat(axis)
+    chosen = select(flat, some.names, rule, 0, len(some), keep_spikes=False)
+    steps, assumed = step_sizes(some, axis)
+    # Runs of one model that count no steps have steps of one size, whatever their lengths.
+    steps = np.where(assumed, np.max(steps, where=assumed, initial=0.0), steps)
+    found = rates(some, axis, chosen.end, at, plan)
+    data = []
+    for i, (name, label) in enumerate(zip(some.names, found.labels, strict=True)):
+        if len(label) > 1:
+            raise DataError(
+                f"share= needs every learning-rate schedule; that of run {name!r} is not "
+                f"known: give it with with_schedule(...) or an lr column"
+            )
+        rows = slice(int(flat.offsets[i]), int(flat.offsets[i + 1]))
+        used = chosen.rows[rows]
+        history = rate_of(found, int(found.hypotheses.history[i, 0]), steps[i])
+        data.append(Curve(flat.x[rows][used] / steps[i], flat.loss[rows][used], history))
+    joint = fit_jointly(data, constants, names=some.names)
+    return Members(joint, found, steps, assumed, chosen.start, chosen.end)
+
+
+def rate_of(found: Rates, path: int, step_size: float) -> Rate:
+    """A path in steps."""
+    first = int(found.shapes.offsets[found.paths.shape[path]])
+    last = int(found.shapes.offsets[found.paths.shape[path] + 1])
+    t = found.paths.start[path] + found.shapes.z[first:last] * found.paths.stretch[path]
+    return ramped(Rate(np.maximum(t / step_size, 0.0), found.shapes.rho[first:last]))
+
+
+def ramped(rate: Rate) -> Rate:
+    """The rate with its jumps made over one step: what a log of the learning rate shows.
+
+    The multi-power response to a jump counts at the rate after it, that to a slope at the rates on
+    the way: a schedule that is stated and one that was logged must not differ in that.
+    """
+    step = rate.step.copy()
+    jump = np.flatnonzero((np.diff(step) == 0) & (rate.rho[1:] != rate.rho[:-1]) & (step[1:] > 0))
+    for k in jump:
+        after = step[k + 2] if k + 2 < len(step) else np.inf
+        step[k + 1] = min(step[k] + 1.0, 0.5 * (step[k] + after))
+    return Rate(step, rate.rho)
+
+
+def _strength(joint: JointPosterior) -> tuple[float, float]:
+    """Posterior mean and sd of B."""
+    mean = float(joint.weight @ joint.mean[:, 2])
+    var = joint.weight @ (joint.cov[:, 2, 2] + (joint.mean[:, 2] - mean) ** 2)
+    return mean, float(np.sqrt(var))

@@ -1,0 +1,588 @@
+"""Follows a growing log and answers anew as points arrive: `watch`.
+
+For stopping early: the probability that the run ends below a target loss, and that it ends below
+what a reference run reached.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats
+from ..runs.known import Known
+from ..runs.labels import amount
+
+if TYPE_CHECKING:
+    from ..answers.answer import Answer
+    from ..forecasts.learning import Priors
+    from ..runs.collection import Runs
+    from ..runs.known import NumberByRun, ScheduleByRun
+    from ..runs.run import Run
+
+__all__ = ["LEAST_POINTS", "Update", "watch"]
+
+LEAST_POINTS = 8  # fewer say too little of a curve and its noise
+SCHEMA = "lossfit.watch/1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Update:
+    """What is known of a run that is being watched; `watch` gives one as points arrive.
+
+    Attributes
+    ----------
+    path : str
+        The log.
+    run : str
+        Name of the run; "" as long as nothing can be read.
+    points : int
+        Usable points so far, and ``new_points`` since the update before.
+    new_points : int
+    axis : str
+    position, loss : float
+        Where the run is on the axis, and its last logged loss; NaN without an answer.
+    at : float
+        Where it will end.
+    target : float or None
+        The loss asked about, and ``prob_below``, the probability that the run's loss at its end is
+        below it.
+    prob_below : float or None
+    reference : str or None
+        The run compared with, ``prob_ahead``, the probability that this run's loss at its end is
+        below that of the reference at its own, and ``prob_behind``, that of the contrary.
+    prob_ahead, prob_behind : float or None
+    answer : Answer or None
+        The whole answer; None where there is a problem.
+    finished : bool
+        Whether the run has reached its end.
+    problem : str
+        Why there is no answer, "" where there is one.
+    note : str
+        That the log was started anew, "" mostly.
+    """
+
+    path: str
+    run: str = ""
+    points: int = 0
+    new_points: int = 0
+    axis: str = ""
+    position: float = math.nan
+    loss: float = math.nan
+    at: float = math.nan
+    target: float | None = None
+    prob_below: float | None = None
+    reference: str | None = None
+    prob_ahead: float | None = None
+    prob_behind: float | None = None
+    answer: Answer | None = None
+    finished: bool = False
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """Median of the loss at the end."""
+        return self._of("median")
+
+    @property
+    def lower(self) -> float:
+        """Lower end of the interval of the loss at the end."""
+        return self._of("lower")
+
+    @property
+    def upper(self) -> float:
+        """Upper end of that interval."""
+        return self._of("upper")
+
+    @property
+    def prob(self) -> float:
+        """Probability of the interval."""
+        return math.nan if self.answer is None else self.answer.prob
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of the answer."""
+        return () if self.answer is None else tuple(self.answer.frame["flags"].iloc[0])
+
+    def _of(self, column: str) -> float:
+        return math.nan if self.answer is None else float(self.answer.frame[column].iloc[0])
+
+    def __str__(self) -> str:
+        words = [f"{self.note}; "] if self.note else []
+        if self.answer is None:
+            return "".join([*words, f"{self.run or self.path}: {self.problem}"])
+        words.append(
+            f"{self.run}: {self.points:,} points to {amount(self.position, self.axis)}, loss "
+            f"{self.loss:.4f}; at {amount(self.at, self.axis)} {self.median:.4f} "
+            f"[{self.lower:.4f}, {self.upper:.4f}] ({100 * self.prob:g} %)"
+        )
+        if self.prob_below is not None:
+            words.append(f"; P(below {self.target:g}) {self.prob_below:.3f}")
+        if self.prob_behind is not None:
+            words.append(f"; P(beaten by {self.reference}) {self.prob_behind:.3f}")
+        if self.finished:
+            words.append("; finished")
+        return "".join(words)
+
+    def __repr__(self) -> str:
+        return f"<Update {self}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The update as plain data for JSON, schema ``lossfit.watch/1``."""
+        answered = self.answer is not None
+        return {
+            "schema": SCHEMA,
+            "path": self.path,
+            "run": self.run,
+            "points": self.points,
+            "new_points": self.new_points,
+            "axis": self.axis,
+            "position": self.position if answered else None,
+            "loss": self.loss if answered else None,
+            "at": self.at if answered else None,
+            "median": self.median if answered else None,
+            "lower": self.lower if answered else None,
+            "upper": self.upper if answered else None,
+            "prob": self.prob if answered else None,
+            "target": self.target,
+            "prob_below": self.prob_below,
+            "reference": self.reference,
+            "prob_ahead": self.prob_ahead,
+            "prob_behind": self.prob_behind,
+            "finished": self.finished,
+            "flags": list(self.flags),
+            "problem": self.problem or None,
+            "note": self.note or None,
+        }
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`."""
+        if self.answer is None:
+            raise DataError(f"there is nothing to plot: {self.problem}")
+        return self.answer.plot(ax=ax, **options)
+
+
+def watch(
+    path: str | os.PathLike[str],
+    run: str | None = None,
+    *,
+    at: float | None = None,
+    total: float | None = None,
+    target: float | None = None,
+    reference: Run | Runs | str | os.PathLike[str] | None = None,
+    axis: str = "auto",
+    format: str | None = None,
+    loss: str = "train",
+    columns: Mapping[str, str] | None = None,
+    params: NumberByRun = None,
+    tokens_per_step: NumberByRun = None,
+    gpu_hours: NumberByRun = None,
+    schedule: ScheduleByRun = None,
+    laws: str | Sequence[str] = "auto",
+    siblings: Runs | None = None,
+    priors: Priors | None = None,
+    prob: float = 0.9,
+    draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
+    random_seed: Any = 0,
+    interval: float = 5.0,
+    once: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Update]:
+    """Follow a growing log and answer anew as points arrive.
+
+    Parameters
+    ----------
+    path : str or path
+        The log, or a folder with one; it need not be there yet.
+    run : str, optional
+        Which run of the log; by default all of them, an update for each.
+    at : float, optional
+        Where on the axis the loss is asked for; by default at the run's end.
+    total : float, optional
+        Where the run will end on the axis, where its schedule is not known.  By default what its
+        schedule says, or the log (``meta["planned_steps"]``).
+    target : float, optional
+        A loss: the updates say the probability of ending below it.
+    reference : Run, Runs, str or path, optional
+        A run to compare with: a run of the log, a path or a collection with one run, or
+        ``"PATH:RUN"``.  Its loss is that at the end of its own data.
+    axis, schedule, laws, siblings, priors, prob, draws, device, dtype, random_seed
+        As in `lossfit.extrapolate`.
+    format, loss, columns, params, tokens_per_step, gpu_hours
+        As in `lossfit.load`.
+    interval : float
+        Seconds between two looks at the log.
+    once : bool
+        Answer for what is there, and stop.
+    sleep : callable
+        What waits for so many seconds, for tests.
+
+    Yields
+    ------
+    Update
+        One when points have arrived, or when what prevents an answer has changed.  After the run
+        has reached its end there are no more.
+
+    Raises
+    ------
+    DataError
+        Options that cannot be; no such reference; with ``once``, a log that cannot be read.  What
+        may pass, such as a log that is not there yet or half written, is an update with a
+        ``problem``.
+
+    Notes
+    -----
+    A last line without its end is left until it is whole.  A log that becomes shorter, or another
+    file of the same name, is read anew from its start.
+
+    Examples
+    --------
+    >>> for update in lossfit.watch("main.log", total=20_000, target=3.2):  # doctest: +SKIP
+    ...     print(update)
+    ...     if update.prob_below is not None and update.prob_below < 0.01:
+    ...         break
+    """
+    for name, value in (("at", at), ("total", total), ("target", target)):
+        if value is not None and not (_is_number(value) and (name == "target" or value > 0)):
+            raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")
+    if not (_is_number(interval) and interval >= 0):
+        raise DataError(f"interval must be seconds, 0 or more, got {interval!r}")
+    question = _Question(
+        run=run,
+        at=at,
+        total=total,
+        target=target,
+        axis=axis,
+        schedule=schedule,
+        options={
+            "laws": laws,
+            "siblings": siblings,
+            "priors": priors,
+            "prob": prob,
+            "draws": draws,
+            "device": device,
+            "dtype": dtype,
+            "random_seed": random_seed,
+        },
+    )
+    reading = {
+        "format": format,
+        "loss": loss,
+        "columns": columns,
+        "known": Known(params=params, tokens_per_step=tokens_per_step, gpu_hours=gpu_hours),
+    }
+    if os.fspath(path) in ("", "-"):
+        raise DataError(f"watch follows a file or a folder, not {os.fspath(path)!r}: give its path")
+    given = _reference(reference)
+    return _updates(_Log(Path(os.fspath(path)), reading), question, given, interval, once, sleep)
+
+
+def _is_number(value: object) -> bool:
+    ours = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return ours and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _updates(
+    log: _Log,
+    question: _Question,
+    reference: Runs | str | None,
+    interval: float,
+    once: bool,
+    sleep: Callable[[float], None],
+) -> Iterator[Update]:
+    seen: dict[str, tuple[int, float]] = {}  # points and place of each run at its last update
+    finished: set[str] = set()
+    problem = ""
+    final: dict[str, tuple[str, Floats]] = {}  # the reference by axis: it does not change
+    while True:
+        note = ""
+        try:
+            runs, anew = log.read(whole=once)
+        except DataError as error:
+            if once:
+                raise
+            if str(error) != problem:
+                problem = str(error)
+                yield Update(str(log.path), problem=problem)
+            runs = None
+        if runs is not None:
+            if anew and seen:
+                note = "the log was started anew"
+                seen.clear()
+                finished.clear()
+            for one in question.runs_of(runs, reference):
+                # A restart may have taken points away.
+                state = (len(one), float(one.axis(one.axes[0])[-1]))
+                if seen.get(one.name) == state or one.name in finished:
+                    continue
+                if len(one) < LEAST_POINTS:
+                    words = f"{len(one)} points so far; {LEAST_POINTS} are needed"
+                    if once:
+                        raise DataError(f"run {one.name!r}: {words}")
+                    if words != problem:
+                        problem = words
+                        yield Update(str(log.path), one.name, len(one), problem=words, note=note)
+                    continue
+                before = seen.get(one.name, (0, 0.0))[0]
+                update = question.update(log, runs, one, reference, final, before, note)
+                seen[one.name] = state
+                problem = note = ""
+                if update.finished:
+                    finished.add(one.name)
+                yield update
+            if finished and finished >= {one.name for one in question.runs_of(runs, reference)}:
+                return
+        if once:
+            return
+        sleep(interval)
+
+
+@dataclass
+class _Log:
+    """The log and what was last seen of it."""
+
+    path: Path
+    reading: dict[str, Any]
+    signature: tuple[tuple[str, int, int, int], ...] = ()
+    problem: str = ""
+
+    def read(self, whole: bool) -> tuple[Runs | None, bool]:
+        """The runs if the log has changed, else None; whether it was started anew.
+
+        Raises
+        ------
+        DataError
+            The log is not there or cannot be read.
+        """
+        from ..sources import survey
+
+        signature = self._signature()
+        if signature == self.signature:
+            return None, False
+        anew = self._anew(signature)
+        self.signature = signature
+        if whole or self.path.is_dir():
+            return survey(self.path, **self.reading)[0], anew
+        return _load_complete_lines(self.path, self.reading), anew
+
+    def _anew(self, now: tuple[tuple[str, int, int, int], ...]) -> bool:
+        """Whether a file was replaced or has become shorter."""
+        before = {name: (inode, size) for name, inode, size, _ in self.signature}
+        for name, inode, size, _ in now:
+            if name in before:
+                old_inode, old_size = before[name]
+                document = name.endswith(".json")  # written anew every time, and it only grows
+                if size < old_size or (inode != old_inode and not document):
+                    return True
+        return False
+
+    def _signature(self) -> tuple[tuple[str, int, int, int], ...]:
+        from ..sources._folders import logs_in
+
+        try:
+            if not self.path.exists():
+                raise DataError(f"there is no file {self.path} yet")
+            files = [self.path]
+            if self.path.is_dir():
+                files = [f for _, some in logs_in(self.path, str(self.path)) for f in some]
+            stats = [(str(file), file.stat()) for file in files]
+        except (OSError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{self.path} cannot be read: {error}") from None
+        return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats)
+
+
+def _load_complete_lines(path: Path, options: dict[str, Any]) -> Runs:
+    """The runs of a log without a last line that is still being written."""
+    from ..sources import Source, survey
+
+    source = Source.of_path(path, str(path))
+    if source.is_text:
+        data = source.data
+        if source.encoding == "utf-16":
+            ends = (b"\n\0", b"\0\n")
+            stop = max(data.rfind(end) for end in ends) + 2
+            stop -= stop % 2
+        else:
+            stop = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if 0 < stop < len(data) and not _is_document(source):
+            source = Source(source.name, source.stem, source.suffix, data[:stop], source.paths)
+    return survey(source, **options)[0]
+
+
+def _is_document(source: Any) -> bool:
+    """Whether the log is one JSON document, whose last line may lack an end for good."""
+    from ..sources import trainer_state
+
+    return bool(trainer_state.matches(source)) or source.first_line.lstrip().startswith("[{")
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of every state of the log."""
+
+    run: str | None
+    at: float | None
+    total: float | None
+    target: float | None
+    axis: str
+    schedule: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def runs_of(self, runs: Runs, reference: Runs | str | None) -> list[Run]:
+        """The runs to answer for."""
+        if self.run is not None:
+            return [runs[self.run]]
+        return [one for one in runs if one.name != reference or len(runs) == 1]
+
+    def update(
+        self,
+        log: _Log,
+        runs: Runs,
+        one: Run,
+        reference: Runs | str | None,
+        final: dict[str, tuple[str, Floats]],
+        before: int,
+        note: str,
+    ) -> Update:
+        """The answer for one run as it is."""
+        from ..runs.checks import choose_axis
+
+        alone = runs.select([one.name])
+        axis = choose_axis(alone, self.axis)
+        end, known = self._end(one, axis)
+        at = end if self.at is None else self.at
+        answer = self._answer(alone, axis, at, None if known else end, self.schedule)
+        curves: Floats = np.asarray(answer.draws.values[0, 0])
+        compared: tuple[str, Floats] | None = None
+        if reference is not None:
+            if axis not in final or isinstance(reference, str):
+                final[axis] = self._final(runs, reference, axis)
+            compared = final[axis]
+        x = one.axis(axis)
+        spacing = float(np.median(np.diff(x))) if len(x) > 1 else 0.0
+        ahead = None if compared is None else _share_below(curves, compared[1])
+        return Update(
+            path=str(log.path),
+            run=one.name,
+            points=len(one),
+            new_points=len(one) - before,
+            axis=axis,
+            position=float(x[-1]),
+            loss=float(one.loss[-1]),
+            at=float(at),
+            target=None if self.target is None else float(self.target),
+            prob_below=None if self.target is None else float((curves < self.target).mean()),
+            reference=None if compared is None else compared[0],
+            prob_ahead=ahead,
+            prob_behind=None if compared is None else _share_below(compared[1], curves),
+            answer=answer,
+            finished=bool(x[-1] + 1.5 * spacing > end),
+            note=note,
+        )
+
+    def _answer(self, runs: Runs, axis: str, at: float, total: float | None, plan: Any) -> Answer:
+        from ..answers.extrapolation import extrapolate
+
+        with warnings.catch_warnings():
+            # The flags are in every update; a warning for each would drown them.
+            warnings.simplefilter("ignore", LossfitWarning)
+            return extrapolate(runs, at=at, axis=axis, total=total, schedule=plan, **self.options)
+
+    def _final(self, runs: Runs, reference: Runs | str, axis: str) -> tuple[str, Floats]:
+        """Name of the reference and draws of its loss at the end of its data."""
+        other = runs.select([reference]) if isinstance(reference, str) else reference
+        one = next(iter(other))
+        if not one.has(axis):
+            raise DataError(
+                f"the reference {one.name!r} has no {axis}, which the log is followed on: give "
+                "axis= or what makes it known"
+            )
+        known = one.schedule is not None or one.lr is not None
+        end = one.end(axis)
+        answer = self._answer(other, axis, end, None if known else end, None)
+        return one.name, np.asarray(answer.draws.values[0, 0])
+
+    def _end(self, one: Run, axis: str) -> tuple[float, bool]:
+        """Where a run will end on the axis, and whether its schedule says so.
+
+        Raises
+        ------
+        DataError
+            Nothing says it.
+        """
+        from ..runs.logged_rate import axis_factor
+
+        plan = self.schedule
+        if isinstance(plan, Mapping):
+            plan = plan.get(one.name)
+        plan = plan or one.schedule
+        if self.total is not None:
+            return float(self.total), plan is not None
+        if plan is not None and plan.total is not None:
+            return float(plan.total) * axis_factor(one, plan, axis), True
+        planned = one.meta.get("planned_steps")
+        if planned is not None and one.has("step"):
+            return float(planned) * one.end(axis) / one.end("step"), False
+        if self.at is not None:
+            return float(self.at), plan is not None
+        raise DataError(
+            f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
+            f"total=, its end in {axis}, or at="
+        )
+
+
+def _share_below(a: Floats, b: Floats) -> float:
+    """P(a < b) over all pairs of draws."""
+    ordered = np.sort(a)
+    return float(np.searchsorted(ordered, b, side="left").mean() / len(ordered))
+
+
+def _reference(reference: Any) -> Runs | str | None:
+    """The reference's run alone, or the name of a run of the log."""
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+    if reference is None:
+        return None
+    if isinstance(reference, Run):
+        return reference._alone()
+    if isinstance(reference, Runs):
+        return _only(reference, "reference")
+    name = os.fspath(reference)
+    if not isinstance(name, str):
+        raise DataError(f"reference must be a run, a path or a name, got {reference!r}")
+    from ..runs.datasets import NAMES
+    from ..sources import load
+
+    if Path(name).exists() or name in NAMES:
+        return _only(load(reference), name)
+    place, there, run = name.rpartition(":")
+    if there and (Path(place).exists() or place in NAMES):
+        return load(place).select([run])
+    for collection in NAMES:  # a run of a built-in collection by its name
+        if name.startswith(("llama1-", "llama2-")) and name.startswith(f"{collection}-"):
+            return load(collection).select([name])
+    if os.sep in name or Path(name).suffix:
+        raise DataError(f"there is no reference {name}: give a path, PATH:RUN or a run of the log")
+    return name  # a run of the log, checked when there is one
+
+
+def _only(runs: Runs, name: str) -> Runs:
+    if len(runs) == 1:
+        return runs
+    some = ", ".join(map(repr, runs.names[:6])) + (", ..." if len(runs) > 6 else "")
+    raise DataError(f"{name} has {len(runs)} runs ({some}): name one as PATH:RUN")

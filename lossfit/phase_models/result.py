@@ -1,0 +1,316 @@
+"""What was found of the phases of some runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from .._base.summaries import quantiles
+from ..fits.flags import warning_text
+from ..runs.labels import amount
+from .models import MODELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..runs.collection import Runs
+
+__all__ = ["PHASE_MEANINGS", "Phases", "RunPhases", "verdict_of"]
+
+PHASE_MEANINGS = {
+    "schedule_explains": "the learning-rate schedule alone, without phases, foretells held-out "
+    "parts of the curve better: break points describe the curve, they are no change of regime",
+    "cannot_tell": "phases and the learning-rate schedule foretell the held-out parts of the curve "
+    "about equally well, or the end and the rest say different things: these data can't tell",
+    "schedule_unknown": "the learning-rate schedule is not known, so that its part in the shape of "
+    "the curve can't be told: give schedule= or an lr column",
+}
+SCHEMA = "lossfit.phases/1"
+
+
+@dataclass(frozen=True, eq=False)
+class RunPhases:
+    """The phases of one run; D draws.
+
+    Attributes
+    ----------
+    name : str
+    end : float
+        End of the data on the axis.
+    weights : ndarray, shape (4,)
+        Posterior of the models of `lossfit.phase_models.models.MODELS`.
+    handover, tip : ndarray, shape (D,)
+        Where the power law hands over to a line, and where a flatter tip begins; NaN in draws of
+        models without.
+    slopes : ndarray, shape (2, D)
+        Slope of the line, and of the tip, in loss per unit of the axis.
+    models : ndarray of str, shape (D,)
+    places : ndarray, shape (G,)
+        Axis values of the curves.
+    curves : ndarray, shape (G, D)
+    t, y : ndarray, shape (K,)
+        Bins that were used.
+    log_evidence : dict
+        Log marginal likelihood of every model, the schedule's too where it is known.
+    held_out : dict
+        Log density of the last 40 % given the first 60 %, by ``"phases"`` and ``"schedule"``.
+    blocked : dict
+        Sum over fifths of the run of their log density given all other points.
+    gain : float or None
+        Both held-out scores of the schedule's model less those of the phases; None where no
+        schedule is known.
+    flags : tuple of str
+    """
+
+    name: str
+    end: float
+    weights: Floats
+    handover: Floats
+    tip: Floats
+    slopes: Floats
+    models: Any
+    places: Floats
+    curves: Floats
+    t: Floats
+    y: Floats
+    log_evidence: dict[str, float]
+    held_out: dict[str, float]
+    blocked: dict[str, float]
+    gain: float | None
+    flags: tuple[str, ...]
+
+    @property
+    def prob_linear(self) -> float:
+        """P(there is a nearly linear phase)."""
+        return float(sum(w for w, m in zip(self.weights, MODELS, strict=True) if "linear" in m))
+
+    @property
+    def prob_tip(self) -> float:
+        """P(there is a flatter tip)."""
+        return float(sum(w for w, m in zip(self.weights, MODELS, strict=True) if "tip" in m))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Phases:
+    """Phases of some runs; made by `lossfit.phases`.
+
+    Attributes
+    ----------
+    runs : Runs
+    axis : str
+    prob : float
+        Probability of the intervals.
+    seed : int
+    found : tuple of RunPhases, length R
+    """
+
+    runs: Runs
+    axis: str
+    prob: float
+    seed: int
+    found: tuple[RunPhases, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return tuple(one.name for one in self.found)
+
+    @property
+    def flags(self) -> dict[str, tuple[str, ...]]:
+        """Flags of each run (`PHASE_MEANINGS`)."""
+        return {one.name: one.flags for one in self.found}
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` says; "" for nothing."""
+        return warning_text(self.names, [one.flags for one in self.found], PHASE_MEANINGS)
+
+    def __getitem__(self, run: str) -> RunPhases:
+        """What was found of one run."""
+        for one in self.found:
+            if one.name == run:
+                return one
+        raise DataError(f"there is no run {run!r} here; there are {', '.join(self.names[:10])}")
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a run and phase.
+
+        Columns run, axis, phase ("linear" or "tip"), prob_exists (P that the phase exists), lower,
+        median, upper (where it begins, given that it exists; NaN where no draw has it), prob,
+        share_lower, share_median, share_upper (the same over the end of the data), slope (median,
+        in loss per unit of the axis), schedule_gain (held-out log scores of the schedule's model
+        less those of the phases, NaN where no schedule is known), schedule_explains (bool), flags.
+        """
+        import pandas as pd
+
+        tail = (1 - self.prob) / 2
+        rows = []
+        for one in self.found:
+            for k, (phase, draws, exists) in enumerate(
+                (("linear", one.handover, one.prob_linear), ("tip", one.tip, one.prob_tip))
+            ):
+                there = draws[~np.isnan(draws)]
+                three = [np.nan] * 3
+                if there.size:
+                    three = [float(v) for v in quantiles(there, (tail, 0.5, 1 - tail))]
+                slope = one.slopes[k][~np.isnan(one.slopes[k])]
+                rows.append(
+                    {
+                        "run": one.name,
+                        "axis": self.axis,
+                        "phase": phase,
+                        "prob_exists": exists,
+                        "lower": three[0],
+                        "median": three[1],
+                        "upper": three[2],
+                        "prob": self.prob,
+                        "share_lower": three[0] / one.end,
+                        "share_median": three[1] / one.end,
+                        "share_upper": three[2] / one.end,
+                        "slope": float(np.median(slope)) if slope.size else np.nan,
+                        "schedule_gain": np.nan if one.gain is None else one.gain,
+                        "schedule_explains": "schedule_explains" in one.flags,
+                        "flags": one.flags,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """One row a run and model.
+
+        Columns run, model, log_evidence, weight (NaN for the schedule's), and the scores held_out
+        and blocked (of the phases together, or of the schedule's model).
+        """
+        import pandas as pd
+
+        rows = []
+        for one in self.found:
+            for name, log in one.log_evidence.items():
+                kind = "schedule" if name == "schedule" else "phases"
+                weight = np.nan if kind == "schedule" else one.weights[MODELS.index(name)]
+                rows.append(
+                    {
+                        "run": one.name,
+                        "model": name,
+                        "log_evidence": log,
+                        "weight": weight,
+                        "held_out": one.held_out[kind],
+                        "blocked": one.blocked[kind],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @property
+    def draws(self) -> xr.Dataset:
+        """Draws of the break points, dims (run, draw): handover, tip (NaN for none), and model."""
+        import xarray as xr
+
+        dims = ("run", "draw")
+        return xr.Dataset(
+            {
+                "handover": (dims, np.stack([one.handover for one in self.found])),
+                "tip": (dims, np.stack([one.tip for one in self.found])),
+                "model": (dims, np.stack([one.models for one in self.found])),
+            },
+            coords={"run": list(self.names), "draw": np.arange(self.found[0].handover.size)},
+            attrs={"axis": self.axis},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON.
+
+        Keys schema, lossfit (version), axis, prob, random_seed, phases and models (rows of `frame`
+        and `models`).
+        """
+        from .. import __version__
+        from .._base.records import rows_of
+
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "axis": self.axis,
+            "prob": self.prob,
+            "random_seed": self.seed,
+            "phases": rows_of(self.frame),
+            "models": rows_of(self.models),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"Phases of {len(self.found):,} run{'s' * (len(self.found) > 1)} on {self.axis}"]
+        table = self.frame
+        for one in self.found[:10]:
+            lines.append(f"  {one.name}: {verdict_of(one)}")
+            for _, row in table[table["run"] == one.name].iterrows():
+                lines.append(f"    {_phase(row, self)}")
+            lines += [f"    {line}" for line in _schedule(one)]
+        if len(self.found) > 10:
+            lines.append(f"  ... and {len(self.found) - 10:,} more runs in phases.frame")
+        lines.append(
+            f"  Models: {', '.join(MODELS)}, equally probable beforehand; correlated model error."
+        )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Phases of {len(self.found):,} runs on {self.axis}"
+
+    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+        """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
+        from ..plotting.phases_plot import plot_phases
+
+        return plot_phases(self, ax=ax, run=run, **options)
+
+
+def _word(probability: float) -> str:
+    if probability > 0.95:
+        return "yes"
+    if probability < 0.05:
+        return "no"
+    return "these data can't tell" if 0.2 < probability < 0.8 else (
+        "probably" if probability >= 0.8 else "probably not"
+    )  # fmt: skip
+
+
+def verdict_of(one: RunPhases) -> str:
+    """Which phases a run has, and whether the schedule explains them, in words."""
+    text = f"a linear phase: {_word(one.prob_linear)}; a flatter tip: {_word(one.prob_tip)}"
+    if "schedule_explains" in one.flags:
+        text += "; but the learning-rate schedule alone explains the curve better"
+    elif "cannot_tell" in one.flags:
+        text += "; whether these are the schedule's doing, these data can't tell"
+    elif one.gain is not None and max(one.prob_linear, one.prob_tip) >= 0.5:
+        text += "; the learning-rate schedule alone explains the curve less well"
+    return text
+
+
+def _phase(row: pd.Series, phases: Phases) -> str:
+    name = "line" if row["phase"] == "linear" else "tip"
+    text = f"{name}: P(exists) = {row['prob_exists']:.2f}"
+    if np.isfinite(row["median"]) and row["prob_exists"] >= 0.05:
+        text += (
+            f", from {amount(row['median'], phases.axis)} ({100 * phases.prob:g} % interval "
+            f"{100 * row['share_lower']:.0f} to {100 * row['share_upper']:.0f} % of the run)"
+        )
+    return text
+
+
+def _schedule(one: RunPhases) -> list[str]:
+    if one.gain is None:
+        return ["! schedule_unknown: give schedule= or an lr column to compare with its effect"]
+    text = (
+        f"log density of the last 40 %, foretold: {one.held_out['schedule']:.1f} by the schedule "
+        f"without phases, {one.held_out['phases']:.1f} by phases; of each fifth: "
+        f"{one.blocked['schedule']:.1f} and {one.blocked['phases']:.1f}"
+    )
+    out = [text]
+    out += [f"! {flag}: {PHASE_MEANINGS[flag]}" for flag in one.flags]
+    return out

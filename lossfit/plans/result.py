@@ -1,0 +1,297 @@
+"""A plan: the posterior of the best choice for a budget, and what other choices cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from ..surfaces.result import Surface, described
+from .optimum import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Choice", "Plan", "choice_of", "resolve"]
+
+SCHEMA = "lossfit.plan/1"
+CANNOT_TELL = 10.0  # ratio of the ends of the interval of the best size
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One size on one number of tokens, under every draw of the surface.
+
+    Attributes
+    ----------
+    params, tokens : float
+    compute : float
+        FLOP of training, and of serving where it was asked for.
+    loss : ndarray, shape (draws,)
+    regret : ndarray, shape (draws,)
+        Loss less that of the draw's own optimum for the budget, nats.
+    equivalent : ndarray, shape (draws,)
+        The budget whose optimum would have this loss, FLOP.
+    """
+
+    params: float
+    tokens: float
+    compute: float
+    loss: Floats
+    regret: Floats
+    equivalent: Floats
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """How to spend a budget; made by `plan`.
+
+    Attributes
+    ----------
+    surface : Surface
+    problem : Problem
+        The draws used and the constraints.
+    compute : float
+        The budget, FLOP.
+    gpu_hours, flops_per_gpu_hour : float or None
+        Where the budget was given in GPU-hours.
+    params, tokens, loss : ndarray, shape (draws,)
+        The best size, its tokens and its loss (without noise) under every draw.
+    decision : Choice
+        The choice of least posterior expected loss.
+    choice : Choice or None
+        The choice that was asked about.
+    prob : float
+    random_seed : int
+    extra : dict of str to str
+        Notes from making the plan.
+    """
+
+    surface: Surface
+    problem: Problem
+    compute: float
+    gpu_hours: float | None
+    flops_per_gpu_hour: float | None
+    params: Floats
+    tokens: Floats
+    loss: Floats
+    decision: Choice
+    choice: Choice | None
+    prob: float
+    random_seed: int
+    extra: Mapping[str, str]
+
+    @property
+    def unique_tokens(self) -> float | None:
+        """Tokens that there are, None for as many as one likes."""
+        return self.problem.unique_tokens
+
+    @property
+    def epochs(self) -> Floats | None:
+        """Times that the unique tokens are seen at the optimum, shape (draws,)."""
+        if self.unique_tokens is None:
+            return None
+        return np.asarray(self.tokens / self.unique_tokens)
+
+    @property
+    def draws(self) -> xr.Dataset:
+        """The optimum under every draw, dim (draw,): params, tokens, loss, the choice's regret."""
+        import xarray as xr
+
+        columns = {"params": self.params, "tokens": self.tokens, "loss": self.loss}
+        columns["decision_loss"] = self.decision.loss
+        if self.choice is not None:
+            columns.update(
+                choice_loss=self.choice.loss,
+                regret=self.choice.regret,
+                equivalent_compute=self.choice.equivalent,
+            )
+        return xr.Dataset(
+            {name: (("draw",), values) for name, values in columns.items()},
+            coords={"draw": np.arange(len(self.params))},
+            attrs={"compute": self.compute, "law": self.problem.law.name},
+        )
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a quantity.
+
+        Columns ``of`` (optimum: the best under each draw; decision: the choice of least expected
+        loss; choice: the one asked about), quantity, mean, sd, lower, median, upper, prob, flags.
+        Quantities: params, tokens, tokens_per_param, epochs (with unique tokens), loss; of a
+        decision or choice also regret (nats above the best possible), equivalent_compute (the
+        budget that would do as well, FLOP) and wasted (the share of the budget that it saves).
+        """
+        import pandas as pd
+
+        rows: list[tuple[str, str, Floats]] = [
+            ("optimum", "params", self.params),
+            ("optimum", "tokens", self.tokens),
+            ("optimum", "tokens_per_param", self.tokens / self.params),
+        ]
+        if self.epochs is not None:
+            rows.append(("optimum", "epochs", self.epochs))
+        rows.append(("optimum", "loss", self.loss))
+        for of, one in (("decision", self.decision), ("choice", self.choice)):
+            if one is not None:
+                rows += self._rows(of, one)
+        moments = described(np.stack([draws for _, _, draws in rows]), self.prob)
+        # What was chosen is a number and not a belief.
+        fixed = np.array([of != "optimum" and np.ptp(draws) == 0 for of, _, draws in rows])
+        moments[1, fixed] = 0.0
+        moments[2, fixed] = moments[4, fixed] = moments[3, fixed]
+        frame = pd.DataFrame({"of": [r[0] for r in rows], "quantity": [r[1] for r in rows]})
+        for name, column in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+            frame[name] = column
+        if self.surface.n_draws == 1:
+            belief = frame["quantity"].isin(["loss", "regret", "equivalent_compute", "wasted"])
+            frame.loc[belief | (frame["of"] == "optimum"), ["sd", "lower", "upper"]] = np.nan
+        frame["prob"] = self.prob
+        frame["flags"] = pd.Series([self.flags] * len(frame), dtype=object)
+        return frame
+
+    def _rows(self, of: str, one: Choice) -> list[tuple[str, str, Floats]]:
+        same = np.ones(len(self.loss))
+        rows = [
+            (of, "params", one.params * same),
+            (of, "tokens", one.tokens * same),
+            (of, "tokens_per_param", one.tokens / one.params * same),
+        ]
+        if self.unique_tokens is not None:
+            rows.append((of, "epochs", one.tokens / self.unique_tokens * same))
+        return [
+            *rows,
+            (of, "loss", one.loss),
+            (of, "regret", one.regret),
+            (of, "equivalent_compute", one.equivalent),
+            (of, "wasted", 1 - one.equivalent / self.compute),
+        ]
+
+    @property
+    def optimum(self) -> pd.DataFrame:
+        """The posterior of the best choice: the frame's rows by quantity."""
+        return self._part("optimum")
+
+    @property
+    def best(self) -> pd.DataFrame:
+        """The choice of least posterior expected loss: the frame's rows by quantity."""
+        return self._part("decision")
+
+    @property
+    def regret(self) -> pd.DataFrame:
+        """What the choice that was asked about costs: the frame's rows by quantity.
+
+        Raises
+        ------
+        DataError
+            If none was asked about.
+        """
+        if self.choice is None:
+            raise DataError("the plan was asked about no choice: params=, tokens= or epochs=")
+        return self._part("choice").loc[["loss", "regret", "equivalent_compute", "wasted"]]
+
+    def _part(self, of: str) -> pd.DataFrame:
+        rows = self.frame[self.frame["of"] == of].set_index("quantity")
+        return rows[["mean", "sd", "lower", "median", "upper"]]
+
+    def regret_of(
+        self,
+        params: float | None = None,
+        tokens: float | None = None,
+        *,
+        epochs: float | None = None,
+    ) -> Choice:
+        """Another choice under the same budget and draws.
+
+        Parameters
+        ----------
+        params, tokens, epochs : float, optional
+            As in `plan`; what is missing follows from the budget.
+        """
+        n, d = resolve(self.problem, self.compute, params, tokens, epochs)
+        return choice_of(self.problem, n, d, self.compute, self.loss)
+
+    def loss_at(self, params: Any) -> Floats:
+        """Loss of sizes that spend the whole budget, shape (draws, sizes); infinite where none."""
+        n = np.atleast_1d(np.asarray(params, float))
+        return self.problem.loss(n[None], self.problem.tokens_for(self.compute, n)[None])
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """What a careful reader would want to know: a sentence for each flag."""
+        from .text import notes_of
+
+        return notes_of(self)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the notes."""
+        return tuple(self.notes)
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the interval of the best size spans less than a factor of ten."""
+        lower, upper = np.quantile(self.params, [(1 - self.prob) / 2, (1 + self.prob) / 2])
+        return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in self.surface.notes
+
+    def __str__(self) -> str:
+        from .text import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        return f"Plan for {self.compute:.3g} FLOP under {self.problem.law.name}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data for JSON; ``schema`` names its form."""
+        from .text import as_dict
+
+        return as_dict(self, SCHEMA)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Loss along the budget's sizes; see `lossfit.plotting.plan_plot.plot_plan`."""
+        from ..plotting.plan_plot import plot_plan
+
+        return plot_plan(self, ax=ax, **options)
+
+
+def resolve(
+    problem: Problem,
+    compute: float,
+    params: float | None,
+    tokens: float | None,
+    epochs: float | None,
+) -> tuple[float, float]:
+    """Size and tokens of a choice; the budget fills in what is missing."""
+    if epochs is not None:
+        if problem.unique_tokens is None:
+            raise DataError("epochs are counted over unique_tokens=: give it too")
+        tokens = epochs * problem.unique_tokens
+    if params is None and tokens is None:
+        raise DataError(
+            "a choice is params=, tokens= or epochs=, or params= with one of the others"
+        )
+    if params is None:
+        assert tokens is not None
+        return problem.params_for(compute, float(tokens)), float(tokens)
+    if tokens is None:
+        left = float(problem.tokens_for(compute, float(params)))
+        if left < 1:
+            raise DataError(
+                f"serving {problem.inference_tokens:.3g} tokens with {params:.3g} parameters takes "
+                f"the whole budget of {compute:.3g} FLOP: a smaller model, or more compute="
+            )
+        return float(params), left
+    return float(params), float(tokens)
+
+
+def choice_of(problem: Problem, n: float, d: float, compute: float, best: Floats) -> Choice:
+    """A choice under every draw, beside the draws' least losses ``best`` for the budget."""
+    loss = problem.loss(np.full((1, 1), n), np.full((1, 1), d))[:, 0]
+    return Choice(n, d, problem.cost(n, d), loss, loss - best, problem.equivalent(loss, compute))

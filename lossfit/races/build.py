@@ -1,0 +1,296 @@
+"""A race of runs along an axis of compute: who leads, who overtakes whom, and when."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.ragged import Floats, Ints
+from .._base.seeds import Seed, seed_integer
+from ..answers.extrapolation import learned_priors
+from ..fits.window import rule_of
+from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
+from ..forecasts.rates import Plan, check_plan
+from ..runs.axes import check_axis
+from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from . import frontier as front
+from .curves import RaceCurves, race_curves
+from .result import Race
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..fits.window import WindowSpec
+    from ..forecasts.learning import Priors
+    from ..laws import Law, ScheduleLaw
+    from ..laws.priors import Prior
+    from ..runs.collection import Runs
+    from ..runs.known import NumberByRun, ScheduleByRun
+
+__all__ = ["Race", "axis_of", "race"]
+
+COMPUTE_AXES = ("gpu_hours", "flops")  # what runs of different sizes can be compared by
+MOST_KEPT = 128  # runs whose draws are kept; of more, those that ever lead
+BLOCK = 64  # runs drawn at a time where not all are kept
+POINTS = ((16, 240), (64, 120), (1 << 62, 64))  # of the grid, up to so many runs
+MOST_MARKED = 32  # runs whose ends are on the grid
+MARGIN = 1e-3  # lead that counts, as a share of the loss
+FAR, UNTESTED = 2.0, 3.3  # as of answers
+DISAGREE = 3.0  # sds by which law and smoother may differ at the end of the data
+
+
+def race(
+    runs: Runs | pd.DataFrame,
+    *,
+    axis: str = "auto",
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    until: float | None = None,
+    points: int | None = None,
+    margin: float | None = None,
+    schedule: ScheduleByRun = None,
+    total: NumberByRun = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | Mapping[str, Prior] | None = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
+    random_seed: Seed = 0,
+    progress: bool = False,
+) -> Race:
+    """Race runs along an axis of compute.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        At least two runs; a tidy frame goes through `Runs.from_frame`.
+    axis : str
+        ``"auto"`` takes the first of GPU-hours and FLOPs that all runs have, else the first axis
+        that they share.
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        What forecasts a run beyond its data, as in `lossfit.extrapolate`.
+    until : float, optional
+        How far on the axis; by default to the largest end of the runs, so that every other run is
+        forecast up to there.
+    points : int, optional
+        Places on the axis at which curves are drawn, half of them even in its logarithm; by default
+        240 (120 for more than 16 runs, 64 for more than 64).  Of up to 32 runs the ends of the data
+        are places too.
+    margin : float, optional
+        Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
+        differences are ties.  By default 0.1 % of the loss.
+    schedule, total, siblings, priors, window
+        As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
+        stretched to each place beyond its end: the loss *had it been planned to end there*.
+    prob : float
+        Probability of the intervals.
+    draws : int
+        Draws of each run's curve.  Draw i of a run is one curve from its first point to `until`.
+    device, dtype : str
+        Where to compute the forecasts, as in `lossfit.fit`.
+    random_seed : int, numpy.random.Generator or None
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Race
+
+    Raises
+    ------
+    DataError
+        Fewer than two runs; input or options that do not fit together; the message names the run
+        and the mend.
+    DeviceError
+        A card is asked for and cannot be used.
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if runs have flags that matter.
+
+    Notes
+    -----
+    Inside its data a run's curve is a smoothing spline's posterior, beyond them the laws'
+    (`lossfit.races.curves`; docs/race.md).  Runs are independent of each other.  A run exists from
+    its first point on; beyond its last one it is a forecast.  Of more than 128 runs only those are
+    kept that lead somewhere in some draw.
+
+    Examples
+    --------
+    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours")  # doctest: +SKIP
+    >>> race.overtakes()  # doctest: +SKIP
+    """
+    runs = as_runs(runs)
+    if len(runs) < 2:
+        raise DataError(f"a race needs at least two runs, got {len(runs)}: add one to compare with")
+    axis = axis_of(runs, axis)
+    flat = runs.flat(axis)
+    end = flat.x[flat.offsets[1:] - 1]
+    start = np.array([_first(flat.x[a:b], name) for a, b, name in zip(
+        flat.offsets[:-1], flat.offsets[1:], runs.names, strict=True)])  # fmt: skip
+    horizon = float(end.max()) if until is None else float(axis_values(until)[0])
+    if until is not None and np.size(until) != 1:
+        raise DataError(f"until is one axis value, got {until!r}")
+    if horizon <= start.min():
+        raise DataError(
+            f"until={horizon:g} lies before the first point of every run ({start.min():g}): give a "
+            f"larger value of the axis {axis}"
+        )
+    rule_of(window, runs)
+    plan = Plan(schedule, total)
+    check_plan(plan, runs.names)
+    learned, plain_priors = learned_priors(runs.names, siblings, priors)
+    chosen, _ = mixed_laws(laws, plain_priors)
+    refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
+    recipe = Recipe(
+        laws=chosen,
+        axis=axis,
+        window=window,
+        draws=whole(draws, "draws", 10),
+        seed=seed_integer(random_seed),
+        prob=check_prob(prob),
+        device=device,
+        dtype=dtype,
+        plan=plan,
+        priors=learned,
+    )
+    recipe.check_places()
+    if margin is not None:
+        if not (isinstance(margin, (int, float, np.number)) and 0 <= float(margin) < np.inf):
+            raise DataError(f"margin must be a lead in loss, 0 or more, got {margin!r}")
+        margin = float(margin)
+    usual = next(count for most, count in POINTS if len(runs) <= most)
+    count = usual if points is None else whole(points, "points", 8)
+    marks = np.concatenate([start, end]) if len(runs) <= MOST_MARKED else np.empty(0)
+    grid = _grid(float(start.min()), horizon, count, marks)
+    made = _run_it(runs, recipe, grid, end, margin, progress)
+    text = made.warning
+    if text:
+        warnings.warn(LossfitWarning(f"race: {text}"), stacklevel=2)
+    return made
+
+
+def axis_of(runs: Runs, axis: str) -> str:
+    """The axis of a race: compute, where all runs have it."""
+    if axis == "auto":
+        for name in COMPUTE_AXES:
+            if runs.has(name):
+                return name
+    return check_axis(choose_axis(runs, axis))
+
+
+def _first(x: Floats, name: str) -> float:
+    positive = x[x > 0]
+    if positive.size < 3:
+        raise DataError(
+            f"run {name!r} has {positive.size} points above 0 on the axis; 3 are needed: leave it "
+            f"out"
+        )
+    return float(positive[0])
+
+
+def _grid(low: float, high: float, count: int, marks: Floats) -> Floats:
+    """Places between two axis values, half even in the logarithm, with the marks among them."""
+    half = count // 2
+    both = [np.linspace(low, high, half), np.geomspace(low, high, count - half)]
+    inside = marks[(marks >= low) & (marks <= high)]
+    grid = np.unique(np.clip(np.concatenate([*both, inside]), low, high))
+    # Places closer than rounding make no steps; the ends of the grid stay.
+    near = np.diff(np.log(grid)) < 1e-9
+    drop = np.concatenate([[False], near])
+    return np.asarray(grid[~drop])
+
+
+def _run_it(
+    runs: Runs, recipe: Recipe, grid: Floats, end: Floats, margin: float | None, progress: bool
+) -> Race:
+    n = len(runs)
+    few = n <= MOST_KEPT
+    parts, lead, draws = _drawn(runs, recipe, grid, end, few, progress)
+    if draws is None:
+        shares = np.bincount(lead[1][lead[1] >= 0], minlength=n)
+        kept = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
+        kept = kept[shares[kept] > 0]
+        draws = race_curves(runs.select([runs.names[r] for r in kept]), grid, recipe).draws
+    else:
+        kept = np.arange(n)
+    start = np.concatenate([part.start for part in parts])
+    end = np.concatenate([part.end for part in parts])
+    flags: list[tuple[str, ...]] = []
+    for part in parts:
+        for r in range(len(part.end)):
+            mine = [name for name, where in part.row_flags.items() if where[r]]
+            mine += part.fit_flags[r]
+            if abs(part.gap[r]) > DISAGREE * part.gap_sd[r]:
+                mine.append("end_disagrees")
+            ratio = grid[-1] / part.end[r]
+            mine += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > UNTESTED)
+            flags.append(tuple(dict.fromkeys(mine)))
+    if margin is None:
+        need = MARGIN * np.abs(np.median(lead[0], axis=1))
+    else:
+        need = np.full(len(grid), margin)
+    return Race(
+        runs, recipe, grid, draws, kept, _shares(lead[1], n), lead[0], lead[1], need, start, end,
+        tuple(flags),
+    )  # fmt: skip
+
+
+def _drawn(
+    runs: Runs, recipe: Recipe, grid: Floats, end: Floats, keep: bool, progress: bool
+) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:
+    """What was found of every run (in their order), the best of them all, and draws if kept.
+
+    Runs of similar length are drawn together, so that blocks have few places that are not there.
+    """
+    from .._base.progress import bar
+
+    order = np.argsort(end, kind="stable")
+    blocks = [np.sort(order[first : first + BLOCK]) for first in range(0, len(order), BLOCK)]
+    if keep:
+        blocks = [np.arange(len(end))]
+
+    def one(which: Ints) -> tuple[RaceCurves, tuple[Floats, Ints], Floats | None]:
+        alone = len(which) == len(end)
+        some = runs if alone else runs.select([runs.names[r] for r in which])
+        part = race_curves(some, grid, recipe)
+        loss, run = front.best(part.draws)
+        here = loss, np.where(run >= 0, which[run], -1)
+        return part._replace(draws=part.draws[:, :0].copy()), here, part.draws if keep else None
+
+    found: dict[int, RaceCurves] = {}
+    lead, draws = None, None
+    threads = min(len(blocks), _processors())
+    with bar(len(end), "racing", progress) as advance, ThreadPoolExecutor(threads) as pool:
+        for which, (part, here, drawn) in zip(blocks, pool.map(one, blocks), strict=True):
+            lead = here if lead is None else front.merge_best(lead, here)
+            draws = drawn
+            for i, r in enumerate(which):
+                found[int(r)] = part.only(i)
+            if advance is not None:
+                advance(len(which))
+    assert lead is not None
+    return [found[r] for r in range(len(end))], lead, draws
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _shares(run: Ints, n_runs: int) -> Floats:
+    """Share of the draws in which each run is the best, as `frontier.leading`: shape (G, R)."""
+    out = np.zeros((len(run), n_runs))
+    for g, row in enumerate(run):
+        out[g] = np.bincount(row[row >= 0], minlength=n_runs) / row.size
+    return out

@@ -1,0 +1,126 @@
+"""The curves of a race: draws of what each run's loss was, and of what it would become.
+
+Inside the data a curve is a draw of the smoother (`lossfit.races.smoothing`), beyond them one of
+the laws; a draw is one curve throughout.  At the end of the data the two descriptions of the same
+level are tied: the smoother's draws are taken in the order of the law's, and what is left of the
+difference is taken back over the last `TAPER` e-folds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from .._base.ragged import Bools, Floats
+from .._base.seeds import run_keys
+from .smoothing import smoothers
+
+if TYPE_CHECKING:
+    from ..forecasts.mixture import Recipe
+    from ..runs.collection import Runs
+
+__all__ = ["RaceCurves", "race_curves"]
+
+TAPER = 0.03
+
+
+class RaceCurves(NamedTuple):
+    """Curves of R runs at G places, D draws each.
+
+    Attributes
+    ----------
+    draws : ndarray, shape (R, G, D)
+        NaN before a run's first point (and beyond its end where it is not forecast).
+    start, end : ndarray, shape (R,)
+        Ends of the data.
+    row_flags : dict of str to ndarray of bool, shape (R,)
+        Flags of the forecasts, at any place.
+    fit_flags : list of tuple of str, length R
+    gap, gap_sd : ndarray, shape (R,)
+        By how much law and smoother differ at the end of the data, and the sd of that; NaN where
+        nothing was forecast.
+    """
+
+    draws: Floats
+    start: Floats
+    end: Floats
+    row_flags: dict[str, Bools]
+    fit_flags: list[tuple[str, ...]]
+    gap: Floats
+    gap_sd: Floats
+
+    def only(self, i: int) -> RaceCurves:
+        """What there is of one run, without its draws."""
+        one = slice(i, i + 1)
+        return RaceCurves(
+            self.draws[one, :0],
+            self.start[one],
+            self.end[one],
+            {name: np.asarray(where[one], bool) for name, where in self.row_flags.items()},
+            self.fit_flags[one],
+            self.gap[one],
+            self.gap_sd[one],
+        )
+
+
+def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
+    """Draw the curves.
+
+    Parameters
+    ----------
+    runs : Runs
+    at : ndarray, shape (G,)
+        Increasing axis values.
+    recipe : Recipe
+        How what lies beyond the data is forecast.
+    """
+    smooth = smoothers(runs, recipe.axis)
+    end = smooth.end
+    beyond = at > end[:, None] * (1 + 1e-9)
+    inside = (at >= smooth.start[:, None] * (1 - 1e-9)) & ~beyond
+    gap = np.full(len(runs), np.nan)
+    gap_sd = np.full(len(runs), np.nan)
+    flags: dict[str, Bools] = {}
+    fit_flags: list[tuple[str, ...]] = [()] * len(runs)
+    draws = np.full((len(runs), len(at), recipe.draws), np.nan)
+    # The columns with data of some run; the rest need not be drawn.
+    some = _stretch(inside)
+    past = np.clip(np.broadcast_to(at[some], inside[:, some].shape), smooth.start[:, None],
+                   end[:, None])  # fmt: skip
+    far = _stretch(beyond)
+    scores, left = None, None
+    if beyond.any():
+        targets = np.column_stack([end, np.where(beyond, at, np.nan)[:, far]])
+        mixed = recipe.curves(runs, targets)
+        level = mixed.curves[:, 0]
+        rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
+        scores = ndtri((rank + 0.5) / recipe.draws)
+        np.copyto(draws[:, far], mixed.curves[:, 1:])
+        # The end itself comes last, to see what is left of the difference there.
+        past = np.column_stack([past, end])
+        flags = {
+            name: np.asarray(where[:, 1:].any(axis=1)) for name, where in mixed.row_flags.items()
+        }
+        fit_flags = [
+            tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))
+            for r in range(len(runs))
+        ]
+    smoothed = smooth.draw(past, run_keys(recipe.seed, runs.names, "race"), recipe.draws, scores)
+    if beyond.any():
+        last = smoothed[:, -1]
+        left = level - last
+        gap = left.mean(axis=1)
+        gap_sd = np.sqrt(last.var(axis=1) + level.var(axis=1))
+        smoothed, past = smoothed[:, :-1], past[:, :-1]
+        part = np.exp(np.log(past / end[:, None]) / TAPER)
+        smoothed += part[:, :, None] * left[:, None, :]
+    np.copyto(draws[:, some], smoothed, where=inside[:, some, None])
+    return RaceCurves(draws, smooth.start, end, flags, fit_flags, gap, gap_sd)
+
+
+def _stretch(there: Bools) -> slice:
+    """The columns from the first to the last that holds something."""
+    columns = np.flatnonzero(there.any(axis=0))
+    return slice(int(columns[0]), int(columns[-1]) + 1) if columns.size else slice(0, 0)

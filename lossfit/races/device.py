@@ -1,0 +1,35 @@
+"""Draws of a race on the device that forecast them: comparing pairs is work for it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.devices import card_errors, host_array
+
+if TYPE_CHECKING:
+    from ..forecasts.mixture import Recipe
+
+__all__ = ["back", "placed"]
+
+
+@contextmanager
+def placed(recipe: Recipe) -> Iterator[Callable[[Any], Any]]:
+    """What puts arrays on the recipe's (first) card; on the CPU it leaves them as they are."""
+    where = recipe.place(recipe.laws[0])
+    if not where.cards:
+        yield np.asarray
+        return
+    with card_errors():
+        card = where.open()[0]
+        with card.active():
+            yield card.xp.asarray  # type: ignore[attr-defined, unused-ignore]
+
+
+def back(array: Any) -> NDArray[Any]:
+    """An array of whatever device as a NumPy array."""
+    return np.asarray(host_array(array))

@@ -1,0 +1,612 @@
+"""A race as it was run: who leads, overtakings, the frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError
+from .._base.ragged import Bools, Floats, Ints
+from .._base.summaries import quantiles
+from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
+from ..runs.checks import axis_values
+from ..runs.cleaning import MEANINGS
+from ..runs.labels import AXIS_UNITS
+from . import crossings as crossing
+from . import frontier as front
+from .device import back, placed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from ..forecasts.mixture import Recipe
+    from ..runs.collection import Runs
+
+__all__ = ["RACE_MEANINGS", "Race"]
+
+RACE_MEANINGS = {
+    "end_disagrees": "the law and a smooth curve through the data differ at the end of the data by "
+    "more than both leave open: the forecast starts from a level that the data do not support",
+}
+PAIRS = 64  # compared at a time
+MOST_STOPPED = 48  # runs whose truncated frontier is found without being asked
+MOST_PAIRED = 32  # runs of which all pairs are compared without being asked
+SCHEMA = "lossfit.race/1"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Race:
+    """Runs along an axis of compute; made by `lossfit.race`.
+
+    Attributes
+    ----------
+    runs : Runs
+        All R runs.
+    recipe : Recipe
+        Laws, axis, window, seed and so on.
+    at : ndarray, shape (G,)
+        Places on the axis.
+    curves : ndarray, shape (K, G, D)
+        Draws of the kept runs, NaN before a run's first point.
+    kept : ndarray of int, shape (K,)
+        Which runs these are: all, or of more than 128 those that ever lead.
+    leads : ndarray, shape (G, R)
+        Probability that a run leads.
+    lowest : ndarray, shape (G, D)
+        The lowest loss, infinite where there is no run.
+    leaders : ndarray of int, shape (G, D)
+        Whose it is, -1 where there is no run.
+    margin : ndarray, shape (G,)
+        Lead that counts, in loss.
+    starts, ends : ndarray, shape (R,)
+        Ends of the data on the axis.
+    run_flags : tuple of tuple of str, length R
+        Flags of the forecasts.
+    """
+
+    runs: Runs
+    recipe: Recipe
+    at: Floats
+    curves: Floats
+    kept: Ints
+    leads: Floats
+    lowest: Floats
+    leaders: Ints
+    margin: Floats
+    starts: Floats
+    ends: Floats
+    run_flags: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return self.runs.names
+
+    @property
+    def axis(self) -> str:
+        """The axis of compute."""
+        return self.recipe.axis
+
+    @property
+    def prob(self) -> float:
+        """Probability of the intervals."""
+        return self.recipe.prob
+
+    @property
+    def until(self) -> float:
+        """The horizon: the last place of the race."""
+        return float(self.at[-1])
+
+    @property
+    def flags(self) -> dict[str, tuple[str, ...]]:
+        """Flags of each run (`lossfit.fits.flags`, `RACE_MEANINGS`)."""
+        return dict(zip(self.names, self.run_flags, strict=True))
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` of this race says; "" for nothing."""
+        meanings = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS, **RACE_MEANINGS}
+        return warning_text(self.names, self.run_flags, meanings)
+
+    @cached_property
+    def _beyond(self) -> Bools:
+        """Where the kept runs are forecasts, shape (K, G)."""
+        return self.at > self.ends[self.kept, None] * (1 + 1e-9)
+
+    def _curves(self, forecast: bool) -> Floats:
+        """Draws of the kept runs, with or without what lies beyond their data."""
+        if forecast:
+            return self.curves
+        return np.where(self._beyond[:, :, None], np.nan, self.curves)
+
+    @property
+    def draws(self) -> xr.DataArray:
+        """Draws of the curves without noise, dims (run, at, draw); NaN before a first point.
+
+        Draw i of a run is one curve.  Coordinate ``beyond`` (run, at): what is forecast.
+        """
+        import xarray as xr
+
+        return xr.DataArray(
+            self.curves,
+            dims=("run", "at", "draw"),
+            coords={
+                "run": [self.names[r] for r in self.kept],
+                "at": ("at", self.at, {"units": AXIS_UNITS[self.axis], "long_name": self.axis}),
+                "draw": np.arange(self.curves.shape[2]),
+                "beyond": (("run", "at"), self._beyond),
+            },
+            name="loss",
+            attrs={"axis": self.axis},
+        )
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a kept run and place.
+
+        Columns run, axis, at, mean, sd, lower, median, upper, prob, leads (probability of leading),
+        beyond (whether it is forecast), horizon_ratio, flags (of the forecast; a tuple).
+        """
+        import pandas as pd
+
+        from .._base.summaries import describe
+
+        k, g = np.nonzero(~np.isnan(self.curves[:, :, 0]))
+        r = self.kept[k]
+        moments = describe(self.curves, self.prob)
+        names = np.asarray(self.names, dtype=object)
+        data: dict[str, Any] = {"run": names[r], "axis": self.axis, "at": self.at[g]}
+        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+            data[name] = values[k, g]
+        frame = pd.DataFrame(data)
+        frame["prob"] = self.prob
+        frame["leads"] = self.leads[g, r]
+        frame["beyond"] = self._beyond[k, g]
+        frame["horizon_ratio"] = self.at[g] / self.ends[r]
+        flags = [
+            self.run_flags[i] if far else () for i, far in zip(r, frame["beyond"], strict=True)
+        ]
+        frame["flags"] = pd.Series(flags, dtype=object)
+        return frame
+
+    def leader(self, at: ArrayLike | None = None, *, forecast: bool = True) -> pd.DataFrame:
+        """Probability that each run leads, i.e. has the lowest loss.
+
+        Parameters
+        ----------
+        at : float or sequence of float, optional
+            Places on the axis, up to `until`; by default `Race.at`.
+        forecast : bool
+            Whether runs go on beyond their data; else they are out of the race there.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each place (index ``at``), a column for each run.  Rows sum to 1; they are NaN
+            where no run exists.
+
+        Raises
+        ------
+        DataError
+            A place beyond `until`.
+        """
+        import pandas as pd
+
+        where = self.at if at is None else self._places(at)
+        if at is None and forecast:
+            shares = self.leads.copy()
+        else:
+            curves = self._between(where, forecast)
+            _, run = front.best(curves)
+            kept = front.leading(run, len(self.kept))
+            shares = np.zeros((len(where), len(self.names)))
+            shares[:, self.kept] = kept
+        shares[shares.sum(axis=1) == 0] = np.nan
+        return pd.DataFrame(
+            shares, index=pd.Index(where, name="at"), columns=pd.Index(self.names, name="run")
+        )
+
+    def ties(self, at: ArrayLike | None = None) -> pd.Series:
+        """Probability that the second run is less than the margin behind the leader.
+
+        Parameters
+        ----------
+        at : float or sequence of float, optional
+            Places on the axis; by default `Race.at`.
+        """
+        import pandas as pd
+
+        where = self.at if at is None else self._places(at)
+        curves = self._between(where, True)
+        filled = np.where(np.isnan(curves), np.inf, curves)
+        shares = np.zeros(len(where))
+        if len(curves) > 1:
+            first = np.partition(filled, 1, axis=0)[:2]
+            with np.errstate(invalid="ignore"):
+                gap = first[1] - first[0]
+            need = np.interp(np.log(where), np.log(self.at), self.margin)
+            shares = (gap < need[:, None]).mean(axis=1)
+        return pd.Series(shares, index=pd.Index(where, name="at"), name="tie")
+
+    def loss(self, at: ArrayLike, run: str | Sequence[str] | None = None) -> xr.DataArray:
+        """Draws of the kept runs' curves at other places, dims (run, at, draw).
+
+        Parameters
+        ----------
+        at : float or sequence of float
+            Places on the axis, up to `until`.
+        run : str or sequence of str, optional
+            Of these runs only.
+        """
+        import xarray as xr
+
+        where = self._places(at)
+        names = [self.names[r] for r in self.kept]
+        out = xr.DataArray(
+            self._between(where, True),
+            dims=("run", "at", "draw"),
+            coords={"run": names, "at": where, "draw": np.arange(self.curves.shape[2])},
+            name="loss",
+        )
+        return out if run is None else out.sel(run=run)
+
+    def _places(self, at: ArrayLike) -> Floats:
+        where = axis_values(at)
+        beyond = where > self.until * (1 + 1e-9)
+        if beyond.any():
+            raise DataError(
+                f"the race goes to {self.until:g} on {self.axis}, got {where[beyond][0]:g}: run it "
+                f"with until={where.max():g}"
+            )
+        return np.minimum(where, self.until)
+
+    def _between(self, where: Floats, forecast: bool) -> Floats:
+        """Curves of the kept runs at places; each run within what exists of it, shape (K, T, D)."""
+        if where is self.at:
+            return self._curves(forecast)
+        found = crossing.interpolated(self.curves, np.log(self.at), np.log(where))
+        if not forecast:
+            over = where > self.ends[self.kept, None] * (1 + 1e-9)
+            found = np.where(over[:, :, None], np.nan, found)
+        return np.asarray(found)
+
+    def overtakes(
+        self,
+        runs: Sequence[str] | str | None = None,
+        *,
+        until: float | None = None,
+        forecast: bool = True,
+        least: float = 0.0,
+    ) -> pd.DataFrame:
+        """When each run overtakes each other, and whether that lasts.
+
+        Parameters
+        ----------
+        runs : sequence of str or "all", optional
+            Pairs among these; by default among the kept runs, or, if these are more than 32, among
+            the 32 of them that lead most.  ``"all"``: all kept runs, however many.
+        until : float, optional
+            A nearer horizon than the race's.
+        forecast : bool
+            Whether runs go on beyond their data.
+        least : float
+            Leave out rows whose overtaking is less probable than this (rows of rank 1 stay if it is
+            0).
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each ordered pair and rank, the most probable first within a pair.
+
+            overtaker, overtaken
+                Runs.
+            rank : int
+                1 for the first time that it overtakes, 2 for the second, ...; ranks above 1 have a
+                row if they occur in any draw.
+            prob_ever
+                P(it happens within the horizon).
+            lower, median, upper
+                Of the place, given that it happens; NaN if it never does.
+            prob_inside, prob_beyond
+                P(it happens where both runs have data), P(where one is a forecast).
+            inside_lower, inside_median, inside_upper, beyond_lower, beyond_median, beyond_upper
+                The same quantiles, given that it happens inside or beyond.
+            prob_returns
+                P(the other gets ahead again afterwards, within the horizon), given that it happens.
+            prob_several
+                P(it overtakes at least twice).
+            prob_0, prob_1, prob_2, prob_more
+                Probability of that many overtakings by this run of that other.
+            prob_ahead_first, prob_ahead_last
+                P(it is ahead where both first exist), P(it is ahead at the horizon); what is
+                missing to 1 with the reverse pair is a tie.
+            until, prob
+                The horizon, and the probability of the intervals.
+
+        Notes
+        -----
+        `lossfit.races.crossings` says what counts as a crossing.
+        """
+        import pandas as pd
+
+        chosen = self._chosen(runs)
+        pairs = [(a, b) for i, a in enumerate(chosen) for b in chosen[i + 1 :]]
+        rows: list[dict[str, Any]] = []
+        horizon = self.until if until is None else float(self._places(until)[0])
+        within = self.at <= horizon * (1 + 1e-9)
+        curves = self._curves(forecast)[:, within]
+        place = np.log(self.at[within])
+        order = {k: i for i, k in enumerate(chosen)}
+        for first in range(0, len(pairs), PAIRS):
+            some = pairs[first : first + PAIRS]
+            found = self._crossings(curves, some, place, self.margin[within])
+            for p, (a, b) in enumerate(some):
+                both = np.log(min(self.ends[self.kept[a]], self.ends[self.kept[b]]))
+                for side, pair in enumerate(((a, b), (b, a))):
+                    rows += self._rows(found, p, side, pair, both, horizon, least)
+        rows.sort(key=lambda row: (order[row.pop("_a")], order[row.pop("_b")], row["rank"]))
+        return pd.DataFrame(rows)
+
+    def _crossings(
+        self, curves: Floats, pairs: Sequence[tuple[int, int]], place: Floats, margin: Floats
+    ) -> crossing.Crossings:
+        """Crossings of some pairs of kept runs, found where the forecasts were computed."""
+        one, two = (list(side) for side in zip(*pairs, strict=True))
+        need = np.tile(margin, (len(pairs), 1))
+        with placed(self.recipe) as put, np.errstate(invalid="ignore", divide="ignore"):
+            found = crossing.crossings(put(curves[one] - curves[two]), put(place), put(need))
+            return crossing.Crossings(*(back(part) for part in found))
+
+    def _chosen(self, runs: Sequence[str] | str | None) -> list[int]:
+        every = list(range(len(self.kept)))
+        if runs is None and len(every) > MOST_PAIRED:
+            most = self.leads[:, self.kept].max(axis=0)
+            return sorted(np.argsort(-most, kind="stable")[:MOST_PAIRED].tolist())
+        if runs is None or (isinstance(runs, str) and runs == "all"):
+            return every
+        names = [runs] if isinstance(runs, str) else list(runs)
+        place = {self.names[r]: k for k, r in enumerate(self.kept)}
+        out = []
+        for name in names:
+            _ = self.runs[name]  # raises, with names like it
+            if name not in place:
+                raise DataError(
+                    f"run {name!r} never leads, and its curve was not kept among "
+                    f"{len(self.names):,} runs: race a selection with runs.select"
+                )
+            out.append(place[name])
+        if len(set(out)) < 2:
+            raise DataError("overtakings need at least two different runs")
+        return out
+
+    def _rows(
+        self,
+        found: crossing.Crossings,
+        p: int,
+        side: int,
+        pair: tuple[int, int],
+        both: float,
+        until: float,
+        least: float,
+    ) -> list[dict[str, Any]]:
+        """Rows of one ordered pair; `both` is the (log) end of the data that both have."""
+        counts = found.counts[side, p]
+        back = found.counts[1 - side, p]
+        ahead = -1 if side == 0 else 1
+        led = found.first[p] == ahead  # the overtaker was ahead at first
+        tail = (1 - self.prob) / 2
+        shares = (tail, 0.5, 1 - tail)
+        a, b = pair
+        rows = []
+        for k in range(crossing.RANKS):
+            times = found.times[side, k, p]
+            happens = ~np.isnan(times)
+            prob = float(happens.mean())
+            if prob < least or (k > 0 and prob == 0):
+                continue
+            inside = happens & (times <= both)
+            # Overtakings alternate: the other's next one follows if it made enough of them.
+            returns = happens & (back > k + led)
+            row: dict[str, Any] = {
+                "overtaker": self.names[self.kept[a]],
+                "overtaken": self.names[self.kept[b]],
+                "rank": k + 1,
+                "prob_ever": prob,
+            }
+            for prefix, these in (
+                ("", happens), ("inside_", inside), ("beyond_", happens & ~inside)
+            ):  # fmt: skip
+                values = np.exp(quantiles(times[these], shares)) if these.any() else [np.nan] * 3
+                for word, value in zip(("lower", "median", "upper"), values, strict=True):
+                    row[f"{prefix}{word}"] = float(value)
+            row["prob_inside"] = float(inside.mean())
+            row["prob_beyond"] = prob - row["prob_inside"]
+            row["prob_returns"] = float(returns.sum() / happens.sum()) if happens.any() else np.nan
+            row["prob_several"] = float((counts >= 2).mean())
+            for n in range(3):
+                row[f"prob_{n}"] = float((counts == n).mean())
+            row["prob_more"] = float((counts > 2).mean())
+            row["prob_ahead_first"] = float(led.mean())
+            row["prob_ahead_last"] = float((found.last[p] == ahead).mean())
+            row["until"], row["prob"] = until, self.prob
+            row["_a"], row["_b"] = a, b
+            rows.append(row)
+        return rows
+
+    def frontier(self, *, truncated: bool = False, forecast: bool = True) -> pd.DataFrame:
+        """The Pareto frontier: the lowest loss that any run has with this compute or less.
+
+        Parameters
+        ----------
+        truncated : bool
+            The frontier that one would have drawn had each run been stopped when it was first
+            overtaken.
+        forecast : bool
+            Whether runs go on beyond their data.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns at, mean, lower, median, upper, prob, run (the most probable run on it),
+            run_prob (its probability), beyond (share of the draws in which what is on it is a
+            forecast).  Without ``truncated`` also truncated_lower, truncated_median,
+            truncated_upper (the truncated frontier) and bias_lower, bias_median, bias_upper (the
+            difference); for more than 48 kept runs these are NaN: they take long, ask for them with
+            ``truncated=True`` and `bias`.
+        """
+        import pandas as pd
+
+        curves = self._curves(forecast)
+        if truncated:
+            curves = self._stopped[1 if forecast else 0]
+        loss, run, reached = front.lowest_so_far(*front.best(curves))
+        there = np.isfinite(loss[:, 0])
+        loss, run, reached, at = loss[there], run[there], reached[there], self.at[there]
+        tail = (1 - self.prob) / 2
+        lower, median, upper = quantiles(loss, (tail, 0.5, 1 - tail))
+        shares = front.leading(run, len(self.kept))
+        most = shares.argmax(axis=1)
+        beyond = self._beyond[run, reached].mean(axis=1)
+        names = np.array([self.names[r] for r in self.kept], dtype=object)
+        table = pd.DataFrame(
+            {
+                "at": at,
+                "mean": loss.mean(axis=1),
+                "lower": lower,
+                "median": median,
+                "upper": upper,
+                "prob": self.prob,
+                "run": names[most],
+                "run_prob": shares[np.arange(len(at)), most],
+                "beyond": beyond,
+            }
+        )
+        if truncated:
+            return table
+        words = ("lower", "median", "upper")
+        if len(self.kept) <= MOST_STOPPED:
+            other = self.frontier(truncated=True, forecast=forecast)
+            gap = self.bias(forecast=forecast)
+        else:
+            other = gap = pd.DataFrame(np.nan, index=table.index, columns=list(words))
+        for prefix, part in (("truncated", other), ("bias", gap)):
+            for word in words:
+                table[f"{prefix}_{word}"] = part[word]
+        return table
+
+    @cached_property
+    def _stopped(self) -> tuple[Floats, Floats]:
+        """Kept curves stopped when first overtaken: within the data, and with forecasts."""
+        with placed(self.recipe) as put, np.errstate(invalid="ignore"):
+            data, whole = (
+                back(front.stopped(put(self._curves(forecast)), put(self.margin)))
+                for forecast in (False, True)
+            )
+        return data, whole
+
+    def truncated_frontier(self, *, forecast: bool = True) -> pd.DataFrame:
+        """`frontier` with ``truncated=True``."""
+        return self.frontier(truncated=True, forecast=forecast)
+
+    def bias(self, *, forecast: bool = True) -> pd.DataFrame:
+        """How far the truncated frontier lies above the frontier, in loss.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns at, mean, lower, median, upper, prob, prob_positive: P(the truncated frontier is
+            higher by more than the margin).
+        """
+        import pandas as pd
+
+        whole, *_ = front.lowest_so_far(*front.best(self._curves(forecast)))
+        cut, *_ = front.lowest_so_far(*front.best(self._stopped[1 if forecast else 0]))
+        there = np.isfinite(whole[:, 0])
+        gap = cut[there] - whole[there]
+        tail = (1 - self.prob) / 2
+        lower, median, upper = quantiles(gap, (tail, 0.5, 1 - tail))
+        return pd.DataFrame(
+            {
+                "at": self.at[there],
+                "mean": gap.mean(axis=1),
+                "lower": lower,
+                "median": median,
+                "upper": upper,
+                "prob": self.prob,
+                "prob_positive": (gap > self.margin[there][:, None]).mean(axis=1),
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The race as plain data for JSON; ``schema`` names its form.
+
+        Keys schema, lossfit (version), question (axis, until, prob, draws, random_seed, laws), runs
+        (name, start, end, flags, probability of leading at the horizon), leader (at, and for each
+        run that ever leads its probabilities), overtakes, frontier, truncated_frontier and bias (of
+        the data, without forecasts) as lists of rows.
+        """
+        from .. import __version__
+        from .._base.records import rows_of
+
+        table = self.leader()
+        leading = [name for name in table.columns if table[name].max() > 0]
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "question": {
+                "axis": self.axis,
+                "until": self.until,
+                "prob": self.prob,
+                "draws": int(self.curves.shape[2]),
+                "random_seed": self.recipe.seed,
+                "laws": [law.name for law in self.recipe.laws],
+            },
+            "runs": [
+                {
+                    "run": name,
+                    "start": float(self.starts[r]),
+                    "end": float(self.ends[r]),
+                    "leads_at_horizon": float(self.leads[-1, r]),
+                    "flags": list(self.run_flags[r]),
+                }
+                for r, name in enumerate(self.names)
+            ],
+            "leader": {
+                "at": self.at.tolist(),
+                "probability": {
+                    name: [None if np.isnan(v) else float(v) for v in table[name]]
+                    for name in leading
+                },
+            },
+            "overtakes": rows_of(self.overtakes()) if len(self.kept) > 1 else [],
+            "frontier": rows_of(self.frontier(forecast=False)),
+            "truncated_frontier": rows_of(self.frontier(truncated=True, forecast=False)),
+            "bias": rows_of(self.bias(forecast=False)),
+        }
+
+    def __str__(self) -> str:
+        from .text import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        laws = ", ".join(law.name for law in self.recipe.laws)
+        return f"Race of {len(self.names):,} runs on {self.axis}, laws {laws}"
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`."""
+        from ..plotting.race_plot import plot_race
+
+        return plot_race(self, ax=ax, **options)
+
+    def plot_leader(self, ax: Any = None, **options: Any) -> Any:
+        """Stacked probability of leading; see `lossfit.plotting.plot_leader`."""
+        from ..plotting.race_plot import plot_leader
+
+        return plot_leader(self, ax=ax, **options)

@@ -1,0 +1,406 @@
+"""`report`: asks the questions and writes the page."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import laws as registry
+from .._base.errors import DataError, LossfitWarning
+from .._base.seeds import Seed, seed_integer
+from ..laws import Law, ScheduleLaw
+from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from .curves import MANY, bands, drawing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .._base.ragged import Floats
+    from ..answers.answer import Answer
+    from ..fits.window import WindowSpec
+    from ..forecasts.learning import Priors
+    from ..forecasts.sharing import Share
+    from ..laws.priors import Prior
+    from ..runs.collection import Runs
+    from ..runs.known import NumberByRun, ScheduleByRun
+    from .curves import Band
+    from .parts import Section
+
+__all__ = ["MENU_LAWS", "Report", "report"]
+
+#: Laws that the page can switch to beside the answer's, and those added where runs are fewer.
+MENU_LAWS = ("annealing", "power", "power_linear")
+MORE_LAWS = (("multi_power", 200), ("broken_power", 20))  # and up to how many runs
+MOST_DRAWN = 5_000  # runs with points on the page
+MOST_BANDS = 1_000  # and with bands
+GRID, GRID_OF_MANY = 64, 28  # places of a band
+PLAN_MARGIN = 1.02  # a plan that ends so little beyond the data has been carried out
+LEAST_AHEAD = 2.0  # where nothing is planned: this many times the data
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """A page that was written; made by `lossfit.report`.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    answer : Answer
+        What the page says first.
+    runs : Runs
+        All runs of the page.
+    size : int
+        Bytes of the file.
+    missing : dict
+        Sections that are not there, and why.
+    race, phases : object or None
+        What these sections show.
+    """
+
+    path: Path
+    answer: Answer
+    runs: Runs
+    size: int
+    missing: dict[str, str] = field(default_factory=dict)
+    race: Any = None
+    phases: Any = None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The answer's frame, a row a run and target."""
+        return self.answer.frame
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {len(self.runs):,} runs, {self.size / 1e6:.1f} MB"]
+        lines += [f"  without {name}: {why}" for name, why in self.missing.items()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Report of {len(self.runs):,} runs in {self.path}"
+
+
+def report(
+    runs: Runs | pd.DataFrame | str | os.PathLike[str] | Sequence[Any],
+    path: str | os.PathLike[str] = "report.html",
+    *,
+    run: str | Sequence[str] | None = None,
+    at: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    compute_of: str | None = None,
+    axis: str = "auto",
+    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    beside: Sequence[str | Law | ScheduleLaw] | str = "auto",
+    schedule: ScheduleByRun = None,
+    total: NumberByRun = None,
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | Mapping[str, Prior] | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
+    share: Share = None,
+    prob: float = 0.9,
+    window: WindowSpec = "auto",
+    draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
+    title: str | None = None,
+    most_phases: int = 8,
+    random_seed: Seed = 0,
+    progress: bool = False,
+) -> Report:
+    """Write one self-contained page about runs: the answer first, then what it rests on.
+
+    The page has the answer with its interval, record and flags; the race of the runs; their curves
+    with posterior predictive bands; their phases; diagnostics and what cleaning dropped.  Its
+    figures have hover, zoom, a choice of axis and of law.  It needs no network and asks for none.
+
+    Parameters
+    ----------
+    runs : Runs, pandas.DataFrame, path or sequence of paths
+        The runs, or what `lossfit.load` reads.
+    path : path
+        The file to write.
+    run, at, compute_of, axis, laws, schedule, total, siblings, priors, calibrate_on, share
+        The question, as in `lossfit.extrapolate`.  Without ``at`` and ``compute_of`` the question
+        is each run's loss at the end of its plan (its schedule, or ``total``), or at twice its data
+        where nothing beyond the data is planned.
+    beside : "auto" or sequence of laws
+        Laws that the figures can switch to; ``"auto"``: annealing, power and power_linear, and
+        multi_power for up to 200 runs, broken_power for up to 20.
+    prob : float
+        Probability of the intervals.
+    window, draws, device, dtype
+        As in `lossfit.extrapolate`.
+    title : str, optional
+        Heading of the page.
+    most_phases : int
+        Runs whose phases are looked at, about a second each.
+    random_seed : int, numpy.random.Generator or None
+        The same seed gives the same page, byte by byte.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    DataError
+        Input that cannot be used; a file that cannot be written; plotly is not installed (the
+        message says how).
+
+    Warns
+    -----
+    LossfitWarning
+        Once, if the answer has flags that matter; the page spells them out too.
+
+    Examples
+    --------
+    >>> lossfit.report("llama2", "llama2.html", compute_of="llama2-70B")  # doctest: +SKIP
+    """
+    from .page import plotly_source, written
+
+    plotly_source()  # what is missing is said before anything is computed
+    runs = _loaded(runs)
+    check_prob(prob)
+    most_phases = whole(most_phases, "most_phases", 0)
+    seed = seed_integer(random_seed)
+    reasons: dict[str, str] = {}
+    if at is None and compute_of is None:
+        names = [run] if isinstance(run, str) else list(run or runs.names)
+        some = runs.select(names)
+        axis = choose_axis(some, axis)
+        at, reasons = plan_ends(some, axis, schedule, total)
+    from ..answers.extrapolation import extrapolate
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        answer = extrapolate(
+            runs,
+            run,
+            at=at,
+            compute_of=compute_of,
+            axis=axis,
+            laws=laws,
+            schedule=schedule,
+            total=total,
+            siblings=siblings,
+            priors=priors,
+            calibrate_on=calibrate_on,
+            share=share,
+            prob=prob,
+            window=window,
+            draws=draws,
+            device=device,
+            dtype=dtype,
+            random_seed=seed,
+            progress=progress,
+        )
+        asked = {
+            "laws": laws,
+            "schedule": schedule,
+            "total": total,
+            "siblings": siblings,
+            "priors": priors,
+            "prob": prob,
+            "window": window,
+            "draws": draws,
+            "device": device,
+            "dtype": dtype,
+            "random_seed": seed,
+        }
+        content = _content(
+            answer, beside, reasons, asked, title, whole(most_phases, "most_phases", 0)
+        )
+    size = written(Path(path), content)
+    text = answer.warning
+    if text:
+        warnings.warn(LossfitWarning(f"report: {text}"), stacklevel=2)
+    made = {section.key: section.made for section in content.sections}
+    missing = {s.title.lower(): s.why for s in content.sections if s.why}
+    return Report(Path(path), answer, runs, size, missing, made.get("race"), made.get("phases"))
+
+
+def _loaded(runs: Any) -> Runs:
+    """Runs as they are, from a frame, or from what `load` reads."""
+    paths = isinstance(runs, (str, os.PathLike)) or (
+        isinstance(runs, Sequence) and not isinstance(runs, (bytes, bytearray))
+    )
+    if paths or hasattr(runs, "read"):
+        from ..sources import load
+
+        return load(runs)
+    return as_runs(runs)
+
+
+def plan_ends(
+    runs: Runs, axis: str, schedule: ScheduleByRun, total: NumberByRun
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Where each run's plan ends on the axis, and in words what that place is.
+
+    A schedule given beats the run's own, and both beat ``total``; a plan that ends within 2 % of
+    the data has been carried out, and twice the data are asked for.
+    """
+    from ..forecasts.rates import Plan, check_plan
+    from ..runs.known import numbers
+    from ..runs.logged_rate import axis_factor
+
+    check_plan(Plan(schedule, total), runs.names)
+    totals = numbers(total, runs.names, "total") if total is not None else None
+    at, words = {}, {}
+    for i, run in enumerate(runs):
+        end = run.end(axis)
+        own = schedule.get(run.name) if isinstance(schedule, Mapping) else schedule
+        own = run.schedule if own is None else own
+        ends = [np.nan]
+        if own is not None and own.total:
+            ends.append(own.total * axis_factor(run, own, axis))
+        if totals is not None:
+            ends.append(float(totals[i]))
+        planned = next((e for e in ends if np.isfinite(e)), np.nan)
+        if planned > PLAN_MARGIN * end:
+            at[run.name], words[run.name] = float(planned), "the end of its plan"
+        else:
+            at[run.name], words[run.name] = LEAST_AHEAD * end, "twice its data"
+    return at, words
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a page is made of.
+
+    Attributes
+    ----------
+    answer : Answer
+    title : str
+    reasons : dict
+        What each run's target is, where the reader did not say.
+    data : dict
+        What the figures draw.
+    sections : list of Section
+        In the order of the page.
+    notes : list of str
+        How the page was made.
+    """
+
+    answer: Answer
+    title: str
+    reasons: dict[str, str]
+    data: dict[str, Any]
+    sections: list[Section]
+    notes: list[str]
+
+
+def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:
+    """The laws that the page can switch to beside the answer's own."""
+    if isinstance(beside, str):
+        if beside != "auto":
+            raise DataError(f"beside must be 'auto' or a list of laws, got {beside!r}")
+        beside = [*MENU_LAWS, *(law for law, most in MORE_LAWS if n_runs <= most)]
+    own = [law.name for law in answer.recipe.laws]
+    if len(own) > 1:
+        own = []  # a mixture: its parts are worth a look
+    found = [registry.find(law) for law in beside]
+    return [law for law in found if law.name not in own]
+
+
+def _content(
+    answer: Answer,
+    beside: Any,
+    reasons: dict[str, str],
+    asked: dict[str, Any],
+    title: str | None,
+    most_phases: int,
+) -> Content:
+    """Everything that the page says and draws."""
+    from . import sections as parts
+
+    runs, axis = answer.runs, answer.axis
+    have = [one.name for one in runs if one.has(axis)]
+    first = [*answer.names, *(n for n in have if n not in set(answer.names))]
+    shown = runs if first == list(runs.names) else runs.select(first)
+    left_out = [one.name for one in runs if not one.has(axis)]
+    drawn = shown if len(shown) <= MOST_DRAWN else shown.select(shown.names[:MOST_DRAWN])
+    chosen = menu(answer, beside, min(len(shown), MOST_BANDS))
+    banded = shown if len(shown) <= MOST_BANDS else shown.select(shown.names[:MOST_BANDS])
+    try:
+        made = _banded(answer, banded, chosen)
+    except DataError:  # a run that nothing was asked about may be too short for a band
+        if len(banded) <= len(answer.names):
+            raise
+        banded = shown.select(answer.names[:MOST_BANDS])
+        made = _banded(answer, banded, chosen)
+    at, grid, found, targets = made
+    rows = {n: i for i, n in enumerate(banded.names)}
+    picture = drawing(drawn, axis, grid, found, rows)
+    _put_targets(picture, answer, [one.law for one in found], targets, at)
+    known = {one.data["n"]: i for i, one in enumerate(picture.runs)}
+    data = parts.page_data(answer, picture, found, chosen, known)
+    context = parts.Context(answer, shown, banded, known, found, reasons, asked, most_phases)
+    all_sections = [
+        parts.answer_section(context),
+        parts.picture_section(context),
+        parts.race_section(context),
+        parts.bands_section(context, picture),
+        parts.phases_section(context),
+        parts.diagnostics_section(context),
+    ]
+    for section in all_sections:
+        data.update(section.data)
+    notes = parts.notes(context, picture, left_out, len(shown))
+    heading = title or parts.default_title(answer)
+    return Content(answer, heading, reasons, data, all_sections, notes)
+
+
+def _banded(
+    answer: Answer, runs: Runs, beside: Sequence[Law | ScheduleLaw]
+) -> tuple[Floats, Floats, list[Band], list[Floats]]:
+    """Targets (NaN for runs without), and what `bands` gives."""
+    n_asked = min(len(answer.names), len(runs))
+    at = np.full((len(runs), answer.at.shape[1]), np.nan)
+    at[:n_asked] = answer.at[:n_asked]
+    ends = np.array([run.end(answer.axis) for run in runs])
+    last = np.fmax(np.fmax.reduce(at, axis=1), ends)
+    count = GRID if len(runs) <= MANY else GRID_OF_MANY
+    return at, *bands(runs, answer.recipe, beside, last, at, count)
+
+
+def _put_targets(
+    picture: Any, answer: Answer, names: list[str], targets: list[Floats], at: Floats
+) -> None:
+    """The intervals at the targets by law, as [share, then lower, median, upper a law].
+
+    The answer's own numbers, and those of the laws that it compares itself, are taken from the
+    answer.
+    """
+    own = {
+        (row.run, row.at): [row.lower, row.median, row.upper]
+        for row in answer.frame.itertuples(index=False)
+    }
+    compared: dict[tuple[str, str, float], list[float]] = {}
+    if len(names) > 1 and len(picture.runs) <= MANY:  # else the fits of the bands will do
+        for row in answer.by_law.itertuples(index=False):
+            compared[(row.law, row.run, row.at)] = [row.lower, row.median, row.upper]
+    for r, one in enumerate(picture.runs[: len(at)]):
+        run, out = one.data["n"], []
+        end = one.data["e"][answer.axis]
+        for k in np.flatnonzero(~np.isnan(at[r])):
+            place = float(at[r, k])
+            intervals = []
+            for i, law in enumerate(names):
+                found = own.get((run, place)) if i == 0 else compared.get((law, run, place))
+                if found is None:
+                    found = [float(v) for v in targets[i][:, r, k]]
+                intervals.append([round(float(v), 6) for v in found])
+            out.append([place / end, intervals])
+        if out:
+            one.data["t"] = out

@@ -1,0 +1,322 @@
+"""What the figures of a report draw: thinned points, bands by law, in little memory.
+
+Points are thinned to what a screen shows.  Axis values travel as shares of the run's end, so that
+one array serves every axis on which the run advances in proportion.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.ragged import Floats, Ints
+from .._base.seeds import run_keys
+from .._base.summaries import quantiles
+from ..fits.window import rule_of, select
+from ..laws import ScheduleLaw
+from ..plotting.style import grid_between
+from ..runs.axes import AXES
+
+if TYPE_CHECKING:
+    from ..forecasts.mixture import Recipe
+    from ..laws import Law
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = [
+    "FEWER_DRAWS",
+    "MANY",
+    "Band",
+    "Drawing",
+    "Drawn",
+    "bands",
+    "drawing",
+    "packed",
+    "points_each",
+    "thinned",
+]
+
+MOST_POINTS = 150_000  # drawn on a page, over all runs
+MOST_EACH, LEAST_EACH = 1200, 48  # and of one run
+MOST_SPIKES = 60  # of one run
+KNOTS = 48  # of the relation between two axes that do not advance in proportion
+MANY, FEWER_DRAWS = 200, 400  # from so many runs on, bands are made from fewer draws
+BLOCK_VALUES = 1 << 23  # draws of curves held at a time: 64 MiB
+
+
+class Band(NamedTuple):
+    """What a law says of R runs at the T places of their grids; NaN where a grid is shorter.
+
+    Attributes
+    ----------
+    law : str
+    curves : ndarray, shape (5, R, T)
+        Lower and upper edge and median of the loss curve, then lower and upper edge of a point of
+        weight 1: the posterior predictive.
+    sigma : ndarray, shape (R,)
+        Median of the noise of a point.
+    """
+
+    law: str
+    curves: Floats
+    sigma: Floats
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One run as it is drawn: plain data for JSON.
+
+    Attributes
+    ----------
+    data : dict
+    shown, total : int
+        Points drawn and points of the run.
+    """
+
+    data: dict[str, Any]
+    shown: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """All runs that are drawn.
+
+    Attributes
+    ----------
+    runs : tuple of Drawn
+    axes : tuple of str
+        The axes that some of them have.
+    """
+
+    runs: tuple[Drawn, ...]
+    axes: tuple[str, ...]
+
+    @property
+    def shown(self) -> int:
+        """Points drawn."""
+        return sum(one.shown for one in self.runs)
+
+    @property
+    def total(self) -> int:
+        """Points there are."""
+        return sum(one.total for one in self.runs)
+
+
+def packed(values: ArrayLike) -> str:
+    """Numbers as base64 of little-endian float32: 5.3 characters each, 7 digits."""
+    return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode("ascii")
+
+
+def points_each(n_runs: int) -> int:
+    """How many points of a run are drawn at most."""
+    return int(np.clip(MOST_POINTS // max(n_runs, 1), LEAST_EACH, MOST_EACH))
+
+
+def thinned(x: Floats, loss: Floats, most: int) -> Ints:
+    """Rows that look like all rows: of each strip of the axis the lowest and the highest loss.
+
+    Strips are even in the axis for one half and even in its logarithm for the other, as the page
+    draws both.
+
+    Parameters
+    ----------
+    x, loss : ndarray, shape (n,)
+        Positive, increasing; and its loss.
+    most : int
+        About how many rows to keep.
+
+    Returns
+    -------
+    ndarray of int
+        Increasing; the first and the last row are there.
+    """
+    n = len(x)
+    if n <= most:
+        return np.arange(n)
+    strips = max(most // 4, 1)
+    edges = np.concatenate(
+        [np.linspace(x[0], x[-1], strips + 1), np.geomspace(x[0], x[-1], strips + 1)]
+    )
+    strip = np.searchsorted(np.unique(edges)[1:-1], x, side="right")
+    order = np.lexsort((loss, strip))
+    first = np.flatnonzero(np.diff(strip[order], prepend=-1))
+    last = np.append(first[1:], n) - 1
+    return np.unique(np.concatenate([[0, n - 1], order[first], order[last]]))
+
+
+def bands(
+    runs: Runs,
+    recipe: Recipe,
+    beside: Sequence[Law | ScheduleLaw],
+    last: Floats,
+    at: Floats,
+    count: int,
+) -> tuple[Floats, list[Band], list[Floats]]:
+    """Bands of runs from the start of their windows on, by the answer and by other laws.
+
+    Parameters
+    ----------
+    runs : Runs
+    recipe : Recipe
+        Of the answer.
+    beside : sequence of laws
+    last : ndarray, shape (R,)
+        Where the curves end.
+    at : ndarray, shape (R, K)
+        Targets, NaN where a run has fewer.
+    count : int
+        Places on each grid.
+
+    Returns
+    -------
+    grid : ndarray, shape (R, T)
+    bands : list of Band
+        The answer's first.
+    targets : list of ndarray, shape (3, R, K)
+        Lower edge, median, upper edge of each at the targets.
+    """
+    lead = recipe.laws[0]
+    window = recipe._window(runs)
+    rule = (
+        rule_of(window, runs, drop=lead.first)
+        if isinstance(lead, ScheduleLaw)
+        else rule_of(window, runs)
+    )
+    start = select(runs.flat(recipe.axis), runs.names, rule, 0, len(runs), keep_spikes=True).start
+    ends = np.array([run.end(recipe.axis) for run in runs])
+    grid = np.full((len(runs), count), np.nan)
+    for r, (low, end, high) in enumerate(zip(start, ends, last, strict=True)):
+        places = _places(float(low), float(end), float(high), count)
+        grid[r, : len(places)] = places
+    where = np.concatenate([grid, at], axis=1)
+    recipes = [recipe, *(_alone(recipe, law) for law in beside)]
+    names = [" + ".join(law.name for law in recipe.laws), *(law.name for law in beside)]
+    out, targets = [], []
+    if len(runs) > MANY:
+        recipes = [replace(one, draws=min(one.draws, FEWER_DRAWS)) for one in recipes]
+    for name, one in zip(names, recipes, strict=True):
+        found, sigma = _curves(runs, one, where)
+        out.append(Band(name, found[:, :, :count], sigma))
+        targets.append(found[:3, :, count:])
+    return grid, out, targets
+
+
+def _places(low: float, end: float, high: float, count: int) -> Floats:
+    """Where a band is computed: from `low` to `high`, the end of the data among them."""
+    if high <= end:
+        return grid_between(low, end, count)
+    inside = count // 2
+    return np.unique(
+        np.concatenate([grid_between(low, end, inside), grid_between(end, high, count - inside)])
+    )
+
+
+def _alone(recipe: Recipe, law: Law | ScheduleLaw) -> Recipe:
+    """The same question to one other law."""
+    return replace(recipe, laws=(law,), compared=(), models=None, company=None, widen=1.0)
+
+
+def _curves(runs: Runs, recipe: Recipe, where: Floats) -> tuple[Floats, Floats]:
+    """Bands at places, shape (5, R, T), and the noise, shape (R,); a block of runs at a time."""
+    n_runs, n_at = where.shape
+    out, noise = np.empty((5, n_runs, n_at)), np.empty(n_runs)
+    tail = (1 - recipe.prob) / 2
+    z = np.stack(
+        [
+            np.random.default_rng(int(key)).standard_normal(recipe.draws)
+            for key in run_keys(recipe.seed, runs.names, "report")
+        ]
+    )
+    step = max(1, BLOCK_VALUES // (n_at * recipe.draws))
+    for first in range(0, n_runs, step):
+        some = slice(first, min(first + step, n_runs))
+        block = runs if step >= n_runs else runs.select(runs.names[some])
+        found = recipe.curves(block, where[some])
+        noise[some] = np.median(found.sigma, axis=1)
+        out[[0, 1, 2], some] = quantiles(found.curves, (tail, 0.5, 1 - tail))
+        # One standard normal number a draw, the same at every place: the edges are then smooth, and
+        # each place alone has the predictive distribution.
+        noisy = found.curves + (found.sigma * z[some])[:, None, :]
+        out[[3, 4], some] = quantiles(noisy, (tail, 1 - tail))
+    return out, noise
+
+
+def drawing(
+    runs: Runs,
+    axis: str,
+    grid: Floats,
+    found: Sequence[Band],
+    rows: dict[str, int],
+) -> Drawing:
+    """Every run as plain data for the page.
+
+    Parameters
+    ----------
+    runs : Runs
+        The runs that have the axis.
+    axis : str
+        Of the bands.
+    grid : ndarray, shape (B, T)
+    found : sequence of Band
+        Of the B runs that have bands.
+    rows : dict
+        From the names of these to their rows.
+    """
+    most = points_each(len(runs))
+    drawn = []
+    for run in runs:
+        x = run.axis(axis)
+        end = float(x[-1])
+        there = (x > 0) & ~run.spike
+        share, loss = x[there] / end, run.loss[there]
+        keep = thinned(share, loss, most) if len(share) else np.arange(0)
+        spikes = np.flatnonzero((x > 0) & run.spike)
+        spikes = spikes[np.argsort(-run.loss[spikes], kind="stable")[:MOST_SPIKES]]
+        data: dict[str, Any] = {
+            "n": run.name,
+            "e": {a: run.end(a) for a in run.axes},
+            "x": packed(share[keep]),
+            "y": packed(loss[keep]),
+            "m": len(run),
+        }
+        if len(spikes):
+            data["sx"], data["sy"] = (
+                packed(x[np.sort(spikes)] / end),
+                packed(run.loss[np.sort(spikes)]),
+            )
+        bent = _bent(run, axis)
+        if bent:
+            data["w"] = bent
+        if run.name in rows:
+            r = rows[run.name]
+            good = ~np.isnan(grid[r])
+            data["g"] = packed(grid[r, good] / end)
+            data["b"] = [packed(one.curves[:, r][:, good]) for one in found]
+        drawn.append(Drawn(data, len(keep), int(there.sum())))
+    axes = tuple(a for a in AXES if any(a in one.data["e"] for one in drawn))
+    return Drawing(tuple(drawn), axes)
+
+
+def _bent(run: Run, axis: str) -> dict[str, list[str]]:
+    """Axes on which the run does not advance in proportion: shares of both at some knots."""
+    x = run.axis(axis)
+    share = x / x[-1]
+    out = {}
+    for other in run.axes:
+        if other == axis:
+            continue
+        y = run.axis(other)
+        mine = y / y[-1]
+        seen = (share > 1e-3) & (mine > 0)
+        if not seen.any() or np.abs(mine[seen] / share[seen] - 1).max() < 1e-3:
+            continue
+        rows = np.flatnonzero((share > 0) & (mine > 0))
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, KNOTS).round().astype(int))]
+        out[other] = [packed(share[rows]), packed(mine[rows])]
+    return out

@@ -1,0 +1,138 @@
+"""The phases on a report: a verdict for each run, and the shape of the chosen one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.summaries import quantiles
+from ..runs.labels import AXIS_UNITS, amount
+from .curves import packed
+from .parts import Section, figure, run_cell
+from .tables import Cell, flag_list, number, paragraph, safe, table
+
+if TYPE_CHECKING:
+    from ..phase_models.result import Phases, RunPhases
+    from ..runs.collection import Runs
+
+__all__ = ["phases_section"]
+
+PLACES = 80
+RARE = 0.05  # a phase less probable than this has no place worth telling
+TITLE = "Phases"
+
+
+def phases_section(
+    runs: Runs, axis: str, place: dict[str, int], most: int, asked: Mapping[str, Any]
+) -> Section:
+    """Where the power law hands over to a line, and where the tip flattens.
+
+    Parameters
+    ----------
+    runs : Runs
+        The most wanted first.
+    axis : str
+    place : dict
+        From names to positions on the page.
+    most : int
+        Runs that are looked at.
+    asked : mapping
+        Keywords for `lossfit.phases`.
+    """
+    if most < 1:
+        return Section("phases", TITLE, "", why="Phases were not asked for.")
+    try:
+        from ..phase_models.build import phases
+        from ..phase_models.result import PHASE_MEANINGS, verdict_of
+    except ImportError as error:
+        return Section("phases", TITLE, "", why=f"No phases in this version of lossfit ({error}).")
+    each: list[Phases] = []
+    reasons: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        for run in runs.names[:most]:  # one by one: a short run must not cost the others
+            try:
+                each.append(phases(runs.select([run]), axis=axis, **asked))
+            except DataError as error:
+                reasons.append(str(error))
+    if not each:
+        return Section("phases", TITLE, "", why=f"No phases: {reasons[0]}")
+    found = [one.found[0] for one in each]
+    made = replace(each[0], runs=runs.select([one.name for one in found]), found=tuple(found))
+    text = [
+        paragraph(
+            "Is there a power-law phase, then nearly a line, then a flatter tip? The first number "
+            "is the posterior probability that the phase exists, the place is where it begins if "
+            "it does."
+        )
+    ]
+    flags: dict[str, list[str]] = {}
+    for one in found:
+        for flag in one.flags:
+            flags.setdefault(flag, []).append(one.name)
+    text.append(flag_list(flags, PHASE_MEANINGS, len(found)))
+    text.append(_table(made, [verdict_of(one) for one in found], place))
+    small = []
+    if len(runs) > most:
+        small.append(f"The first {most:,} of {len(runs):,} runs were looked at.")
+    small += reasons
+    text += [paragraph(" ".join(small), "small")] if small else []
+    text.append(figure("phase", "The chosen run with its phases shaded", "", "wide"))
+    text.append(f"<details><summary>As printed</summary><pre>{safe(made)}</pre></details>")
+    data = {"phases": [_data(one, place.get(one.name), made.prob) for one in found]}
+    return Section("phases", TITLE, "\n".join(text), data, made=made)
+
+
+def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
+    axis = made.axis
+    unit = AXIS_UNITS[axis]
+    percent = f"{100 * made.prob:g} %"
+    head = ["run", "in words", "P(line)", f"line from ({unit})", percent, "P(tip)"]
+    head += [f"tip from ({unit})", percent]
+    rows, which = [], []
+    frame = made.frame
+    for name, verdict in zip(made.names, verdicts, strict=True):
+        cells = [run_cell(name), Cell(safe(verdict))]
+        for row in frame[frame["run"] == name].itertuples(index=False):
+            cells.append(number(row.prob_exists, ".2f"))
+            if row.prob_exists < RARE or not np.isfinite(row.median):
+                cells += [Cell(""), Cell("")]
+                continue
+            words = [
+                amount(float(v), axis).removesuffix(f" {unit}")
+                for v in (row.lower, row.median, row.upper)
+            ]
+            cells.append(Cell(safe(words[1]), float(row.median)))
+            cells.append(Cell(safe(f"{words[0]} to {words[2]}"), float(row.lower)))
+        rows.append(cells)
+        which.append(place.get(name, -1))
+    return table("Phases, run by run", head, rows, runs=which, kind="phases")
+
+
+def _data(one: RunPhases, place: int | None, prob: float) -> dict[str, Any]:
+    """What the figure draws: shares of the run's end, a band, and where phases begin."""
+    tail = (1 - prob) / 2
+    some = np.unique(np.linspace(0, len(one.places) - 1, PLACES).round().astype(int))
+    band = quantiles(one.curves[some], (tail, 0.5, 1 - tail))
+    begins = []
+    for what, draws, exists in (
+        ("line", one.handover, one.prob_linear),
+        ("tip", one.tip, one.prob_tip),
+    ):
+        there = draws[~np.isnan(draws)]
+        if exists >= RARE and there.size:
+            at = [float(v) / one.end for v in quantiles(there, (tail, 0.5, 1 - tail))]
+            begins.append({"n": what, "p": round(exists, 4), "x": at})
+    return {
+        "i": place,
+        "x": packed(one.places[some] / one.end),
+        "b": packed(band),
+        "t": packed(one.t / one.end),
+        "y": packed(one.y),
+        "begins": begins,
+    }

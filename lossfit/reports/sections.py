@@ -1,0 +1,461 @@
+"""The sections of a report: what is read, beside what the figures draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..answers import answer_text
+from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
+from ..forecasts.record import record_of
+from ..runs.cleaning import MEANINGS
+from ..runs.labels import AXIS_LABELS, AXIS_UNITS, amount, ratio_text, span
+from .parts import Section, figure, run_cell
+from .phases_part import phases_section as phased
+from .race_part import race_section as raced
+from .tables import Cell, flag_list, name, number, paragraph, safe, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..answers.answer import Answer
+    from ..fits.posterior import Fit
+    from ..laws import Law, ScheduleLaw
+    from ..runs.collection import Runs
+    from .curves import Band, Drawing
+
+__all__ = [
+    "Context",
+    "answer_section",
+    "bands_section",
+    "default_title",
+    "diagnostics_section",
+    "notes",
+    "page_data",
+    "phases_section",
+    "picture_section",
+    "race_section",
+]
+
+MOST_ROWS = 5_000  # of a table
+MOST_FITS = 250  # runs whose parameters are listed
+DROPPED = ("missing", "not_finite", "duplicate_step", "restart", "unusable_axis")
+ALL_MEANINGS = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS}
+DIAGNOSED_LAW = "power_linear"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the sections are made from.
+
+    Attributes
+    ----------
+    answer : Answer
+    shown : Runs
+        The runs that have the answer's axis, those of the answer first.
+    banded : Runs
+        Those that have bands.
+    place : dict
+        From names to positions on the page, of the runs that are drawn.
+    found : list of Band
+    reasons : dict
+        What each run's target is, where the reader did not say.
+    asked : dict
+        The keywords of the question that a race takes too.
+    most_phases : int
+        Runs whose phases are looked at.
+    """
+
+    answer: Answer
+    shown: Runs
+    banded: Runs
+    place: dict[str, int]
+    found: list[Band]
+    reasons: dict[str, str]
+    asked: dict[str, Any]
+    most_phases: int
+
+
+def default_title(answer: Answer) -> str:
+    """What the page is about."""
+    names = answer.runs.names
+    return f"Training loss of {names[0] if len(names) == 1 else f'{len(names):,} runs'}"
+
+
+def page_data(
+    answer: Answer,
+    picture: Drawing,
+    found: Sequence[Band],
+    beside: Sequence[Law | ScheduleLaw],
+    known: dict[str, int],
+) -> dict[str, Any]:
+    """What the figures draw, but for what sections add."""
+    laws = [*answer.recipe.laws, *beside] if len(answer.recipe.laws) == 1 else [None, *beside]
+    farthest = float(answer.frame["horizon_ratio"].max())
+    menu = []
+    for i, (band, law) in enumerate(zip(found, laws, strict=True)):
+        share = record_of(answer._record_key if i == 0 and law is not None else band.law, farthest)
+        menu.append(
+            {
+                "n": band.law,
+                "f": "equal-weight mixture" if law is None else law.formula,
+                "r": None if np.isnan(share) else round(100 * share),
+            }
+        )
+    other = answer.compute_of
+    best = answer.frame["run"].iloc[int(answer.frame["median"].to_numpy().argmin())]
+    return {
+        "schema": "lossfit.report/1",
+        "axis": answer.axis,
+        "axes": {a: {"label": AXIS_LABELS[a], "units": AXIS_UNITS[a]} for a in picture.axes},
+        "prob": answer.prob,
+        "laws": menu,
+        "focus": known.get(best, 0),
+        "other": known.get(other) if other is not None else None,
+        "runs": [one.data for one in picture.runs],
+    }
+
+
+def answer_section(context: Context) -> Section:
+    """What was asked and what is known of it, first in words."""
+    answer = context.answer
+    rows = answer.frame
+    lines = [f'<p class="question">{safe(answer_text.question_text(answer))}</p>']
+    lines += _one(answer) if len(rows) == 1 else _several(context)
+    lines.append(f'<ul class="basis">{"".join(f"<li>{safe(x)}</li>" for x in _basis(answer))}</ul>')
+    flags: dict[str, list[str]] = {}
+    for run, found in zip(rows["run"], rows["flags"], strict=True):
+        for flag in found:
+            if flag not in QUIET and run not in flags.setdefault(flag, []):
+                flags[flag].append(run)
+    if flags:
+        lines.append("<h3>Beware</h3>" + flag_list(flags, ALL_MEANINGS, len(answer.names)))
+    printed = safe(answer_text.text(answer))
+    lines.append(f"<details><summary>As printed</summary><pre>{printed}</pre></details>")
+    return Section("answer", "Answer", "\n".join(lines))
+
+
+def picture_section(context: Context) -> Section:
+    """The answer drawn, and row by row; below the controls."""
+    lines = []
+    lines.append(
+        figure(
+            "focus",
+            "Loss of the chosen run against compute, with bands and the interval at its target",
+            "",
+            "wide",
+        )
+    )
+    if len(context.answer.frame) > 1:
+        lines.append(_answer_table(context))
+    return Section("picture", "", "\n".join(lines))
+
+
+def _interval(answer: Answer, lower: float, upper: float) -> str:
+    return f"{100 * answer.prob:g} % interval {lower:.3f} to {upper:.3f}"
+
+
+def _one(answer: Answer) -> list[str]:
+    """The answer to a question about one place of one run."""
+    row = answer.frame.iloc[0]
+    out = [
+        f'<p class="number"><strong>{row["median"]:.3f}</strong> '
+        f"<span>{safe(_interval(answer, row['lower'], row['upper']))}</span></p>"
+    ]
+    run = answer.runs[answer.names[0]]
+    facts = [f"The data of {name(run.name)} end at a loss of {float(run.loss[-1]):.3f}."]
+    if answer.compute_of is not None:
+        final = answer.final_loss(answer.compute_of)
+        below = answer_text.probability(answer.prob_below(), final.size)
+        facts = [
+            f"{name(answer.compute_of)} ended at {float(np.median(final)):.3f}.",
+            f"P({name(run.name)} below {name(answer.compute_of)}) = {safe(below)}.",
+            *facts,
+        ]
+    out.append(f'<p class="facts">{" ".join(facts)}</p>')
+    if "law_disagreement" in row["flags"]:
+        out.append(paragraph("These data can't tell which law to follow: see each law's own band."))
+    return out
+
+
+def _several(context: Context) -> list[str]:
+    """The shape of an answer that has many rows: the table has them."""
+    answer = context.answer
+    rows = answer.frame
+    best = rows.loc[rows["median"].idxmin()]
+    out = []
+    if context.reasons:
+        count: dict[str, int] = {}
+        for what in context.reasons.values():
+            count[what] = count.get(what, 0) + 1
+        where = " and ".join(
+            f"{what} ({n:,} run{'s' if n > 1 else ''})" for what, n in count.items()
+        )
+        out.append(paragraph(f"Nothing was asked, so this is each run at {where}."))
+    out.append(
+        f'<p class="number"><strong>{best["median"]:.3f}</strong> '
+        f"<span>{safe(_interval(answer, best['lower'], best['upper']))}, the lowest of "
+        f"{len(rows):,}: {name(best['run'])} at "
+        f"{safe(amount(float(best['at']), answer.axis))}</span></p>"
+    )
+    return out
+
+
+def _basis(answer: Answer) -> list[str]:
+    """Law, schedule and record, as the printed answer says them."""
+    return [line.strip() for line in answer_text.mixture_text(answer).split("\n") if line.strip()]
+
+
+def _answer_table(context: Context) -> str:
+    answer = context.answer
+    frame = answer.frame.head(MOST_ROWS)
+    head = ["run", f"at ({AXIS_UNITS[answer.axis]})", "ratio", "last loss", "median"]
+    head += [f"{100 * answer.prob:g} % from", "to"]
+    below = None
+    if answer.compute_of is not None:
+        head.append(f"P(below {answer.compute_of})")
+        below = np.atleast_1d(np.asarray(answer.prob_below(), float))
+    head.append("flags")
+    last = {n: float(answer.runs[n].loss[-1]) for n in answer.names}
+    unit = AXIS_UNITS[answer.axis]
+    rows, which = [], []
+    for i, row in enumerate(frame.itertuples(index=False)):
+        at = float(row.at)
+        cells = [
+            run_cell(row.run),
+            Cell(safe(amount(at, answer.axis).removesuffix(f" {unit}")), at),
+            Cell(safe(ratio_text(float(row.horizon_ratio))), float(row.horizon_ratio)),
+            number(last[row.run], ".3f"),
+            number(row.median, ".3f"),
+            number(row.lower, ".3f"),
+            number(row.upper, ".3f"),
+        ]
+        if below is not None:
+            share = float(below[i])
+            cells.append(Cell(safe(answer_text.probability(share, answer.recipe.draws)), share))
+        cells.append(Cell(safe(", ".join(f for f in row.flags if f not in QUIET))))
+        rows.append(cells)
+        which.append(context.place.get(row.run, -1))
+    caption = "The answer, run by run; the ratio is that of the place to the end of the data"
+    more = len(answer.frame) - len(frame)
+    if more > 0:
+        caption += f"; {more:,} more rows are in the answer's frame"
+    return table(caption, head, rows, runs=which, kind="answers")
+
+
+def bands_section(context: Context, picture: Drawing) -> Section:
+    """All curves, and bands of some."""
+    answer = context.answer
+    text = [
+        paragraph(
+            f"Bands hold {100 * answer.prob:g} % of the posterior: the darker one is the loss "
+            f"curve, the lighter one a logged point (posterior predictive). They start where the "
+            f"fitted window starts."
+        )
+    ]
+    small = []
+    if picture.shown < picture.total:
+        small.append(
+            f"Points are thinned for drawing: {picture.shown:,} of {picture.total:,} are shown, "
+            f"of each strip of the axis the lowest and the highest loss."
+        )
+    if len(context.banded) < len(context.shown):
+        small.append(f"Bands were made for the first {len(context.banded):,} runs.")
+    if len(picture.runs) < len(context.shown):
+        small.append(f"The first {len(picture.runs):,} of {len(context.shown):,} runs are drawn.")
+    text += [paragraph(" ".join(small), "small")] if small else []
+    text.append(
+        figure("curves", "Loss of all runs against compute, with bands of some", "", "wide")
+    )
+    return Section("bands", "Curves and bands", "\n".join(text))
+
+
+def diagnostics_section(context: Context) -> Section:
+    """Flags, what was dropped, fits, residuals."""
+    answer = context.answer
+    runs = context.banded
+    fit = _diagnosed(context)
+    text = []
+    found: dict[str, list[str]] = {}
+    for run in answer.runs:
+        for flag in run.flags:
+            found.setdefault(flag.flag, []).append(run.name)
+    for run_name, flags in zip(runs.names, fit.flags, strict=True):
+        for one in flags:
+            if one in FIT_MEANINGS:
+                found.setdefault(one, []).append(run_name)
+    of = len(answer.runs)
+    text.append("<h3>Flags of the data and of the fits</h3>")
+    text.append(flag_list(found, ALL_MEANINGS, of) or paragraph("None."))
+    text.append("<h3>What was dropped</h3>")
+    text += _dropped(context)
+    text.append("<h3>Residuals</h3>")
+    text.append(
+        figure(
+            "residuals",
+            "Loss minus the median curve of the chosen run, within its window",
+            "",
+            "wide low",
+        )
+    )
+    text.append("<h3>Fits</h3>")
+    text.append(_fit_table(context, fit))
+    text.append(_parameter_table(context, fit))
+    return Section("diagnostics", "Diagnostics and flags", "\n".join(text), made=fit)
+
+
+def _diagnosed(context: Context) -> Fit:
+    """A plain law's fit of the runs that have bands, whose residuals are told of."""
+    from ..fits.fitting import fit_quietly
+
+    recipe = context.answer.recipe
+    return fit_quietly(
+        context.banded,
+        DIAGNOSED_LAW,
+        recipe.axis,
+        recipe._window(context.banded),
+        min(recipe.draws, 400) if len(context.banded) > 200 else recipe.draws,
+        "cpu",
+        recipe.seed,
+    )
+
+
+def _dropped(context: Context) -> list[str]:
+    frame = context.answer.runs.flags
+    lost = frame[frame["flag"].isin(DROPPED)]
+    dropped = int(lost["count"].sum())
+    spikes = int(frame.loc[frame["flag"] == "spike", "count"].sum())
+    total = sum(len(run) for run in context.answer.runs)
+    out = [
+        paragraph(
+            f"{total:,} points were kept; {dropped:,} row{' was' if dropped == 1 else 's were'} "
+            f"dropped, and "
+            f"{spikes:,} spike{'' if spikes == 1 else 's'} kept but left out of fits."
+        )
+    ]
+    if not len(frame):
+        return out
+    rows, which = [], []
+    for row in frame.head(MOST_ROWS).itertuples(index=False):
+        about = row.run if isinstance(row.run, str) else None
+        rows.append(
+            [
+                run_cell(about) if about is not None else Cell("all"),
+                Cell(safe(row.flag)),
+                number(row.count, ",.0f"),
+                Cell(safe(row.detail)),
+            ]
+        )
+        which.append(context.place.get(about, -1) if about is not None else -2)
+    caption = "What cleaning did"
+    if len(frame) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS:,} of {len(frame):,} rows)"
+    body = table(caption, ["run", "flag", "count", "detail"], rows, runs=which)
+    return [*out, f"<details><summary>What cleaning did, row by row</summary>{body}</details>"]
+
+
+def _fit_table(context: Context, fit: Fit) -> str:
+    """A row a run: points, window, noise, autocorrelation, response."""
+    head = ["run", "points", "in window", "window", "noise sd"]
+    band = context.found[0]
+    forecasts = context.answer.mixed.forecasts
+    response = {}
+    if forecasts:
+        head += ["B (mean)", "B (sd)"]
+        for run_name, (mean, sd) in zip(context.answer.names, forecasts[0].strength, strict=True):
+            response[run_name] = (float(mean), float(sd))
+    head += ["residual rho", "worth points", "flags"]
+    rows, which = [], []
+    table_ = fit.diagnostics
+    for i, (run_name, row) in enumerate(
+        zip(context.banded.names, table_.itertuples(index=False), strict=True)
+    ):
+        cells = [
+            run_cell(run_name),
+            number(len(context.banded[run_name]), ",.0f"),
+            number(row.n_points, ",.0f"),
+            Cell(safe(span(row.window_start, row.window_end, fit.axis)), float(row.window_start)),
+            number(float(band.sigma[i]), ".2g"),
+        ]
+        if forecasts:
+            mean, sd = response.get(run_name, (np.nan, np.nan))
+            cells += [number(mean, ".2f"), number(sd, ".2f")]
+        cells += [
+            number(row.rho1, ".2f"),
+            number(row.n_eff, ",.0f"),
+            Cell(safe(", ".join(f for f in row.flags if f in FIT_MEANINGS))),
+        ]
+        rows.append(cells)
+        which.append(context.place[run_name])
+    note = (
+        f"Noise sd is that of a point of weight 1 under {band.law}. "
+        + (
+            "B is the response to a fall of the learning rate from its peak to 0. "
+            if forecasts
+            else ""
+        )
+        + f"Window, rho (lag-1 autocorrelation of residuals) and the independent points that they "
+        f"are worth are those of {fit.law.name}, fitted for this: rho above 0.5 says that this "
+        f"law misses part of the curve."
+    )
+    return paragraph(note, "small") + table("Fits, run by run", head, rows, runs=which)
+
+
+def _parameter_table(context: Context, fit: Fit) -> str:
+    listed = fit if len(fit.runs) <= MOST_FITS else fit.select(fit.runs.names[:MOST_FITS])
+    summary = listed.summary(context.answer.prob, scaled=True)
+    percent = f"{100 * context.answer.prob:g} %"
+    rows, which = [], []
+    for (run_name, parameter), row in summary.iterrows():
+        rows.append(
+            [
+                run_cell(str(run_name)),
+                Cell(safe(parameter)),
+                *(number(float(row[k])) for k in ("mean", "sd", "lower", "upper")),
+            ]
+        )
+        which.append(context.place[str(run_name)])
+    head = ["run", "parameter", "mean", "sd", f"{percent} from", "to"]
+    caption = f"Parameters of {fit.law.name}: {fit.law.formula}, x over the end of the window"
+    if len(listed.runs) < len(fit.runs):
+        caption += f" (the first {len(listed.runs):,} of {len(fit.runs):,} runs)"
+    body = table(caption, head, rows, runs=which)
+    return f"<details><summary>Parameters of {safe(fit.law.name)}</summary>{body}</details>"
+
+
+def notes(context: Context, picture: Drawing, left_out: list[str], n_shown: int) -> list[str]:
+    """How the page was made."""
+    from .. import __version__
+    from ..runs.labels import names_text
+
+    recipe = context.answer.recipe
+    laws = "; ".join(f"{law.name}: {law.formula}" for law in recipe.laws)
+    out = [
+        f"lossfit {__version__}; law of the answer {laws}; axis {recipe.axis}, window "
+        f"{recipe.window}, {recipe.draws:,} draws, random seed {recipe.seed}.",
+        "Intervals are of the loss curve, without observation noise, and equal-tailed.",
+        "Bands are drawn anew for their places: at a target they differ from the answer's interval "
+        "by the error of its draws.",
+        "Another axis than the answer's is a change of units: within the data as logged, beyond "
+        "them at the run's mean rate.",
+    ]
+    if left_out:
+        out.append(f"Not drawn, as they have no {recipe.axis}: {names_text(left_out, 10)}.")
+    return out
+
+
+def race_section(context: Context) -> Section:
+    """Who leads, who overtakes whom."""
+    axis = context.answer.axis if context.answer.axis in ("gpu_hours", "flops") else "auto"
+    return raced(context.answer.runs, axis, context.place, context.asked)
+
+
+def phases_section(context: Context) -> Section:
+    """Where a phase hands over to the next."""
+    asked = {k: context.asked[k] for k in ("schedule", "prob", "random_seed")}
+    return phased(
+        context.shown, context.answer.axis, context.place, context.most_phases,
+        {**asked, "draws": min(context.asked["draws"], 400)},
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Training runs: from rows of logs to clean columns on any axis, and what is known of them."""

@@ -1,0 +1,211 @@
+"""Tidy pandas frames: one row a logged point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats, Ints
+from .axes import AXES
+from .cleaning import Flag
+from .intake import Raw
+from .known import close_to, listed
+from .labels import names_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "RowWords", "raw_from_frame"]
+
+WEIGHTS = ("se", "count", "weight")
+# `spike` is written by `Runs.frame`; it is found anew when the frame is read back.
+COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "spike")
+"""The columns that a tidy frame may have."""
+
+MOST_NAMED = 40  # ignored columns in a flag's words
+BLANK = frozenset(
+    {"", "nan", "-nan", "+nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-", "--"}
+)
+RowWords = Callable[[int], str]
+
+
+def raw_from_frame(
+    frame: pd.DataFrame,
+    *,
+    name: str = "run",
+    row_words: RowWords | None = None,
+    flags: Sequence[Flag] = (),
+) -> Raw:
+    """Rows of a tidy frame, grouped by run.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns `COLUMNS`; ``loss`` and one axis are needed, other columns are flagged.
+    name : str
+        Name of the run of a frame without a column ``run``.
+    row_words : callable, optional
+        The words for a row by position; by default ``row LABEL`` with the frame's index.
+    flags : sequence of Flag
+        Flags to pass on.
+
+    Raises
+    ------
+    DataError
+        Not a frame, missing columns, text in place of a number, a row without a run name.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"give a pandas DataFrame, got {type(frame).__name__}")
+    _check_columns(frame)
+    if row_words is None:
+        index = frame.index
+
+        def row_words(i: int) -> str:
+            return f"row {index[i]}"
+
+    codes, names = _runs_of(frame, name, row_words)
+    columns: dict[str, Floats] = {}
+    for column in (*AXES, "loss", "lr", "params", *WEIGHTS):
+        if column in frame.columns:
+            columns[column] = _numbers(frame[column], column, names, codes, row_words)
+    axes = {axis: columns[axis] for axis in AXES if axis in columns}
+    order: Ints | None = None
+    if len(codes) > 1 and (np.diff(codes) < 0).any():
+        order = np.argsort(codes, kind="stable").astype(np.int64)
+        columns = {column: values[order] for column, values in columns.items()}
+        axes = {axis: columns[axis] for axis in axes}
+    words = row_words
+
+    def where(row: int) -> str:
+        at = next((f"{a}={axes[a][row]:g}" for a in axes if np.isfinite(axes[a][row])), None)
+        text = words(row if order is None else int(order[row]))
+        return f"{text} ({at})" if at else text
+
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
+    ignored = [str(column) for column in frame.columns if column not in COLUMNS]
+    found = list(flags)
+    if ignored:
+        found.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
+    return Raw(
+        names=names,
+        offsets=offsets.astype(np.int64),
+        loss=columns["loss"],
+        axes=axes,
+        lr=columns.get("lr"),
+        params=columns.get("params"),
+        precision=_precision(columns),
+        where=where,
+        flags=found,
+    )
+
+
+def _check_columns(frame: pd.DataFrame) -> None:
+    there = [str(column) for column in frame.columns]
+    for column in COLUMNS:
+        if there.count(column) > 1:
+            raise DataError(f"the column {column!r} is there twice: keep one of them")
+    found = f"the columns are {listed(there)}" if there else "it has no columns"
+    if "loss" not in there:
+        hint = close_to("loss", there) or "; rename the one with the training loss"
+        raise DataError(f"there is no column 'loss'; {found}{hint}")
+    if not any(axis in there for axis in AXES):
+        hint = next(filter(None, (close_to(axis, there) for axis in AXES)), "")
+        raise DataError(
+            f"there is no axis, which is a column called {' or '.join(AXES)}; {found}{hint}"
+        )
+    weights = [column for column in WEIGHTS if column in there]
+    if len(weights) > 1:
+        raise DataError(f"give one of the columns {' and '.join(weights)}, not both")
+    if not len(frame):
+        raise DataError("there are no rows: give at least three points of a run")
+
+
+def _runs_of(frame: pd.DataFrame, name: str, row_words: RowWords) -> tuple[Ints, tuple[str, ...]]:
+    """Number of the run of each row, in order of first appearance, and the runs' names."""
+    import pandas as pd
+
+    if "run" not in frame.columns:
+        return np.zeros(len(frame), dtype=np.int64), (name,)
+    try:
+        codes, labels = pd.factorize(frame["run"], sort=False)
+    except TypeError:  # lists or dicts
+        found = type(frame["run"].iloc[0]).__name__
+        raise DataError(
+            f"the column 'run' must hold names, and holds {found}s: give the runs' names as text"
+        ) from None
+    names = tuple(map(str, labels))
+    blank = [i for i, label in enumerate(names) if not label.strip()]
+    bad = np.flatnonzero(np.isin(codes, [-1, *blank]))
+    if len(bad):
+        raise DataError(
+            f"{row_words(int(bad[0]))}: the run has no name ({len(bad)} such rows): fill in the "
+            "column 'run'"
+        )
+    return codes.astype(np.int64), names
+
+
+def _numbers(
+    column: pd.Series, what: str, names: tuple[str, ...], codes: Ints, row_words: RowWords
+) -> Floats:
+    """The column as float64 with NaN for blanks; text that is no number is an error."""
+    import pandas as pd
+
+    kind = pd.api.types
+    dtype = column.dtype
+    if any(
+        (
+            kind.is_bool_dtype(dtype),
+            kind.is_complex_dtype(dtype),
+            kind.is_datetime64_any_dtype(dtype),
+            kind.is_timedelta64_dtype(dtype),
+        )
+    ):
+        raise DataError(f"the column {what!r} holds {dtype}, not numbers: convert it first")
+    if kind.is_numeric_dtype(dtype):
+        return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    cells = column.astype(object)
+    values: Floats
+    try:
+        found = np.array(pd.to_numeric(cells, errors="coerce"))
+        values = np.full(len(cells), np.nan) if found.dtype.kind == "c" else found.astype("f8")
+    except (TypeError, ValueError, OverflowError):  # e.g. lists in the cells
+        values = np.full(len(cells), np.nan)
+    # pandas takes a truth value among numbers for 0 or 1.
+    truths = np.fromiter((isinstance(cell, (bool, np.bool_)) for cell in cells), bool, len(cells))
+    for i in np.flatnonzero(np.isnan(values) | truths):
+        values[i] = _number(cells.iloc[i], what, names[codes[i]], partial(row_words, int(i)))
+    return values
+
+
+def _number(cell: Any, what: str, name: str, where: Callable[[], str]) -> float:
+    """One cell as a number, NaN for a blank."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return np.nan
+    text = str(cell).strip()
+    if text.lower() in BLANK:
+        return np.nan
+    try:
+        if not isinstance(cell, (bool, np.bool_)):
+            return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    mend = "correct it, or leave the cell blank to drop the row"
+    if "," in text:
+        mend = "write numbers with a decimal point and no thousands separator"
+    shown = text if len(text) <= 40 else text[:37] + "..."
+    raise DataError(f"run {name!r}, {where()}: {what} {shown!r} is not a number: {mend}")
+
+
+def _precision(columns: dict[str, Floats]) -> Floats | None:
+    """Relative precision from the weight column, -1 where it cannot be one."""
+    if "se" in columns:
+        se = columns["se"]
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.where(se > 0, se**-2.0, np.where(np.isnan(se), np.nan, -1.0))
+    return columns.get("count", columns.get("weight"))

@@ -1,0 +1,127 @@
+"""What a log, or a schedule of points, says of the learning rate: warm-up, history, form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from ..schedules import shapes as kinds
+from ..schedules.shapes import Schedule
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["axis_factor", "form_of", "history_of", "warmed", "warmup_of"]
+
+WARM = 0.98  # of the peak: where a logged warm-up ends
+WARM_SHARE = 0.25  # and it ends within this share of the log
+MOST_NODES = 512
+MATCH = 0.01  # a logged rate follows a form within this rms share of the peak
+FORM_POINTS = 64  # of a logged rate that are looked at for its form
+CONSTANT = 0.02  # a logged rate that moved less is constant
+
+
+def warmed(t: Floats, rate: Floats) -> tuple[Floats, Floats]:
+    """Points of a logged rate relative to its peak, the warm-up counted at the peak."""
+    if len(t) > MOST_NODES:
+        grid = np.linspace(t[0], t[-1], MOST_NODES)
+        t, rate = grid, np.interp(grid, t, rate)
+    peak = float(rate.max())
+    rho = rate / peak if peak > 0 else np.ones_like(rate)
+    first = _warm_rows(rho)
+    rho = rho.copy()
+    rho[:first] = rho[first]
+    return t, rho
+
+
+def _warm_rows(rho: Floats) -> int:
+    """How many rows at the start are warm-up."""
+    first = int(np.argmax(rho >= WARM))
+    rising = bool((np.diff(rho[: first + 1]) >= 0).all())
+    return first if rising and first <= max(WARM_SHARE * len(rho), 1) else 0
+
+
+def history_of(run: Run, axis: str) -> tuple[Floats, Floats] | None:
+    """Axis values and logged learning rate, or None where too little of it was logged."""
+    lr = run.lr
+    if lr is None:
+        return None
+    x = run.axis(axis)
+    there = np.isfinite(lr) & (x > 0)
+    # A rate that was logged for a part of the run only says nothing of the rest.
+    if there.sum() < 3 or x[there][-1] < 0.97 * x[-1] or there.mean() < 0.5:
+        return None
+    if not lr[there].max() > 0:
+        return None
+    return x[there], np.maximum(lr[there], 0.0)  # some schedulers end at -5e-12
+
+
+def warmup_of(run: Run, axis: str) -> float:
+    """End of the warm-up on the axis, 0 where none is known."""
+    schedule = run.schedule
+    if schedule is not None and schedule.kind != "points":
+        return schedule.warmup * axis_factor(run, schedule, axis) if schedule.warmup else 0.0
+    if schedule is not None:
+        t = np.asarray(schedule.steps) * axis_factor(run, schedule, axis)
+        rate = np.asarray(schedule.rates)
+    else:
+        found = history_of(run, axis)
+        if found is None:
+            return 0.0
+        t, rate = found
+    if not rate.max() > 0:
+        return 0.0
+    rows = _warm_rows(rate / rate.max())
+    return float(t[rows]) if rows else 0.0
+
+
+def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
+    """Units of the axis in a unit of the schedule's axis."""
+    if schedule.axis == axis:
+        return 1.0
+    if not run.has(schedule.axis):
+        raise DataError(
+            f"run {run.name!r}: its schedule counts {schedule.axis}, which the run does not have: "
+            f"give tokens_per_step=, or a schedule with axis={axis!r}"
+            if axis in ("step", "tokens")
+            else f"run {run.name!r}: its schedule counts {schedule.axis}, which the run does not "
+            f"have: give tokens_per_step="
+        )
+    return float(run.end(axis) / run.end(schedule.axis))
+
+
+def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
+    """The cosine or straight line that a logged rate has followed, if it has."""
+    main = t >= warmup
+    t, rho = t[main], rho[main]
+    if len(t) < 8 or rho.min() > 1 - CONSTANT:
+        return None
+    if len(t) > FORM_POINTS:
+        some = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
+        t, rho = t[some], rho[some]
+    best, found = MATCH, None
+    grid = t[-1] * np.geomspace(1.0, 20.0, 120)
+    for _ in range(3):  # each round looks closer around the best end so far
+        z = np.clip((t - warmup) / (grid[:, None] - warmup), 0, 1)
+        wave = (1 + np.cos(np.pi * z)) / 2
+        # rho = f + (1 - f) wave, least squares in f for each end
+        a = 1 - wave
+        final = ((rho - wave) * a).sum(1) / np.maximum((a * a).sum(1), 1e-12)
+        final = np.clip(final, 0.0, 1.0)[:, None]
+        misses = np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2, axis=1))
+        i = int(np.argmin(misses))
+        if misses[i] < best:
+            best = float(misses[i])
+            total = float(grid[i])
+            found = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
+        grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
+    line = np.polyfit(t, rho, 1)
+    miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))
+    if miss < best and line[0] < 0:
+        zero = float(-line[1] / line[0])
+        if zero > t[-1] * 0.999:
+            return kinds.linear(1.0, max(zero, float(t[-1])), warmup, 0.0, axis="tokens")
+    return found

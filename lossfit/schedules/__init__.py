@@ -1,0 +1,29 @@
+"""Learning-rate schedules: functions of the step that cover the future too."""
+
+from __future__ import annotations
+
+from .shapes import (
+    Schedule,
+    constant,
+    cosine,
+    cosine_cycle,
+    from_points,
+    linear,
+    one_minus_sqrt,
+    stretched,
+    two_stage,
+    wsd,
+)
+
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "cosine_cycle",
+    "from_points",
+    "linear",
+    "one_minus_sqrt",
+    "stretched",
+    "two_stage",
+    "wsd",
+]

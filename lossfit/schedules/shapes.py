@@ -1,0 +1,419 @@
+"""Learning-rate schedules: functions of the step that cover the future too.
+
+A schedule is called with a step (a number or an array) and gives the learning rate::
+
+    schedule = lossfit.schedules.cosine(peak=3e-4, total=500_000, warmup=2000)
+    schedule(250_000)
+
+Every schedule but `from_points` starts with a linear warm-up from 0, ``peak * step / warmup`` for
+``step < warmup``.  After ``total`` the last value is held.  With ``t`` the step, ``w`` the warm-up,
+``T`` the total and ``d = (1 - decay) * T`` the start of a decay, the main parts are
+
+=============  ===========================================================================
+cosine         final + (peak - final) * (1 + cos(pi * (t - w) / (T - w))) / 2
+linear         peak + (final - peak) * (t - w) / (T - w)
+wsd            peak until d; then with u = (t - d) / (T - d)
+               linear: peak + (final - peak) * u; exponential: peak * final_ratio ** u;
+               sqrt, or 1-sqrt: peak + (final - peak) * sqrt(u)
+two_stage      first until the switch, then second
+=============  ===========================================================================
+
+(formulas of cosine, two-stage and WSD: Luo et al. 2025, arXiv 2503.12811, section 2; the cooldown
+by 1 - sqrt(u): Haegele et al. 2024, arXiv 2405.18392).
+
+A *stretched* cosine is one whose length is not the run's: `cosine_cycle` makes it from the run's
+length, and `Schedule.stretched` from another schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "cosine_cycle",
+    "from_points",
+    "linear",
+    "one_minus_sqrt",
+    "stretched",
+    "two_stage",
+    "wsd",
+]
+
+SHAPES = ("linear", "exponential", "sqrt")
+ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule; make one with the functions of this module.
+
+    Attributes
+    ----------
+    kind : {"constant", "cosine", "linear", "wsd", "two_stage", "points"}
+        The family.
+    peak : float
+        The highest learning rate (the rate itself for a constant schedule).
+    total : float or None
+        Where the schedule ends; None where it has no end.
+    warmup : float
+        Length of the linear warm-up from 0.
+    final_ratio : float
+        Final rate as a share of the peak.
+    decay : float
+        Share of ``total`` taken by the decay (``wsd``).
+    shape : {"linear", "exponential", "sqrt"}
+        Form of that decay.
+    second, switch : float
+        Second rate and where it starts (``two_stage``; ``peak`` is the first).
+    steps, rates : tuple of float
+        The points of ``from_points``.
+    axis : {"step", "tokens"}
+        What the schedule is a function of.
+    """
+
+    kind: str
+    peak: float
+    total: float | None = None
+    warmup: float = 0.0
+    final_ratio: float = 1.0
+    decay: float = 0.0
+    shape: str = "linear"
+    second: float = math.nan
+    switch: float = math.nan
+    steps: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    axis: str = "step"
+
+    def __eq__(self, other: object) -> bool:
+        # By hand, because NaN (a field that the kind does not use) is not equal to itself.
+        return isinstance(other, Schedule) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple(str(v) if isinstance(v, float) else v for v in vars(self).values())
+
+    def __call__(self, step: ArrayLike) -> Floats:
+        """Learning rate at the given steps.
+
+        Parameters
+        ----------
+        step : array_like
+            Steps (or tokens, as `axis` says), 0 or more, of any shape.
+
+        Returns
+        -------
+        ndarray
+            Learning rates, of the same shape.
+        """
+        t = np.asarray(step, dtype=np.float64)
+        if self.kind == "points":
+            return np.asarray(np.interp(t, self.steps, self.rates))
+        main = np.asarray(self._main(t))
+        if self.warmup > 0:
+            main = np.where(t < self.warmup, main * np.clip(t / self.warmup, 0.0, 1.0), main)
+        return main
+
+    def _main(self, t: Floats) -> Floats:
+        """The rate without warm-up; at steps of the warm-up the rate that it leads to."""
+        peak, final = self.peak, self.peak * self.final_ratio
+        if self.kind == "two_stage":
+            return np.where(t < self.switch, peak, self.second)
+        if self.kind == "constant" or self.total is None:
+            return np.full(t.shape, peak)
+        start = (1 - self.decay) * self.total if self.kind == "wsd" else self.warmup
+        u = np.clip((t - start) / (self.total - start), 0.0, 1.0)
+        if self.kind == "cosine":
+            return final + (peak - final) * (1 + np.cos(np.pi * u)) / 2
+        if self.shape == "exponential":
+            return np.asarray(peak * self.final_ratio**u)
+        return peak + (final - peak) * (np.sqrt(u) if self.shape == "sqrt" else u)
+
+    def stretched(self, total: float) -> Schedule:
+        """The same kind of schedule with another length.
+
+        The peak, the warm-up (in steps), the final ratio and the share of the decay stay.  Points
+        are stretched as a whole.  A schedule without an end (constant, two-stage) stays as it is.
+
+        Raises
+        ------
+        DataError
+            If the new length leaves no room after the warm-up.
+        """
+        if self.total is None:
+            return self
+        total = _positive(total, "total")
+        if self.kind == "points":
+            steps = tuple(step * (total / self.total) for step in self.steps)
+            return replace(self, steps=steps, total=total)
+        return _checked(replace(self, total=total))
+
+    def scaled(self, factor: float, axis: str) -> Schedule:
+        """The same schedule as a function of ``factor`` x its axis.
+
+        ``schedule.scaled(tokens_per_step, "tokens")`` is the schedule by tokens.
+        """
+        factor = _positive(factor, "factor")
+        return replace(
+            self,
+            total=None if self.total is None else self.total * factor,
+            warmup=self.warmup * factor,
+            switch=self.switch * factor,
+            steps=tuple(step * factor for step in self.steps),
+            axis=_axis(axis),
+        )
+
+    def __str__(self) -> str:
+        words = [self.kind.replace("_", " "), f"peak {self.peak:g}"]
+        if self.kind == "two_stage":
+            words.append(f"then {self.second:g} from {self.axis} {self.switch:g}")
+        if self.total is not None:
+            words.append(f"to {self.axis} {self.total:g}")
+        if self.kind in ("cosine", "linear", "wsd"):
+            words.append(f"final ratio {self.final_ratio:g}")
+        if self.kind == "wsd":
+            words.append(f"{self.shape} decay over the last {self.decay:.0%}")
+        if self.warmup:
+            words.append(f"warm-up {self.warmup:g}")
+        return ", ".join(words)
+
+
+def constant(peak: float, warmup: float = 0, *, axis: str = "step") -> Schedule:
+    """One learning rate for ever, after the warm-up."""
+    return _checked(Schedule("constant", peak, warmup=warmup, axis=axis))
+
+
+def cosine(
+    peak: float, total: float, warmup: float = 0, final_ratio: float = 0.1, *, axis: str = "step"
+) -> Schedule:
+    """Half a cosine from the peak to ``final_ratio * peak`` at ``total``.
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate.
+    total : float
+        Step at which the final rate is reached (warm-up included).
+    warmup : float
+        Steps of linear warm-up.
+    final_ratio : float
+        Final rate over peak, 0 to 1.
+    axis : {"step", "tokens"}
+        What ``total`` and ``warmup`` are measured in, and the schedule is called with.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+    """
+    return _checked(Schedule("cosine", peak, total, warmup, final_ratio, axis=axis))
+
+
+def linear(
+    peak: float, total: float, warmup: float = 0, final_ratio: float = 0.0, *, axis: str = "step"
+) -> Schedule:
+    """A straight line from the peak to ``final_ratio * peak`` at ``total``; as `cosine`."""
+    return _checked(Schedule("linear", peak, total, warmup, final_ratio, axis=axis))
+
+
+def wsd(
+    peak: float,
+    total: float,
+    warmup: float = 0,
+    decay: float = 0.2,
+    final_ratio: float = 0.0,
+    shape: str = "linear",
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """Warm-up, stable, decay: the peak until the last ``decay`` of the run, then down.
+
+    Parameters
+    ----------
+    peak, total, warmup, final_ratio, axis
+        As in `cosine`.
+    decay : float
+        Share of ``total`` that the decay takes, 0 to 1.
+    shape : {"linear", "exponential", "sqrt"}
+        Form of the decay; an exponential one needs ``final_ratio > 0``; ``"1-sqrt"`` is ``"sqrt"``.
+
+    Raises
+    ------
+    DataError
+        A number out of range or an unknown shape.
+    """
+    shape = ALIASES.get(shape, shape)
+    return _checked(Schedule("wsd", peak, total, warmup, final_ratio, decay, shape, axis=axis))
+
+
+def one_minus_sqrt(
+    peak: float,
+    total: float,
+    warmup: float = 0,
+    decay: float = 0.2,
+    final_ratio: float = 0.0,
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """The peak until the last ``decay`` of the run, then down by 1 - sqrt; `wsd` of that shape."""
+    return wsd(peak, total, warmup, decay, final_ratio, "sqrt", axis=axis)
+
+
+def cosine_cycle(
+    peak: float,
+    length: float,
+    cycle: float = 1.0,
+    warmup: float = 0,
+    final_ratio: float = 0.1,
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """A cosine whose cycle is ``cycle`` times the length of the run.
+
+    ``cycle=1`` is the unstretched cosine; a run that ends at `length` under a longer cycle ends
+    with its learning rate still high (Hoffmann et al. 2022, arXiv 2203.15556, figure A1).
+
+    Parameters
+    ----------
+    peak, warmup, final_ratio, axis
+        As in `cosine`.
+    length : float
+        Length of the run.
+    cycle : float
+        Length of the cosine over that of the run.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+    """
+    return cosine(
+        peak,
+        _positive(length, "length") * _positive(cycle, "cycle"),
+        warmup,
+        final_ratio,
+        axis=axis,
+    )
+
+
+def stretched(schedule: Schedule, total: float) -> Schedule:
+    """The same kind of schedule with another length; see `Schedule.stretched`."""
+    if not isinstance(schedule, Schedule):
+        raise DataError(f"stretched needs a schedule, got {type(schedule).__name__}")
+    return schedule.stretched(total)
+
+
+def two_stage(
+    first: float, second: float, switch: float, warmup: float = 0, *, axis: str = "step"
+) -> Schedule:
+    """The first rate until the step ``switch``, the second from there on."""
+    schedule = Schedule("two_stage", first, warmup=warmup, second=second, switch=switch, axis=axis)
+    return _checked(schedule)
+
+
+def from_points(step: Iterable[float], lr: Iterable[float], *, axis: str = "step") -> Schedule:
+    """Straight lines between given points; the first and the last value are held beyond them.
+
+    Parameters
+    ----------
+    step, lr : array_like, shape (n,)
+        Increasing steps and the learning rates there, n >= 1.
+    axis : {"step", "tokens"}
+        What the steps are measured in.
+
+    Raises
+    ------
+    DataError
+        Arrays of different lengths, steps that do not increase, numbers that are not finite or
+        negative; the message names the point.
+    """
+    steps, rates = np.asarray(step, dtype=np.float64), np.asarray(lr, dtype=np.float64)
+    if steps.ndim != 1 or steps.shape != rates.shape or not len(steps):
+        raise DataError(
+            f"from_points needs as many steps as rates, at least one; got shapes {steps.shape} "
+            f"and {rates.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(steps) & np.isfinite(rates)) | (rates < 0))
+    if not len(bad):
+        bad = np.flatnonzero(np.diff(steps, prepend=-np.inf) <= 0)
+    if len(bad):
+        i = int(bad[0])
+        raise DataError(
+            f"from_points: point {i} (step {steps[i]:g}, lr {rates[i]:g}) must have a finite step "
+            "above the one before and a rate of 0 or more"
+        )
+    return Schedule(
+        "points",
+        float(rates.max()),
+        total=float(steps[-1]),
+        steps=tuple(steps.tolist()),
+        rates=tuple(rates.tolist()),
+        axis=_axis(axis),
+    )
+
+
+def _positive(value: float, what: str) -> float:
+    if not _is_number(value) or value <= 0:
+        raise DataError(f"a schedule's {what} must be a positive number, got {value!r}")
+    return float(value)
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
+    return number and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _axis(axis: str) -> str:
+    if axis not in ("step", "tokens"):
+        raise DataError(f"a schedule's axis is 'step' or 'tokens', got {axis!r}")
+    return axis
+
+
+def _checked(s: Schedule) -> Schedule:
+    """The schedule with its numbers checked and made floats."""
+    _axis(s.axis)
+    values: dict[str, float] = {"peak": _positive(s.peak, "peak")}
+    for name in ("warmup", "final_ratio", "decay"):
+        value = getattr(s, name)
+        if not _is_number(value) or value < 0:
+            raise DataError(f"a schedule's {name} must be 0 or more, got {value!r}")
+        values[name] = float(value)
+    if s.kind == "two_stage":
+        values["second"] = _positive(s.second, "second rate")
+        values["switch"] = _positive(s.switch, "switch")
+    for name in ("final_ratio", "decay"):
+        if values[name] > 1:
+            raise DataError(f"a schedule's {name} is a share, 0 to 1, got {values[name]:g}")
+    if s.kind not in ("constant", "two_stage"):
+        total = 0.0 if s.total is None else s.total
+        values["total"] = _positive(total, "total")
+        if values["total"] <= values["warmup"]:
+            raise DataError(
+                f"a schedule's total must exceed its warm-up, got total {total:g} and warm-up "
+                f"{values['warmup']:g}"
+            )
+    if s.kind == "wsd":
+        if s.shape not in SHAPES:
+            raise DataError(f"no decay is called {s.shape!r}; there are {', '.join(SHAPES)}")
+        if s.shape == "exponential" and not values["final_ratio"] > 0:
+            raise DataError("an exponential decay never reaches 0: give final_ratio above 0")
+        if not values["decay"] > 0:
+            raise DataError("a wsd schedule needs decay above 0; without one use constant")
+        if (1 - values["decay"]) * values["total"] < values["warmup"]:
+            raise DataError("a wsd schedule's decay starts before its warm-up ends: shorten one")
+    return replace(s, **values)  # type: ignore[arg-type]

@@ -1,0 +1,374 @@
+"""Following a log that grows: nothing here waits for the clock but one test with a thread."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import lossfit
+from lossfit import DataError
+from lossfit.cli.watch import command
+from lossfit.monitoring.watching import LEAST_POINTS, Update, watch
+
+TOTAL = 400
+
+
+def line(step: int, level: float = 2.5, seed: int = 0) -> str:
+    noise = np.random.default_rng([seed, step]).normal(0, 0.01)
+    rate = 1e-3 * (1 + np.cos(np.pi * step / TOTAL)) / 2
+    return f"s:{step} trl:{level + 6 * step**-0.5 + noise:.4f} lr:{rate:.6f} norm:1.00\n"
+
+
+def lines(start: int, stop: int, **options) -> str:
+    return "".join(line(step, **options) for step in range(start, stop))
+
+
+class Growing:
+    """Stands for the clock: each wait is the next thing that happens to the log."""
+
+    def __init__(self, path, *events):
+        self.path = path
+        self.events = list(events)
+        self.waits = []
+
+    def __call__(self, seconds):
+        self.waits.append(seconds)
+        if not self.events:
+            raise StopWatching
+        event = self.events.pop(0)
+        if callable(event):
+            event(self.path)
+        elif event:
+            with self.path.open("a") as out:
+                out.write(event)
+
+
+class StopWatching(Exception):
+    """Nothing more happens."""
+
+
+def followed(path, *events, **options) -> list[Update]:
+    """All updates until nothing more happens."""
+    updates = []
+    clock = Growing(path, *events)
+    options = {"total": TOTAL, "draws": 200} | options
+    try:
+        for update in watch(path, sleep=clock, interval=3.0, **options):
+            updates.append(update)
+    except StopWatching:
+        pass
+    assert set(clock.waits) <= {3.0}
+    return updates
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "main.log"
+
+
+def test_a_log_that_grows(log):
+    updates = followed(log, lines(1, 4), lines(4, 60), "", line(60), lines(61, TOTAL), target=3.0)
+    problems = [update.problem for update in updates if update.problem]
+    assert problems == [
+        f"there is no file {log} yet",
+        f"3 points so far; {LEAST_POINTS} are needed",
+    ]
+    answers = [update for update in updates if update.answer is not None]
+    assert [update.points for update in answers] == [59, 60, TOTAL - 1]
+    assert [update.new_points for update in answers] == [59, 1, TOTAL - 61]
+    assert [update.position for update in answers] == [59, 60, TOTAL - 1]
+    assert [update.finished for update in answers] == [False, False, True]
+    assert {update.at for update in answers} == {TOTAL}
+    for update in answers:
+        assert update.lower < update.median < update.upper
+        assert update.prob == 0.9
+        curves = update.answer.draws.values[0, 0]
+        assert update.prob_below == (curves < 3.0).mean()
+        assert update.answer.prob_below(3.0) == update.prob_below
+    assert answers[-1].upper - answers[-1].lower < answers[0].upper - answers[0].lower
+    assert "59 points to 59 steps" in str(answers[0])
+    assert "P(below 3)" in str(answers[0])
+
+
+def test_the_answers_are_those_of_extrapolate(log):
+    log.write_text(lines(1, 200))
+    (update,) = watch(log, total=TOTAL, once=True, random_seed=5)
+    with pytest.warns(lossfit.LossfitWarning, match="far"):
+        direct = lossfit.extrapolate(lossfit.load(log), at=TOTAL, total=TOTAL, random_seed=5)
+    np.testing.assert_array_equal(update.answer.draws, direct.draws)
+    assert update.median == direct.frame["median"][0]
+    assert update.flags == direct.frame["flags"][0]
+
+
+def test_a_last_line_is_left_until_it_is_whole(log):
+    log.write_text(lines(1, 50))
+    whole = line(50)
+    updates = followed(log, whole[:12], whole[12:], total=TOTAL)
+    assert [update.points for update in updates] == [49, 50]
+    assert updates[-1].loss == float(whole.split("trl:")[1][:6])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_table_that_grows(tmp_path, encoding):
+    path = tmp_path / "log.csv"
+    rows = [f"{s},{2.5 + 6 * s**-0.5 + 0.01 * (-1) ** s:.5f}" for s in range(1, 61)]
+    text = "\n".join(["step,loss", *rows]) + "\n"
+    data = text.encode(encoding)
+    cut = len(text[: text.index("\n55,") + 4].encode(encoding))
+
+    def grow(path):
+        with path.open("ab") as out:
+            out.write(data[cut:])
+
+    path.write_bytes(data[:cut])
+    updates = followed(path, grow)
+    assert [update.points for update in updates] == [54, 60]
+
+
+def test_a_log_that_is_started_anew(log):
+    log.write_text(lines(1, 100))
+    updates = followed(log, lambda path: path.write_text(lines(1, 30)), lines(30, 40))
+    assert [update.points for update in updates] == [99, 29, 39]
+    assert [update.note for update in updates] == ["", "the log was started anew", ""]
+    assert updates[1].new_points == 29
+    assert "started anew" in str(updates[1])
+
+
+def test_a_log_that_is_rotated(log):
+    log.write_text(lines(1, 50))
+
+    def rotate(path):
+        path.rename(path.with_suffix(".1"))
+        path.write_text(lines(50, 120))
+
+    def lose(path):
+        path.unlink()
+
+    updates = followed(log, rotate, lose, lambda path: path.write_text(lines(1, 150)))
+    assert [update.points for update in updates] == [49, 70, 0, 149]
+    assert updates[1].note == "the log was started anew"
+    assert "there is no file" in updates[2].problem
+
+
+def test_damage_that_passes(tmp_path):
+    """A state that is read while it is written is told once, and then read."""
+    path = tmp_path / "trainer_state.json"
+
+    def state(stop):
+        entries = [
+            {"step": s, "loss": round(2.5 + 6 * s**-0.5 + 0.01 * (-1) ** s, 4)}
+            for s in range(10, stop, 10)
+        ]
+        return json.dumps({"max_steps": 1000, "log_history": entries}, indent=2)
+
+    path.write_text(state(400))
+    updates = followed(
+        path,
+        lambda path: path.write_text(state(500)[:2000]),
+        lambda path: path.write_text(state(500)[:2100]),
+        lambda path: path.write_text(state(500)),
+        total=None,
+    )
+    assert updates[0].points == 39
+    assert updates[-1].points == 49
+    assert all("not valid JSON" in update.problem for update in updates[1:-1])
+    assert updates[0].at == 1000  # the state says how long the run will be
+    assert not updates[-1].finished
+
+
+def test_a_reference_run(tmp_path, log):
+    log.write_text(lines(1, 200))
+    better, worse = tmp_path / "better.log", tmp_path / "worse.log"
+    better.write_text(lines(1, TOTAL, level=2.0, seed=1))
+    worse.write_text(lines(1, TOTAL, level=4.0, seed=1))
+    (update,) = watch(log, total=TOTAL, reference=better, once=True)
+    assert update.reference == "better"
+    assert update.prob_behind > 0.99
+    assert update.prob_ahead == pytest.approx(1 - update.prob_behind)
+    assert "P(beaten by better) 1.000" in str(update)
+    (update,) = watch(log, total=TOTAL, reference=str(worse), once=True)
+    assert update.prob_behind < 0.01
+    # As Runs, as a Run, and as a run of the log itself.
+    given = lossfit.load(worse)
+    for reference in (given, given["worse"], f"{worse}:worse"):
+        (again,) = watch(log, total=TOTAL, reference=reference, once=True)
+        assert again.prob_ahead == update.prob_ahead
+    both = tmp_path / "both.csv"
+    frame = (lossfit.load(log) + given).frame.drop(columns="spike")
+    frame.to_csv(both, index=False)
+    (same,) = watch(both, total=TOTAL, reference="worse", once=True)
+    assert (same.run, same.reference) == ("main", "worse")
+    assert same.prob_ahead == pytest.approx(update.prob_ahead, abs=1e-6)
+    # As the answer itself compares runs.
+    with pytest.warns(lossfit.LossfitWarning):
+        answer = lossfit.extrapolate(
+            lossfit.load(both), "main", at=TOTAL, axis="step", total={"main": TOTAL}
+        )
+    assert same.prob_ahead == pytest.approx(answer.prob_below("worse"), abs=0.02)
+
+
+def test_references_that_are_not_there(tmp_path, log):
+    log.write_text(lines(1, 60))
+    with pytest.raises(DataError, match="there is no reference /no/such"):
+        watch(log, reference="/no/such.log")
+    with pytest.raises(DataError, match=r"llama2 has 4 runs .*name one as PATH:RUN"):
+        watch(log, reference="llama2")
+    with pytest.raises(DataError, match="there is no run 'other'"):
+        list(watch(log, total=TOTAL, reference="other", once=True))
+    hours = tmp_path / "hours.csv"
+    hours.write_text("gpu_hours,loss\n1,3\n2,2.9\n3,2.8\n")
+    with pytest.raises(DataError, match="the reference 'hours' has no step, which the log is"):
+        list(watch(log, total=TOTAL, reference=hours, once=True))
+
+
+def test_several_runs_in_one_log(tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = "".join(
+        f"{name},{s},{level + 6 * s**-0.5 + 0.01 * (-1) ** s:.5f}\n"
+        for s in range(1, 41)
+        for name, level in (("a", 2.0), ("b", 3.0))
+    )
+    path.write_text("run,step,loss\n" + rows)
+    more = "".join(f"b,{s},{3 + 6 * s**-0.5 + 0.01 * (-1) ** s:.5f}\n" for s in range(41, 50))
+    updates = followed(path, more)
+    assert [(update.run, update.points) for update in updates] == [("a", 40), ("b", 40), ("b", 49)]
+    assert [update.run for update in followed(path, run="a")] == ["a"]
+    with pytest.raises(DataError, match="there is no run 'c'"):
+        list(watch(path, "c", total=TOTAL, once=True))
+
+
+def test_where_a_run_ends(log):
+    log.write_text(lines(1, 100))
+    with pytest.raises(DataError, match="neither its log nor a schedule says where it will end"):
+        list(watch(log, once=True))
+    plan = lossfit.schedules.cosine(peak=1e-3, total=TOTAL)
+    (update,) = watch(log, schedule=plan, once=True)
+    assert update.at == TOTAL
+    (update,) = watch(log, at=150, total=TOTAL, once=True)
+    assert update.at == 150
+    (update,) = watch(log, total=100 * 1000, tokens_per_step=1000, once=True)
+    assert (update.axis, update.at, update.finished) == ("tokens", 1e5, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"total": -1}, "total must be a positive number"),
+        ({"target": "low"}, "target must be a number"),
+        ({"interval": -1}, "interval must be seconds"),
+        ({"laws": "line", "total": TOTAL}, "no law is called 'line'"),
+        ({"format": "xml"}, "no log format is called 'xml'"),
+        ({"axis": "miles", "total": TOTAL}, "no axis is called 'miles'"),
+        ({"prob": 2, "total": TOTAL}, "prob must be"),
+    ],
+)
+def test_options_that_cannot_be(log, options, words):
+    log.write_text(lines(1, 60))
+    with pytest.raises(DataError, match=words):
+        list(itertools.islice(watch(log, once=True, **options), 1))
+
+
+@pytest.mark.parametrize("count", [8, 9, 12, 20])
+def test_few_points_suffice(log, count):
+    log.write_text(lines(1, count + 1))
+    (update,) = watch(log, total=TOTAL, once=True)
+    assert update.points == count
+    assert update.upper > update.lower
+
+
+def test_once_without_a_log(log):
+    with pytest.raises(DataError, match="there is no file"):
+        list(watch(log, total=9, once=True))
+    log.write_text(lines(1, 5))
+    with pytest.raises(DataError, match="run 'main': 4 points so far; 8 are needed"):
+        list(watch(log, total=9, once=True))
+
+
+def test_a_thread_that_writes(log):
+    """With the real clock, and a writer that flushes in the middle of lines."""
+    text = lines(1, 121)
+    done = threading.Event()
+
+    def write():
+        with log.open("w") as out:
+            for i in range(0, len(text), 700):
+                out.write(text[i : i + 700])
+                out.flush()
+                time.sleep(0.02)
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    points = []
+    for update in watch(log, total=121, interval=0.03, draws=50):
+        if update.answer is not None:
+            points.append(update.points)
+    thread.join()
+    assert done.is_set()
+    assert points == sorted(points)
+    assert points[-1] == 120
+    assert len(points) > 1
+
+
+# The command
+
+
+def run(*words):
+    return CliRunner().invoke(command, [str(word) for word in words])
+
+
+def test_the_command_once(log, tmp_path):
+    log.write_text(lines(1, 200))
+    done = run(log, "--total", "0.4k", "--target", 3, "--once", "--reference", log)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("\n") == 1
+    assert "main: 199 points to 199 steps" in done.stdout
+    assert "P(beaten by main)" in done.stdout
+    done = run(log, "--total", 400, "--target", 3, "--once", "--json")
+    data = json.loads(done.stdout)
+    assert data["schema"] == "lossfit.watch/1"
+    assert data["at"] == 400
+    assert 0 <= data["prob_below"] <= 1
+    assert data["problem"] is None
+    for words, message in (
+        ([tmp_path / "no.log", "--once"], "there is no file"),
+        ([log, "--once"], "give total="),
+        ([log, "--once", "--total", "soon"], "'soon' is no axis value"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 2
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_is_a_fine_end(log, root):
+    log.write_text(lines(1, 60))
+    process = subprocess.Popen(
+        [
+            sys.executable, "-c", "from lossfit.cli.watch import command; command()",
+            str(log), "--total", "400", "--interval", "0.1", "--json",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    first = json.loads(process.stdout.readline())
+    assert first["points"] == 59
+    with log.open("a") as out:
+        out.write(lines(60, 70))
+    assert json.loads(process.stdout.readline())["points"] == 69
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    assert "stopped" in errors
