@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .answers.what_ifs import WhatIf, what_if
     from .backtests.backtesting import Check, backtest
     from .fits.fitting import fit
-    from .fits.posterior import Fit, from_netcdf
+    from .fits.posterior import Fit
     from .fits.prior_curves import prior_predictive
+    from .fits.storage import from_netcdf
     from .forecasts.learning import Priors, learn_priors
     from .laws import Law, Linear, Nonlinear, priors
     from .monitoring.watching import Update, watch
@@ -112,7 +113,7 @@ _HOMES = {
     "fit": "fits.fitting",
     "fit_surface": "surfaces",
     "fit_to": "sweep",
-    "from_netcdf": "fits.posterior",
+    "from_netcdf": "fits.storage",
     "laws": "",
     "learn_priors": "forecasts.learning",
     "load": "sources",

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats
 from .._base.summaries import describe, quantiles
+from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
 from ..forecasts.learning import Priors
 from ..forecasts.mixture import Mixed, Recipe
@@ -381,9 +382,8 @@ class Answer:
         return pd.MultiIndex.from_arrays([names, at[there]], names=["run", "at"])
 
     def __str__(self) -> str:
-        from .answer_text import text
-
-        return text(self)
+        words: str = view("answer.text")(self)
+        return words
 
     def __repr__(self) -> str:
         laws = ", ".join(law.name for law in self.recipe.laws)
@@ -397,12 +397,9 @@ class Answer:
         schedules (the weight of each hypothesis on a run's learning rate), record (a sentence, or
         null) and calibration_factor (null without ``calibrate_on``).
         """
-        from .answer_text import as_dict
-
-        return as_dict(self, SCHEMA)
+        plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
+        return plain
 
     def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
         """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
-        from ..plotting import plot_answer
-
-        return plot_answer(self, ax=ax, run=run, **options)
+        return view("answer.plot")(self, ax=ax, run=run, **options)

@@ -14,19 +14,20 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed, seed_integer
 from .._base.summaries import describe
+from .._base.views import view
 from ..fits.window import rule_of
 from ..forecasts.joint_data import Rate
 from ..forecasts.learning import Priors
 from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
-from ..runs.checks import axis_values, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario, peak_of
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _as_runs, _known, fitted
+from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,9 +211,7 @@ class Tail:
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """The tail beside those that it is compared with; see `lossfit.plotting.tail_plot`."""
-        from ..plotting.tail_plot import plot_tail
-
-        return plot_tail(self, ax=ax, **options)
+        return view("tail.plot")(self, ax=ax, **options)
 
 
 def best_tail(
@@ -290,7 +289,7 @@ def best_tail(
     as the law: Luo et al. 2025 (arXiv 2503.12811) found a late decay, like WSD's, by theirs, and
     checked it by training.
     """
-    runs = _as_runs(runs)
+    runs = as_runs(runs)
     name = runs.names[0] if run is None else runs.select([run]).names[0]
     axis = choose_axis(runs.select([name]), axis)
     check_axis(axis)

@@ -15,6 +15,7 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed, seed_integer
 from .._base.summaries import describe
+from .._base.views import view
 from ..fits.window import rule_of
 from ..forecasts.learning import Priors, learn_priors
 from ..forecasts.sharing import Share, models_of
@@ -286,9 +287,8 @@ class WhatIf:
         }
 
     def __str__(self) -> str:
-        from .what_if_text import text
-
-        return text(self)
+        words: str = view("what_if.text")(self)
+        return words
 
     def __repr__(self) -> str:
         number = f"{len(self.names)} runs under {len(self.schedules)} schedules"
@@ -296,9 +296,7 @@ class WhatIf:
 
     def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
         """Data, curves with bands and schedules; see `lossfit.plotting.what_if_plot`."""
-        from ..plotting.what_if_plot import plot_what_if
-
-        return plot_what_if(self, ax=ax, run=run, **options)
+        return view("what_if.plot")(self, ax=ax, run=run, **options)
 
 
 def what_if(
@@ -383,7 +381,7 @@ def what_if(
     ...     schedules={"cosine to 1T": lossfit.schedules.cosine(3e-4, 250_000, 2000)},
     ... )
     """
-    runs = _as_runs(runs)
+    runs = as_runs(runs)
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
     check_axis(axis)
@@ -491,12 +489,6 @@ def standard_schedule(run: Run, kind: str, total: float | None = None) -> Schedu
     if kind not in kinds:
         raise DataError(f"no kind of schedule is called {kind!r}; there are {', '.join(kinds)}")
     return kinds[kind]()
-
-
-def _as_runs(runs: Any) -> Runs:
-    from ..runs.run import Run
-
-    return runs._alone() if isinstance(runs, Run) else as_runs(runs)
 
 
 def _list(run: str | Sequence[str]) -> list[str]:

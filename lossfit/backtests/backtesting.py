@@ -11,6 +11,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.progress import bar
 from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.views import view
 from ..forecasts.learning import Priors, learn_priors
 from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
 from ..forecasts.rates import Plan
@@ -136,9 +137,7 @@ class Check:
 
     def plot(self, **options: Any) -> Any:
         """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`."""
-        from ..plotting import plot_check
-
-        return plot_check(self, **options)
+        return view("check.plot")(self, **options)
 
 
 def _horizon_order(horizon: str) -> float:

@@ -13,33 +13,22 @@ import atexit
 import os
 import subprocess
 import sys
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+__all__ = ["FIT_KERNELS", "compile_apart", "compiles_here", "start_compiling"]
 
-__all__ = ["FIT_KERNELS", "compile_apart", "compile_here", "start_compiling"]
-
-FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `compile_here` calls
+FIT_KERNELS = ("driver._fit_range", "scales.run_scales")  # that `WARM_UP` compiles
+WARM_UP = "from lossfit.fits.warm_up import compile_here; compile_here()"  # in the other Python
 SECONDS = 900.0  # that the other Python may take: compiling takes about 60
 _compiles_here = False  # in the other Python
 
 
-def compile_here() -> None:
-    """A fit of one short run, for the kernels that it compiles."""
-    import pandas as pd
-
-    from ..fits.fitting import fit
-
+def compiles_here() -> None:
+    """Say that this process is the one that compiles: it shall not start another."""
     global _compiles_here
     _compiles_here = True
-    step = np.arange(1.0, 41.0)
-    frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.5 + 0.01 * np.sin(7 * step)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit(frame, "power_linear", draws=10, device="cpu")
 
 
 def _can_keep() -> bool:
@@ -60,7 +49,7 @@ def _can_keep() -> bool:
 
 @cache
 def start_compiling() -> subprocess.Popen[bytes] | None:
-    """Have another Python do `compile_here`, unless its kernels are in the cache; at once.
+    """Have another Python do `WARM_UP`, unless its kernels are in the cache; at once.
 
     It is a Python of its own and no fork: threads and their locks stay out of it, and the processes
     of a cluster, which may have no children of multiprocessing's, can start it too.
@@ -82,7 +71,7 @@ def start_compiling() -> subprocess.Popen[bytes] | None:
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     try:
         other = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import compile_here; compile_here()"],
+            [sys.executable, "-c", WARM_UP],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Bools, Floats, run_of_row
 from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.views import view
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
 from .flags import FIT_MEANINGS, fit_flags, warning_text
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ..laws import Law
     from ..runs.collection import Runs
 
-__all__ = ["Fit", "from_netcdf"]
+__all__ = ["Fit"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,9 +104,8 @@ class Fit:
 
         Coordinates are the names of the runs and ``x_ref``, the axis value at the window's end.
         """
-        from .draw_arrays import posterior_dataset
-
-        return posterior_dataset(self)
+        shown: xr.Dataset = view("fit.posterior")(self)
+        return shown
 
     @cached_property
     def scaled_posterior(self) -> xr.Dataset:
@@ -114,9 +114,8 @@ class Fit:
         The axis then ends at 1, and ``A`` and ``B`` of the built-in laws are in units of the loss:
         the size of the power-law term at the window's end, and the linear decrease up to there.
         """
-        from .draw_arrays import posterior_dataset
-
-        return posterior_dataset(self, scaled=True)
+        shown: xr.Dataset = view("fit.posterior")(self, scaled=True)
+        return shown
 
     def predict(
         self, at: ArrayLike, noise: bool = False, random_seed: Seed | str = "fit"
@@ -141,9 +140,10 @@ class Fit:
         DataError
             An axis value that is not a positive number; a fit that kept a summary only.
         """
-        from .draw_arrays import prediction
-
-        return prediction(self, axis_values(at), bool(noise), random_seed)
+        shown: xr.DataArray = view("fit.prediction")(
+            self, axis_values(at), bool(noise), random_seed
+        )
+        return shown
 
     def curves(self, at: Floats) -> Floats:
         """Loss of every draw at each run's own axis values.
@@ -204,9 +204,8 @@ class Fit:
         DataError
             A fit that kept only a summary has the intervals of one probability, and no scaled one.
         """
-        from .summary_table import summary
-
-        return summary(self, prob, scaled)
+        shown: pd.DataFrame = view("fit.summary")(self, prob, scaled)
+        return shown
 
     @property
     def diagnostics(self) -> pd.DataFrame:
@@ -267,9 +266,8 @@ class Fit:
             Columns run, the axis, loss, fitted, residual, standardised (residual over the posterior
             mean of sigma, times the root of the point's weight).
         """
-        from .summary_table import residuals
-
-        return residuals(self)
+        shown: pd.DataFrame = view("fit.residuals")(self)
+        return shown
 
     def select(self, names: str | Sequence[str]) -> Fit:
         """The fit of some runs, in that order."""
@@ -314,26 +312,21 @@ class Fit:
         DataError
             A fit that kept a summary only; more than 2 GiB of predictions.
         """
-        from .arviz_groups import datatree
-
-        return datatree(self, predictive)
+        return view("fit.arviz")(self, predictive)
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
         """Write the fit and its data to a netCDF file, which `from_netcdf` and ArviZ read."""
-        from .storage import write
-
-        write(self, path)
+        view("fit.storage")(self, path)
 
     @staticmethod
     def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
         """Read a fit; see `lossfit.from_netcdf`."""
-        return from_netcdf(path, law)
+        fit: Fit = view("fit.from_netcdf")(path, law)
+        return fit
 
     def plot(self, run: str | None = None, ax: Any = None, **options: Any) -> Any:
         """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`."""
-        from ..plotting import plot_fit
-
-        return plot_fit(self, run, ax=ax, **options)
+        return view("fit.plot")(self, run, ax=ax, **options)
 
     def window_rows(self) -> Bools:
         """Which points of the runs were used, shape (n_points,)."""
@@ -376,22 +369,3 @@ class Fit:
         s = self.settings
         split = values.reshape(*values.shape[:-1], s.chains, s.draws)
         return np.moveaxis(split, (-2, -1), (0, 1))
-
-
-def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-    """Read a fit that `Fit.to_netcdf` wrote.
-
-    Parameters
-    ----------
-    path : path
-    law : Law, optional
-        The law, if it is none of lossfit's own (a file cannot hold its functions).
-
-    Raises
-    ------
-    DataError
-        Not such a file; a law that is not lossfit's own and was not given, or another one.
-    """
-    from .storage import read
-
-    return read(path, law)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..laws import Law
     from .posterior import Fit
 
-__all__ = ["FORMAT", "read", "write"]
+__all__ = ["FORMAT", "from_netcdf", "write"]
 
 FORMAT = "lossfit.fit/1"
 GROUP = "lossfit"
@@ -103,8 +103,20 @@ def _law_text(law: Law) -> dict[str, Any]:
     }
 
 
-def read(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-    """See `lossfit.from_netcdf`."""
+def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+    """Read a fit that `Fit.to_netcdf` wrote.
+
+    Parameters
+    ----------
+    path : path
+    law : Law, optional
+        The law, if it is none of lossfit's own (a file cannot hold its functions).
+
+    Raises
+    ------
+    DataError
+        Not such a file; a law that is not lossfit's own and was not given, or another one.
+    """
     import xarray as xr
 
     from .._base.summaries import Moments

@@ -559,7 +559,9 @@ def _reference(reference: Any) -> Runs | str | None:
     if reference is None:
         return None
     if isinstance(reference, Run):
-        return reference._alone()
+        from ..runs.checks import as_runs
+
+        return as_runs(reference)
     if isinstance(reference, Runs):
         return _only(reference, "reference")
     name = os.fspath(reference)

@@ -111,10 +111,7 @@ def phases(
     disagree or nothing is between them, these data can't tell (``cannot_tell``).
     """
     from .._base.progress import bar
-    from ..runs.run import Run
 
-    if isinstance(runs, Run):
-        runs = runs._alone()
     runs = as_runs(runs)
     axis = check_axis(choose_axis(runs, axis))
     _ = runs.flat(axis)  # every run must have it
@@ -142,7 +139,7 @@ def phases(
 
 
 def _one(run: Run, axis: str, start: float, draws: int, rng: np.random.Generator) -> RunPhases:
-    alone = run._alone()
+    alone = as_runs(run)
     end = run.end(axis)
     curve, centre = _curve(alone, run, axis, start)
     whole_run = evidence(curve)

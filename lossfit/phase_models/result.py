@@ -10,6 +10,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.summaries import quantiles
+from .._base.views import view
 from ..fits.flags import warning_text
 from ..runs.labels import amount
 from .models import MODELS
@@ -265,9 +266,7 @@ class Phases:
 
     def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
         """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
-        from ..plotting.phases_plot import plot_phases
-
-        return plot_phases(self, ax=ax, run=run, **options)
+        return view("phases.plot")(self, ax=ax, run=run, **options)
 
 
 def _word(probability: float) -> str:

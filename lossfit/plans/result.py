@@ -11,6 +11,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.views import view
 from ..surfaces.result import Surface, described
 from .optimum import Problem
 
@@ -225,9 +226,8 @@ class Plan:
     @cached_property
     def notes(self) -> dict[str, str]:
         """What a careful reader would want to know: a sentence for each flag."""
-        from .text import notes_of
-
-        return notes_of(self)
+        notes: dict[str, str] = view("plan.notes")(self)
+        return notes
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -241,24 +241,20 @@ class Plan:
         return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in self.surface.notes
 
     def __str__(self) -> str:
-        from .text import text
-
-        return text(self)
+        words: str = view("plan.text")(self)
+        return words
 
     def __repr__(self) -> str:
         return f"Plan for {self.compute:.3g} FLOP under {self.problem.law.name}"
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data for JSON; ``schema`` names its form."""
-        from .text import as_dict
-
-        return as_dict(self, SCHEMA)
+        plain: dict[str, Any] = view("plan.dict")(self, SCHEMA)
+        return plain
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Loss along the budget's sizes; see `lossfit.plotting.plan_plot.plot_plan`."""
-        from ..plotting.plan_plot import plot_plan
-
-        return plot_plan(self, ax=ax, **options)
+        return view("plan.plot")(self, ax=ax, **options)
 
 
 def resolve(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.records import rows_of
+from ..runs.labels import size_text
 from ..surfaces.result import FAR, RECORD
-from ..surfaces.text import size_text
 
 if TYPE_CHECKING:
     from .result import Choice, Plan

@@ -31,7 +31,7 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     matplotlib axes
     """
     from .._base.summaries import quantiles
-    from ..surfaces.text import size_text
+    from ..runs.labels import size_text
 
     ax = axes(ax)
     tail = (1 - plan.prob) / 2

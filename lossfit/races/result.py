@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints
 from .._base.summaries import quantiles
+from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
@@ -591,9 +592,8 @@ class Race:
         }
 
     def __str__(self) -> str:
-        from .text import text
-
-        return text(self)
+        words: str = view("race.text")(self)
+        return words
 
     def __repr__(self) -> str:
         laws = ", ".join(law.name for law in self.recipe.laws)
@@ -601,12 +601,8 @@ class Race:
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`."""
-        from ..plotting.race_plot import plot_race
-
-        return plot_race(self, ax=ax, **options)
+        return view("race.plot")(self, ax=ax, **options)
 
     def plot_leader(self, ax: Any = None, **options: Any) -> Any:
         """Stacked probability of leading; see `lossfit.plotting.plot_leader`."""
-        from ..plotting.race_plot import plot_leader
-
-        return plot_leader(self, ax=ax, **options)
+        return view("race.leader_plot")(self, ax=ax, **options)

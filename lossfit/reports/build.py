@@ -17,6 +17,7 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, seed_integer
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from .content import Content
 from .curves import MANY, bands, drawing
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
     from .curves import Band
-    from .parts import Section
 
 __all__ = ["MENU_LAWS", "Report", "report"]
 
@@ -272,32 +272,6 @@ def plan_ends(
         else:
             at[run.name], words[run.name] = LEAST_AHEAD * end, "twice its data"
     return at, words
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a page is made of.
-
-    Attributes
-    ----------
-    answer : Answer
-    title : str
-    reasons : dict
-        What each run's target is, where the reader did not say.
-    data : dict
-        What the figures draw.
-    sections : list of Section
-        In the order of the page.
-    notes : list of str
-        How the page was made.
-    """
-
-    answer: Answer
-    title: str
-    reasons: dict[str, str]
-    data: dict[str, Any]
-    sections: list[Section]
-    notes: list[str]
 
 
 def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:

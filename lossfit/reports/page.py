@@ -19,7 +19,7 @@ from .._base.errors import DataError
 from .tables import paragraph, safe
 
 if TYPE_CHECKING:
-    from .build import Content
+    from .content import Content
 
 __all__ = ["embedded", "page", "plotly_source", "written"]
 

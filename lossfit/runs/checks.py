@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +19,12 @@ __all__ = ["as_runs", "axis_values", "check_prob", "choose_axis", "whole"]
 
 
 def as_runs(runs: Any) -> Runs:
-    """Runs as they are, or made from a tidy frame."""
+    """Runs as they are, or made of one run or a tidy frame."""
     from .collection import Runs
+    from .run import Run
 
+    if isinstance(runs, Run):
+        return cast(Runs, runs.alone())
     if isinstance(runs, Runs):
         return runs
     if hasattr(runs, "columns") and hasattr(runs, "iloc"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["AXIS_LABELS", "AXIS_UNITS", "amount", "names_text", "ratio_text", "span"]
+__all__ = ["AXIS_LABELS", "AXIS_UNITS", "amount", "names_text", "ratio_text", "size_text", "span"]
 
 AXIS_LABELS = {
     "tokens": "training tokens",
@@ -38,6 +38,14 @@ def amount(value: float, axis: str) -> str:
 def span(low: float, high: float, axis: str) -> str:
     """Two axis values with one unit: ``30B to 2T tokens``."""
     return f"{amount(low, axis).removesuffix(AXIS_UNITS[axis]).rstrip()} to {amount(high, axis)}"
+
+
+def size_text(value: float) -> str:
+    """A number of parameters or tokens as people write it: 70B, 1.4T, 57.3M."""
+    for size, letter in PREFIXES:
+        if value >= size:
+            return f"{value / size:,.3g}{letter}" if value < 1e15 else f"{value:.3g}"
+    return f"{value:.3g}"
 
 
 def ratio_text(ratio: float) -> str:

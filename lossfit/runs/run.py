@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,9 +15,31 @@ from .axes import AXES, check_axis, needed
 from .cleaning import Flag
 
 if TYPE_CHECKING:
-    from .collection import Runs
+    from .axes import Columns
 
-__all__ = ["Run"]
+
+class Owner(Protocol):
+    """What a run needs of the collection that it is a view into: `lossfit.Runs`."""
+
+    _columns: Columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the runs."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes that all runs have."""
+
+    def _axis(self, axis: str) -> tuple[Floats, Bools]: ...
+
+    def select(self, names: list[str]) -> Owner:
+        """The named runs."""
+
+    def __len__(self) -> int: ...
+
+
+__all__ = ["Owner", "Run"]
 
 
 class Run:
@@ -52,7 +74,7 @@ class Run:
 
     __slots__ = ("_i", "_runs")
 
-    def __init__(self, runs: Runs, i: int) -> None:
+    def __init__(self, runs: Owner, i: int) -> None:
         self._runs = runs
         self._i = i
 
@@ -157,12 +179,12 @@ class Run:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Run):
             return NotImplemented
-        return self._alone() == other._alone()
+        return self.alone() == other.alone()
 
     __hash__ = None  # type: ignore[assignment]  # equal by content, and arrays do not hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Run, (self._alone(), 0)
+        return Run, (self.alone(), 0)
 
     def __repr__(self) -> str:
         loss = self.loss
@@ -171,7 +193,8 @@ class Run:
         words += [f"{flag.flag} ({flag.count})" for flag in self.flags]
         return ", ".join(words)
 
-    def _alone(self) -> Runs:
+    def alone(self) -> Owner:
+        """A collection of this run only: `lossfit.Runs`."""
         return self._runs if len(self._runs) == 1 else self._runs.select([self.name])
 
     def _slice(self, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import html
-from itertools import islice
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .collection import Runs
+from .run import Owner, Run
 
 __all__ = ["SHOWN", "as_html", "as_text"]
 
@@ -15,7 +12,7 @@ SHOWN = 12  # runs in the table
 HEAD = ("run", "points", "params", "axis to", "loss", "flags")
 
 
-def as_text(runs: Runs) -> str:
+def as_text(runs: Owner) -> str:
     """The table as text."""
     rows = [HEAD, *_rows(runs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
@@ -23,7 +20,7 @@ def as_text(runs: Runs) -> str:
     return "\n".join([_title(runs), *lines, *_rest(runs)])
 
 
-def as_html(runs: Runs) -> str:
+def as_html(runs: Owner) -> str:
     """The table for a notebook."""
     head = "".join(f"<th>{word}</th>" for word in HEAD)
     body = "".join(
@@ -37,21 +34,22 @@ def as_html(runs: Runs) -> str:
     )
 
 
-def _title(runs: Runs) -> str:
+def _title(runs: Owner) -> str:
     plural = "" if len(runs) == 1 else "s"
     axes = ", ".join(runs.axes) or "none in common"
     return f"{len(runs)} run{plural}, {len(runs._columns.loss)} points; axes: {axes}"
 
 
-def _rest(runs: Runs) -> list[str]:
+def _rest(runs: Owner) -> list[str]:
     lines = [f"... and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
     lines += [f"{flag.flag}: {flag.detail}" for flag in runs._columns.flags.get(None, ())]
     return lines
 
 
-def _rows(runs: Runs) -> list[tuple[str, ...]]:
+def _rows(runs: Owner) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for run in islice(runs, SHOWN):
+    for i in range(min(len(runs), SHOWN)):
+        run = Run(runs, i)
         axis = run.axes[0]
         params = "-" if run.params is None else f"{run.params:.3g}"
         loss = f"{run.loss[0]:.4g} to {run.loss[-1]:.4g}"

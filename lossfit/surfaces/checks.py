@@ -15,9 +15,8 @@ from ..runs.labels import names_text
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["OUTLIER", "notes_of"]
+__all__ = ["notes_of"]
 
-OUTLIER = 8.0  # noise scales from the surface at which a row is named
 FEW_ROWS = 12
 FEW_LEVELS = 5
 MOST_OF_PRIOR = 0.5  # posterior sd over prior sd of a logarithm
@@ -30,6 +29,7 @@ MOST_RHAT = 1.02
 
 def notes_of(surface: Surface) -> dict[str, str]:
     """Flags and what they say, the gravest first."""
+    from .result import OUTLIER
     from .target import middle
 
     table = surface.table

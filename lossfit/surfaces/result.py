@@ -15,11 +15,12 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import describe
+from .._base.views import view
 from ..laws import SurfaceLaw
 from ..laws.priors import Prior
+from ..runs.labels import size_text
 from .constants import Seen
 from .table import Table
-from .text import size_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ __all__ = ["FAR", "RECORD", "Surface", "described"]
 FAR = 2.0  # factor beyond the table's range from which a prediction is flagged
 # benches/surface.py --held-out: seven tables, the largest budgets (3 to 100 times) left out.
 RECORD = "such 90 % intervals held 18 to 86 % of the outcomes on seven real tables (docs/plan.md)"
+OUTLIER = 8.0  # noise scales from the surface at which a row is named
 SCHEMA = "lossfit.surface/1"
 
 
@@ -349,8 +351,6 @@ class Surface:
         """
         import pandas as pd
 
-        from .checks import OUTLIER
-
         table = self._needs_table("residuals")
         fitted = self.losses(table.params, table.tokens, table.unique_tokens).mean(axis=0)
         residual = np.log(table.loss / fitted)
@@ -371,9 +371,8 @@ class Surface:
     @cached_property
     def notes(self) -> dict[str, str]:
         """What a careful reader would want to know: a sentence for each flag."""
-        from .checks import notes_of
-
-        return notes_of(self)
+        notes: dict[str, str] = view("surface.notes")(self)
+        return notes
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -392,9 +391,8 @@ class Surface:
         return self.table
 
     def __str__(self) -> str:
-        from .text import text
-
-        return text(self)
+        words: str = view("surface.text")(self)
+        return words
 
     def __repr__(self) -> str:
         rows = "no table" if self.table is None else f"{len(self.table):,} rows"
@@ -402,15 +400,12 @@ class Surface:
 
     def to_dict(self) -> dict[str, Any]:
         """The surface as plain data for JSON; ``schema`` names its form."""
-        from .text import as_dict
-
-        return as_dict(self, SCHEMA)
+        plain: dict[str, Any] = view("surface.dict")(self, SCHEMA)
+        return plain
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """IsoFLOP slices with the data; see `lossfit.plotting.surface_plot.plot_surface`."""
-        from ..plotting.surface_plot import plot_surface
-
-        return plot_surface(self, ax=ax, **options)
+        return view("surface.plot")(self, ax=ax, **options)
 
 
 def described(draws: Floats, prob: float) -> Floats:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.records import rows_of
-from ..runs.labels import PREFIXES
+from ..runs.labels import size_text
 
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["as_dict", "size_text", "text"]
+__all__ = ["as_dict", "text"]
 
 
 def text(surface: Surface) -> str:
@@ -72,14 +72,6 @@ def _number(value: float) -> str:
 
 def _range(values: Any) -> str:
     return f"{size_text(float(values.min()))} to {size_text(float(values.max()))}"
-
-
-def size_text(value: float) -> str:
-    """A number of parameters or tokens as people write it: 70B, 1.4T, 57.3M."""
-    for size, letter in PREFIXES:
-        if value >= size:
-            return f"{value / size:,.3g}{letter}" if value < 1e15 else f"{value:.3g}"
-    return f"{value:.3g}"
 
 
 def as_dict(surface: Surface, schema: str) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def test_every_public_name_is_there():
     for name in lossfit.__all__:
         assert getattr(lossfit, name) is not None
         assert name in dir(lossfit)
-    with pytest.raises(AttributeError, match="no attribute 'fits'"):
-        lossfit.fits  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'fittings'"):
+        lossfit.fittings  # noqa: B018
 
 
 def test_the_function_fit_is_not_hidden_by_a_module():

@@ -1,4 +1,4 @@
-"""The command line's part: `lossfit.sweep.cli_fit`."""
+"""The command line's part: `lossfit.cli.sweep.cli_fit`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lossfit.cli.sweep import is_sweep, options
-from lossfit.sweep import cli_fit, open_store
+from lossfit.cli.sweep import cli_fit, is_sweep, options
+from lossfit.sweep import open_store
 from tests.sweep.curves import contents, frame
 
 

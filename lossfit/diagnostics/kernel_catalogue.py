@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import ensemble, exact, fit, forecast, moments, predict, quantiles
-from .launch import built
-from .spec import Kernel
+from ..kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
+from ..kernels.gpu.launch import built
+from ..kernels.gpu.spec import Kernel
+from ..laws import find, get
 
 __all__ = ["Entry", "catalogue"]
 
@@ -36,8 +37,6 @@ class Entry(NamedTuple):
 
 def catalogue() -> list[Entry]:
     """Every kernel."""
-    from ...laws import find, get  # laws import the kernels' scalar functions
-
     entries = []
     for law in ("power", "power_linear"):
         program = get(law).program

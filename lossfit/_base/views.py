@@ -1,0 +1,63 @@
+"""The one way up: a result reaches what shows it (a picture, words, a table, a file) by name.
+
+What shows a result reads it, so it stands above it and imports it; the result's own methods,
+``answer.plot()`` or ``print(answer)``, look their view up here.  `tests/project/test_layers.py`
+checks that each view exists and that results reach what is above them in no other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+__all__ = ["VIEWS", "view"]
+
+# Name of a view, and the module (below lossfit) and the function that it is.
+VIEWS = {
+    "answer.plot": ("plotting.answer_plot", "plot_answer"),
+    "answer.text": ("answers.answer_text", "text"),
+    "answer.dict": ("answers.answer_text", "as_dict"),
+    "check.plot": ("plotting.check_plot", "plot_check"),
+    "fit.arviz": ("fits.arviz_groups", "datatree"),
+    "fit.from_netcdf": ("fits.storage", "from_netcdf"),
+    "fit.plot": ("plotting.fit_plot", "plot_fit"),
+    "fit.posterior": ("fits.draw_arrays", "posterior_dataset"),
+    "fit.prediction": ("fits.draw_arrays", "prediction"),
+    "fit.residuals": ("fits.summary_table", "residuals"),
+    "fit.storage": ("fits.storage", "write"),
+    "fit.summary": ("fits.summary_table", "summary"),
+    "phases.plot": ("plotting.phases_plot", "plot_phases"),
+    "plan.dict": ("plans.text", "as_dict"),
+    "plan.notes": ("plans.text", "notes_of"),
+    "plan.plot": ("plotting.plan_plot", "plot_plan"),
+    "plan.text": ("plans.text", "text"),
+    "race.leader_plot": ("plotting.race_plot", "plot_leader"),
+    "race.plot": ("plotting.race_plot", "plot_race"),
+    "race.text": ("races.text", "text"),
+    "surface.dict": ("surfaces.text", "as_dict"),
+    "surface.notes": ("surfaces.checks", "notes_of"),
+    "surface.plot": ("plotting.surface_plot", "plot_surface"),
+    "surface.text": ("surfaces.text", "text"),
+    "tail.plot": ("plotting.tail_plot", "plot_tail"),
+    "what_if.plot": ("plotting.what_if_plot", "plot_what_if"),
+    "what_if.text": ("answers.what_if_text", "text"),
+}
+
+
+def view(name: str) -> Callable[..., Any]:
+    """The function that shows a result; imported when it is asked for.
+
+    Parameters
+    ----------
+    name : str
+        One of `VIEWS`.
+
+    Examples
+    --------
+    >>> view("answer.plot").__name__
+    'plot_answer'
+    """
+    module, function = VIEWS[name]
+    function_of_view: Callable[..., Any] = getattr(import_module(f"lossfit.{module}"), function)
+    return function_of_view
