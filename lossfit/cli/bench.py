@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .common import guarded, mention_compilation, print_json, save_plot, say
+from .options import options
 
 __all__ = ["command"]
 
 
 @click.command()
-@click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, cuda:all."
-)
-@click.option(
-    "--dtype", default="auto", show_default=True, help="On a card: float64, float32 or both."
-)
 @click.option("--quick", is_flag=True, help="Batches of up to 1,000 runs, about ten seconds.")
 @click.option("--seconds", default=60.0, show_default=True, help="About how long it may take.")
-@click.option("--seed", default=0, show_default=True, help="Random seed of the curves.")
-@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Save a plot here.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.bench/1).")
+@options(
+    "place", "random_seed", "plot",
+    dtype={"help": "On a GPU: float64, float32 or both."},
+    random_seed={"help": "Random seed of the curves."},
+    as_json={"help": "Print JSON (schema lossfit.bench/1)."},
+)  # fmt: skip
 def command(
-    device: str,
-    dtype: str,
+    asked: dict[str, Any],
     quick: bool,
     seconds: float,
-    seed: int,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -41,11 +39,11 @@ def command(
     with guarded():
         mention_compilation()
         record = measure(
-            device,
-            dtype,
+            asked["device"],
+            asked["dtype"],
             seconds=min(seconds, 10.0) if quick else seconds,
             most=1_000 if quick else 1_000_000,
-            seed=seed,
+            seed=asked["random_seed"],
             say=say,
         )
         if as_json:

@@ -1,13 +1,13 @@
-"""What the commands share: options, loading, errors as one line, numbers such as 4T, figures."""
+"""What the commands share: loading, errors as one line, numbers such as 4T, figures."""
 
 from __future__ import annotations
 
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,109 +17,38 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
 
 __all__ = [
-    "AXES",
-    "axis_option",
     "guarded",
-    "laws_option",
     "load_runs",
     "mention_compilation",
     "number",
-    "place",
-    "plot_option",
     "print_json",
-    "prob_option",
     "save_plot",
     "say",
-    "seed_option",
     "show",
-    "siblings_option",
-    "sources",
-    "total_option",
     "unicode_out",
     "where_of",
     "window_of",
-    "window_option",
+    "with_finished_runs",
 ]
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-AXES = ("auto", "tokens", "step", "gpu_hours", "flops")
 
 
-# Options that mean the same in every command.
-axis_option = click.option("--axis", type=click.Choice(AXES), default="auto", show_default=True)
-laws_option = click.option(
-    "--law", "-l", multiple=True, help="Law (repeat to mix several); annealing by default."
-)
-total_option = click.option(
-    "--total",
-    help="Planned end of the runs on the axis, where the schedule is not known: 4e12, 4T, 500k.",
-)
-siblings_option = click.option(
-    "--siblings",
-    multiple=True,
-    type=click.Path(),
-    help="Logs of finished runs of the project, with an lr column, to learn from.",
-)
-window_option = click.option(
-    "--window", default="auto", show_default=True, help="auto, all, or shares such as 0.3,1."
-)
-prob_option = click.option(
-    "--prob", default=0.9, show_default=True, help="Probability of the intervals."
-)
-seed_option = click.option("--seed", default=0, show_default=True, help="Random seed.")
-plot_option = click.option(
-    "--plot", type=click.Path(dir_okay=False, writable=True), help="Write a figure here."
-)
-
-
-def sources(command: Command) -> Command:
-    """The argument and options that say where runs come from."""
-    options = [
-        click.argument("source", nargs=-1, required=True),
-        click.option("--format", help="Format of the logs, if it is not recognized."),
-        click.option("--params", type=float, help="Model parameters of the runs."),
-        click.option("--tokens-per-step", type=float, help="Batch size in tokens."),
-        click.option("--gpu-hours", type=float, help="GPU-hours of a whole run."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def place(command: Command) -> Command:
-    """The options that say where to compute."""
-    options = [
-        click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, cuda:all."
-        ),
-        click.option(
-            "--dtype", default="auto", show_default=True, help="On a card: float64 or float32."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def load_runs(
-    source: Sequence[str],
-    format: str | None,
-    params: float | None,
-    tokens_per_step: float | None,
-    gpu_hours: float | None,
-) -> Runs:
-    """The runs that the arguments of `sources` name."""
+def load_runs(source: Sequence[str], reading: Mapping[str, Any], run: Sequence[str] = ()) -> Runs:
+    """The runs that the arguments name; some of them by `run`."""
     from ..sources import load
 
-    return load(
-        list(source),
-        format=format,
-        params=params,
-        tokens_per_step=tokens_per_step,
-        gpu_hours=gpu_hours,
-    )
+    runs = load(list(source), **reading)
+    return runs.select(list(run)) if run else runs
+
+
+def with_finished_runs(asked: dict[str, Any], reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the logs that ``siblings`` and ``calibrate_on`` name read."""
+    paths = {name: asked[name] for name in ("siblings", "calibrate_on") if name in asked}
+    loaded: dict[str, Any] = {}
+    for name, logs in paths.items():
+        loaded[name] = load_runs(logs, reading) if logs else None
+    return asked | loaded
 
 
 @contextmanager

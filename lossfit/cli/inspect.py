@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from .._base.errors import DataError
-from .common import guarded, plot_option, print_json, save_plot, say, sources, unicode_out
+from .common import guarded, print_json, save_plot, say, unicode_out
+from .options import options
 
 __all__ = ["command"]
 
 
 @click.command()
-@sources
 @click.option(
     "--loss",
     default="train",
     show_default=True,
     help="Losses to read: train, val, both, or the name of a column.",
 )
-@plot_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.inspect/1).")
+@options("source", "reading", "plot", as_json={"help": "Print JSON (schema lossfit.inspect/1)."})
 def command(
     source: tuple[str, ...],
-    format: str | None,
-    params: float | None,
-    tokens_per_step: float | None,
-    gpu_hours: float | None,
+    reading: dict[str, Any],
     loss: str,
     plot: str | None,
     as_json: bool,
@@ -42,7 +39,8 @@ def command(
     from ..sources import survey
     from ..sources.inspecting import inspect_dict, inspect_text
 
-    known = Known(params=params, tokens_per_step=tokens_per_step, gpu_hours=gpu_hours)
+    format = reading.pop("format")
+    known = Known(**reading)
     failed = []
     with guarded():
         given = list(source)

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from .common import (
-    axis_option,
-    guarded,
-    load_runs,
-    plot_option,
-    prob_option,
-    save_plot,
-    seed_option,
-    show,
-    sources,
-)
+from .common import guarded, load_runs, save_plot, show
+from .options import options
 
 __all__ = ["command"]
 
 
 @click.command()
-@sources
-@click.option("--run", "-r", multiple=True, help="Run (repeat for more); all by default.")
-@axis_option
-@prob_option
-@click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
-@seed_option
-@plot_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.phases/1).")
+@options(
+    "source", "reading", "run", "axis", "prob", "draws", "random_seed", "plot",
+    as_json={"help": "Print JSON (schema lossfit.phases/1)."},
+)  # fmt: skip
 def command(
     source: tuple[str, ...],
-    format: str | None,
-    params: float | None,
-    tokens_per_step: float | None,
-    gpu_hours: float | None,
+    reading: dict[str, Any],
+    asked: dict[str, Any],
     run: tuple[str, ...],
-    axis: str,
-    prob: float,
-    draws: int,
-    seed: int,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -50,13 +33,11 @@ def command(
     from ..phase_models.build import phases as ask
 
     with guarded():
-        runs = load_runs(source, format, params, tokens_per_step, gpu_hours)
-        if run:
-            runs = runs.select(list(run))
+        runs = load_runs(source, reading, run)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
-        found = ask(runs, axis=axis, prob=prob, draws=draws, random_seed=seed)
-        show(found, as_json)
+        result = ask(runs, **asked)
+        show(result, as_json)
     if plot is not None:
         with guarded():
-            save_plot(lambda: found.plot().figure, plot)
+            save_plot(lambda: result.plot().figure, plot)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, number, plot_option, prob_option, save_plot, seed_option, show
+from .common import guarded, save_plot, show
+from .options import AMOUNT, options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,41 +20,48 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("surface")
-@click.option("--compute", metavar="FLOP", help="Budget: 5.88e23.")
-@click.option("--gpu-hours", metavar="N", help="Budget in GPU-hours.")
+@click.option("--compute", type=AMOUNT, metavar="FLOP", help="Budget: 5.88e23.")
+@click.option("--gpu-hours", type=AMOUNT, metavar="N", help="Budget in GPU-hours.")
 @click.option(
-    "--flops-per-gpu-hour", metavar="FLOP", help="Of GPU-hours; learned from runs that have both."
+    "--flops-per-gpu-hour",
+    type=AMOUNT,
+    metavar="FLOP",
+    help="Of GPU-hours; learned from runs that have both.",
 )
-@click.option("--unique-tokens", metavar="N", help="Tokens that there are: 1T. More are repeats.")
-@click.option("--inference-tokens", metavar="N", help="Tokens that the model will serve: 10T.")
-@click.option("--params", metavar="N", help="A choice to judge: its size, 7B.")
-@click.option("--tokens", metavar="N", help="A choice to judge: its training tokens, 14T.")
+@click.option(
+    "--unique-tokens", type=AMOUNT, metavar="N", help="Tokens that there are: 1T. More are repeats."
+)
+@click.option(
+    "--inference-tokens", type=AMOUNT, metavar="N", help="Tokens that the model will serve: 10T."
+)
+@click.option("--params", type=AMOUNT, metavar="N", help="A choice to judge: its size, 7B.")
+@click.option(
+    "--tokens", type=AMOUNT, metavar="N", help="A choice to judge: its training tokens, 14T."
+)
 @click.option("--epochs", type=float, help="A choice to judge: its tokens over the unique ones.")
 @click.option(
     "--columns",
     help="Names of a table's columns: params=Model Size,flops=Training FLOP,loss=loss.",
 )
 @click.option("--law", default="chinchilla", show_default=True, help="Law to fit to a table.")
-@prob_option
-@click.option("--draws", default=1000, show_default=True, help="Posterior draws.")
-@seed_option
-@plot_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.plan/1).")
+@options(
+    "prob", "draws", "random_seed", "plot",
+    draws={"help": "Posterior draws."},
+    as_json={"help": "Print JSON (schema lossfit.plan/1)."},
+)  # fmt: skip
 def command(
     surface: str,
-    compute: str | None,
-    gpu_hours: str | None,
-    flops_per_gpu_hour: str | None,
-    unique_tokens: str | None,
-    inference_tokens: str | None,
-    params: str | None,
-    tokens: str | None,
+    asked: dict[str, Any],
+    compute: float | None,
+    gpu_hours: float | None,
+    flops_per_gpu_hour: float | None,
+    unique_tokens: float | None,
+    inference_tokens: float | None,
+    params: float | None,
+    tokens: float | None,
     epochs: float | None,
     columns: str | None,
     law: str,
-    prob: float,
-    draws: int,
-    seed: int,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -72,27 +80,21 @@ def command(
 
     with guarded(notes=as_json):
         answer = ask(
-            _surface(surface, columns, law, draws, seed),
-            compute=_number(compute),
-            gpu_hours=_number(gpu_hours),
-            flops_per_gpu_hour=_number(flops_per_gpu_hour),
-            unique_tokens=_number(unique_tokens),
-            inference_tokens=_number(inference_tokens),
-            params=_number(params),
-            tokens=_number(tokens),
+            _surface(surface, columns, law, asked["draws"], asked["random_seed"]),
+            compute=compute,
+            gpu_hours=gpu_hours,
+            flops_per_gpu_hour=flops_per_gpu_hour,
+            unique_tokens=unique_tokens,
+            inference_tokens=inference_tokens,
+            params=params,
+            tokens=tokens,
             epochs=epochs,
-            prob=prob,
-            draws=draws,
-            random_seed=seed,
+            **asked,
         )
         show(answer, as_json)
     if plot is not None:
         with guarded():
             save_plot(lambda: answer.plot().figure, plot)
-
-
-def _number(word: str | None) -> float | None:
-    return None if word is None else number(word)
 
 
 def _surface(surface: str, columns: str | None, law: str, draws: int, seed: int) -> Any:

@@ -2,83 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .common import (
-    axis_option,
     guarded,
-    laws_option,
     load_runs,
     mention_compilation,
-    number,
-    place,
-    prob_option,
     say,
-    seed_option,
     show,
-    siblings_option,
-    sources,
-    total_option,
     where_of,
-    window_of,
-    window_option,
+    with_finished_runs,
 )
+from .options import options
 
 __all__ = ["command"]
 
 
 @click.command()
-@sources
 @click.option(
     "--out", "-o", default="report.html", show_default=True, type=click.Path(dir_okay=False),
     help="The file to write.",
 )  # fmt: skip
 @click.option("--title", help="Heading of the page.")
-@click.option("--run", "-r", multiple=True, help="Run that is asked about (repeat for more).")
-@click.option("--compute-of", metavar="RUN", help="Give the runs the whole compute of this one.")
-@click.option(
-    "--at",
-    multiple=True,
-    help="Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the end of a "
-    "run's plan, or twice its data.",
-)
-@axis_option
-@laws_option
 @click.option("--beside", multiple=True, help="Law that the page can switch to (repeat for more).")
-@total_option
-@siblings_option
-@window_option
-@prob_option
-@click.option("--draws", default=1000, show_default=True, help="Draws for each run.")
 @click.option(
     "--phases", "most_phases", default=8, show_default=True, help="Runs whose phases are looked at."
 )
-@seed_option
-@place
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON too.")
+@options(
+    "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings", "window",
+    "prob", "draws", "random_seed", "place",
+    at={
+        "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the "
+        "end of a run's plan, or twice its data."
+    },
+    as_json={"help": "Print the answer as JSON too."},
+)  # fmt: skip
 def command(
     source: tuple[str, ...],
-    format: str | None,
-    params: float | None,
-    tokens_per_step: float | None,
-    gpu_hours: float | None,
+    reading: dict[str, Any],
+    asked: dict[str, Any],
     out: str,
     title: str | None,
     run: tuple[str, ...],
     compute_of: str | None,
     at: tuple[str, ...],
-    axis: str,
-    law: tuple[str, ...],
     beside: tuple[str, ...],
-    total: str | None,
-    siblings: tuple[str, ...],
-    window: str,
-    prob: float,
-    draws: int,
     most_phases: int,
-    seed: int,
-    device: str,
-    dtype: str,
     as_json: bool,
 ) -> None:
     r"""One self-contained page about runs: answer, race, bands, phases, diagnostics.
@@ -92,14 +63,11 @@ def command(
     if at and compute_of is not None:
         raise click.UsageError("give one of --at and --compute-of, or none")
     with guarded():
-        runs = load_runs(source, format, params, tokens_per_step, gpu_hours)
+        runs = load_runs(source, reading)
         names = list(run) or None
-        where, axis = where_of(at, runs, names, axis) if at else (None, axis)
-        span = window_of(window)
-        planned = None if total is None else number(total)
-        finished = None
-        if siblings:
-            finished = load_runs(siblings, format, params, tokens_per_step, gpu_hours)
+        if at:
+            asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
+        asked = with_finished_runs(asked, reading)
         mention_compilation()
     # The page and the text spell the flags out.
     with guarded(notes=as_json):
@@ -107,21 +75,11 @@ def command(
             runs,
             out,
             run=names,
-            at=where,
             compute_of=compute_of,
-            axis=axis,
-            laws=list(law) or "auto",
             beside=list(beside) or "auto",
-            total=planned,
-            siblings=finished,
-            window=span,
-            prob=prob,
-            draws=draws,
-            device=device,
-            dtype=dtype,
             title=title,
             most_phases=most_phases,
-            random_seed=seed,
+            **asked,
         )
         show(made.answer, as_json)
         say(f"wrote {made}")

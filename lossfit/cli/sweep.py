@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, mention_compilation, number, print_json, window_of
+from .common import guarded, load_runs, mention_compilation, number, print_json
 
 __all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
 
@@ -70,30 +70,17 @@ def cli_fit(
     source: Sequence[str],
     *,
     out: str,
-    law: str = "power_linear",
+    reading: Mapping[str, Any],
     run: Sequence[str] = (),
-    axis: str = "auto",
-    window: str = "auto",
     draws: int = 1000,
-    method: str = "auto",
-    noise: str = "gaussian",
-    prob: float = 0.9,
-    seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
-    format: str | None = None,
-    params: float | None = None,
-    tokens_per_step: float | None = None,
-    gpu_hours: float | None = None,
     keep: str | None = None,
     at: Sequence[str] = (),
-    resume: bool = False,
     chunk: int | None = None,
-    on_error: str = "record",
     dask: str | None = None,
     shard: str | None = None,
     progress: bool | None = None,
     as_json: bool = False,
+    **asked: Any,
 ) -> int:
     """Do what ``lossfit fit SOURCE --out X.zarr`` asks for.
 
@@ -103,8 +90,14 @@ def cli_fit(
         Parquet datasets are streamed; other logs are loaded.
     out : str
         The store.
-    keep, at, resume, chunk, on_error, dask, shard, progress
-        As the command's options; the others are those of ``lossfit fit``.
+    reading : dict
+        What `lossfit.load` takes.
+    run : sequence of str
+        Of the runs; by default all.
+    draws, keep, at, chunk, dask, shard, progress, as_json
+        As the command's options.
+    **asked
+        What `lossfit.fit_to` takes under the same names.
 
     Returns
     -------
@@ -119,45 +112,28 @@ def cli_fit(
     from ..sweep.sweeping import fit_to
 
     with guarded():
-        known: dict[str, Any] = {
-            "params": params,
-            "tokens_per_step": tokens_per_step,
-            "gpu_hours": gpu_hours,
-        }
+        known = {name: value for name, value in reading.items() if name != "format"}
+        format = reading["format"]
         streamed = not run and format in (None, "parquet") and _is_parquet(list(source))
         runs: Any = source[0] if len(source) == 1 else list(source)
         if not streamed:
             runs = read_logs(source, Known(**known), format)
             if run:
-                runs = (
-                    runs
-                    if isinstance(runs, Runs)
-                    else load_runs(source, format, params, tokens_per_step, gpu_hours)
-                )
+                runs = runs if isinstance(runs, Runs) else load_runs(source, reading)
                 runs = runs.select(run)
             known = {}
         mention_compilation()
         result = fit_to(
             out,
             runs,
-            law=law,
-            axis=axis,
-            window=window_of(window),
             draws=draws or 1000,
             keep=keep or ("draws" if draws else "summary"),  # type: ignore[arg-type]
             at=_targets(at) or None,
-            prob=prob,
             chunk_runs=chunk,
-            on_error=on_error,  # type: ignore[arg-type]
-            resume=resume,
             client=dask,
-            device=device,
-            dtype=dtype,
-            random_seed=seed,
             progress=sys.stderr.isatty() if progress is None else progress,
-            method=method,  # type: ignore[arg-type]
-            noise=noise,  # type: ignore[arg-type]
             shard=_shard(shard),
+            **asked,
             **known,
         )
         if as_json:

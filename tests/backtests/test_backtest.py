@@ -154,7 +154,7 @@ def log(tmp_path):
 def test_the_command_is_the_function(log, tmp_path):
     picture = tmp_path / "check.png"
     words = ["backtest", str(log), "--cutoff", "0.5", "--horizon", "1.5", "--horizon", "end"]
-    words += ["--prob", "0.8", "--draws", "100", "--seed", "3", "--siblings"]
+    words += ["--prob", "0.8", "--draws", "100", "--seed", "3", "--siblings", "others"]
     done = CliRunner().invoke(main, [*words, "--json", "--plot", str(picture)])
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)

@@ -21,7 +21,7 @@ from tests.sweep.curves import contents, frame
 @click.option("--json", "as_json", is_flag=True)
 @options
 def fit(**given):
-    raise SystemExit(cli_fit(**given))
+    raise SystemExit(cli_fit(**given, reading={"format": None}))
 
 
 def run(*arguments):

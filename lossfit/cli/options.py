@@ -1,0 +1,188 @@
+"""Every option of the commands, once; a command lists the names of those that it takes.
+
+A command gets its options in three parts: ``reading``, what `lossfit.load` takes; ``asked``, what
+goes to the library's function under the same name; and as keywords of their own those that it
+turns into something else first, such as ``at`` or ``plot``.  To add an option to every command that
+reads logs, add a line to `READING`; to add one that a function takes, add a line to `ASKED` and its
+name to the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import click
+
+from .._base.errors import DataError
+from .common import number, window_of
+
+__all__ = ["AMOUNT", "ASKED", "OWN", "READING", "options"]
+
+AXES = ("auto", "tokens", "step", "gpu_hours", "flops")
+FIGURE = click.Path(dir_okay=False, writable=True)
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A value that a function reads from a word."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self.parse = name, parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value; a bad word ends the process with 2."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except DataError as error:
+            self.fail(str(error), param, ctx)
+
+
+#: Axis values as people write them: 4e12, 4T, 500k.
+AMOUNT = _Parsed("amount", number)
+WINDOW = _Parsed("window", window_of)
+
+
+def _laws(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    return list(value) or "auto"
+
+
+Table = Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
+
+#: What `lossfit.load` takes.
+READING: Table = {
+    "format": (("--format",), {"help": "Format of the logs, if it is not recognized."}),
+    "params": (("--params",), {"type": float, "help": "Model parameters of the runs."}),
+    "tokens_per_step": (("--tokens-per-step",), {"type": float, "help": "Batch size in tokens."}),
+    "gpu_hours": (("--gpu-hours",), {"type": float, "help": "GPU-hours of a whole run."}),
+}
+
+#: What the library's functions take under these names.
+ASKED: Table = {
+    "axis": (("--axis",), {"type": click.Choice(AXES), "default": "auto", "show_default": True}),
+    "laws": (
+        ("--law", "-l"),
+        {
+            "multiple": True,
+            "callback": _laws,
+            "help": "Law (repeat to mix several); annealing by default.",
+        },
+    ),
+    "total": (
+        ("--total",),
+        {
+            "type": AMOUNT,
+            "help": "Planned end of the runs on the axis, where the schedule is not known: 4e12, "
+            "4T, 500k.",
+        },
+    ),
+    "siblings": (
+        ("--siblings",),
+        {
+            "multiple": True,
+            "type": click.Path(),
+            "help": "Logs of finished runs of the project, with an lr column, to learn from.",
+        },
+    ),
+    "calibrate_on": (
+        ("--calibrate-on",),
+        {
+            "multiple": True,
+            "type": click.Path(),
+            "help": "Logs of finished runs: widen or narrow intervals to what held on them.",
+        },
+    ),
+    "share": (
+        ("--share",),
+        {"is_flag": True, "help": "The runs are of one model: fit them together."},
+    ),
+    "window": (
+        ("--window",),
+        {
+            "type": WINDOW,
+            "default": "auto",
+            "show_default": True,
+            "help": "auto, all, or shares such as 0.3,1.",
+        },
+    ),
+    "prob": (
+        ("--prob",),
+        {"default": 0.9, "show_default": True, "help": "Probability of the intervals."},
+    ),
+    "draws": (("--draws",), {"default": 1000, "show_default": True, "help": "Draws for each run."}),
+    "random_seed": (("--seed",), {"default": 0, "show_default": True, "help": "Random seed."}),
+    "device": (
+        ("--device",),
+        {"default": "auto", "show_default": True, "help": "auto, cpu, cuda, cuda:1, cuda:all."},
+    ),
+    "dtype": (
+        ("--dtype",),
+        {"default": "auto", "show_default": True, "help": "On a GPU: float64 or float32."},
+    ),
+}
+
+#: What a command turns into something else.
+OWN: Table = {
+    "run": (
+        ("--run", "-r"),
+        {"multiple": True, "help": "Run to ask about (repeat for more); all by default."},
+    ),
+    "at": (
+        ("--at",),
+        {
+            "multiple": True,
+            "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. Repeat it, "
+            "or separate values by commas.",
+        },
+    ),
+    "compute_of": (
+        ("--compute-of",),
+        {"metavar": "RUN", "help": "Give the runs the whole compute of this one."},
+    ),
+    "plot": (("--plot",), {"type": FIGURE, "help": "Write a figure here."}),
+    "as_json": (("--json",), {"is_flag": True, "help": "Print JSON."}),
+}
+
+#: Names that stand for several options.
+GROUPS: Mapping[str, tuple[str, ...]] = {"reading": tuple(READING), "place": ("device", "dtype")}
+
+
+def options(*names: str, **changes: Mapping[str, Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Give a command options of the table, in this order.
+
+    Parameters
+    ----------
+    *names : str
+        Keys of the table; ``"source"`` is the argument, ``"reading"`` and ``"place"`` stand for
+        several options.
+    **changes : dict
+        Attributes of an option that are another in this command, such as its help.
+    """
+    table = {**READING, **ASKED, **OWN}
+    listed = [each for name in names for each in GROUPS.get(name, (name,))]
+    listed += [name for name in changes if name not in listed]
+
+    def decorate(command: Callable[..., Any]) -> Any:
+        @wraps(command)
+        def call(**values: Any) -> Any:
+            parts: dict[str, dict[str, Any]] = {}
+            for part, of_part in (("reading", READING), ("asked", ASKED)):
+                taken = [name for name in listed if name in of_part]
+                if taken:
+                    parts[part] = {name: values.pop(name) for name in taken}
+            return command(**parts, **values)
+
+        decorated: Any = call
+        for name in reversed(listed):
+            if name == "source":
+                decorated = click.argument("source", nargs=-1, required=True)(decorated)
+                continue
+            flags, attributes = table[name]
+            decorated = click.option(*flags, name, **{**attributes, **changes.get(name, {})})(
+                decorated
+            )
+        return decorated
+
+    return decorate
