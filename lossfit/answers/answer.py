@@ -14,8 +14,7 @@ from .._base.ragged import Bools, Floats
 from .._base.summaries import describe, quantiles
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
-from ..forecasts.learning import Priors
-from ..forecasts.mixture import Mixed, Recipe
+from ..forecasts.mixture import Mixed, curves_of
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_UNITS
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..backtests.conformal import Calibration
+    from ..forecasts.question import Question
     from ..runs.collection import Runs
 
 __all__ = ["FAR", "UNTESTED", "Answer"]
@@ -46,7 +46,7 @@ class Answer:
         The runs that were extrapolated.
     at : ndarray, shape (R, T)
         Targets in units of the axis, NaN where a run has fewer than the others.
-    recipe : Recipe
+    question : Question
         Laws, axis, window, seed and so on.
     mixed : Mixed
         Curves at the targets.
@@ -54,15 +54,18 @@ class Answer:
         The run whose compute the others get.
     calibration : Calibration or None
         What ``calibrate_on`` did.
+    final : ndarray, shape (D,), or None
+        Draws of the loss of that run at the end of its data.
     """
 
     runs: Runs
     names: tuple[str, ...]
     at: Floats
-    recipe: Recipe
+    question: Question
     mixed: Mixed
     compute_of: str | None = None
     calibration: Calibration | None = None
+    final: Floats | None = None
 
     @classmethod
     def of(
@@ -70,7 +73,7 @@ class Answer:
         runs: Runs,
         names: tuple[str, ...],
         at: Floats,
-        recipe: Recipe,
+        question: Question,
         compute_of: str | None,
         progress: bool = False,
         calibration: Calibration | None = None,
@@ -79,20 +82,21 @@ class Answer:
         from .._base.progress import bar
 
         asked = runs if names == runs.names else runs.select(names)
-        with bar(len(names) * len(recipe.laws), "extrapolating", progress) as advance:
-            mixed = recipe.curves(asked, at, advance)
+        with bar(len(names) * len(question.laws), "extrapolating", progress) as advance:
+            mixed = curves_of(question, asked, at, advance)
+        final = None if compute_of is None else _final_loss(question, runs, compute_of)
         at.setflags(write=False)
-        return cls(runs, names, at, recipe, mixed, compute_of, calibration)
+        return cls(runs, names, at, question, mixed, compute_of, calibration, final)
 
     @property
     def axis(self) -> str:
         """The axis of the targets."""
-        return self.recipe.axis
+        return self.question.axis
 
     @property
     def prob(self) -> float:
         """Probability of the intervals."""
-        return self.recipe.prob
+        return self.question.prob
 
     @cached_property
     def ends(self) -> Floats:
@@ -106,14 +110,16 @@ class Answer:
     def _there(self) -> Bools:
         return ~np.isnan(self.at)
 
+    @cached_property
+    def _learned(self) -> bool:
+        """Whether finished runs say something of a run."""
+        learned = (self.question.learned(name) for name in self.names)
+        return any(priors is not None and priors.used for priors in learned)
+
     @property
     def _unlearned(self) -> bool:
         """Whether siblings were given in vain."""
-        learned = self.recipe.priors
-        if learned is None:
-            return False
-        each = learned.values() if isinstance(learned, dict) else [learned]
-        return not any(one.used for one in each)  # type: ignore[union-attr]
+        return self.question.priors is not None and not self._learned
 
     @cached_property
     def _flags(self) -> list[list[tuple[str, ...]]]:
@@ -128,7 +134,7 @@ class Answer:
             "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),
         }
         rows.update(self.mixed.row_flags)
-        if len(self.recipe.laws) > 1:
+        if len(self.question.laws) > 1:
             widest = (self.mixed.by_law[:, 4] - self.mixed.by_law[:, 2]).max(axis=0)
             rows["law_disagreement"] = np.ptp(medians, axis=0) > widest
         out = [[()] * self.at.shape[1] for _ in self.names]  # type: list[list[tuple[str, ...]]]
@@ -149,22 +155,21 @@ class Answer:
         """The record of the answer's law at a horizon, in one line; "" where it has none."""
         from ..forecasts.record import sentence
 
-        if len(self.recipe.laws) > 1:
+        if len(self.question.laws) > 1:
             return ""
         return sentence(self._record_key, ratio)
 
     @property
     def _record_key(self) -> str:
         """The law, and for the default what it knew: the key of its record."""
-        law = self.recipe.laws[0].name
-        if self.recipe.models is not None:
+        law = self.question.laws[0].name
+        if self.question.models is not None:
             return f"{law}, shared"
         rows = self.mixed.row_flags
         for flag, suffix in (("no_plan", "no plan"), ("schedule_unknown", "menu")):
             if flag in rows and rows[flag].any():
                 return f"{law}, {suffix}"
-        learned = self.recipe.priors
-        if learned is not None and (not isinstance(learned, Priors) or learned.used):
+        if self._learned:
             return f"{law}, siblings"
         return law
 
@@ -195,40 +200,49 @@ class Answer:
     @cached_property
     def _compared(self) -> Mixed | None:
         """The compared laws at the same targets, fitted when they are asked for."""
-        recipe = self.recipe.comparison
-        if recipe is None:
+        question = self.question.comparison
+        if question is None:
             return None
         asked = self.runs if self.names == self.runs.names else self.runs.select(self.names)
-        return recipe.curves(asked, self.at)
+        return curves_of(question, asked, self.at)
 
     @property
     def by_law(self) -> pd.DataFrame:
         """The same frame for each law, with columns law, weight and record.
 
-        Laws of weight 0 are there for comparison only.  ``record`` is the share of outcomes that
-        90 % intervals of the law held in backtests on public runs at the horizon nearest to the
-        row's (`lossfit.forecasts.record`), NaN where there is none.
+        For the default law power and power_linear are fitted for comparison, with weight 0, when
+        this is first asked for; printing an answer does not.  ``record`` is the share of outcomes
+        that 90 % intervals of the law held in backtests on public runs at the horizon nearest to
+        the row's (`lossfit.forecasts.record`), NaN where there is none.
         """
+        import pandas as pd
+
+        tables = [self._own_laws]
+        if self._compared is not None and self.question.comparison is not None:
+            weights = np.zeros(len(self.question.compared))
+            tables.append(self._laws_table(self.question.comparison, self._compared, weights))
+        return pd.concat(tables, ignore_index=True)
+
+    @property
+    def _own_laws(self) -> pd.DataFrame:
+        """`by_law` without the laws that are only compared: nothing is computed for it."""
+        return self._laws_table(self.question, self.mixed, self.question.weights)
+
+    def _laws_table(self, question: Question, mixed: Mixed, weights: Floats) -> pd.DataFrame:
         import pandas as pd
 
         from ..forecasts.record import record_of
 
         tables = []
-        sets = [(self.recipe, self.mixed, self.recipe.weights)]
-        if self._compared is not None and self.recipe.comparison is not None:
-            sets.append(
-                (self.recipe.comparison, self._compared, np.zeros(len(self.recipe.compared)))
-            )
-        for recipe, mixed, weights in sets:
-            for k, law in enumerate(recipe.laws):
-                flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]
-                table = self._table(mixed.by_law[k], flags)
-                table.insert(0, "law", law.name)
-                table.insert(1, "weight", weights[k])
-                ratio = table["horizon_ratio"].to_numpy()
-                key = self._record_key if weights[k] == 1 else law.name
-                table["record"] = [record_of(key, one) for one in ratio]
-                tables.append(table)
+        for k, law in enumerate(question.laws):
+            flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]
+            table = self._table(mixed.by_law[k], flags)
+            table.insert(0, "law", law.name)
+            table.insert(1, "weight", weights[k])
+            ratio = table["horizon_ratio"].to_numpy()
+            key = self._record_key if weights[k] == 1 else law.name
+            table["record"] = [record_of(key, one) for one in ratio]
+            tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
     def _table(self, moments: Floats, flags: list[tuple[str, ...]]) -> pd.DataFrame:
@@ -263,7 +277,7 @@ class Answer:
         n_draws = self.mixed.curves.shape[2]
         shared = bool((self.at == self.at[0]).all())
         units = {"units": AXIS_UNITS[self.axis], "long_name": self.axis}
-        laws = np.array([law.name for law in self.recipe.laws])
+        laws = np.array([law.name for law in self.question.laws])
         return xr.DataArray(
             self.mixed.curves,
             dims=("run", "at", "draw"),
@@ -342,7 +356,7 @@ class Answer:
         where, curves = self.at, self.mixed.curves
         if at is not None:
             where = np.tile(axis_values(at), (len(self.names), 1))
-            curves = self.recipe.curves(self.runs.select(self.names), where).curves
+            curves = curves_of(self.question, self.runs.select(self.names), where).curves
         below = np.empty(where.shape)
         if isinstance(other, str):
             final = self.final_loss(other)
@@ -370,9 +384,9 @@ class Answer:
 
     def final_loss(self, run: str) -> Floats:
         """Draws of a run's loss at the end of its own data, shape (D,), under the same laws."""
-        one = self.runs.select([run])
-        end = np.array([[one[run].end(self.axis)]])
-        return np.asarray(self.recipe.curves(one, end).curves[0, 0])
+        if run == self.compute_of and self.final is not None:
+            return self.final
+        return _final_loss(self.question, self.runs, run)
 
     def _index(self, at: Floats) -> pd.MultiIndex:
         import pandas as pd
@@ -386,16 +400,16 @@ class Answer:
         return words
 
     def __repr__(self) -> str:
-        laws = ", ".join(law.name for law in self.recipe.laws)
+        laws = ", ".join(law.name for law in self.question.laws)
         return f"Answer for {len(self.names):,} runs on {self.axis}, laws {laws}"
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form.
 
         Keys schema, lossfit (version), question (axis, compute_of, prob, window, draws,
-        random_seed, device, dtype), laws, rows, by_law, compare (null without ``compute_of``),
-        schedules (the weight of each hypothesis on a run's learning rate), record (a sentence, or
-        null) and calibration_factor (null without ``calibrate_on``).
+        random_seed, device, dtype), laws, rows, by_law (of the answer's own laws), compare (null
+        without ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate),
+        record (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
         """
         plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
         return plain
@@ -403,3 +417,10 @@ class Answer:
     def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
         """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
         return view("answer.plot")(self, ax=ax, run=run, **options)
+
+
+def _final_loss(question: Question, runs: Runs, name: str) -> Floats:
+    """Draws of a run's loss at the end of its own data, shape (D,)."""
+    run = runs.select([name])
+    end = np.array([[run[name].end(question.axis)]])
+    return np.asarray(curves_of(question, run, end).curves[0, 0])

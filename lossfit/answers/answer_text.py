@@ -96,17 +96,13 @@ def _one(answer: Answer) -> list[str]:
             f"  P({answer.names[0]} below {other}) = "
             f"{probability(answer.prob_below(), final.size)}",
         ]
-    table = answer.by_law
+    table = answer._own_laws
     if len(table) > 1:
         width = max(len(name) for name in table["law"])
         out += ["  by law:"]
         for _, r in table.iterrows():
             line = f"    {r['law']:<{width}}  {r['median']:.3f} ({r['lower']:.3f} to "
             line += f"{r['upper']:.3f})"
-            if r["weight"] == 0:
-                line += "  for comparison"
-                if np.isfinite(r["record"]):
-                    line += f"; such intervals held the truth in {100 * r['record']:.0f} %"
             out.append(line)
     return out
 
@@ -129,7 +125,7 @@ def _many(answer: Answer) -> list[str]:
         head.append(f"P(below {answer.compute_of})")
         below = np.atleast_1d(np.asarray(answer.prob_below()))[: len(body)]
         for line, value in zip(body, below, strict=True):
-            line.append(probability(float(value), answer.recipe.draws))
+            line.append(probability(float(value), answer.question.draws))
     widths = [max(len(row[k]) for row in (head, *body)) for k in range(len(head))]
     lines = [
         "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
@@ -143,7 +139,7 @@ def _many(answer: Answer) -> list[str]:
 
 def mixture_text(answer: Answer) -> str:
     """What the answer's laws and schedules are, in lines."""
-    laws = answer.recipe.laws
+    laws = answer.question.laws
     if len(laws) > 1:
         named = " and ".join(f"{law.name} ({law.formula})" for law in laws)
         caveat = "" if all(isinstance(law, ScheduleLaw) for law in laws) else f" {CAVEAT}"
@@ -152,7 +148,7 @@ def mixture_text(answer: Answer) -> str:
     if not isinstance(law, ScheduleLaw):
         return f"  One law, {law.name} ({law.formula}). {CAVEAT}"
     lines = [f"  Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
-    models = answer.recipe.models
+    models = answer.question.models
     if models is not None:
         together = sum(models[name] == models[answer.names[0]] for name in models)
         lines.append(
@@ -217,7 +213,7 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
     """See `Answer.to_dict`."""
     from .. import __version__
 
-    recipe = answer.recipe
+    question = answer.question
     compare: dict[str, Any] | None = None
     rows = rows_of(answer.frame)
     if answer.compute_of is not None:
@@ -238,18 +234,18 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
             "axis": answer.axis,
             "compute_of": answer.compute_of,
             "prob": answer.prob,
-            "window": str(recipe.window),
-            "draws": recipe.draws,
-            "random_seed": recipe.seed,
-            "device": recipe.place(recipe.laws[0]).device,
-            "dtype": recipe.place(recipe.laws[0]).dtype,
+            "window": str(question.window),
+            "draws": question.draws,
+            "random_seed": question.seed,
+            "device": question.place(question.laws[0]).device,
+            "dtype": question.place(question.laws[0]).dtype,
         },
         "laws": [
             {"name": law.name, "formula": law.formula, "weight": float(weight)}
-            for law, weight in zip(recipe.laws, recipe.weights, strict=True)
+            for law, weight in zip(question.laws, question.weights, strict=True)
         ],
         "rows": rows,
-        "by_law": rows_of(answer.by_law),
+        "by_law": rows_of(answer._own_laws),
         "compare": compare,
         "schedules": {
             name: shares

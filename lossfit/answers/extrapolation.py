@@ -11,27 +11,24 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
-from .._base.seeds import Seed, seed_integer
-from ..fits.window import rule_of
-from ..forecasts.learning import Priors, learn_priors
-from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
-from ..forecasts.rates import Plan, check_plan
-from ..forecasts.sharing import Share, models_of
-from ..laws import ScheduleLaw
+from .._base.seeds import Seed
+from ..backtests.conformal import calibrated
+from ..forecasts.question import LawSpec, Question
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, axis_values, choose_axis
 from .answer import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..fits.window import WindowSpec
-    from ..laws import Law
+    from ..forecasts.learning import Priors
+    from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
 
-__all__ = ["Answer", "extrapolate", "learned_priors"]
+__all__ = ["Answer", "answer_to", "extrapolate"]
 
 COMPUTE_AXES = ("gpu_hours", "flops")
 
@@ -43,7 +40,7 @@ def extrapolate(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    laws: LawSpec = "auto",
     schedule: ScheduleByRun = None,
     total: NumberByRun = None,
     siblings: Runs | pd.DataFrame | None = None,
@@ -142,67 +139,56 @@ def extrapolate(
         axis = choose_axis(runs.select(asked), axis)
         check_axis(axis)
         where = _targets(asked, at)
-    rule_of(window, runs)  # a window for a run that is not there must not pass unseen
-    plan = Plan(schedule, total)
-    check_plan(plan, runs.names)
-    learned, plain_priors = learned_priors(runs.select(asked).names, siblings, priors)
-    chosen, compared = mixed_laws(laws, plain_priors)
-    refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
-    models = models_of(runs, share)
-    if models is not None:
-        if [law.name for law in chosen] != ["annealing"]:
-            raise DataError("share= fits the default law: leave laws= out")
-        if learned is not None or calibrate_on is not None:
-            raise DataError(
-                "share= takes no siblings=, priors= or calibrate_on= yet: leave them out"
-            )
-    recipe = Recipe(
-        laws=chosen,
-        axis=axis,
+    question = Question.of(
+        runs,
+        axis,
+        laws=laws,
+        schedule=schedule,
+        total=total,
+        siblings=siblings,
+        priors=priors,
+        calibrate_on=calibrate_on,
+        share=share,
+        prob=prob,
         window=window,
-        draws=whole(draws, "draws", 10),
-        seed=seed_integer(random_seed),
-        prob=check_prob(prob),
+        draws=draws,
         device=device,
         dtype=dtype,
-        plan=plan,
-        priors=learned,
-        compared=compared,
-        models=models,
-        company=None if models is None else runs,
+        random_seed=random_seed,
     )
-    recipe.check_places()
-    if calibrate_on is not None:
-        from ..backtests.conformal import widened
-
-        recipe, record = widened(recipe, as_runs(calibrate_on), runs, asked, where)
-    else:
-        record = None
-    answer = Answer.of(runs, tuple(asked), where, recipe, compute_of, progress, record)
+    answer = answer_to(question, runs, asked, where, compute_of, progress)
     text = answer.warning
     if text:
         warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
     return answer
 
 
-def learned_priors(
+def answer_to(
+    question: Question,
+    runs: Runs,
     names: Sequence[str],
-    siblings: Runs | pd.DataFrame | None,
-    priors: Priors | Mapping[str, Prior] | None,
-) -> tuple[Priors | dict[str, Priors] | None, Mapping[str, Prior] | None]:
-    """Priors learned from finished runs, by run where a run is its own sibling; plain priors."""
-    if siblings is not None and isinstance(priors, Priors):
-        raise DataError("give siblings= or the priors= learned from them, not both")
-    if siblings is None:
-        if not isinstance(priors, Priors):
-            return None, priors
-        found = priors
-    else:
-        found = learn_priors(siblings)
-    plain = None if isinstance(priors, Priors) else priors
-    if any(name in found.names for name in names):
-        return {name: found.without(name) for name in names}, plain
-    return found, plain
+    at: Floats,
+    compute_of: str | None = None,
+    progress: bool = False,
+) -> Answer:
+    """Calibrate the question if it says so, and answer it.
+
+    Parameters
+    ----------
+    question : Question
+    runs : Runs
+        All runs of the question.
+    names : sequence of str, length R
+        Those that are asked about.
+    at : ndarray, shape (R, T)
+        Their targets, NaN where a run has fewer than the others.
+    compute_of : str, optional
+        The run that they are compared with at its end.
+    progress : bool
+        Show a bar.
+    """
+    question, calibration = calibrated(question, runs, names, at)
+    return Answer.of(runs, tuple(names), at, question, compute_of, progress, calibration)
 
 
 def _asked(

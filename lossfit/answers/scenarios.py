@@ -12,7 +12,6 @@ which grows away from the end of the data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,9 +20,9 @@ from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.seeds import run_keys
 from ..fits.window import WindowSpec
-from ..forecasts.joint import JointConstants, Rate
+from ..forecasts.joint import Rate
 from ..forecasts.rates import Plan, _Book, rates
-from ..forecasts.sharing import Members, fit_members, ramped, rate_of
+from ..forecasts.sharing import Members, constants_from, fit_members, ramped, rate_of
 from ..runs.logged_rate import axis_factor
 from ..schedules.shapes import Schedule
 
@@ -186,7 +185,7 @@ def fit_models(
     names: Sequence[str],
     axis: str,
     window: WindowSpec,
-    priors: Mapping[str, Priors] | None = None,
+    learned: Mapping[str, Priors | None],
     *,
     draws: int,
     seed: int,
@@ -202,7 +201,7 @@ def fit_models(
         The runs that are asked about.
     axis, window
         As of `lossfit.extrapolate`.
-    priors : dict by run, optional
+    learned : dict by run
         What finished runs say about B, for the models of the asked runs.
     draws, seed : int
     """
@@ -211,20 +210,11 @@ def fit_models(
         some = runs.select([name for name in runs.names if models[name] == model])
         asked = [name for name in some.names if name in names]
         ends = np.array([[run.end(axis)] for run in some])
-        learned = None if priors is None else priors[asked[0]]
-        members = fit_members(some, axis, window, ends, Plan(), _constants(learned))
+        constants = constants_from(learned[asked[0]])
+        members = fit_members(some, axis, window, ends, Plan(), constants)
         for name in asked:
             out[name] = FittedRun(some, name, model, members, axis, draws=draws, seed=seed)
     return {name: out[name] for name in names}
-
-
-def _constants(learned: Priors | None) -> JointConstants:
-    """The constants, with the prior of B that finished runs give."""
-    constants = JointConstants()
-    if learned is None or not learned.used:
-        return constants
-    strength = learned.strength
-    return replace(constants, b_mean=strength.mean, b_sd=max(strength.sds), b_low_loss=1e-9)
 
 
 def _seen(each: Sequence[tuple[Rate, float, float]]) -> tuple[float, float]:

@@ -12,22 +12,22 @@ import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
-from .._base.seeds import Seed, seed_integer
+from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
-from ..fits.window import rule_of
 from ..forecasts.joint_data import Rate
 from ..forecasts.learning import Priors
+from ..forecasts.question import Question
 from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario, peak_of
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted
+from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted, models_of_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,6 +230,8 @@ def best_tail(
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
     random_seed: Seed = 0,
 ) -> Tail:
     """The non-increasing learning rate that minimises the expected final loss.
@@ -260,6 +262,8 @@ def best_tail(
         Probability of the intervals.
     draws : int
         Draws of the law.
+    device, dtype : str
+        As in `lossfit.what_if`.
     random_seed : int, numpy.random.Generator or None
 
     Returns
@@ -293,22 +297,31 @@ def best_tail(
     name = runs.names[0] if run is None else runs.select([run]).names[0]
     axis = choose_axis(runs.select([name]), axis)
     check_axis(axis)
-    rule_of(window, runs)
-    prob, segments = check_prob(prob), whole(segments, "segments", 2)
+    segments = whole(segments, "segments", 2)
     if segments > 128:
         raise DataError(f"segments must be 128 at most, got {segments}")
-    draws, seed = whole(draws, "draws", 10), seed_integer(random_seed)
-    _known(runs, name, axis)
-    engines, unused = fitted(
-        runs, [name], axis, window, share, siblings, priors, draws=draws, seed=seed
+    question = Question.of(
+        runs,
+        axis,
+        share=models_of_all(runs, share, priors),
+        siblings=siblings,
+        priors=priors,
+        prob=prob,
+        window=window,
+        draws=draws,
+        device=device,
+        dtype=dtype,
+        random_seed=random_seed,
     )
+    _known(runs, name, axis)
+    engines, unused = fitted(question, runs, [name])
     engine = engines[name]
     begin, end = _span(engine, start, total)
     low, top = _bounds(engine, begin, floor, peak)
-    found = _solve(engine, begin, end, low, top, segments, prob, unused)
+    found = _solve(engine, begin, end, low, top, segments, question.prob, unused)
     lowest = engine.seen[0]
     if "rate_below_data" in found.flags and low < lowest < top:
-        within = _solve(engine, begin, end, lowest, top, segments, prob, unused)
+        within = _solve(engine, begin, end, lowest, top, segments, question.prob, unused)
         found = _with(found, within)
     text = found.warning
     if text:

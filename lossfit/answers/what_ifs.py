@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
-from .._base.seeds import Seed, seed_integer
+from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
-from ..fits.window import rule_of
-from ..forecasts.learning import Priors, learn_priors
+from ..forecasts.learning import Priors
+from ..forecasts.question import Question
 from ..forecasts.sharing import Share, models_of
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.logged_rate import axis_factor
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario, fit_models, own_rate, peak_of, rate_under
@@ -312,6 +312,8 @@ def what_if(
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
+    device: str = "auto",
+    dtype: str = "auto",
     random_seed: Seed = 0,
 ) -> WhatIf:
     """The loss that runs would have had under other learning-rate schedules.
@@ -348,6 +350,8 @@ def what_if(
         Part of the runs that is fitted.
     draws : int
         Draws for each run.
+    device, dtype : str
+        As in `lossfit.fit`; these fits have no CUDA kernels.
     random_seed : int, numpy.random.Generator or None
         A run's draws depend on it and on the run's (or model's) name only.
 
@@ -385,15 +389,23 @@ def what_if(
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
     check_axis(axis)
-    rule_of(window, runs)
-    prob = check_prob(prob)
-    draws, seed = whole(draws, "draws", 10), seed_integer(random_seed)
+    question = Question.of(
+        runs,
+        axis,
+        share=models_of_all(runs, share, priors),
+        siblings=siblings,
+        priors=priors,
+        prob=prob,
+        window=window,
+        draws=draws,
+        device=device,
+        dtype=dtype,
+        random_seed=random_seed,
+    )
     for name in names:
         _known(runs, name, axis)
     asked = _schedules(schedules, runs, names)
-    engines, unused = fitted(
-        runs, names, axis, window, share, siblings, priors, draws=draws, seed=seed
-    )
+    engines, unused = fitted(question, runs, names)
     rows: list[_Row] = []
     curves: list[Floats] = []
     own: list[Floats] = []
@@ -406,47 +418,49 @@ def what_if(
         own.append(base)
     strength = {name: (float(e.strength[0]), float(e.strength[1])) for name, e in engines.items()}
     answer = WhatIf(
-        runs, tuple(names), asked, axis, prob, rows, np.concatenate(curves), np.concatenate(own),
-        share is not None and share is not False, strength, engines,
-    )  # fmt: skip
+        runs=runs,
+        names=tuple(names),
+        schedules=asked,
+        axis=axis,
+        prob=question.prob,
+        rows=rows,
+        curves=np.concatenate(curves),
+        own=np.concatenate(own),
+        shared=share is not None and share is not False,
+        strength=strength,
+        _engines=engines,
+    )
     text = answer.warning
     if text:
         warnings.warn(LossfitWarning(f"what if: {text}"), stacklevel=2)
     return answer
 
 
-def fitted(
-    runs: Runs,
-    names: Sequence[str],
-    axis: str,
-    window: WindowSpec,
-    share: Share,
-    siblings: Runs | pd.DataFrame | None,
-    priors: Priors | None,
-    *,
-    draws: int,
-    seed: int,
-) -> tuple[dict[str, FittedRun], bool]:
-    """The fits of the asked runs by name, and whether siblings were given in vain."""
-    models = models_of(runs, share)
-    if siblings is not None and priors is not None:
-        raise DataError("give siblings= or the priors= learned from them, not both")
+def models_of_all(runs: Runs, share: Share, priors: object) -> dict[str, str]:
+    """The model of each run, which is itself where none is shared; checks the priors too."""
     if priors is not None and not isinstance(priors, Priors):
         raise DataError("priors= is what lossfit.learn_priors gives")
-    if models is None:
-        models = {name: name for name in runs.names}
-    learned = learn_priors(siblings) if siblings is not None else priors
-    by_run = None
-    if learned is not None:
-        # A run never learns from itself, nor from those that it is fitted with.
-        by_run = {
-            name: learned.only([
-                other for other in learned.names if models.get(other) != models[name]
-            ])
-            for name in names
-        }  # fmt: skip
-    found = fit_models(runs, models, names, axis, window, by_run, draws=draws, seed=seed)
-    return found, by_run is not None and not all(one.used for one in by_run.values())
+    return models_of(runs, share) or {name: name for name in runs.names}
+
+
+def fitted(
+    question: Question, runs: Runs, names: Sequence[str]
+) -> tuple[dict[str, FittedRun], bool]:
+    """The fits of the asked runs by name, and whether siblings were given in vain."""
+    models = question.models
+    assert models is not None
+    learned = {name: question.learned(name) for name in names}
+    fits = fit_models(
+        runs,
+        models,
+        names,
+        question.axis,
+        question.window,
+        learned,
+        draws=question.draws,
+        seed=question.seed,
+    )
+    return fits, any(priors is not None and not priors.used for priors in learned.values())
 
 
 def standard_schedule(run: Run, kind: str, total: float | None = None) -> Schedule:

@@ -10,13 +10,14 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.progress import bar
-from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.seeds import Seed, run_keys
 from .._base.views import view
 from ..forecasts.learning import Priors, learn_priors
-from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
+from ..forecasts.mixture import curves_of
+from ..forecasts.question import Question, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
-from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, choose_axis
 from .cases import END, Cases, Knowledge, make_cases
 from .scores import LEVELS, score
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..laws import Law
     from ..runs.collection import Runs
 
-__all__ = ["Check", "backtest", "backtest_recipe"]
+__all__ = ["Check", "backtest", "backtest_question"]
 
 SCHEMA = "lossfit.check/1"
 KNOWLEDGE = ("known", "masked", "none")
@@ -218,8 +219,25 @@ def backtest(
     if schedules not in KNOWLEDGE:
         raise DataError(f"schedules must be {', '.join(map(repr, KNOWLEDGE))}, got {schedules!r}")
     groups = _groups(runs, group)
-    prob = check_prob(prob)
-    seed = seed_integer(random_seed)
+    others = isinstance(siblings, str)
+    if others and siblings != "others":
+        raise DataError(f"siblings must be runs or 'others', got {siblings!r}")
+    question = Question.of(
+        runs,
+        axis,
+        laws=laws,
+        siblings=None if isinstance(siblings, str) else siblings,
+        priors=priors,
+        prob=prob,
+        window=window,
+        draws=draws,
+        device=device,
+        dtype=dtype,
+        random_seed=random_seed,
+    )
+    refuse_unused(question.laws, {"siblings": siblings})
+    if others and priors is not None:
+        raise DataError("give siblings= or the priors= learned from them, not both")
     cases = make_cases(runs, axis, cutoffs, horizons, schedules)
     if cases.runs is None:
         name, reason = cases.skipped[0]
@@ -227,56 +245,62 @@ def backtest(
             f"no run gives a forecast; run {name!r}: {reason}: log more points, or choose other "
             f"cutoffs and horizons"
         )
-    chosen, _ = mixed_laws(laws, None)
-    aware = any(isinstance(law, ScheduleLaw) for law in chosen)
-    refuse_unused(chosen, {"siblings": siblings, "priors": priors})
-    recipe = Recipe(
-        laws=chosen,
-        axis=axis,
-        window=window,
-        draws=whole(draws, "draws", 10),
-        seed=seed,
-        prob=prob,
-        device=device,
-        dtype=dtype,
-        plan=Plan(None, cases.totals or None) if aware else Plan(),
-        priors=_learned(runs, groups, cases, siblings, priors) if aware else None,
-    )
-    recipe.check_places()
-    return _scored(cases, recipe, groups, schedules == "none", progress)
+    learned: Mapping[str, Priors | None] | None = None
+    if others:
+        learned = _of_the_group(learn_priors(runs), groups, cases)
+    elif question.priors is not None:
+        learned = {name: question.learned(name) for name in dict.fromkeys(cases.names)}
+    question = _of_cases(question, cases, learned)
+    return _scored(cases, question, groups, schedules == "none", progress)
 
 
-def backtest_recipe(
-    runs: Runs, recipe: Recipe, cutoffs: Sequence[float], horizons: Sequence[float | str]
+def backtest_question(
+    runs: Runs, question: Question, cutoffs: Sequence[float], horizons: Sequence[float | str]
 ) -> Check:
-    """Backtest a recipe as it is, priors and all; its plan is that of the runs.
+    """Backtest a question as it is, priors and all; its plan is that of the runs.
 
-    Priors by run are those of the question and not used; a run never learns from itself.
+    A run never learns from itself.
     """
     cutoffs, horizons = _checked(cutoffs, horizons)
-    cases = make_cases(runs, recipe.axis, cutoffs, horizons, "known")
+    cases = make_cases(runs, question.axis, cutoffs, horizons, "known")
     if cases.runs is None:
         raise DataError("no run gives a forecast")
-    aware = any(isinstance(law, ScheduleLaw) for law in recipe.laws)
-    learned = recipe.priors
-    if isinstance(learned, Mapping):
-        learned = next(iter(learned.values()), None)
-    plan = Plan(None, cases.totals or None) if aware else Plan()
-    priors = None
-    if aware and learned is not None:
-        of = {name: learned.without(name) for name in dict.fromkeys(cases.names)}
-        priors = {c: of[n] for c, n in zip(cases.runs.names, cases.names, strict=True)}
-    own = replace(recipe, plan=plan, priors=priors, window=_window(recipe.window))
+    by_run = {name: question.learned(name) for name in dict.fromkeys(cases.names)}
+    if isinstance(question.window, Mapping):  # it says nothing of other runs
+        question = replace(question, window="auto")
+    own = _of_cases(question, cases, by_run)
     return _scored(cases, own, dict.fromkeys(runs.names, "all"), False, False)
 
 
-def _window(window: WindowSpec) -> WindowSpec:
-    """The window for other runs: one by run says nothing of them."""
-    return "auto" if isinstance(window, Mapping) else window
+def _of_cases(
+    question: Question, cases: Cases, learned: Mapping[str, Priors | None] | None
+) -> Question:
+    """A question of runs as one of their cases: what was said by run is said by case."""
+    assert cases.runs is not None
+    behind = dict(zip(cases.runs.names, cases.names, strict=True))
+    priors = None
+    if question.responds and learned is not None:
+        priors = {case: one for case, run in behind.items() if (one := learned[run]) is not None}
+    window = question.window
+    if isinstance(window, Mapping):
+        window = {case: window[run] for case, run in behind.items() if run in window}
+    plan = Plan(None, cases.totals or None) if question.responds else Plan()
+    return replace(question, plan=plan, priors=priors, window=window)
+
+
+def _of_the_group(learned: Priors, groups: Mapping[str, str], cases: Cases) -> dict[str, Priors]:
+    """What the other runs of its group say of each run."""
+    members: dict[str, list[str]] = {}
+    for name, group in groups.items():
+        members.setdefault(group, []).append(name)
+    return {
+        name: learned.only([other for other in members[groups[name]] if other != name])
+        for name in dict.fromkeys(cases.names)
+    }
 
 
 def _scored(
-    cases: Cases, recipe: Recipe, groups: dict[str, str], alone: bool, progress: bool
+    cases: Cases, question: Question, groups: dict[str, str], alone: bool, progress: bool
 ) -> Check:
     """Forecast and score; with `alone` every target is asked by itself."""
     import pandas as pd
@@ -289,11 +313,11 @@ def _scored(
     column[order] = np.arange(len(order)) - first[cases.case[order]]
     at = np.full((len(runs), int(column.max()) + 1), np.nan)
     at[cases.case, column] = cases.at
-    ends = runs.flat(recipe.axis).x[runs.flat(recipe.axis).offsets[1:] - 1]
-    curves = np.empty((len(order), recipe.draws))
-    sigma = np.empty((len(order), recipe.draws))
+    ends = runs.flat(question.axis).x[runs.flat(question.axis).offsets[1:] - 1]
+    curves = np.empty((len(order), question.draws))
+    sigma = np.empty((len(order), question.draws))
     flags: list[tuple[str, ...]] = [()] * len(order)
-    with bar(len(runs) * len(recipe.laws), "backtesting", progress) as advance:
+    with bar(len(runs) * len(question.laws), "backtesting", progress) as advance:
         sets = (
             [np.arange(at.shape[1])] if not alone else [np.array([j]) for j in range(at.shape[1])]
         )
@@ -304,7 +328,7 @@ def _scored(
                 if there.all()
                 else runs.select([name for name, ok in zip(runs.names, there, strict=True) if ok])
             )
-            mixed = recipe.curves(some, at[there][:, columns], advance)
+            mixed = curves_of(question, some, at[there][:, columns], advance)
             place = np.cumsum(there) - 1
             for i in np.flatnonzero(np.isin(column, columns)):
                 r, t = place[cases.case[i]], column[i] - columns[0]
@@ -312,13 +336,13 @@ def _scored(
                 found = [name for name, where in mixed.row_flags.items() if where[r, t]]
                 fits = dict.fromkeys(flag for law in mixed.flags for flag in law[r])
                 flags[i] = (*found, *fits)
-    rng_keys = run_keys(recipe.seed, runs.names, "backtest noise")
+    rng_keys = run_keys(question.seed, runs.names, "backtest noise")
     last = np.append(first[1:], len(order))
     for r in range(len(runs)):
         rows = order[first[r] : last[r]]
-        noise = np.random.default_rng(int(rng_keys[r])).standard_normal((len(rows), recipe.draws))
+        noise = np.random.default_rng(int(rng_keys[r])).standard_normal((len(rows), question.draws))
         curves[rows] += noise * sigma[rows] / np.sqrt(cases.points[rows])[:, None]
-    found_scores = score(curves, cases.observed, recipe.prob)
+    found_scores = score(curves, cases.observed, question.prob)
     names = np.array(cases.names, dtype=object)[cases.case]
     cover = {f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)}
     frame = pd.DataFrame(
@@ -348,9 +372,9 @@ def _scored(
     return Check(
         frame,
         pd.DataFrame(cases.skipped, columns=["run", "reason"]),
-        recipe.axis,
-        recipe.prob,
-        tuple(law.name for law in recipe.laws),
+        question.axis,
+        question.prob,
+        tuple(law.name for law in question.laws),
     )
 
 
@@ -406,38 +430,3 @@ def _groups(runs: Runs, group: Group) -> dict[str, str]:
                 )
             out[name] = str(meta[group])
     return out
-
-
-def _learned(
-    runs: Runs,
-    groups: dict[str, str],
-    cases: Cases,
-    siblings: Runs | pd.DataFrame | str | None,
-    priors: Priors | None,
-) -> Priors | dict[str, Priors] | None:
-    """Priors for every case, never learned from its own run."""
-    if siblings is not None and priors is not None:
-        raise DataError("give siblings= or the priors= learned from them, not both")
-    assert cases.runs is not None
-    if siblings is None:
-        if priors is None:
-            return None
-        found = priors
-    elif isinstance(siblings, str):
-        if siblings != "others":
-            raise DataError(f"siblings must be runs or 'others', got {siblings!r}")
-        found = learn_priors(runs)
-        members: dict[str, list[str]] = {}
-        for name, g in groups.items():
-            members.setdefault(g, []).append(name)
-        of_run = {
-            name: found.only([n for n in members[groups[name]] if n != name])
-            for name in dict.fromkeys(cases.names)
-        }
-        return {
-            case: of_run[name] for case, name in zip(cases.runs.names, cases.names, strict=True)
-        }
-    else:
-        found = learn_priors(siblings)
-    of = {name: found.without(name) for name in dict.fromkeys(cases.names)}
-    return {case: of[name] for case, name in zip(cases.runs.names, cases.names, strict=True)}

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._base.errors import DataError
 from .._base.ragged import Floats
+from .backtesting import backtest_question
 
 if TYPE_CHECKING:
-    from ..forecasts.mixture import Recipe
+    from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["LEAST_RUNS", "Calibration", "widened"]
+__all__ = ["LEAST_RUNS", "Calibration", "calibrated"]
 
 LEAST_RUNS = 10
 NEAR = 0.5  # |log of horizon ratios|: a backtest at so different a ratio does not count
@@ -55,7 +57,7 @@ class Calibration:
                 f"Not calibrated: calibrate_on gave forecasts of {self.runs} runs near this "
                 f"horizon, {LEAST_RUNS} are needed."
             )
-        word = "widened" if self.factor > 1 else "narrowed"
+        word = "calibrated" if self.factor > 1 else "narrowed"
         return (
             f"Calibrated: {word} by a factor of {self.factor:.2f}, because {100 * self.prob:g} % "
             f"intervals held {100 * self.covered:.0f} % of {self.forecasts} outcomes of "
@@ -63,42 +65,40 @@ class Calibration:
         )
 
 
-def widened(
-    recipe: Recipe, finished: Runs, runs: Runs, asked: Sequence[str], at: Floats
-) -> tuple[Recipe, Calibration]:
-    """The recipe with the factor learned from finished runs, and what was done.
+def calibrated(
+    question: Question, runs: Runs, names: Sequence[str], at: Floats
+) -> tuple[Question, Calibration | None]:
+    """The question with the factor learned from its ``calibrate_on``, and what was done.
 
     Parameters
     ----------
-    recipe : Recipe
-    finished : Runs
-        Runs to backtest.
+    question : Question
     runs : Runs
         Runs of the question.
-    asked : sequence of str
+    names : sequence of str
         Those extrapolated; they are left out of the finished ones.
-    at : ndarray, shape (n_asked, n_at)
+    at : ndarray, shape (n_names, n_at)
         Their targets.
     """
-    from .._base.errors import DataError
-    from .backtesting import backtest_recipe
-
-    others = [name for name in finished.names if name not in set(asked)]
-    ends = np.array([runs[name].end(recipe.axis) for name in asked])
+    finished = question.calibrate_on
+    if finished is None:
+        return question, None
+    others = [name for name in finished.names if name not in set(names)]
+    ends = np.array([runs[name].end(question.axis) for name in names])
     ratio = float(np.nanmedian(np.where(at > ends[:, None], at / ends[:, None], np.nan)))
-    nothing = Calibration(None, 0, 0, float("nan"), recipe.prob)
+    nothing = Calibration(None, 0, 0, float("nan"), question.prob)
     if not others or not np.isfinite(ratio):
-        return recipe, nothing
-    plain = replace(recipe, widen=1.0, compared=())
+        return question, nothing
+    plain = replace(question, widen=1.0, compared=(), calibrate_on=None)
     try:
-        check = backtest_recipe(finished.select(others), plain, (0.3, 0.5, 0.7), (ratio, "end"))
+        check = backtest_question(finished.select(others), plain, (0.3, 0.5, 0.7), (ratio, "end"))
     except DataError:  # no run is long enough for one forecast
-        return recipe, nothing
+        return question, nothing
     frame = check.frame
     frame = frame[np.abs(np.log(frame["horizon_ratio"] / ratio)) < NEAR]
     count = int(frame["run"].nunique())
     if count < LEAST_RUNS:
-        return recipe, replace(nothing, runs=count, forecasts=len(frame))
+        return question, replace(nothing, runs=count, forecasts=len(frame))
     off = (frame["observed"] - frame["median"]).to_numpy()
     arm = np.where(off > 0, frame["upper"] - frame["median"], frame["median"] - frame["lower"])
     score = np.abs(off) / np.maximum(arm, 1e-12)
@@ -106,8 +106,8 @@ def widened(
     order = np.argsort(score)
     # One run more, whose score is not known: the finite-sample correction.
     share = np.cumsum(weight[order]) / (count + 1)
-    reached = np.flatnonzero(share >= recipe.prob)
+    reached = np.flatnonzero(share >= question.prob)
     factor = float(score[order][reached[0]]) if reached.size else float(score.max())
     factor = float(np.clip(factor, *LIMITS))
-    done = Calibration(factor, count, len(frame), float(frame["covered"].mean()), recipe.prob)
-    return replace(recipe, widen=factor), done
+    done = Calibration(factor, count, len(frame), float(frame["covered"].mean()), question.prob)
+    return replace(question, widen=factor), done

@@ -58,8 +58,8 @@ def command(
         asked = with_finished_runs(asked, reading)
         mention_compilation()
         on = devices.place(COMPARED, asked["device"], asked["dtype"])
-        if asked["laws"] == "auto" and not on.cards:
-            start_compiling()  # fits of other laws follow the forecast
+        if plot is not None and asked["laws"] == "auto" and not on.cards:
+            start_compiling()  # the figure compares with fits of other laws
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(runs, names, compute_of=compute_of, **asked)

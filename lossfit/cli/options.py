@@ -174,6 +174,8 @@ def options(*names: str, **changes: Mapping[str, Any]) -> Callable[[Callable[...
                     parts[part] = {name: values.pop(name) for name in taken}
             return command(**parts, **values)
 
+        # Click's mark for lines that stay as they are; raw docstrings have it in two characters.
+        call.__doc__ = (command.__doc__ or "").replace("\\b", "\b")
         decorated: Any = call
         for name in reversed(listed):
             if name == "source":

@@ -13,6 +13,7 @@ from .common import (
     number,
     save_plot,
     show,
+    with_finished_runs,
 )
 from .options import FIGURE, options
 
@@ -28,7 +29,8 @@ __all__ = ["command"]
     "--plot-leader", type=FIGURE, help="Write a figure of the probability of leading here."
 )
 @options(
-    "source", "reading", "run", "axis", "laws", "total", "window", "prob", "draws", "random_seed",
+    "source", "reading", "run", "axis", "laws", "total", "siblings", "calibrate_on",
+    "share", "window", "prob", "draws", "random_seed",
     "place", "plot",
     as_json={"help": "Print JSON (schema lossfit.race/1)."},
 )  # fmt: skip
@@ -59,6 +61,7 @@ def command(
             asked["until"] = number(word.removesuffix("x"))
             if word.endswith("x"):
                 asked["until"] *= max(one.end(asked["axis"]) for one in runs)
+        asked = with_finished_runs(asked, reading)
         mention_compilation()
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):

@@ -31,7 +31,8 @@ __all__ = ["command"]
     "--phases", "most_phases", default=8, show_default=True, help="Runs whose phases are looked at."
 )
 @options(
-    "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings", "window",
+    "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
+    "calibrate_on", "share", "window",
     "prob", "draws", "random_seed", "place",
     at={
         "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the "

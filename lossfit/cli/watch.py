@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import guarded, load_runs, mention_compilation, say
+from .common import guarded, mention_compilation, say, with_finished_runs
 from .options import AMOUNT, options
 
 __all__ = ["command"]
@@ -25,7 +25,8 @@ __all__ = ["command"]
 @click.option("--interval", default=5.0, show_default=True, help="Seconds between two looks.")
 @click.option("--once", is_flag=True, help="Answer for what is there, and stop.")
 @options(
-    "reading", "run", "at", "axis", "laws", "total", "siblings", "prob", "draws", "random_seed",
+    "reading", "run", "at", "axis", "laws", "total", "siblings", "calibrate_on", "share",
+    "window", "prob", "draws", "random_seed",
     "place",
     run={"multiple": False, "help": "Run of the log; all of them by default."},
     at={
@@ -54,8 +55,7 @@ def command(
 
     with guarded():
         # Finished runs may be in another format than the log that is followed.
-        logs = asked.pop("siblings")
-        asked["siblings"] = load_runs(logs, reading | {"format": None}) if logs else None
+        asked = with_finished_runs(asked, reading | {"format": None})
         mention_compilation()
         updates = watch(file, loss=loss, **reading, **given, **asked)
         told: set[str] = set()

@@ -31,7 +31,7 @@ __all__ = ["command"]
 )
 @options(
     "source", "reading", "run", "at", "axis", "share", "siblings", "window", "prob", "draws",
-    "random_seed", "plot",
+    "random_seed", "place", "plot",
     at={"help": "Where on the axis: 1e12, 1T, 500k; each schedule's end."},
     as_json={"help": "Print JSON (schema lossfit.what_if/1)."},
 )  # fmt: skip

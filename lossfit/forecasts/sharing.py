@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,12 @@ from .rates import Plan, Rates, rates
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
+    from .learning import Priors
 
 __all__ = [
     "Members",
     "Share",
+    "constants_from",
     "fit_members",
     "forecast_shared",
     "models_of",
@@ -66,6 +69,7 @@ def forecast_shared(
     *,
     draws: int,
     seed: int,
+    learned: Mapping[str, Priors | None] | None = None,
 ) -> Forecasted:
     """Fit the runs of every model together and forecast the asked ones.
 
@@ -79,6 +83,8 @@ def forecast_shared(
     axis, window, plan, draws, seed
         As in `forecasting.forecast`; the automatic window starts after the warm-up.
     at : ndarray, shape (R, T)
+    learned : dict by run, optional
+        What finished runs say of B, for the asked ones.
 
     Raises
     ------
@@ -99,7 +105,15 @@ def forecast_shared(
             if name in asked:
                 own[i] = at[asked.index(name)]
         order = np.argsort(own, axis=1)
-        group = fit_members(some, axis, window, np.take_along_axis(own, order, axis=1), plan)
+        first = next(name for name in members if name in asked)
+        group = fit_members(
+            some,
+            axis,
+            window,
+            np.take_along_axis(own, order, axis=1),
+            plan,
+            constants_from(None if learned is None else learned[first]),
+        )
         joint, found, steps, assumed = group.joint, group.rates, group.steps, group.assumed
         keys = run_keys(seed, [model], "joint")
         for i, name in enumerate(members):
@@ -242,3 +256,12 @@ def _strength(joint: JointPosterior) -> tuple[float, float]:
     mean = float(joint.weight @ joint.mean[:, 2])
     var = joint.weight @ (joint.cov[:, 2, 2] + (joint.mean[:, 2] - mean) ** 2)
     return mean, float(np.sqrt(var))
+
+
+def constants_from(learned: Priors | None) -> JointConstants:
+    """The constants, with the prior of B that finished runs give."""
+    constants = JointConstants()
+    if learned is None or not learned.used:
+        return constants
+    strength = learned.strength
+    return replace(constants, b_mean=strength.mean, b_sd=max(strength.sds), b_low_loss=1e-9)

@@ -10,8 +10,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,15 @@ from ..runs.known import Known
 from ..runs.labels import amount
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from .._base.seeds import Seed
     from ..answers.answer import Answer
+    from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
+    from ..forecasts.question import LawSpec, Options
+    from ..forecasts.sharing import Share
+    from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
     from ..runs.run import Run
@@ -188,14 +195,17 @@ def watch(
     tokens_per_step: NumberByRun = None,
     gpu_hours: NumberByRun = None,
     schedule: ScheduleByRun = None,
-    laws: str | Sequence[str] = "auto",
-    siblings: Runs | None = None,
-    priors: Priors | None = None,
+    laws: LawSpec = "auto",
+    siblings: Runs | pd.DataFrame | None = None,
+    priors: Priors | Mapping[str, Prior] | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
+    share: Share = None,
+    window: WindowSpec = "auto",
     prob: float = 0.9,
     draws: int = 1000,
     device: str = "auto",
     dtype: str = "auto",
-    random_seed: Any = 0,
+    random_seed: Seed = 0,
     interval: float = 5.0,
     once: bool = False,
     sleep: Callable[[float], None] = time.sleep,
@@ -218,7 +228,9 @@ def watch(
     reference : Run, Runs, str or path, optional
         A run to compare with: a run of the log, a path or a collection with one run, or
         ``"PATH:RUN"``.  Its loss is that at the end of its own data.
-    axis, schedule, laws, siblings, priors, prob, draws, device, dtype, random_seed
+    axis, schedule, laws, siblings, priors, calibrate_on, share, window, prob, draws, device, dtype
+        As in `lossfit.extrapolate`; with ``share`` the runs of the log are fitted together.
+    random_seed : int, numpy.random.Generator or None
         As in `lossfit.extrapolate`.
     format, loss, columns, params, tokens_per_step, gpu_hours
         As in `lossfit.load`.
@@ -259,7 +271,7 @@ def watch(
             raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")
     if not (_is_number(interval) and interval >= 0):
         raise DataError(f"interval must be seconds, 0 or more, got {interval!r}")
-    question = _Question(
+    question = _Watched(
         run=run,
         at=at,
         total=total,
@@ -270,6 +282,9 @@ def watch(
             "laws": laws,
             "siblings": siblings,
             "priors": priors,
+            "calibrate_on": calibrate_on,
+            "share": share,
+            "window": window,
             "prob": prob,
             "draws": draws,
             "device": device,
@@ -296,7 +311,7 @@ def _is_number(value: object) -> bool:
 
 def _updates(
     log: _Log,
-    question: _Question,
+    question: _Watched,
     reference: Runs | str | None,
     interval: float,
     once: bool,
@@ -431,7 +446,7 @@ def _is_document(source: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class _Question:
+class _Watched:
     """What is asked of every state of the log."""
 
     run: str | None
@@ -440,7 +455,7 @@ class _Question:
     target: float | None
     axis: str
     schedule: Any
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options
 
     def runs_of(self, runs: Runs, reference: Runs | str | None) -> list[Run]:
         """The runs to answer for."""
@@ -465,7 +480,8 @@ class _Question:
         axis = choose_axis(alone, self.axis)
         end, known = self._end(one, axis)
         at = end if self.at is None else self.at
-        answer = self._answer(alone, axis, at, None if known else end, self.schedule)
+        company = runs if self.options.get("share") else alone
+        answer = self._answer(company, one.name, axis, at, None if known else end, self.schedule)
         curves: Floats = np.asarray(answer.draws.values[0, 0])
         compared: tuple[str, Floats] | None = None
         if reference is not None:
@@ -494,13 +510,16 @@ class _Question:
             note=note,
         )
 
-    def _answer(self, runs: Runs, axis: str, at: float, total: float | None, plan: Any) -> Answer:
+    def _answer(
+        self, runs: Runs, name: str, axis: str, at: float, total: float | None, plan: Any
+    ) -> Answer:
         from ..answers.extrapolation import extrapolate
 
         with warnings.catch_warnings():
             # The flags are in every update; a warning for each would drown them.
             warnings.simplefilter("ignore", LossfitWarning)
-            return extrapolate(runs, at=at, axis=axis, total=total, schedule=plan, **self.options)
+            options: Options = {**self.options, "total": total, "schedule": plan}
+            return extrapolate(runs, name, at=at, axis=axis, **options)
 
     def _final(self, runs: Runs, reference: Runs | str, axis: str) -> tuple[str, Floats]:
         """Name of the reference and draws of its loss at the end of its data."""
@@ -513,7 +532,8 @@ class _Question:
             )
         known = one.schedule is not None or one.lr is not None
         end = one.end(axis)
-        answer = self._answer(other, axis, end, None if known else end, None)
+        alone = replace(self, options={**self.options, "share": None})
+        answer = alone._answer(other, one.name, axis, end, None if known else end, None)
         return one.name, np.asarray(answer.draws.values[0, 0])
 
     def _end(self, one: Run, axis: str) -> tuple[float, bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.summaries import quantiles
+from ..forecasts.mixture import curves_of
 from .style import (
     BLUE,
     COLOURS,
@@ -73,7 +74,7 @@ def plot_answer(
     chosen = tuple(probs) if probs is not None else (0.5, answer.prob)
     start = _window_start(answer, name)
     grid = grid_between(start, last)
-    mixed = answer.recipe.curves(one, grid[None])
+    mixed = curves_of(answer.question, one, grid[None])
     set_axis(ax, answer.axis, low, last, scale)
     used = positive & (x >= start)
     ax.plot(x[used], loss[used], ".", color=DATA, markersize=4, label=name, zorder=3)
@@ -82,11 +83,11 @@ def plot_answer(
         ax.plot(x[left], loss[left], ".", color=GREY, markersize=3, label="not fitted", zorder=3)
     shown = [loss[positive]]
     edges = bands(ax, grid, mixed.curves[0], chosen, BLUE, "of curves")
-    others, beside = answer.recipe, mixed
-    if answer.recipe.comparison is not None:
-        others = answer.recipe.comparison
-        beside = others.curves(one, grid[None])
-    if others is not answer.recipe or len(others.laws) > 1:
+    others, beside = answer.question, mixed
+    if answer.question.comparison is not None:
+        others = answer.question.comparison
+        beside = curves_of(others, one, grid[None])
+    if others is not answer.question or len(others.laws) > 1:
         for k, law in enumerate(others.laws):
             colour = COLOURS[2 + k % (len(COLOURS) - 2)]
             median = beside.by_law[k, 3, 0]
@@ -165,7 +166,7 @@ def _window_start(answer: Answer, name: str) -> float:
 
     one = answer.runs.select([name])
     flat = one.flat(answer.axis)
-    rule = rule_of(answer.recipe._window(one), one)
+    rule = rule_of(answer.question.window_of(one), one)
     return float(select(flat, one.names, rule, 0, 1, keep_spikes=False).start[0])
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats, Ints
-from .._base.seeds import Seed, seed_integer
-from ..answers.extrapolation import learned_priors
-from ..fits.window import rule_of
-from ..forecasts.mixture import Recipe, mixed_laws, refuse_unused
-from ..forecasts.rates import Plan, check_plan
+from .._base.seeds import Seed
+from ..backtests.conformal import calibrated
+from ..forecasts.question import LawSpec, Question
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from . import frontier as front
 from .curves import RaceCurves, race_curves
 from .result import Race
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
-    from ..laws import Law, ScheduleLaw
+    from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
@@ -49,7 +48,7 @@ def race(
     runs: Runs | pd.DataFrame,
     *,
     axis: str = "auto",
-    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    laws: LawSpec = "auto",
     until: float | None = None,
     points: int | None = None,
     margin: float | None = None,
@@ -57,6 +56,8 @@ def race(
     total: NumberByRun = None,
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | Mapping[str, Prior] | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
+    share: Share = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -86,7 +87,7 @@ def race(
     margin : float, optional
         Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
         differences are ties.  By default 0.1 % of the loss.
-    schedule, total, siblings, priors, window
+    schedule, total, siblings, priors, calibrate_on, share, window
         As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
         stretched to each place beyond its end: the loss *had it been planned to end there*.
     prob : float
@@ -144,25 +145,23 @@ def race(
             f"until={horizon:g} lies before the first point of every run ({start.min():g}): give a "
             f"larger value of the axis {axis}"
         )
-    rule_of(window, runs)
-    plan = Plan(schedule, total)
-    check_plan(plan, runs.names)
-    learned, plain_priors = learned_priors(runs.names, siblings, priors)
-    chosen, _ = mixed_laws(laws, plain_priors)
-    refuse_unused(chosen, {"schedule": plan.schedule, "total": plan.total, "siblings": learned})
-    recipe = Recipe(
-        laws=chosen,
-        axis=axis,
+    question = Question.of(
+        runs,
+        axis,
+        laws=laws,
+        schedule=schedule,
+        total=total,
+        siblings=siblings,
+        priors=priors,
+        calibrate_on=calibrate_on,
+        share=share,
+        prob=prob,
         window=window,
-        draws=whole(draws, "draws", 10),
-        seed=seed_integer(random_seed),
-        prob=check_prob(prob),
+        draws=draws,
         device=device,
         dtype=dtype,
-        plan=plan,
-        priors=learned,
+        random_seed=random_seed,
     )
-    recipe.check_places()
     if margin is not None:
         if not (isinstance(margin, (int, float, np.number)) and 0 <= float(margin) < np.inf):
             raise DataError(f"margin must be a lead in loss, 0 or more, got {margin!r}")
@@ -171,7 +170,10 @@ def race(
     count = usual if points is None else whole(points, "points", 8)
     marks = np.concatenate([start, end]) if len(runs) <= MOST_MARKED else np.empty(0)
     grid = _grid(float(start.min()), horizon, count, marks)
-    made = _run_it(runs, recipe, grid, end, margin, progress)
+    targets = np.full((len(runs), 1), horizon)
+    question, calibration = calibrated(question, runs, runs.names, targets)
+    made = _run_it(runs, question, grid, end, margin, progress)
+    made = replace(made, calibration=calibration)
     text = made.warning
     if text:
         warnings.warn(LossfitWarning(f"race: {text}"), stacklevel=2)
@@ -210,16 +212,16 @@ def _grid(low: float, high: float, count: int, marks: Floats) -> Floats:
 
 
 def _run_it(
-    runs: Runs, recipe: Recipe, grid: Floats, end: Floats, margin: float | None, progress: bool
+    runs: Runs, question: Question, grid: Floats, end: Floats, margin: float | None, progress: bool
 ) -> Race:
     n = len(runs)
     few = n <= MOST_KEPT
-    parts, lead, draws = _drawn(runs, recipe, grid, end, few, progress)
+    parts, lead, draws = _drawn(runs, question, grid, end, few, progress)
     if draws is None:
         shares = np.bincount(lead[1][lead[1] >= 0], minlength=n)
         kept = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
         kept = kept[shares[kept] > 0]
-        draws = race_curves(runs.select([runs.names[r] for r in kept]), grid, recipe).draws
+        draws = race_curves(runs.select([runs.names[r] for r in kept]), grid, question).draws
     else:
         kept = np.arange(n)
     start = np.concatenate([part.start for part in parts])
@@ -239,13 +241,13 @@ def _run_it(
     else:
         need = np.full(len(grid), margin)
     return Race(
-        runs, recipe, grid, draws, kept, _shares(lead[1], n), lead[0], lead[1], need, start, end,
+        runs, question, grid, draws, kept, _shares(lead[1], n), lead[0], lead[1], need, start, end,
         tuple(flags),
     )  # fmt: skip
 
 
 def _drawn(
-    runs: Runs, recipe: Recipe, grid: Floats, end: Floats, keep: bool, progress: bool
+    runs: Runs, question: Question, grid: Floats, end: Floats, keep: bool, progress: bool
 ) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:
     """What was found of every run (in their order), the best of them all, and draws if kept.
 
@@ -261,7 +263,7 @@ def _drawn(
     def one(which: Ints) -> tuple[RaceCurves, tuple[Floats, Ints], Floats | None]:
         alone = len(which) == len(end)
         some = runs if alone else runs.select([runs.names[r] for r in which])
-        part = race_curves(some, grid, recipe)
+        part = race_curves(some, grid, question)
         loss, run = front.best(part.draws)
         here = loss, np.where(run >= 0, which[run], -1)
         return part._replace(draws=part.draws[:, :0].copy()), here, part.draws if keep else None

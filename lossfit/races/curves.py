@@ -15,10 +15,11 @@ from scipy.special import ndtri
 
 from .._base.ragged import Bools, Floats
 from .._base.seeds import run_keys
+from ..forecasts.mixture import curves_of
 from .smoothing import smoothers
 
 if TYPE_CHECKING:
-    from ..forecasts.mixture import Recipe
+    from ..forecasts.question import Question
     from ..runs.collection import Runs
 
 __all__ = ["RaceCurves", "race_curves"]
@@ -65,7 +66,7 @@ class RaceCurves(NamedTuple):
         )
 
 
-def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
+def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
     """Draw the curves.
 
     Parameters
@@ -73,10 +74,10 @@ def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
     runs : Runs
     at : ndarray, shape (G,)
         Increasing axis values.
-    recipe : Recipe
+    question : Question
         How what lies beyond the data is forecast.
     """
-    smooth = smoothers(runs, recipe.axis)
+    smooth = smoothers(runs, question.axis)
     end = smooth.end
     beyond = at > end[:, None] * (1 + 1e-9)
     inside = (at >= smooth.start[:, None] * (1 - 1e-9)) & ~beyond
@@ -84,7 +85,7 @@ def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
     gap_sd = np.full(len(runs), np.nan)
     flags: dict[str, Bools] = {}
     fit_flags: list[tuple[str, ...]] = [()] * len(runs)
-    draws = np.full((len(runs), len(at), recipe.draws), np.nan)
+    draws = np.full((len(runs), len(at), question.draws), np.nan)
     # The columns with data of some run; the rest need not be drawn.
     some = _stretch(inside)
     past = np.clip(np.broadcast_to(at[some], inside[:, some].shape), smooth.start[:, None],
@@ -93,10 +94,10 @@ def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
     scores, left = None, None
     if beyond.any():
         targets = np.column_stack([end, np.where(beyond, at, np.nan)[:, far]])
-        mixed = recipe.curves(runs, targets)
+        mixed = curves_of(question, runs, targets)
         level = mixed.curves[:, 0]
         rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
-        scores = ndtri((rank + 0.5) / recipe.draws)
+        scores = ndtri((rank + 0.5) / question.draws)
         np.copyto(draws[:, far], mixed.curves[:, 1:])
         # The end itself comes last, to see what is left of the difference there.
         past = np.column_stack([past, end])
@@ -107,7 +108,8 @@ def race_curves(runs: Runs, at: Floats, recipe: Recipe) -> RaceCurves:
             tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))
             for r in range(len(runs))
         ]
-    smoothed = smooth.draw(past, run_keys(recipe.seed, runs.names, "race"), recipe.draws, scores)
+    keys = run_keys(question.seed, runs.names, "race")
+    smoothed = smooth.draw(past, keys, question.draws, scores)
     if beyond.any():
         last = smoothed[:, -1]
         left = level - last

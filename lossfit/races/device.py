@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from ..engine.devices import card_errors, host_array
 
 if TYPE_CHECKING:
-    from ..forecasts.mixture import Recipe
+    from ..forecasts.question import Question
 
 __all__ = ["back", "placed"]
 
 
 @contextmanager
-def placed(recipe: Recipe) -> Iterator[Callable[[Any], Any]]:
-    """What puts arrays on the recipe's (first) card; on the CPU it leaves them as they are."""
-    where = recipe.place(recipe.laws[0])
+def placed(question: Question) -> Iterator[Callable[[Any], Any]]:
+    """What puts arrays on the question's (first) card; on the CPU it leaves them as they are."""
+    where = question.place(question.laws[0])
     if not where.cards:
         yield np.asarray
         return

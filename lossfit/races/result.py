@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from ..forecasts.mixture import Recipe
+    from ..backtests.conformal import Calibration
+    from ..forecasts.question import Question
     from ..runs.collection import Runs
 
 __all__ = ["RACE_MEANINGS", "Race"]
@@ -49,7 +50,7 @@ class Race:
     ----------
     runs : Runs
         All R runs.
-    recipe : Recipe
+    question : Question
         Laws, axis, window, seed and so on.
     at : ndarray, shape (G,)
         Places on the axis.
@@ -69,10 +70,12 @@ class Race:
         Ends of the data on the axis.
     run_flags : tuple of tuple of str, length R
         Flags of the forecasts.
+    calibration : Calibration or None
+        What ``calibrate_on`` did.
     """
 
     runs: Runs
-    recipe: Recipe
+    question: Question
     at: Floats
     curves: Floats
     kept: Ints
@@ -83,6 +86,7 @@ class Race:
     starts: Floats
     ends: Floats
     run_flags: tuple[tuple[str, ...], ...]
+    calibration: Calibration | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,12 +96,12 @@ class Race:
     @property
     def axis(self) -> str:
         """The axis of compute."""
-        return self.recipe.axis
+        return self.question.axis
 
     @property
     def prob(self) -> float:
         """Probability of the intervals."""
-        return self.recipe.prob
+        return self.question.prob
 
     @property
     def until(self) -> float:
@@ -360,7 +364,7 @@ class Race:
         """Crossings of some pairs of kept runs, found where the forecasts were computed."""
         one, two = (list(side) for side in zip(*pairs, strict=True))
         need = np.tile(margin, (len(pairs), 1))
-        with placed(self.recipe) as put, np.errstate(invalid="ignore", divide="ignore"):
+        with placed(self.question) as put, np.errstate(invalid="ignore", divide="ignore"):
             found = crossing.crossings(put(curves[one] - curves[two]), put(place), put(need))
             return crossing.Crossings(*(back(part) for part in found))
 
@@ -504,7 +508,7 @@ class Race:
     @cached_property
     def _stopped(self) -> tuple[Floats, Floats]:
         """Kept curves stopped when first overtaken: within the data, and with forecasts."""
-        with placed(self.recipe) as put, np.errstate(invalid="ignore"):
+        with placed(self.question) as put, np.errstate(invalid="ignore"):
             data, whole = (
                 back(front.stopped(put(self._curves(forecast)), put(self.margin)))
                 for forecast in (False, True)
@@ -565,8 +569,8 @@ class Race:
                 "until": self.until,
                 "prob": self.prob,
                 "draws": int(self.curves.shape[2]),
-                "random_seed": self.recipe.seed,
-                "laws": [law.name for law in self.recipe.laws],
+                "random_seed": self.question.seed,
+                "laws": [law.name for law in self.question.laws],
             },
             "runs": [
                 {
@@ -596,7 +600,7 @@ class Race:
         return words
 
     def __repr__(self) -> str:
-        laws = ", ".join(law.name for law in self.recipe.laws)
+        laws = ", ".join(law.name for law in self.question.laws)
         return f"Race of {len(self.names):,} runs on {self.axis}, laws {laws}"
 
     def plot(self, ax: Any = None, **options: Any) -> Any:

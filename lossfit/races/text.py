@@ -54,6 +54,8 @@ def text(race: Race) -> str:
     lines.append(f"  Lead: {_stretches(race)}")
     lines += _overtakes(race, draws)
     lines += _bias(race)
+    if race.calibration is not None:
+        lines.append(f"  {race.calibration}")
     lines += _flags(race)
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..answers.answer import Answer
     from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
+    from ..forecasts.question import LawSpec, Options
     from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
@@ -98,7 +99,7 @@ def report(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    laws: str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw] = "auto",
+    laws: LawSpec = "auto",
     beside: Sequence[str | Law | ScheduleLaw] | str = "auto",
     schedule: ScheduleByRun = None,
     total: NumberByRun = None,
@@ -184,33 +185,14 @@ def report(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LossfitWarning)
-        answer = extrapolate(
-            runs,
-            run,
-            at=at,
-            compute_of=compute_of,
-            axis=axis,
-            laws=laws,
-            schedule=schedule,
-            total=total,
-            siblings=siblings,
-            priors=priors,
-            calibrate_on=calibrate_on,
-            share=share,
-            prob=prob,
-            window=window,
-            draws=draws,
-            device=device,
-            dtype=dtype,
-            random_seed=seed,
-            progress=progress,
-        )
-        asked = {
+        options: Options = {
             "laws": laws,
             "schedule": schedule,
             "total": total,
             "siblings": siblings,
             "priors": priors,
+            "calibrate_on": calibrate_on,
+            "share": share,
             "prob": prob,
             "window": window,
             "draws": draws,
@@ -218,9 +200,10 @@ def report(
             "dtype": dtype,
             "random_seed": seed,
         }
-        content = _content(
-            answer, beside, reasons, asked, title, whole(most_phases, "most_phases", 0)
+        answer = extrapolate(
+            runs, run, at=at, compute_of=compute_of, axis=axis, progress=progress, **options
         )
+        content = _content(answer, beside, reasons, options, title, most_phases)
     size = written(Path(path), content)
     text = answer.warning
     if text:
@@ -280,7 +263,7 @@ def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:
         if beside != "auto":
             raise DataError(f"beside must be 'auto' or a list of laws, got {beside!r}")
         beside = [*MENU_LAWS, *(law for law, most in MORE_LAWS if n_runs <= most)]
-    own = [law.name for law in answer.recipe.laws]
+    own = [law.name for law in answer.question.laws]
     if len(own) > 1:
         own = []  # a mixture: its parts are worth a look
     found = [registry.find(law) for law in beside]
@@ -291,7 +274,7 @@ def _content(
     answer: Answer,
     beside: Any,
     reasons: dict[str, str],
-    asked: dict[str, Any],
+    options: Options,
     title: str | None,
     most_phases: int,
 ) -> Content:
@@ -319,7 +302,7 @@ def _content(
     _put_targets(picture, answer, [one.law for one in found], targets, at)
     known = {one.data["n"]: i for i, one in enumerate(picture.runs)}
     data = parts.page_data(answer, picture, found, chosen, known)
-    context = parts.Context(answer, shown, banded, known, found, reasons, asked, most_phases)
+    context = parts.Context(answer, shown, banded, known, found, reasons, options, most_phases)
     all_sections = [
         parts.answer_section(context),
         parts.picture_section(context),
@@ -345,7 +328,7 @@ def _banded(
     ends = np.array([run.end(answer.axis) for run in runs])
     last = np.fmax(np.fmax.reduce(at, axis=1), ends)
     count = GRID if len(runs) <= MANY else GRID_OF_MANY
-    return at, *bands(runs, answer.recipe, beside, last, at, count)
+    return at, *bands(runs, answer.question, beside, last, at, count)
 
 
 def _put_targets(

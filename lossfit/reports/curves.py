@@ -18,12 +18,13 @@ from .._base.ragged import Floats, Ints
 from .._base.seeds import run_keys
 from .._base.summaries import quantiles
 from ..fits.window import rule_of, select
+from ..forecasts.mixture import curves_of
 from ..laws import ScheduleLaw
 from ..plotting.style import grid_between
 from ..runs.axes import AXES
 
 if TYPE_CHECKING:
-    from ..forecasts.mixture import Recipe
+    from ..forecasts.question import Question
     from ..laws import Law
     from ..runs.collection import Runs
     from ..runs.run import Run
@@ -152,7 +153,7 @@ def thinned(x: Floats, loss: Floats, most: int) -> Ints:
 
 def bands(
     runs: Runs,
-    recipe: Recipe,
+    question: Question,
     beside: Sequence[Law | ScheduleLaw],
     last: Floats,
     at: Floats,
@@ -163,7 +164,7 @@ def bands(
     Parameters
     ----------
     runs : Runs
-    recipe : Recipe
+    question : Question
         Of the answer.
     beside : sequence of laws
     last : ndarray, shape (R,)
@@ -181,26 +182,26 @@ def bands(
     targets : list of ndarray, shape (3, R, K)
         Lower edge, median, upper edge of each at the targets.
     """
-    lead = recipe.laws[0]
-    window = recipe._window(runs)
+    lead = question.laws[0]
+    window = question.window_of(runs)
     rule = (
         rule_of(window, runs, drop=lead.first)
         if isinstance(lead, ScheduleLaw)
         else rule_of(window, runs)
     )
-    start = select(runs.flat(recipe.axis), runs.names, rule, 0, len(runs), keep_spikes=True).start
-    ends = np.array([run.end(recipe.axis) for run in runs])
+    start = select(runs.flat(question.axis), runs.names, rule, 0, len(runs), keep_spikes=True).start
+    ends = np.array([run.end(question.axis) for run in runs])
     grid = np.full((len(runs), count), np.nan)
     for r, (low, end, high) in enumerate(zip(start, ends, last, strict=True)):
         places = _places(float(low), float(end), float(high), count)
         grid[r, : len(places)] = places
     where = np.concatenate([grid, at], axis=1)
-    recipes = [recipe, *(_alone(recipe, law) for law in beside)]
-    names = [" + ".join(law.name for law in recipe.laws), *(law.name for law in beside)]
+    questions = [question, *(question.to(law) for law in beside)]
+    names = [" + ".join(law.name for law in question.laws), *(law.name for law in beside)]
     out, targets = [], []
     if len(runs) > MANY:
-        recipes = [replace(one, draws=min(one.draws, FEWER_DRAWS)) for one in recipes]
-    for name, one in zip(names, recipes, strict=True):
+        questions = [replace(one, draws=min(one.draws, FEWER_DRAWS)) for one in questions]
+    for name, one in zip(names, questions, strict=True):
         found, sigma = _curves(runs, one, where)
         out.append(Band(name, found[:, :, :count], sigma))
         targets.append(found[:3, :, count:])
@@ -217,27 +218,22 @@ def _places(low: float, end: float, high: float, count: int) -> Floats:
     )
 
 
-def _alone(recipe: Recipe, law: Law | ScheduleLaw) -> Recipe:
-    """The same question to one other law."""
-    return replace(recipe, laws=(law,), compared=(), models=None, company=None, widen=1.0)
-
-
-def _curves(runs: Runs, recipe: Recipe, where: Floats) -> tuple[Floats, Floats]:
+def _curves(runs: Runs, question: Question, where: Floats) -> tuple[Floats, Floats]:
     """Bands at places, shape (5, R, T), and the noise, shape (R,); a block of runs at a time."""
     n_runs, n_at = where.shape
     out, noise = np.empty((5, n_runs, n_at)), np.empty(n_runs)
-    tail = (1 - recipe.prob) / 2
+    tail = (1 - question.prob) / 2
     z = np.stack(
         [
-            np.random.default_rng(int(key)).standard_normal(recipe.draws)
-            for key in run_keys(recipe.seed, runs.names, "report")
+            np.random.default_rng(int(key)).standard_normal(question.draws)
+            for key in run_keys(question.seed, runs.names, "report")
         ]
     )
-    step = max(1, BLOCK_VALUES // (n_at * recipe.draws))
+    step = max(1, BLOCK_VALUES // (n_at * question.draws))
     for first in range(0, n_runs, step):
         some = slice(first, min(first + step, n_runs))
         block = runs if step >= n_runs else runs.select(runs.names[some])
-        found = recipe.curves(block, where[some])
+        found = curves_of(question, block, where[some])
         noise[some] = np.median(found.sigma, axis=1)
         out[[0, 1, 2], some] = quantiles(found.curves, (tail, 0.5, 1 - tail))
         # One standard normal number a draw, the same at every place: the edges are then smooth, and

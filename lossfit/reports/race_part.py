@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .tables import Cell, number, paragraph, safe, table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..forecasts.question import Options
     from ..races.result import Race
     from ..runs.collection import Runs
 
@@ -31,7 +31,7 @@ PLACES = 120
 MOST_MARKS = 40
 
 
-def race_section(runs: Runs, axis: str, place: dict[str, int], asked: Mapping[str, Any]) -> Section:
+def race_section(runs: Runs, axis: str, place: dict[str, int], options: Options) -> Section:
     """Who leads, who overtakes whom.
 
     Parameters
@@ -41,8 +41,8 @@ def race_section(runs: Runs, axis: str, place: dict[str, int], asked: Mapping[st
         Of the race; "auto" takes GPU-hours, FLOPs or what the runs share.
     place : dict
         From names to positions on the page.
-    asked : mapping
-        Keywords for `lossfit.race`.
+    options : dict
+        Of the question.
     """
     if len(runs) < 2:
         return Section("race", "Race", "", why="A race needs at least two runs.")
@@ -51,11 +51,11 @@ def race_section(runs: Runs, axis: str, place: dict[str, int], asked: Mapping[st
     except ImportError as error:
         return Section("race", "Race", "", why=f"No race in this version of lossfit ({error}).")
     if len(runs) > MOST_COMPARED:
-        asked = {**asked, "draws": min(asked.get("draws", FEWER_DRAWS), FEWER_DRAWS)}
+        options = {**options, "draws": min(options["draws"], FEWER_DRAWS)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LossfitWarning)
-            made = race(runs, axis=axis, **asked)
+            made = race(runs, axis=axis, **options)
     except DataError as error:
         return Section("race", "Race", "", why=f"No race: {error}")
     best = _leading(made)
@@ -74,18 +74,16 @@ def race_section(runs: Runs, axis: str, place: dict[str, int], asked: Mapping[st
     )
     raced = {made.axis: _data(made, best, overtakes, place)}
     if len(runs) <= MOST_COMPARED:
-        raced.update(_elsewhere(runs, made.axis, place, {**asked, "draws": made.recipe.draws}))
+        raced.update(_elsewhere(runs, made.axis, place, {**options, "draws": made.question.draws}))
     data = {"race": {"axis": made.axis, "on": raced}}
     return Section("race", "Race", "\n".join(html), data, made=made)
 
 
-def _elsewhere(
-    runs: Runs, axis: str, place: dict[str, int], asked: Mapping[str, Any]
-) -> dict[str, Any]:
+def _elsewhere(runs: Runs, axis: str, place: dict[str, int], options: Options) -> dict[str, Any]:
     """The race on the other axes that all runs have, for the figures."""
     from ..races.build import race
 
-    asked = {**asked, "draws": min(asked["draws"], FEWER_DRAWS)}
+    options = {**options, "draws": min(options["draws"], FEWER_DRAWS)}
     out = {}
     for other in runs.axes:
         if other == axis:
@@ -93,7 +91,7 @@ def _elsewhere(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", LossfitWarning)
-                made = race(runs, axis=other, **asked)
+                made = race(runs, axis=other, **options)
         except DataError:  # the schedule, or a planned end, is not on this axis
             continue
         best = _leading(made)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..answers.answer import Answer
     from ..fits.posterior import Fit
+    from ..forecasts.question import Options
     from ..laws import Law, ScheduleLaw
     from ..runs.collection import Runs
     from .curves import Band, Drawing
@@ -62,8 +63,8 @@ class Context:
     found : list of Band
     reasons : dict
         What each run's target is, where the reader did not say.
-    asked : dict
-        The keywords of the question that a race takes too.
+    options : dict
+        The options of the question, for a race of the runs too.
     most_phases : int
         Runs whose phases are looked at.
     """
@@ -74,7 +75,7 @@ class Context:
     place: dict[str, int]
     found: list[Band]
     reasons: dict[str, str]
-    asked: dict[str, Any]
+    options: Options
     most_phases: int
 
 
@@ -92,7 +93,7 @@ def page_data(
     known: dict[str, int],
 ) -> dict[str, Any]:
     """What the figures draw, but for what sections add."""
-    laws = [*answer.recipe.laws, *beside] if len(answer.recipe.laws) == 1 else [None, *beside]
+    laws = [*answer.question.laws, *beside] if len(answer.question.laws) == 1 else [None, *beside]
     farthest = float(answer.frame["horizon_ratio"].max())
     menu = []
     for i, (band, law) in enumerate(zip(found, laws, strict=True)):
@@ -234,7 +235,7 @@ def _answer_table(context: Context) -> str:
         ]
         if below is not None:
             share = float(below[i])
-            cells.append(Cell(safe(answer_text.probability(share, answer.recipe.draws)), share))
+            cells.append(Cell(safe(answer_text.probability(share, answer.question.draws)), share))
         cells.append(Cell(safe(", ".join(f for f in row.flags if f not in QUIET))))
         rows.append(cells)
         which.append(context.place.get(row.run, -1))
@@ -310,15 +311,15 @@ def _diagnosed(context: Context) -> Fit:
     """A plain law's fit of the runs that have bands, whose residuals are told of."""
     from ..fits.fitting import fit_quietly
 
-    recipe = context.answer.recipe
+    question = context.answer.question
     return fit_quietly(
         context.banded,
         DIAGNOSED_LAW,
-        recipe.axis,
-        recipe._window(context.banded),
-        min(recipe.draws, 400) if len(context.banded) > 200 else recipe.draws,
+        question.axis,
+        question.window_of(context.banded),
+        min(question.draws, 400) if len(context.banded) > 200 else question.draws,
         "cpu",
-        recipe.seed,
+        question.seed,
     )
 
 
@@ -430,11 +431,11 @@ def notes(context: Context, picture: Drawing, left_out: list[str], n_shown: int)
     from .. import __version__
     from ..runs.labels import names_text
 
-    recipe = context.answer.recipe
-    laws = "; ".join(f"{law.name}: {law.formula}" for law in recipe.laws)
+    question = context.answer.question
+    laws = "; ".join(f"{law.name}: {law.formula}" for law in question.laws)
     out = [
-        f"lossfit {__version__}; law of the answer {laws}; axis {recipe.axis}, window "
-        f"{recipe.window}, {recipe.draws:,} draws, random seed {recipe.seed}.",
+        f"lossfit {__version__}; law of the answer {laws}; axis {question.axis}, window "
+        f"{question.window}, {question.draws:,} draws, random seed {question.seed}.",
         "Intervals are of the loss curve, without observation noise, and equal-tailed.",
         "Bands are drawn anew for their places: at a target they differ from the answer's interval "
         "by the error of its draws.",
@@ -442,20 +443,22 @@ def notes(context: Context, picture: Drawing, left_out: list[str], n_shown: int)
         "them at the run's mean rate.",
     ]
     if left_out:
-        out.append(f"Not drawn, as they have no {recipe.axis}: {names_text(left_out, 10)}.")
+        out.append(f"Not drawn, as they have no {question.axis}: {names_text(left_out, 10)}.")
     return out
 
 
 def race_section(context: Context) -> Section:
     """Who leads, who overtakes whom."""
     axis = context.answer.axis if context.answer.axis in ("gpu_hours", "flops") else "auto"
-    return raced(context.answer.runs, axis, context.place, context.asked)
+    return raced(context.answer.runs, axis, context.place, context.options)
 
 
 def phases_section(context: Context) -> Section:
     """Where a phase hands over to the next."""
-    asked = {k: context.asked[k] for k in ("schedule", "prob", "random_seed")}
-    return phased(
-        context.shown, context.answer.axis, context.place, context.most_phases,
-        {**asked, "draws": min(context.asked["draws"], 400)},
-    )  # fmt: skip
+    asked = {
+        "schedule": context.options["schedule"],
+        "prob": context.options["prob"],
+        "random_seed": context.options["random_seed"],
+        "draws": min(context.options["draws"], 400),
+    }
+    return phased(context.shown, context.answer.axis, context.place, context.most_phases, asked)

@@ -112,7 +112,7 @@ def test_inspect_tells_what_cleaning_did():
 
 
 def test_sparkline():
-    from lossfit.cli.main.fit_text import sparkline
+    from lossfit.cli.fit_text import sparkline
 
     assert sparkline(np.linspace(8, 1, 8)) == "█▇▆▅▄▃▂▁"
     assert sparkline(np.linspace(8, 1, 8), unicode=False) == "#*+=~-._"

@@ -1,0 +1,325 @@
+"""What is asked of runs, and how it is to be answered: built once, from a function's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+import numpy as np
+
+from .. import laws as registry
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from .._base.seeds import Seed, seed_integer
+from ..engine.devices import Place, place
+from ..fits.fitting import work_of
+from ..fits.window import rule_of
+from ..laws import Law, ScheduleLaw
+from ..runs.checks import as_runs, check_prob, whole
+from ..runs.known import NumberByRun, ScheduleByRun, for_runs
+from .learning import Priors, learn_priors
+from .rates import Plan, check_plan
+from .sharing import Share, models_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..fits.window import WindowSpec
+    from ..laws.priors import Prior
+    from ..runs.collection import Runs
+
+__all__ = [
+    "AUTO_LAWS",
+    "COMPARED_LAWS",
+    "LawSpec",
+    "Options",
+    "Question",
+    "laws_of",
+    "refuse_unused",
+]
+
+AUTO_LAWS = ("annealing",)
+COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
+
+LawSpec: TypeAlias = str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw]
+
+
+class Options(TypedDict, total=False):
+    """The options that functions with a forecast share; `lossfit.extrapolate` describes them."""
+
+    laws: LawSpec
+    schedule: ScheduleByRun
+    total: NumberByRun
+    siblings: Runs | pd.DataFrame | None
+    priors: Priors | Mapping[str, Prior] | None
+    calibrate_on: Runs | pd.DataFrame | None
+    share: Share
+    prob: float
+    window: WindowSpec
+    draws: int
+    device: str
+    dtype: str
+    random_seed: Seed
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """How the curves of an answer are made; the same question gives the same draws.
+
+    Attributes
+    ----------
+    axis : str
+    laws : tuple of Law or ScheduleLaw
+        With their priors.
+    compared : tuple of Law
+        For comparison with the answer, when that is asked for.
+    plan : Plan
+        Schedules and planned ends.
+    window : WindowSpec
+    priors : Priors, dict by run, or None
+        Learned from finished runs; a run of these is left out of what is used for it.
+    calibrate_on : Runs or None
+        Finished runs on which intervals are calibrated (`lossfit.backtests.conformal`).
+    models : dict by run, or None
+        Which model each run is of, where runs of a model are fitted together.
+    company : Runs or None
+        All runs of the question, for these joint fits.
+    widen : float
+        Factor on the distance of draws from their median (conformal calibration).
+    prob : float
+        Probability of the intervals.
+    draws : int
+        Draws of the mixture.
+    seed : int
+    device, dtype : str
+        As they were asked for.
+    """
+
+    axis: str
+    laws: tuple[Law | ScheduleLaw, ...]
+    compared: tuple[Law, ...] = ()
+    plan: Plan = field(default_factory=Plan)
+    window: WindowSpec = "auto"
+    priors: Priors | Mapping[str, Priors] | None = None
+    calibrate_on: Runs | None = None
+    models: Mapping[str, str] | None = None
+    company: Runs | None = None
+    widen: float = 1.0
+    prob: float = 0.9
+    draws: int = 1000
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @classmethod
+    def of(
+        cls,
+        runs: Runs,
+        axis: str,
+        *,
+        laws: LawSpec = "auto",
+        schedule: ScheduleByRun = None,
+        total: NumberByRun = None,
+        siblings: Runs | pd.DataFrame | None = None,
+        priors: Priors | Mapping[str, Prior] | None = None,
+        calibrate_on: Runs | pd.DataFrame | None = None,
+        share: Share = None,
+        prob: float = 0.9,
+        window: WindowSpec = "auto",
+        draws: int = 1000,
+        device: str = "auto",
+        dtype: str = "auto",
+        random_seed: Seed = 0,
+    ) -> Question:
+        """Check the options of a function, as `lossfit.extrapolate` describes them.
+
+        Parameters
+        ----------
+        runs : Runs
+            All runs of the question.
+        axis : str
+            An axis that those have which are asked about.
+
+        Raises
+        ------
+        DataError
+            Options that make no sense or do not fit together.
+        DeviceError
+            A device that cannot be used for these laws.
+        """
+        rule_of(window, runs)  # a window for a run that is not there must not pass unseen
+        plan = Plan(schedule, total)
+        check_plan(plan, runs.names)
+        learned, by_parameter = _priors(siblings, priors)
+        chosen, compared = laws_of(laws, by_parameter)
+        refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})
+        models = models_of(runs, share)
+        if models is not None and [law.name for law in chosen] != list(AUTO_LAWS):
+            raise DataError("share= fits the default law: leave laws= out")
+        if models is not None and calibrate_on is not None:
+            raise DataError("share= takes no calibrate_on= yet: leave one of them out")
+        question = cls(
+            axis=axis,
+            laws=chosen,
+            compared=compared,
+            plan=plan,
+            window=window,
+            priors=learned,
+            calibrate_on=None if calibrate_on is None else as_runs(calibrate_on),
+            models=models,
+            company=None if models is None else runs,
+            prob=check_prob(prob),
+            draws=whole(draws, "draws", 10),
+            seed=seed_integer(random_seed),
+            device=device,
+            dtype=dtype,
+        )
+        question.check_places()
+        return question
+
+    @property
+    def weights(self) -> Floats:
+        """Weight of each law."""
+        return np.full(len(self.laws), 1 / len(self.laws))
+
+    @property
+    def responds(self) -> bool:
+        """Whether a law responds to the learning rate."""
+        return any(isinstance(law, ScheduleLaw) for law in self.laws)
+
+    def place(self, law: Law | ScheduleLaw) -> Place:
+        """Where a law's part is computed.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot be used, or not for this law.
+        """
+        if self.models is not None:
+            work = "a joint fit"
+        elif isinstance(law, ScheduleLaw):
+            work = f"a forecast by {law.name}"
+        else:
+            work = work_of(law, "quadrature" if len(law.nonlinear) <= 2 else "ensemble", "gaussian")
+        return place(work, self.device, self.dtype)
+
+    def check_places(self) -> None:
+        """Raise what `place` raises, before anything is computed."""
+        for law in self.laws:
+            self.place(law)
+        if self.comparison is not None:
+            self.comparison.check_places()
+
+    def to(self, *laws: Law | ScheduleLaw) -> Question:
+        """The same question to other laws, each run by itself."""
+        return replace(
+            self, laws=laws, compared=(), models=None, company=None, widen=1.0, calibrate_on=None
+        )
+
+    @property
+    def comparison(self) -> Question | None:
+        """The same question to the compared laws."""
+        return self.to(*self.compared) if self.compared else None
+
+    def learned(self, name: str) -> Priors | None:
+        """What finished runs say of a run: never itself, nor one that it is fitted with."""
+        if not isinstance(self.priors, Priors):
+            return None if self.priors is None else self.priors.get(name)
+        own = {name} if self.models is None else self._members[self.models[name]]
+        others = tuple(other for other in self.priors.names if other not in own)
+        return self.priors if others == self.priors.names else _only(self.priors, others)
+
+    @cached_property
+    def _members(self) -> dict[str, set[str]]:
+        """The runs of each model."""
+        members: dict[str, set[str]] = {}
+        for name, model in (self.models or {}).items():
+            members.setdefault(model, set()).add(name)
+        return members
+
+    def window_of(self, runs: Runs) -> WindowSpec:
+        """The window for some of the runs: a dict may name others."""
+        window: WindowSpec = for_runs(self.window, runs)
+        return window
+
+
+@lru_cache(maxsize=1024)
+def _only(priors: Priors, names: tuple[str, ...]) -> Priors:
+    return priors.only(names)
+
+
+def _priors(
+    siblings: Runs | pd.DataFrame | None, priors: Priors | Mapping[str, Prior] | None
+) -> tuple[Priors | None, Mapping[str, Prior] | None]:
+    """Priors learned from finished runs, and those of parameters by name."""
+    if siblings is not None and isinstance(priors, Priors):
+        raise DataError("give siblings= or the priors= learned from them, not both")
+    by_parameter = None if isinstance(priors, Priors) else priors
+    learned = priors if isinstance(priors, Priors) else None
+    return learn_priors(siblings) if siblings is not None else learned, by_parameter
+
+
+def refuse_unused(laws: Sequence[Law | ScheduleLaw], given: Mapping[str, Any]) -> None:
+    """What is given for laws that respond to the learning rate must reach one.
+
+    Raises
+    ------
+    DataError
+        A keyword in `given` that is not None, where no law responds.
+    """
+    if any(isinstance(law, ScheduleLaw) for law in laws):
+        return
+    for word, value in given.items():
+        if value is not None:
+            raise DataError(
+                f"{word}= was given, but {', '.join(law.name for law in laws)} do not respond to "
+                f"the learning rate: leave it out, or use laws='auto'"
+            )
+
+
+def laws_of(
+    laws: LawSpec, priors: Mapping[str, Prior] | None
+) -> tuple[tuple[Law | ScheduleLaw, ...], tuple[Law, ...]]:
+    """The laws of a mixture and those compared with it.
+
+    Priors are replaced in each law that has a parameter of that name.
+
+    Raises
+    ------
+    DataError
+        No law, a law twice, or a prior for a parameter that none of them has.
+    """
+    compared: list[Law] = []
+    if isinstance(laws, str) and laws == "auto":
+        chosen = [registry.find(name) for name in AUTO_LAWS]
+        compared = [registry.get(name) for name in COMPARED_LAWS]
+    elif isinstance(laws, (str, Law, ScheduleLaw)):
+        chosen = [registry.find(laws)]
+    else:
+        chosen = [registry.find(law) for law in laws]
+    if not chosen:
+        raise DataError("laws is empty; give 'auto', a name or a list of names")
+    names = [law.name for law in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"the law {name!r} is listed twice")
+    priors = dict(priors or {})
+    plain = [law for law in (*chosen, *compared) if isinstance(law, Law)]
+    known = {p for law in plain for p in (*law.parameters, "sigma")}
+    for name in priors:
+        if name not in known:
+            raise DataError(
+                f"priors name {name!r}, which is no parameter of "
+                f"{', '.join(law.name for law in plain) or 'a law that takes them'}; they have "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+
+    def replaced(law: Law) -> Law:
+        return law.with_priors({n: p for n, p in priors.items() if n in (*law.parameters, "sigma")})
+
+    return (
+        tuple(replaced(law) if isinstance(law, Law) else law for law in chosen),
+        tuple(replaced(law) for law in compared),
+    )

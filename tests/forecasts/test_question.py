@@ -1,0 +1,96 @@
+"""The question: built once, from options that mean the same in every function."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import lossfit
+from lossfit import DataError, LossfitWarning
+from lossfit.answers import answer as answers
+from lossfit.forecasts.question import Options, Question
+from tests.curves import power_runs
+
+ASKED = (
+    "laws", "schedule", "total", "siblings", "priors", "calibrate_on", "share", "prob", "window",
+    "draws", "device", "dtype", "random_seed",
+)  # fmt: skip
+LACKING = {
+    "extrapolate": set(),
+    "race": set(),
+    "report": set(),
+    "watch": set(),
+    # The laws of other schedules, and runs whose end is known, are what these functions are for.
+    "what_if": {"laws", "schedule", "total", "calibrate_on"},
+    "best_tail": {"laws", "schedule", "calibrate_on"},
+    "backtest": {"schedule", "total", "calibrate_on", "share"},
+}
+
+
+def parameters(function):
+    return inspect.signature(function).parameters
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_an_option_that_one_function_has_all_have(name):
+    own = parameters(getattr(lossfit, name))
+    door = parameters(Question.of)
+    assert set(Options.__annotations__) == set(ASKED) == set(door) - {"runs", "axis"}
+    assert set(ASKED) - set(own) == LACKING[name] - {"total"} | (LACKING[name] & {"total"})
+    for option in set(ASKED) & set(own):
+        if (name, option) == ("watch", "total") or (name, option) == ("best_tail", "total"):
+            continue  # the end of one run
+        assert own[option].default == door[option].default, option
+
+
+@pytest.fixture(scope="module")
+def answer():
+    runs = power_runs(3, gpu_hours={"run0": 10.0, "run1": 20.0, "run2": 60.0})
+    with pytest.warns(LossfitWarning):
+        return lossfit.extrapolate(runs, ["run0"], compute_of="run2", draws=50)
+
+
+def test_looking_at_an_answer_computes_nothing(answer, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a fit was made")
+
+    monkeypatch.setattr(answers, "curves_of", refuse)
+    text = str(answer)
+    data = answer.to_dict()
+    assert "P(run0 below run2)" in text
+    assert [row["law"] for row in data["by_law"]] == ["annealing"]
+    assert answer.prob_below() == data["rows"][0]["prob_below"]
+    assert np.isfinite(answer.frame["median"]).all()
+    with pytest.raises(AssertionError, match="a fit was made"):
+        _ = answer.by_law  # the other laws are asked for
+
+
+def test_comparison_laws_are_fitted_when_they_are_asked_for(answer):
+    assert list(answer.by_law["law"]) == ["annealing", "power", "power_linear"]
+
+
+def test_options_that_do_not_go_together():
+    runs = power_runs(2)
+    with pytest.raises(DataError, match="leave laws= out"):
+        Question.of(runs, "step", share=True, laws="power")
+    with pytest.raises(DataError, match="share= takes no calibrate_on="):
+        Question.of(runs, "step", share=True, calibrate_on=runs)
+    with pytest.raises(DataError, match="do not respond to the learning rate"):
+        Question.of(runs, "step", laws="power", total=2000.0)
+    with pytest.raises(DataError, match="window"):
+        Question.of(runs, "step", window={"nosuch": (0.5, 1.0)})
+
+
+def test_a_run_never_learns_from_itself_nor_from_those_of_its_model():
+    runs = power_runs(3)
+    learned = lossfit.learn_priors(runs)
+    question = Question.of(runs, "step", priors=learned)
+    assert question.learned("run1").names == ("run0", "run2")
+    assert question.learned("another") is learned
+    shared = Question.of(
+        runs, "step", priors=learned, share={"run0": "a", "run1": "a", "run2": "b"}
+    )
+    assert shared.learned("run0").names == ("run2",)
+    assert shared.learned("run2").names == ("run0", "run1")
