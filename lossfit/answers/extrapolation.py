@@ -13,6 +13,7 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed
 from ..backtests.conformal import calibrated
+from ..forecasts.knowledge import check_knowledge, check_targets
 from ..forecasts.question import LawSpec, Question
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
@@ -187,6 +188,8 @@ def answer_to(
     progress : bool
         Show a bar.
     """
+    check_knowledge(question.plan, runs, names, question.axis)
+    check_targets(runs, names, question.axis, at)
     question, calibration = calibrated(question, runs, names, at)
     return Answer.of(runs, tuple(names), at, question, compute_of, progress, calibration)
 

@@ -47,6 +47,10 @@ ANSWER_MEANINGS = {
     "stretched to end there; schedule= says otherwise",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= says otherwise",
+    "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
+    "axis",
+    "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "
+    "total=: the answer averages over five ways from its last value to that end",
     "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
     "will win: that part of the answer is the prior's; siblings= (finished runs of the same "
     "project) would sharpen it",

@@ -10,8 +10,10 @@ a schedule of the run                    it; beyond its end its own kind, stretc
 ``schedule=`` as well                    the run's own up to the end of the data, and the given
                                          one, from its start, for the target
 a logged learning rate                   what was logged; then the cosine or straight line that it
-                                         follows, else the last value (with ``total=`` the menu's
-                                         schedules that agree with what was logged)
+                                         follows, else the last value
+``total=`` as well                       what was logged; then the cosine or straight line that it
+                                         follows and that ends there, else the menu's schedules in
+                                         proportion to the last value
 ``total=``                               `MENU`: five schedules that end there
 nothing                                  the menu, ending at or beyond the farthest target (`ENDS`)
 =======================================  ======================================================
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._base.ragged import Floats, Ints
-from ..runs.logged_rate import axis_factor, form_of, history_of, warmed, warmup_of
+from ..runs.logged_rate import axis_factor, form_of, form_to, history_of, warmed, warmup_of
 from ..schedules import shapes as kinds
 from ..schedules.shapes import Schedule
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["MENU", "Plan", "Rates", "check_plan", "rates"]
+__all__ = ["BEFORE_END", "MENU", "Plan", "Rates", "check_plan", "rates"]
 
 #: Schedules that an unknown one may be, and their prior weights: constant, cosine to 10 % and to 0,
 #: linear to 0, and a straight cooldown over the last 30 %.
@@ -51,6 +53,7 @@ MENU: tuple[tuple[str, float], ...] = (
 ENDS: tuple[tuple[float, float], ...] = ((1.0, 2.0), (1.4, 1.0))
 
 NODES = 96
+BEFORE_END = 0.02  # of the data: a plan may end so little before they do
 STRETCH_MARGIN = 1e-3  # a target so little beyond the schedule's end is at its end
 
 
@@ -221,7 +224,14 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
     history = np.full((n_runs, most), -1, np.int64)
     future = np.full((n_runs, n_at, most), -1, np.int64)
     log_weight = np.full((n_runs, most), -1e300)
-    names = ("schedule_unknown", "no_plan", "schedule_stretched", "schedule_held")
+    names = (
+        "schedule_unknown",
+        "no_plan",
+        "schedule_stretched",
+        "schedule_held",
+        "schedule_over",
+        "total_disagrees",
+    )
     flags = {name: np.zeros((n_runs, n_at), bool) for name in names}
     labels: list[tuple[str, ...]] = []
     for r, run in enumerate(runs):
@@ -265,7 +275,9 @@ def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -
             coming, stretched = _reach(book, given, factor, at, book.schedule(given, factor))
         else:
             coming, stretched = _reach(book, own, factor, at, past)
-        return _Made([(past, coming, 1.0)], (str(own.kind),), {"schedule_stretched": stretched})
+        over = given is None and own.total and own.total * factor < end * (1 - BEFORE_END)
+        flags = {"schedule_stretched": stretched, "schedule_over": bool(over)}
+        return _Made([(past, coming, 1.0)], (str(own.kind),), flags)
     logged = history_of(run, axis)
     if logged is not None:
         return _logged(book, run, axis, end, at, logged, given, total)
@@ -327,7 +339,12 @@ def _logged(
         factor = axis_factor(run, given, axis)
         coming, stretched = _reach(book, given, factor, at, book.schedule(given, factor))
         return _Made([(past, coming, 1.0)], ("logged",), {"schedule_stretched": stretched})
-    form = form_of(t, rho, warmup_of(run, axis))
+    warmup = warmup_of(run, axis)
+    form, flags = form_of(t, rho, warmup), {}
+    if total is not None:
+        other, form = form, form_to(t, rho, warmup, max(float(total), end))
+        # What was logged follows a cosine or a line, but to another end than the planned one.
+        flags = {"total_disagrees": form is None and other is not None}
     if form is not None:
         coming, stretched = _reach(book, form, 1.0, at, book.schedule(form, 1.0))
         return _Made([(past, coming, 1.0)], (str(form.kind),), {"schedule_stretched": stretched})
@@ -356,4 +373,4 @@ def _logged(
         path = book.points(np.concatenate([t, nodes]), np.concatenate([rho, rho[-1] * fall]))
         made.append((past, np.full(len(at), path, np.int64), weight))
         labels.append(name)
-    return _Made(made, tuple(labels), {"schedule_unknown": True})
+    return _Made(made, tuple(labels), {"schedule_unknown": True, **flags})

@@ -15,6 +15,7 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats, Ints
 from .._base.seeds import Seed
 from ..backtests.conformal import calibrated
+from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import LawSpec, Question
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
@@ -140,6 +141,11 @@ def race(
     horizon = float(end.max()) if until is None else float(axis_values(until)[0])
     if until is not None and np.size(until) != 1:
         raise DataError(f"until is one axis value, got {until!r}")
+    if horizon > FARTHEST_TARGET * end.max():
+        raise DataError(
+            f"until={horizon:g} is more than a million times the data of every run, which end at "
+            f"{end.max():g} at most: give a smaller value of the axis {axis}"
+        )
     if horizon <= start.min():
         raise DataError(
             f"until={horizon:g} lies before the first point of every run ({start.min():g}): give a "
@@ -162,6 +168,7 @@ def race(
         dtype=dtype,
         random_seed=random_seed,
     )
+    check_knowledge(question.plan, runs, runs.names, axis)
     if margin is not None:
         if not (isinstance(margin, (int, float, np.number)) and 0 <= float(margin) < np.inf):
             raise DataError(f"margin must be a lead in loss, 0 or more, got {margin!r}")

@@ -14,7 +14,7 @@ from ..schedules.shapes import Schedule
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["axis_factor", "form_of", "history_of", "warmed", "warmup_of"]
+__all__ = ["axis_factor", "form_of", "form_to", "history_of", "warmed", "warmup_of"]
 
 WARM = 0.98  # of the peak: where a logged warm-up ends
 WARM_SHARE = 0.25  # and it ends within this share of the log
@@ -125,3 +125,23 @@ def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
         if zero > t[-1] * 0.999:
             return kinds.linear(1.0, max(zero, float(t[-1])), warmup, 0.0, axis="tokens")
     return found
+
+
+def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
+    """The cosine or straight line to a planned end that a logged rate has followed, if it has.
+
+    Its last value is free; a rate that has hardly moved yet may become anything.
+    """
+    main = t >= warmup
+    t, rho = t[main], rho[main]
+    if len(t) < 8 or rho.min() > 1 - CONSTANT or not total > warmup:
+        return None
+    z = np.clip((t - warmup) / (total - warmup), 0, 1)
+    best, form = MATCH, None
+    for make, wave in ((kinds.cosine, (1 + np.cos(np.pi * z)) / 2), (kinds.linear, 1 - z)):
+        a = 1 - wave  # rho = f + (1 - f) wave
+        final = float(np.clip(((rho - wave) @ a) / max(float(a @ a), 1e-12), 0, 1))
+        miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
+        if miss < best:
+            best, form = miss, make(1.0, total, warmup, final, axis="tokens")
+    return form

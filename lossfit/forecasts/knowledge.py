@@ -1,0 +1,117 @@
+"""What cannot be: knowledge that contradicts the data, and targets that no forecast can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from ..runs.known import numbers, schedules_by_run
+from ..runs.labels import AXIS_UNITS, amount
+from ..runs.limits import AXIS_LIMIT
+from ..runs.logged_rate import axis_factor
+from .rates import BEFORE_END, Plan
+
+if TYPE_CHECKING:
+    from ..runs.collection import Runs
+
+__all__ = ["FARTHEST_TARGET", "check_knowledge", "check_targets"]
+
+FARTHEST_TARGET = 1e6  # times the data
+OTHER_UNIT = 50.0  # times the data: a planned end so far away may be meant in another unit
+
+
+def check_knowledge(plan: Plan, runs: Runs, names: Sequence[str], axis: str) -> None:
+    """Refuse planned ends and schedules that the data contradict.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was given for the future of runs.
+    runs : Runs
+    names : sequence of str
+        Those that are asked about.
+    axis : str
+
+    Raises
+    ------
+    DataError
+        An end before the data's, or one that is meant in another unit; the message names the run.
+    """
+    if plan.total is not None:
+        given = numbers(plan.total, runs.names, "total", AXIS_LIMIT)
+        of_run = dict(zip(runs.names, given, strict=True))
+        for name in names:
+            if not np.isnan(of_run[name]):
+                _check_total(float(of_run[name]), runs, name, axis)
+    if plan.schedule is None:
+        return
+    schedules = schedules_by_run(plan.schedule, runs.names)
+    for name in names:
+        schedule = schedules.get(name)
+        if schedule is None or not schedule.total or schedule == runs[name].schedule:
+            continue
+        run = runs[name]
+        last = schedule.total * axis_factor(run, schedule, axis)
+        if last < run.end(axis) * (1 - BEFORE_END):
+            raise DataError(
+                f"the schedule given for run {name!r} ends at {amount(last, axis)}, before its "
+                f"data, which reach {amount(run.end(axis), axis)}: check the schedule's total and "
+                f"its axis ({schedule.axis})"
+            )
+
+
+def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
+    run = runs[name]
+    end = run.end(axis)
+    if total < end * (1 - BEFORE_END):
+        raise DataError(
+            f"total={total:g} ends before the data of run {name!r}, which reach "
+            f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}, or leave total= out"
+        )
+    for other in run.axes:
+        if other == axis or total <= OTHER_UNIT * end:
+            continue
+        if 1 - BEFORE_END <= total / run.end(other) <= OTHER_UNIT:
+            raise DataError(
+                f"total={total:g} is {total / end:,.0f} times the data of run {name!r}, which "
+                f"reach {amount(end, axis)}: it looks like {AXIS_UNITS[other]}; give it in "
+                f"{AXIS_UNITS[axis]}, or axis={other!r}"
+            )
+    if total > FARTHEST_TARGET * end:
+        raise DataError(
+            f"total={total:g} is more than a million times the data of run {name!r}, which reach "
+            f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}"
+        )
+
+
+def check_targets(runs: Runs, names: Sequence[str], axis: str, at: Floats) -> None:
+    """Refuse targets before a run's first point, or a million times beyond its last one.
+
+    Parameters
+    ----------
+    runs : Runs
+    names : sequence of str, length R
+    axis : str
+    at : ndarray, shape (R, T)
+        Axis values; NaN is no target.
+
+    Raises
+    ------
+    DataError
+        The message names the run and its data.
+    """
+    flat = runs.flat(axis) if len(names) == len(runs) else runs.select(names).flat(axis)
+    first, last = flat.x[flat.offsets[:-1]], flat.x[flat.offsets[1:] - 1]
+    early = at < first[:, None]
+    far = at > FARTHEST_TARGET * last[:, None]
+    for r, t in np.argwhere(early | far)[:1]:
+        what = "before the first point" if early[r, t] else "more than a million times the data"
+        raise DataError(
+            f"at={at[r, t]:g} lies {what} of run {names[r]!r}, which has "
+            f"{amount(float(first[r]), axis)} to {amount(float(last[r]), axis)}: give a place on "
+            f"the axis {axis}, or another axis="
+        )
