@@ -57,7 +57,7 @@ class Calibration:
                 f"Not calibrated: calibrate_on gave forecasts of {self.runs} runs near this "
                 f"horizon, {LEAST_RUNS} are needed."
             )
-        word = "calibrated" if self.factor > 1 else "narrowed"
+        word = "widened" if self.factor > 1 else "narrowed"
         return (
             f"Calibrated: {word} by a factor of {self.factor:.2f}, because {100 * self.prob:g} % "
             f"intervals held {100 * self.covered:.0f} % of {self.forecasts} outcomes of "

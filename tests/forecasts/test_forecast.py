@@ -337,7 +337,7 @@ def test_runs_that_share_a_model_are_fitted_together():
         ({"share": True, "laws": "power"}, "leave laws= out"),
         ({"share": {"a": "m"}}, "no entry for run 'b'"),
         ({"share": "model"}, "no entry for run 'a'"),
-        ({"share": True, "siblings": runs}, "leave them out"),
+        ({"share": True, "calibrate_on": runs}, "leave one of them out"),
     ):
         with pytest.raises(DataError, match=message):
             ask(runs, "a", at=20_000, axis="step", **options)
