@@ -1,0 +1,300 @@
+"""Runs that broke: what happened to a loss curve, and where.
+
+A forecast assumes that a run goes on as it went.  `recognise` says of one curve when that is wrong:
+
+==================  ===============================================================================
+kind                what the curve shows
+==================  ===============================================================================
+``not_finite``      its last losses are NaN or infinite
+``zeros``           its last losses are exactly 0 (a half-precision run that broke)
+``scale_jump``      from one point on every loss is multiplied by a factor
+``diverged``        the loss rose far above its best level and stayed there
+``restarted``       the loss jumped up and is falling back from there
+``overfitting``     a validation loss that rises slowly from its minimum
+``rising``          a training loss that rises slowly from its minimum
+``sudden_fall``     a long plateau, then a steep fall that still goes on
+==================  ===============================================================================
+
+Everything is measured on running medians against the scatter about them, so that single spikes,
+noise and slow waves are no breaks.  A value at or below 0 is read on the linear scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+
+__all__ = ["Break", "Kind", "recognise"]
+
+Kind = Literal[
+    "not_finite",
+    "zeros",
+    "scale_jump",
+    "diverged",
+    "restarted",
+    "overfitting",
+    "rising",
+    "sudden_fall",
+]
+
+LEAST_TAIL = 3  # points that are not finite, or 0, at the end
+DIGITS = 20  # units of the last digit: what falls to 0 from below that is rounded
+LEAST_POINTS = 20  # below which nothing but the tails is judged
+SIDE = 12  # points either side of a jump
+JUMP = 0.25  # of the log loss: the least jump (a factor of 1.28)
+SCATTERS = 6.0  # a jump, or a rise, in units of the scatter
+SAME_SCATTER = 3.0  # a factor multiplies the scatter too: its log scatter stays within this ratio
+FACTOR = 0.6  # of the log loss: the least factor taken for a change of unit
+WHOLE = 0.05  # of such a factor: how near to a whole number
+RECOVERED = 0.25  # of a jump: so much fallen back is a restart
+RISE, SLOW_RISE = 0.35, 0.10  # of the log loss above the best level: diverged, slowly rising
+SURE = 0.25  # of the log loss: a rise that needs no comparison with the fall
+SHARE = 0.25  # of the run's own fall, that a rise must reach too
+PLATEAU = 1.2  # e-folds of the axis without a fall, before a sudden one
+FALL, STEEP = 0.75, 8.0  # of a sudden fall: its size in log loss, its slope over that before
+
+
+@dataclass(frozen=True)
+class Break:
+    """What broke in a run, and where.
+
+    Attributes
+    ----------
+    kind : str
+        One of the kinds of the module's table.
+    at : float
+        Axis value of the first point of it.
+    row : int
+        That point's place among the points given.
+    size : float
+        Factor of the loss there: after over before (``scale_jump``, ``restarted``), the end over
+        the best level (``diverged``, ``overfitting``, ``rising``), the end over the plateau
+        (``sudden_fall``); NaN for tails that are no losses.
+    """
+
+    kind: Kind
+    at: float
+    row: int
+    size: float
+
+    def __str__(self) -> str:
+        where = f"{self.at:,.6g}"
+        return {
+            "not_finite": f"the loss is not finite from {where} on",
+            "zeros": f"the loss is logged as 0 from {where} on",
+            "scale_jump": f"the loss is multiplied by {self.size:.3g} from {where} on",
+            "diverged": f"diverged at {where}",
+            "restarted": f"jumped up by a factor of {self.size:.3g} at {where} and is recovering",
+            "overfitting": f"over-fitting: the validation loss rises since {where}",
+            "rising": f"the loss rises since {where}",
+            "sudden_fall": f"fell suddenly after a plateau, at {where}",
+        }[self.kind]
+
+
+def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Break | None:
+    """The break of one curve that matters for its forecast, or None.
+
+    Parameters
+    ----------
+    t, loss : array_like, shape (n,)
+        The logged points, in order; losses may be NaN or infinite.
+    is_validation : bool
+        Whether the loss is one of held-out data: a slow rise is then over-fitting.
+
+    Returns
+    -------
+    Break or None
+        None for a healthy run, and for one of too few points to tell.
+
+    Raises
+    ------
+    DataError
+        If the two differ in length, or `t` does not increase.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> t = np.arange(1.0, 201.0)
+    >>> loss = 3 + 2 * t**-0.5
+    >>> recognise(t, loss) is None
+    True
+    >>> loss[150:] *= 8
+    >>> print(recognise(t, loss))
+    the loss is multiplied by 8 from 151 on
+    """
+    x, y = np.asarray(t, float), np.asarray(loss, float)
+    if x.shape != y.shape or x.ndim != 1:
+        raise DataError(f"t and loss must be of one length, got {x.shape} and {y.shape}")
+    if np.any(np.diff(x) <= 0):
+        row = int(np.argmax(np.diff(x) <= 0)) + 1
+        raise DataError(f"t must increase, but row {row} is not above the one before: sort the run")
+    rows = np.flatnonzero(np.isfinite(y))
+    tail = _tail(x, y, rows)
+    if tail is not None:
+        return tail
+    x, y = x[rows], y[rows]
+    if len(y) < LEAST_POINTS:
+        return None
+    z = np.log(y) if (y > 0).all() else (y - y.min()) / max(float(np.ptp(y)), 1e-300)
+    for kind in (_jump, _rise, _sudden_fall):
+        broken = kind(x, z, is_validation)
+        if broken is not None:
+            name, row, size = broken
+            return Break(name, float(x[row]), int(rows[row]), float(np.exp(size)))
+    return None
+
+
+Broken = tuple[Kind, int, float] | None  # kind, row, difference of the (log) loss
+
+
+def _tail(x: Floats, y: Floats, rows: np.ndarray) -> Break | None:
+    """A block of NaN, infinities or zeros at the end."""
+    first = int(rows[-1]) + 1 if len(rows) else 0
+    if len(y) - first >= LEAST_TAIL:
+        return Break("not_finite", float(x[first]), first, float("nan"))
+    finite = y[rows]
+    other = np.flatnonzero(finite != 0)
+    zeros = len(finite) - 1 - other[-1] if len(other) else 0
+    if zeros >= LEAST_TAIL and len(other) >= LEAST_TAIL:
+        # Losses that reach 0 by rounding come within a few units of the last digit first.
+        before = np.abs(finite[other][-50:])
+        digits = np.diff(np.unique(before))
+        unit = float(digits.min()) if len(digits) else 0.0
+        if np.median(before[-5:]) > DIGITS * unit:
+            row = int(rows[other[-1] + 1])
+            return Break("zeros", float(x[row]), row, float("nan"))
+    return None
+
+
+def _scatter(z: Floats) -> float:
+    """Robust sd of one point about its neighbours."""
+    bend = z[1:-1] - (z[:-2] + z[2:]) / 2
+    return (
+        float(1.4826 * np.median(np.abs(bend - np.median(bend))) / 1.5**0.5) if len(bend) else 0.0
+    )
+
+
+def _medians(z: Floats, side: int) -> tuple[Floats, Floats]:
+    """Medians of the ``side`` points before, and from, each point that has so many."""
+    windows = np.lib.stride_tricks.sliding_window_view(z, side)
+    m = np.median(windows, axis=1)
+    return m[:-side], m[side:]
+
+
+def _edge(z: Floats, sign: int) -> tuple[int, Floats, Floats, float] | None:
+    """The largest abrupt step up (or down): its row, what is around it and its size."""
+    side = min(SIDE, len(z) // 4)
+    before, after = _medians(z, side)
+    row = int(np.argmax(sign * (after - before))) + side
+    near = np.arange(max(row - side // 2, 1), min(row + side // 2 + 1, len(z)))
+    row = int(near[np.argmax(sign * (z[near] - z[near - 1]))])
+    left, right = z[max(row - side, 0) : row], z[row : row + side]
+    if len(right) < max(side // 2, 3):
+        return None
+    size = float(np.median(right[:3]) - np.median(left[-3:]))
+    scatter = max(float(np.std(left - _line(left))), _scatter(left), 1e-4)
+    if (
+        sign * size < max(JUMP, SCATTERS * scatter)
+        or sign * (z[row] - z[row - 1]) < 0.6 * sign * size
+    ):
+        return None
+    return row, left, right, size
+
+
+def _jump(x: Floats, z: Floats, is_validation: bool) -> Broken:
+    """An abrupt step that lasts: a factor on all losses, or a restart from a worse state."""
+    edge = _edge(z, 1)
+    if edge is None:
+        edge = _edge(z, -1)
+        if edge is not None and edge[3] < -1.5 * FACTOR and _same_curve(z, edge):
+            return "scale_jump", edge[0], float(np.median(edge[2]) - np.median(edge[1]))
+        return None
+    row, left, right, size = edge
+    level = float(np.median(left[-3:]))
+    over = float(np.median(z[-max(3, len(z) // 40) :])) - level
+    if over < 0.3 * JUMP:  # back where it was: a spike
+        return None
+    if over < (1 - RECOVERED) * size:
+        return "restarted", row, size
+    if size > FACTOR and _same_curve(z, edge):
+        return "scale_jump", row, float(np.median(right) - np.median(left))
+    return "diverged", row, over
+
+
+def _same_curve(z: Floats, edge: tuple[int, Floats, Floats, float]) -> bool:
+    """Whether the curve goes on as before, times a whole number (accumulated steps, devices)."""
+    row, left, right, _ = edge
+    factor = float(np.exp(abs(np.median(right) - np.median(left))))
+    if abs(factor - round(factor)) > WHOLE * factor:
+        return False
+    ratio = max(_scatter(right), 1e-4) / max(_scatter(left), 1e-4)
+    return 1 / SAME_SCATTER < ratio < SAME_SCATTER and not _rises_on(z[row:])
+
+
+def _line(z: Floats) -> Floats:
+    u = np.arange(len(z), dtype=float)
+    return np.polyval(np.polyfit(u, z, 1), u)
+
+
+def _rises_on(z: Floats) -> bool:
+    third = max(len(z) // 3, 1)
+    return bool(np.median(z[-third:]) > np.median(z[:third]) + 2 * _scatter(z))
+
+
+def _smooth(z: Floats) -> tuple[Floats, int, float]:
+    """Running medians, their window, and the scatter of one of them."""
+    side = int(np.clip(len(z) // 20, 5, 50))
+    m = np.median(np.lib.stride_tricks.sliding_window_view(z, side), axis=1)
+    half = np.abs(z[side - 1 :: side] - m[::side][: len(z[side - 1 :: side])])
+    scatter = 1.4826 * float(np.median(half)) / side**0.5 * 1.25
+    return m, side, max(scatter, _scatter(m[::side]))  # the second: slow waves
+
+
+def _rise(x: Floats, z: Floats, is_validation: bool) -> Broken:
+    """The end far above the best level, and not because of waves."""
+    m, side, scatter = _smooth(z)
+    low = int(np.argmin(m))
+    if len(m) - low < 2 * side:
+        return None
+    best, start, end = float(m[low]), float(m[: low + 1].max()), float(np.median(z[-side:]))
+    rise = end - best
+    if rise < SLOW_RISE or rise < SCATTERS * scatter or rise < min(SHARE * (start - best), SURE):
+        return None
+    # where: the last point at the best level
+    above = np.flatnonzero(m[low:] > best + max(0.25 * rise, 2 * scatter))
+    row = low + side // 2 + (int(above[0]) if len(above) else 0)
+    if m[low + above[0] :].min() < best + 0.1 * rise:  # came back: waves
+        return None
+    if rise > RISE and not is_validation:
+        return "diverged", row, rise
+    return ("overfitting" if is_validation else "rising"), row, rise
+
+
+def _sudden_fall(x: Floats, z: Floats, is_validation: bool) -> Broken:
+    """A plateau over most of log time, then a steep fall that reaches the end."""
+    m, side, scatter = _smooth(z)
+    at = np.log(x[side // 2 : side // 2 + len(m)])
+    end = float(np.median(z[-side:]))
+    # plateau: the medians from a tenth of the run on until the fall begins
+    first = int(np.searchsorted(at, at[-1] - np.log(10)))
+    level = m[first:]
+    begun = np.flatnonzero(level > end + 0.9 * (level[0] - end))
+    if not len(begun):
+        return None
+    last = first + int(begun[-1])
+    fall = float(m[last] - end)
+    before, during = at[last] - at[first], at[-1] - at[last]
+    if last - first < side or during <= 0 or before < PLATEAU:
+        return None
+    slope, earlier = fall / during, max(float(level[0] - m[last]), scatter) / before
+    if fall < FALL or fall < 2 * SCATTERS * scatter or slope < STEEP * earlier:
+        return None
+    if level[0] - m[last] > 0.15 * fall:
+        return None
+    return "sudden_fall", last + side // 2, -fall

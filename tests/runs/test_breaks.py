@@ -1,0 +1,140 @@
+"""Broken runs are recognised, named and placed; healthy ones are left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lossfit import DataError
+from lossfit.runs.breaks import recognise
+
+N, BROKEN = 400, 250
+
+
+def healthy(seed: int = 0, noise: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
+    t = 10.0 * np.arange(1, N + 1)
+    return t, (2.6 + 20 * t**-0.5) * np.exp(np.random.default_rng(seed).normal(0, noise, N))
+
+
+def broken(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    t, loss = healthy(seed)
+    after = np.arange(N) >= BROKEN
+    since = np.maximum(np.arange(N) - BROKEN, 0)
+    if kind == "not_finite":
+        loss[after] = np.nan
+    elif kind == "zeros":
+        loss[after] = 0.0
+    elif kind == "scale_jump":
+        loss[after] *= 8
+    elif kind == "diverged":
+        rng = np.random.default_rng(seed)
+        loss[after] = 6.9 * np.exp(rng.normal(0, 0.01, after.sum()))
+    elif kind == "restarted":
+        loss *= np.where(after, np.exp(0.8 * np.exp(-since / 120.0)), 1.0)
+    elif kind in ("overfitting", "rising"):
+        loss *= np.where(after, (t / t[BROKEN]) ** 0.6, 1.0)
+    elif kind == "sudden_fall":
+        loss = 2.3 * np.exp(0.01 * np.random.default_rng(seed).normal(size=N))
+        loss *= np.where(np.arange(N) >= 350, np.exp(-(np.arange(N) - 350.0) / 40), 1.0)
+    return t, loss
+
+
+KINDS = (
+    "not_finite",
+    "zeros",
+    "scale_jump",
+    "diverged",
+    "restarted",
+    "overfitting",
+    "rising",
+    "sudden_fall",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_each_kind_is_named_and_placed(kind: str, seed: int) -> None:
+    t, loss = broken(kind, seed)
+    found = recognise(t, loss, is_validation=kind == "overfitting")
+    assert found is not None
+    assert found.kind == kind
+    first = t[350] if kind == "sudden_fall" else t[BROKEN]
+    slow = kind in ("overfitting", "rising", "sudden_fall")
+    assert abs(found.at - first) <= (0.12 * t[-1] if slow else 20)
+    assert t[found.row] == found.at
+    if kind == "scale_jump":
+        assert found.size == pytest.approx(8, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("noise", [0.002, 0.02, 0.2])
+def test_noise_is_no_break(seed: int, noise: float) -> None:
+    assert recognise(*healthy(seed, noise)) is None
+
+
+@pytest.mark.parametrize("what", ["spike", "cooldown", "waves", "rounded", "plateau at the start"])
+def test_what_looks_like_a_break_but_is_none(what: str) -> None:
+    t, loss = healthy()
+    if what == "spike":
+        loss[200:206] *= 2.5
+    elif what == "cooldown":
+        loss *= np.where(t > 3000, 1 - 0.08 * (t - 3000) / 1000, 1.0)
+    elif what == "waves":
+        loss *= np.exp(0.05 * np.sin(t / 150))
+    elif what == "rounded":
+        loss = np.round(np.exp(-t / 400), 4)
+    else:
+        loss = np.where(t < 300, 6.9, 2.6 + 4.3 * (t / 300.0) ** -0.5)
+    assert recognise(t, loss) is None
+
+
+def test_a_unit_does_not_matter() -> None:
+    t, loss = broken("diverged")
+    one, other = recognise(t, loss), recognise(1e6 * t, 1e-5 * loss)
+    assert one is not None
+    assert other is not None
+    assert (one.kind, one.row) == (other.kind, other.row)
+    assert other.size == pytest.approx(one.size)
+
+
+def test_rows_count_the_points_given() -> None:
+    t, loss = broken("diverged")
+    whole = recognise(t, loss)
+    loss[50] = np.nan
+    assert whole is not None
+    again = recognise(t, loss)
+    assert again is not None
+    assert (again.kind, again.at, again.row) == ("diverged", whole.at, whole.row)
+
+
+def test_too_few_points_are_not_judged() -> None:
+    assert recognise([1, 2, 3], [3.0, 9.0, 90.0]) is None
+    assert recognise([], []) is None
+
+
+@pytest.mark.parametrize(
+    ("t", "loss", "words"), [([1, 2], [1.0], "one length"), ([1, 1, 2], [3.0, 2, 1], "row 1")]
+)
+def test_bad_input_is_refused(t: list[float], loss: list[float], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        recognise(t, loss)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        ("diverged", "diverged"),
+        ("scale_jump", "scale_jump"),
+        ("zeros_after_nan", "zeros"),
+        ("fall_after_plateau", "sudden_fall"),
+        ("data_order_waves", None),
+    ],
+)
+def test_the_reported_cases(case: str, kind: str | None, shared: Path) -> None:
+    frame = pd.read_csv(shared / "cases" / case / "metrics.csv")
+    found = recognise(frame["step"], frame["loss"])
+    assert (found.kind if found else None) == kind
