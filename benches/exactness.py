@@ -15,7 +15,7 @@ import numpy as np
 
 from benches import _report
 from lossfit.kernels.driver import fit_batch
-from tests.kernels.oracles import COLUMNS, deviation, posterior, random_problem
+from tests.kernels.oracles import EXACT, deviation, posterior, random_problem
 
 LEAST_EFFECTIVE = 20_000  # of the oracle's sample
 BARS = {"mean": 0.02, "sd": 0.02, "quantile": 0.03}
@@ -23,7 +23,7 @@ BARS = {"mean": 0.02, "sd": 0.02, "quantile": 0.03}
 
 def main() -> None:
     arguments = _report.parser(__doc__)
-    arguments.add_argument("--laws", nargs="+", default=list(COLUMNS))
+    arguments.add_argument("--laws", nargs="+", default=list(EXACT))
     arguments.add_argument("--problems", type=int, default=20, help="for each law")
     arguments.add_argument("--draws", type=int, default=400_000)
     arguments.add_argument("--seed", type=int, default=1)

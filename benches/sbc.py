@@ -13,7 +13,7 @@ Laws of three nonlinear parameters are sampled by the ensemble, with Gaussian no
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from scipy.stats import chi2
 from benches import _report
 from lossfit import laws
 from lossfit.kernels.driver import Batch, PriorTable, fit_batch
+from lossfit.laws import Law
+from lossfit.laws.priors import KIND_CODES
+from tests.kernels.oracles import columns, nonlinear_rows
 
 Floats = NDArray[np.float64]
 
@@ -32,11 +35,11 @@ THIN = {"gaussian": 1, "student_t": 8}  # Gibbs sweeps between draws
 DOF = 4.0
 START = 0.05  # first axis value
 
-# (mean, sd at sigma = scale) of E, A, B; half-normals or normals cut at zero.
-SETTINGS: dict[str, dict[str, tuple[float, float]]] = {
-    "informative": {"E": (1.8, 0.3), "A": (0.3, 0.1), "B": (0.1, 0.04)},
-    "at_zero": {"E": (0.0, 0.3), "A": (0.0, 0.1), "B": (0.0, 0.04)},
-}
+# Means and standard deviations (at sigma = scale) of the priors of linear parameters, as shares of
+# the law's typical values: half-normals, or normals cut at zero.
+SETTINGS = {"informative": (1.2, 0.3), "at_zero": (0.0, 0.5)}
+# Of the law's own spread: curves that are steep beyond all measure teach nothing about a posterior.
+SPREAD = 0.6
 SIGMA = (3.0, 0.02)
 
 
@@ -60,26 +63,14 @@ def method_of(law: str) -> str:
     return "quadrature" if len(laws.get(law).nonlinear) <= 2 else "ensemble"
 
 
-def _nonlinear_rows(law: str, start: float) -> Floats:
-    rows = [[0.02, 3.0, 2.0, 0.5, 0.6]]
-    if law.endswith("offset"):
-        rows.append([-0.5 * start, 3.0 * start, 1.0, 0.0, start])
-    elif law == "broken_power":
-        rows += [[0.01, 3.0, 2.0, 0.4, 0.8], [0.1, 10.0, 2.0, 1.0, 0.7]]
-    return np.array(rows)
-
-
-def curve(law: str, x: Floats, nonlinear: Floats, linear: Floats) -> Floats:
-    """A law's curve, written out apart from the kernels."""
-    alpha = nonlinear[0]
-    if law == "broken_power":
-        _alpha, d, r = nonlinear
-        bend = (1 + (x / d) ** 4) / (1 + (1 / d) ** 4)
-        term = x**-alpha * bend ** (-(r - 1) * alpha / 4)
-    else:
-        term = (x + (nonlinear[1] if law.endswith("offset") else 0.0)) ** -alpha
-    y: Floats = linear[0] + linear[1] * term
-    return y - linear[2] * x if law.startswith("power_linear") else y
+def _narrowed(law: Law) -> Law:
+    """The law with log-normal priors of `SPREAD` times their spread."""
+    narrow = {
+        p.name: replace(p.prior, second=SPREAD * p.prior.second)
+        for p in law.nonlinear
+        if p.prior.kind == "lognormal"
+    }
+    return law.with_priors(narrow)
 
 
 def _from_prior(
@@ -94,7 +85,11 @@ def _from_prior(
         inside = np.ones(m, bool)
         for low, high, kind, first, second in rows:
             z = rng.normal(size=m)
-            value = first * np.exp(second * z) if kind == 2.0 else first + second * z
+            if kind == KIND_CODES["uniform"]:
+                value = rng.uniform(low, high, m)  # the bounds are cut to it
+            else:
+                lognormal = kind == KIND_CODES["lognormal"]
+                value = first * np.exp(second * z) if lognormal else first + second * z
             inside &= (value > low) & (value < high)
             columns.append(value)
         shape, scale = SIGMA
@@ -111,15 +106,16 @@ def simulate(
 ) -> Simulation:
     """Curves of `n` points (give or take a fifth: runs are ragged) with random weights."""
     declared = laws.get(law)
-    values = [SETTINGS[setting][p.name] for p in declared.linear]
-    mean, sd = np.array(values).T
-    rows = _nonlinear_rows(law, START)
+    typical = np.array([declared.typical[p.name] for p in declared.linear])
+    mean, sd = (share * typical for share in SETTINGS[setting])
+    rows = nonlinear_rows(_narrowed(declared), START)
     truth = _from_prior(rng, size, rows, mean, sd)
     sizes = rng.integers(n - n // 5, n + n // 5 + 1, size)
     x_parts, y_parts, w_parts = [], [], []
     for parameters, points in zip(truth, sizes, strict=True):
         x = np.geomspace(START, 1, points)
-        y = curve(law, x, parameters[: len(rows)], parameters[len(rows) : -1])
+        nonlinear, linear = parameters[: len(rows)], parameters[len(rows) : -1]
+        y = columns(law, x, nonlinear[:, None])[0] @ linear
         weight = rng.uniform(0.5, 2.0, points)
         error = rng.normal(size=points) if noise == "gaussian" else rng.standard_t(DOF, points)
         x_parts.append(x)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from .._base.errors import DataError
-from ._law import Law, Linear, Nonlinear, constant
+from ._law import Example, Law, Linear, Nonlinear, constant
 from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
 from ._surface_law import Published, SurfaceLaw
 
@@ -16,6 +16,7 @@ __all__ = [
     "NAMES",
     "SCHEDULE_NAMES",
     "SURFACE_NAMES",
+    "Example",
     "Law",
     "Linear",
     "Nonlinear",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..kernels.columns import Program
 
-__all__ = ["Law", "Linear", "Nonlinear", "constant"]
+__all__ = ["Example", "Law", "Linear", "Nonlinear", "constant"]
 
 MAX_FIXED = 3  # linear parameters whose basis does not depend on a nonlinear parameter
 MAX_VARYING = 3  # linear parameters whose basis does
@@ -84,6 +85,27 @@ Rescale = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class Example:
+    """A curve with noise that a law describes, and what it was made with.
+
+    Attributes
+    ----------
+    x : ndarray, shape (n_points,)
+        Axis values, the last of which is 1.
+    loss : ndarray, shape (n_points,)
+    parameters : dict of float
+        The law's parameters for this x.
+    noise : float
+        Standard deviation of the noise.
+    """
+
+    x: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    parameters: dict[str, float]
+    noise: float
+
+
+@dataclass(frozen=True)
 class Law:
     """A loss law ``sum_k linear_k * column_k(x; nonlinear)``.
 
@@ -105,6 +127,9 @@ class Law:
     to_axis_units : callable, optional
         ``f(draws, x_ref) -> draws`` turns a dict of parameters for ``x / x_ref`` into parameters
         for ``x`` in the units of the axis.  By default they are reported as they are.
+    typical : dict of float, optional
+        Parameters of a typical curve, for x divided by the end of the window and losses in nats:
+        what `example` shows, and what the tests of all registered laws fit.
 
     Raises
     ------
@@ -141,6 +166,7 @@ class Law:
     doc: str = ""
     sigma: Prior = field(default_factory=lambda: inverse_gamma(1.0, 1.0, relative=True))
     to_axis_units: Rescale | None = None
+    typical: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for attribute in ("linear", "columns", "nonlinear"):
@@ -179,12 +205,26 @@ class Law:
             raise DataError(
                 f"law {self.name!r}: no column takes the nonlinear parameter {idle[0]!r}"
             )
+        self._check_typical()
         n_fixed = sum(self.fixed)
         if n_fixed > MAX_FIXED or len(self.linear) - n_fixed > MAX_VARYING:
             raise DataError(
                 f"law {self.name!r}: at most {MAX_FIXED} columns without and {MAX_VARYING} with "
                 f"nonlinear parameters"
             )
+
+    def _check_typical(self) -> None:
+        if self.typical and set(self.typical) != set(self.parameters):
+            raise DataError(
+                f"law {self.name!r}: typical= needs a value of each parameter, "
+                f"{', '.join(self.parameters)}; got {', '.join(self.typical)}"
+            )
+        for p in self.nonlinear if self.typical else ():
+            if p.unit == "none" and not p.low <= self.typical[p.name] <= p.high:
+                raise DataError(
+                    f"law {self.name!r}: the typical {p.name} lies outside its bounds, "
+                    f"{p.low:g} to {p.high:g}"
+                )
 
     def _check_prior_kinds(self, priors: Mapping[str, Prior]) -> None:
         for linear in self.linear:
@@ -282,3 +322,56 @@ class Law:
         for k in range(len(self.linear)):
             out += beta[k] * self.program.column(k, x, nonlinear)
         return out
+
+    def example(
+        self, points: int = 100, *, noise: float = 0.01, start: float = 0.02, random_seed: int = 0
+    ) -> Example:
+        """A curve that the law describes: its typical parameters, and noise.
+
+        Parameters
+        ----------
+        points : int
+            Points, evenly spaced in the logarithm of x.
+        noise : float
+            Standard deviation of the noise, in the unit of the loss.
+        start : float
+            First x; the last is 1.
+        random_seed : int
+
+        Returns
+        -------
+        Example
+
+        Raises
+        ------
+        DataError
+            If the law states no typical parameters.
+
+        Examples
+        --------
+        >>> import lossfit
+        >>> example = lossfit.laws.get("power").example(points=50)
+        >>> runs = lossfit.Runs.from_arrays("step", 1000 * example.x, example.loss)
+        """
+        import numpy as np
+
+        if not self.typical:
+            raise DataError(
+                f"law {self.name!r} states no typical parameters: Law(..., "
+                f"typical={{{', '.join(f'{name!r}: ...' for name in self.parameters)}}})"
+            )
+        x = np.geomspace(start, 1.0, points)
+        curve = [self._loss_at(value) for value in x.tolist()]
+        error = np.random.default_rng(random_seed).normal(0.0, noise, points)
+        return Example(x, np.array(curve) + error, dict(self.typical), noise)
+
+    def _loss_at(self, x: float) -> float:
+        """The typical curve at x, in plain Python: an example must not wait for a compiler."""
+        known = {**self.typical, "x": x, "log_x": math.log(x)}
+        terms = (
+            known[linear.name] * getattr(column, "py_func", column)(*(known[a] for a in arguments))
+            for linear, column, arguments in zip(
+                self.linear, self.columns, self.arguments, strict=True
+            )
+        )
+        return float(sum(terms))

@@ -56,4 +56,5 @@ LAW = Law(
     columns=(constant, broken_power),
     nonlinear=(ALPHA, BREAK, RATIO),
     to_axis_units=rescale,
+    typical={"E": 1.5, "A": 0.3, "alpha": 0.3, "d": 0.3, "r": 2.5},
 )

@@ -41,4 +41,5 @@ LAW = Law(
     columns=(constant, power),
     nonlinear=(ALPHA,),
     to_axis_units=rescale,
+    typical={"E": 1.5, "A": 0.3, "alpha": 0.5},
 )

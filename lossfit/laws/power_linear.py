@@ -39,4 +39,5 @@ LAW = Law(
     columns=(constant, power, falling),
     nonlinear=(ALPHA,),
     to_axis_units=rescale,
+    typical={"E": 1.5, "A": 0.3, "B": 0.06, "alpha": 0.5},
 )

@@ -42,4 +42,5 @@ LAW = Law(
     columns=(constant, offset_power),
     nonlinear=(ALPHA, OFFSET),
     to_axis_units=rescale,
+    typical={"E": 1.5, "A": 0.3, "alpha": 0.5, "x0": 0.005},
 )

@@ -29,25 +29,6 @@ def test_posterior_is_labelled(fit):
     assert fit.posterior is posterior
 
 
-@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
-@pytest.mark.parametrize("law", laws.NAMES)
-def test_parameters_in_units_of_the_axis_give_the_predictions(law):
-    fit = lossfit.fit(power_runs(2), law, draws=50)
-    at = np.array([400.0, 1000.0, 3000.0])
-    p = fit.posterior
-    x = at + (p["x0"].values[..., None] if "x0" in p else 0)
-    power = x ** -p["alpha"].values[..., None]
-    if "r" in p:  # a broken power law
-        d, c = p["d"].values[..., None], ((p["r"] - 1) * p["alpha"]).values[..., None]
-        power = power * (1 + (x / d) ** 4) ** (-c / 4)
-    by_hand = p["E"].values[..., None] + p["A"].values[..., None] * power
-    if "B" in p:
-        by_hand = by_hand - p["B"].values[..., None] * at
-    found = fit.predict(at)
-    assert found.dims == ("chain", "draw", "run", "at")
-    np.testing.assert_allclose(found, by_hand, rtol=1e-9)
-
-
 def test_scaled_parameters_are_sizes_of_terms_at_the_end_of_the_window(fit):
     at_end = fit.predict([1000.0])[..., 0]
     p = fit.scaled_posterior

@@ -1,8 +1,8 @@
 """Slow, independent answers that the kernels are held against: plain numpy and scipy.
 
-Nothing here calls `lossfit.kernels`: columns are written out once more, linear algebra is QR on the
-data augmented with the priors, and the constrained posterior comes from a stratified importance
-sample.
+Nothing here calls `lossfit.kernels`: columns come from the law's one-line formula, linear algebra
+is QR on the data augmented with the priors, and the constrained posterior comes from a stratified
+importance sample.  No law is known by name: random problems follow its declarations.
 """
 
 from __future__ import annotations
@@ -14,41 +14,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from lossfit import laws
+from lossfit.fits.prior_table import prior_table
+from lossfit.laws import Law
+from lossfit.laws.priors import lognormal
+from tests.laws import formulas
+
 Floats = NDArray[np.float64]
 
 UNIFORM, NORMAL, LOGNORMAL = 0.0, 1.0, 2.0  # priors.KIND_CODES, as numbers of a table
 
 
-def power(x: Floats, theta: Floats) -> Floats:
-    """Columns of power, shape (n_sets, n, 2), for theta of shape (d, n_sets)."""
-    t = theta[0][:, None]
-    return np.stack([np.ones((t.size, x.size)), x**-t], axis=-1)
+EXACT = tuple(name for name in laws.NAMES if len(laws.get(name).nonlinear) <= 2)
+"""Laws that are fitted by quadrature."""
 
 
-def power_linear(x: Floats, theta: Floats) -> Floats:
-    """Columns of power_linear, shape (n_sets, n, 3)."""
-    line = np.broadcast_to(-x, (theta.shape[1], x.size))
-    return np.concatenate([power(x, theta), line[:, :, None]], axis=-1)
+def columns(law: str, x: Floats, theta: Floats) -> Floats:
+    """Columns of a registered law at theta (d, n_sets), by its formula; shape (n_sets, n, p)."""
+    return formulas.columns(laws.get(law), x, theta)
 
 
-def power_offset(x: Floats, theta: Floats) -> Floats:
-    """Columns of power_offset, shape (n_sets, n, 2)."""
-    shifted = (x + theta[1][:, None]) ** -theta[0][:, None]
-    return np.stack([np.ones_like(shifted), shifted], axis=-1)
+def random_nonlinear(
+    rng: np.random.Generator, law: Law, size: int, start: float, share: float = 1.0
+) -> Floats:
+    """Nonlinear parameters anywhere within their bounds (or that share of them about the middle).
 
+    Parameters
+    ----------
+    start : float
+        First axis value; the last is 1.
 
-def power_linear_offset(x: Floats, theta: Floats) -> Floats:
-    """Columns of power_linear_offset, shape (n_sets, n, 3)."""
-    line = np.broadcast_to(-x, (theta.shape[1], x.size))
-    return np.concatenate([power_offset(x, theta), line[:, :, None]], axis=-1)
-
-
-COLUMNS: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "power": power,
-    "power_linear": power_linear,
-    "power_offset": power_offset,
-    "power_linear_offset": power_linear_offset,
-}
+    Returns
+    -------
+    ndarray, shape (d, size)
+    """
+    out = []
+    for p in law.nonlinear:
+        unit = start if p.unit == "start" else 1.0
+        low, high = (np.log(p.low), np.log(p.high)) if p.log else (p.low * unit, p.high * unit)
+        middle, half = 0.5 * (low + high), 0.5 * share * (high - low)
+        value = rng.uniform(middle - half, middle + half, size)
+        out.append(np.exp(value) if p.log else value)
+    return np.array(out)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Problem:
     Attributes
     ----------
     law : str
-        A name in `COLUMNS`, or any name where `columns` is given.
+        A registered law, or any name where `columns` is given.
     x, y, weight : ndarray, shape (n,)
     nonlinear : ndarray, shape (d, 5)
         Low, high, kind and the prior's two numbers.
@@ -88,8 +95,9 @@ class Problem:
 
     def design(self, theta: Floats) -> Floats:
         """Columns at parameter sets theta (d, n_sets), shape (n_sets, n, p)."""
-        columns = self.columns or COLUMNS[self.law]
-        return columns(self.x, theta)
+        if self.columns is not None:
+            return self.columns(self.x, theta)
+        return columns(self.law, self.x, theta)
 
     def arguments(self) -> tuple[object, ...]:
         """Batch, program and prior table of this run alone, for
@@ -99,7 +107,6 @@ class Problem:
 
 def arguments(problems: list[Problem]) -> tuple[object, ...]:
     """Batch, program and prior table of several runs of one law."""
-    from lossfit import laws
     from lossfit.kernels.driver import Batch, PriorTable
 
     sizes = [p.x.size for p in problems]
@@ -411,28 +418,73 @@ def deviation(draws: Floats, exact: Weighted) -> Deviation:
     )
 
 
+def _random_truth(
+    rng: np.random.Generator, law: Law, start: float
+) -> tuple[list[float], list[float]]:
+    """Nonlinear and linear parameters about the law's typical ones.
+
+    Linear parameters whose column is free of nonlinear ones may lie at their bound or beyond it;
+    the others are positive, of any size.
+    """
+    nonlinear = []
+    for p in law.nonlinear:
+        if p.unit == "start":
+            nonlinear.append(float(rng.uniform(0.6 * p.low, 0.4 * p.high) * start))
+        else:
+            value = law.typical[p.name]
+            value = value * np.exp(rng.normal(0, 0.5)) if p.log else value + rng.normal(0, 0.5)
+            nonlinear.append(float(np.clip(value, p.low, p.high)))
+    linear = []
+    for p, free in zip(law.linear, law.fixed, strict=True):
+        if free:
+            factor = rng.choice([1.0, 1.0, 0.03, -0.2])
+        else:
+            factor = np.exp(rng.uniform(np.log(0.07), np.log(1.7)))
+        linear.append(float(law.typical[p.name] * factor))
+    return nonlinear, linear
+
+
+def nonlinear_rows(law: Law, start: float) -> Floats:
+    """Bounds and priors of the nonlinear parameters as the kernels take them, shape (d, 5)."""
+    one = np.ones(1)
+    table = prior_table(law, one, one, start * one, one)
+    return np.array(table.nonlinear[0])
+
+
+def _varied_priors(rng: np.random.Generator, law: Law) -> Law:
+    """The law with other medians and spreads of its log-normal priors."""
+    varied = {
+        p.name: lognormal(
+            p.prior.first * rng.uniform(0.6, 1.6),
+            p.prior.second * rng.uniform(0.4, 1.0),
+            relative=p.prior.relative,
+        )
+        for p in law.nonlinear
+        if p.prior.kind == "lognormal"
+    }
+    return law.with_priors(varied)
+
+
 def random_problem(rng: np.random.Generator, law: str, n: int | None = None) -> Problem:
     """A run with random axis, weights, truth, noise and priors; truths may lie beyond the
     bounds."""
-    offset = law.endswith("offset")
+    declared = laws.get(law)
     n = n or int(rng.choice([5, 8, 14, 20, 40, 100, 300]))
     start = float(np.exp(rng.uniform(np.log(0.01), np.log(0.3))))
     x = np.linspace(start, 1, n) if rng.random() < 0.5 else np.geomspace(start, 1, n)
     weight = np.ones(n) if rng.random() < 0.5 else rng.uniform(0.3, 3, n)
-    alpha = float(np.exp(rng.normal(np.log(0.5), 0.5)))
-    x0 = rng.uniform(-0.3, 1.0) * start if offset else 0.0
-    asymptote = float(rng.choice([1.5, 1.5, 0.05, -0.2]))
-    slope = float(rng.choice([0.06, 0.0, -0.05])) if "linear" in law else 0.0
-    amplitude = float(np.exp(rng.uniform(np.log(0.02), np.log(0.5))))
+    nonlinear, linear = _random_truth(rng, declared, start)
     noise = float(np.exp(rng.uniform(np.log(0.002), np.log(0.03))))
-    y = asymptote + amplitude * (x + x0) ** -alpha - slope * x
+    y = columns(law, x, np.array(nonlinear)[:, None])[0] @ np.array(linear)
     y += noise * rng.normal(size=n) / np.sqrt(weight)
-    median, spread = float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.4, 1.0))
-    rows = [[0.02, 3.0, LOGNORMAL, median, spread]]
-    if offset:
-        rows.append([-0.5 * start, 3 * start, NORMAL, 0.0, start])
-    p = 3 if "linear" in law else 2
-    sd = np.array([3.0, 3.0, 1.5])[:p] * np.exp(rng.normal(0, 0.5, p))
+    # The loss's size, by which relative priors are scaled.
+    level = 1.5
+    p = len(linear)
+    sd = level * np.array([each.prior.second for each in declared.linear])
+    sd *= np.exp(rng.normal(0, 0.5, p))
     mean = np.zeros(p) if rng.random() < 0.5 else rng.normal(0, 0.3, p) * sd
+    lower = np.array([0.0 if each.positive else -np.inf for each in declared.linear])
     sigma = np.array([rng.uniform(0.5, 2.0), noise * np.exp(rng.normal(0, 0.3))])
-    return Problem(law, x, y, weight, np.array(rows), mean, sd, np.zeros(p), sigma)
+    rows = nonlinear_rows(_varied_priors(rng, declared), start)
+    log = tuple(each.log for each in declared.nonlinear)
+    return Problem(law, x, y, weight, rows, mean, sd, lower, sigma, log)
