@@ -53,6 +53,16 @@ def test_its_columns_are_those_of_its_formula(name):
                 assert value == pytest.approx(by_formula[j, i, k], rel=1e-10), law.linear[k].name
 
 
+@pytest.mark.parametrize("name", laws.NAMES)
+def test_its_parameters_have_the_unit_of_the_axis(name):
+    law = laws.get(name)
+    convert = law.to_axis_units or (lambda values, x_ref: values)
+    x = np.array([0.02, 0.3, 1.0])
+    scaled, in_steps = (convert(dict(law.typical), x_ref) for x_ref in (1.0, 700.0))
+    expected = formulas.curve(law, x, scaled)
+    np.testing.assert_allclose(formulas.curve(law, 700.0 * x, in_steps), expected, rtol=1e-12)
+
+
 def test_an_example_needs_typical_parameters():
     law = laws.Law(
         name="line",
