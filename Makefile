@@ -29,7 +29,7 @@ lint: $(TEST_VENV)/installed
 types: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/mypy
 
-# The README's code blocks are run by tests/project/test_readme.py.
+# The README's code blocks are run by tests/project/test_docs.py.
 pytest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 

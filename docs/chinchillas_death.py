@@ -283,7 +283,7 @@ def compute_section() -> Section:
         f"\n| Chinchilla's law fitted to the four Llama 2 runs | {interval(own, sign='+')} |\n\n"
         "Published constants are points: their sources report no joint error from which an interval "
         "would follow. The interval of our fit takes the law for true far beyond the table "
-        "([plan.md](plan.md) tells how often such intervals held: less than they say). That of the last row is mostly "
+        "([how_we_checked_it.md](how_we_checked_it.md) tells how often such intervals held: less than they say). That of the last row is mostly "
         "the prior: four sizes, one number of tokens."
     )
     boxes = [

@@ -376,7 +376,8 @@ def what_if(
     computed anew for the other schedule from the first step.  It is an equal stack of the annealing
     and the multi-power response (`joint`), for a run alone too: under other schedules that
     was nearer to the truth than the law of `lossfit.extrapolate`.  `lossfit.answers.scenarios`
-    says what is done with the discrepancy, docs/schedules.md how far such answers were right.
+    says what is done with the discrepancy, and docs/how_we_checked_it.md how far such answers were
+    right.
 
     Examples
     --------

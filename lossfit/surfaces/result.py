@@ -30,7 +30,10 @@ __all__ = ["FAR", "RECORD", "Surface", "described"]
 
 FAR = 2.0  # factor beyond the table's range from which a prediction is flagged
 # benches/surface.py --held-out: seven tables, the largest budgets (3 to 100 times) left out.
-RECORD = "such 90 % intervals held 18 to 86 % of the outcomes on seven real tables (docs/plan.md)"
+RECORD = (
+    "such 90 % intervals held 18 to 86 % of the outcomes on seven real tables "
+    "(docs/how_we_checked_it.md)"
+)
 OUTLIER = 8.0  # noise scales from the surface at which a row is named
 SCHEMA = "lossfit.surface/1"
 
