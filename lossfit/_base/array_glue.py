@@ -36,10 +36,10 @@ def array_namespace(*arrays: Array) -> Any:
     TypeError
         Arrays of different libraries, or no array.
     """
-    found = {_namespace(array).__name__: _namespace(array) for array in arrays}
-    if len(found) != 1:
-        raise TypeError(f"arrays of one library are needed, got {', '.join(found) or 'none'}")
-    return next(iter(found.values()))
+    namespaces = {_namespace(array).__name__: _namespace(array) for array in arrays}
+    if len(namespaces) != 1:
+        raise TypeError(f"arrays of one library are needed, got {', '.join(namespaces) or 'none'}")
+    return next(iter(namespaces.values()))
 
 
 def _namespace(array: Array) -> Any:

@@ -33,15 +33,15 @@ def describe(draws: Floats, prob: float) -> Floats:
     step = max(1, BLOCK // draws.shape[-1])
     tail = (1 - prob) / 2
     for first in range(0, len(flat), step):
-        some = flat[first : first + step]
+        rows = flat[first : first + step]
         block = out[:, first : first + step]
         # An amplitude in units of the axis may be huge; its sd is then infinite, and no surprise.
         with np.errstate(over="ignore", invalid="ignore"):
-            block[0] = some.mean(axis=-1)
-            gap = some - block[0][:, None]
+            block[0] = rows.mean(axis=-1)
+            gap = rows - block[0][:, None]
             squares = np.einsum("ij,ij->i", gap, gap)
-            block[1] = np.sqrt(squares / max(some.shape[-1] - 1, 1))
-        block[2:] = quantiles(some, (tail, 0.5, 1 - tail))
+            block[1] = np.sqrt(squares / max(rows.shape[-1] - 1, 1))
+        block[2:] = quantiles(rows, (tail, 0.5, 1 - tail))
     return out.reshape(5, *draws.shape[:-1])
 
 
@@ -80,18 +80,18 @@ class Moments:
         """The numbers as float64, shape (n_runs, n_parameters, 4)."""
         return np.ldexp(self.mantissa.astype(np.float64), self.exponent)
 
-    def fill(self, some: slice, draws: Sequence[Floats], prob: float) -> None:
+    def fill(self, rows: slice, draws: Sequence[Floats], prob: float) -> None:
         """Describe some runs' draws: one array (n_runs, n_draws) for each parameter."""
-        self.take(some, np.stack([describe(parameter, prob) for parameter in draws], axis=-1))
+        self.take(rows, np.stack([describe(parameter, prob) for parameter in draws], axis=-1))
 
-    def take(self, some: slice, described: Floats) -> None:
+    def take(self, rows: slice, described: Floats) -> None:
         """Take what `describe` found of some runs: shape (5, n_runs, n_parameters)."""
-        self._set(some, described[[0, 1, 2, 4]].transpose(1, 2, 0))
+        self._set(rows, described[[0, 1, 2, 4]].transpose(1, 2, 0))
 
     def select(self, rows: NDArray[np.int64]) -> Moments:
         """Those of some runs."""
         return Moments(self.mantissa[rows], self.exponent[rows])
 
-    def _set(self, some: slice, values: Floats) -> None:
+    def _set(self, rows: slice, values: Floats) -> None:
         mantissa, exponent = np.frexp(values)
-        self.mantissa[some], self.exponent[some] = mantissa, exponent
+        self.mantissa[rows], self.exponent[rows] = mantissa, exponent

@@ -75,13 +75,17 @@ def machine() -> dict[str, Any]:
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"cpu": model, "cores": cores, "python": platform.python_version()}
+    about: dict[str, Any] = {
+        "cpu": model,
+        "cores": cores,
+        "python": platform.python_version(),
+    }
     for name in ("lossfit", "numpy", "numba", "numba-cuda", "cupy-cuda13x"):
         try:
-            found[name] = version(name)
+            about[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return about
 
 
 def bench(
@@ -226,8 +230,8 @@ def _share(cards: Any, row: dict[str, Any]) -> float | None:
     slots = ISSUE_SLOTS.get(row["dtype"])
     if slots is None or row["points"] != POINTS or row["draws"] or not cards[0].clock:
         return None
-    there = sum(4 * card.multiprocessors * card.clock for card in cards)
-    return float(row["fits_per_second"] * slots / there)
+    total = sum(4 * card.multiprocessors * card.clock for card in cards)
+    return float(row["fits_per_second"] * slots / total)
 
 
 def _answers(
@@ -312,13 +316,13 @@ def plot_bench(record: dict[str, Any]) -> Figure:
     )
     for ax, (key, label, fixed) in zip(axes, panels, strict=True):
         for number in dict.fromkeys(row["dtype"] for row in fits):
-            some = [
+            rows = [
                 row for row in fits
                 if row["dtype"] == number and all(row[k] == v for k, v in fixed.items())
             ]  # fmt: skip
-            some.sort(key=lambda row: row[key])
+            rows.sort(key=lambda row: row[key])
             ax.loglog(
-                [row[key] for row in some], [row["fits_per_second"] for row in some], "o-",
+                [row[key] for row in rows], [row["fits_per_second"] for row in rows], "o-",
                 label=number,
             )  # fmt: skip
         said = ", ".join(f"{v:,} {k}" for k, v in fixed.items())

@@ -66,9 +66,9 @@ class LogPosterior:
 
     def columns(self, x: Array, nonlinear: Array) -> Array:
         """Columns (n_sets, n_points, n_linear) of the law for nonlinear parameters (d, n_sets)."""
-        one = np.eye(self.n_linear)
+        units = np.eye(self.n_linear)
         each = [
-            self.law.evaluate(x, nonlinear, np.outer(e, np.ones(nonlinear.shape[1]))) for e in one
+            self.law.evaluate(x, nonlinear, np.outer(e, np.ones(nonlinear.shape[1]))) for e in units
         ]
         return np.stack(each, axis=-1).transpose(1, 0, 2)
 

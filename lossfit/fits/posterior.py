@@ -81,11 +81,11 @@ class Fit:
 
     def __repr__(self) -> str:
         s = self.settings
-        kept = "a summary of" if self.moments is not None else f"{s.chains} x {s.draws}"
+        size = "a summary of" if self.moments is not None else f"{s.chains} x {s.draws}"
         where = "" if self.device_draws is None else f", kept on {s.device}"
         return (
             f"Fit of {self.law.name} ({self.law.formula}) to {len(self.runs):,} runs on {s.axis}, "
-            f"{kept} draws by {s.method}{where}"
+            f"{size} draws by {s.method}{where}"
         )
 
     @property
@@ -252,7 +252,7 @@ class Fit:
         """Give one `LossfitWarning` if runs have flags that matter."""
         flags = self.flags
         if self.settings.noise == "student_t":  # outliers are what it is for
-            flags = [tuple(f for f in found if f != "spike") for found in flags]
+            flags = [tuple(f for f in flags_of_run if f != "spike") for flags_of_run in flags]
         text = warning_text(self.runs.names, flags, {**MEANINGS, **FIT_MEANINGS})
         if text:
             warnings.warn(LossfitWarning(f"fit of {self.law.name}: {text}"), stacklevel=stacklevel)

@@ -68,7 +68,7 @@ def _own(fit: Fit) -> xr.Dataset:
         "law": _law_text(fit.law),
         "schedules": {name: asdict(s) for name, s in columns.schedules.items()},
         "meta": {name: dict(m) for name, m in columns.meta.items()},
-        "flags": [astuple(flag) for found in columns.flags.values() for flag in found],
+        "flags": [astuple(flag) for group in columns.flags.values() for flag in group],
     }
     for field in fields(Columns):
         value = getattr(columns, field.name)

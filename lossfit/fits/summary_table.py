@@ -53,15 +53,15 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
         posterior = fit.scaled_posterior if scaled else fit.posterior
         mean, sd, lower, upper = (np.empty(shape) for _ in range(4))
         for k, name in enumerate(names):
-            one = posterior[name].values.transpose(2, 0, 1).reshape(n_runs, -1)
-            mean[:, k], sd[:, k], lower[:, k], _, upper[:, k] = describe(one, prob)
+            draws = posterior[name].values.transpose(2, 0, 1).reshape(n_runs, -1)
+            mean[:, k], sd[:, k], lower[:, k], _, upper[:, k] = describe(draws, prob)
         ess = np.full(shape, float(s.draws * s.chains))
         if not s.exact:
             from .arviz_adapter import diagnostics
 
-            found = diagnostics(posterior)
-            ess = np.stack([found[0][name].values for name in names], axis=1)
-            rhat = np.stack([found[1][name].values for name in names], axis=1)
+            convergence = diagnostics(posterior)
+            ess = np.stack([convergence[0][name].values for name in names], axis=1)
+            rhat = np.stack([convergence[1][name].values for name in names], axis=1)
     flags = list(fit.flags)
     for r in np.flatnonzero((rhat > MOST_RHAT).any(axis=1)):
         if "not_converged" not in flags[r]:
@@ -96,19 +96,19 @@ def residuals(fit: Fit) -> pd.DataFrame:
     x, loss, weight = fit.padded()
     fitted = np.empty_like(x)
     for first in range(0, len(fit.runs), RESIDUAL_RUNS):
-        some = slice(first, first + RESIDUAL_RUNS)
-        at = x[some] / fit.end[some, None]
-        fitted[some] = predict_batch(fit.law.program, draws[some], at).mean(axis=-1)
+        block = slice(first, first + RESIDUAL_RUNS)
+        at = x[block] / fit.end[block, None]
+        fitted[block] = predict_batch(fit.law.program, draws[block], at).mean(axis=-1)
     sigma = draws[:, -1].mean(axis=-1)[:, None]
-    there = ~np.isnan(x)
+    is_point = ~np.isnan(x)
     gap = loss - fitted
     return pd.DataFrame(
         {
             "run": np.asarray(fit.runs.names, dtype=object)[run],
-            fit.axis: x[there],
-            "loss": loss[there],
-            "fitted": fitted[there],
-            "residual": gap[there],
-            "standardised": (gap * np.sqrt(weight) / sigma)[there],
+            fit.axis: x[is_point],
+            "loss": loss[is_point],
+            "fitted": fitted[is_point],
+            "residual": gap[is_point],
+            "standardised": (gap * np.sqrt(weight) / sigma)[is_point],
         }
     )

@@ -104,7 +104,7 @@ def rule_of(window: WindowSpec, runs: Runs, drop: float = AUTO_DROP) -> Rule:
         each = [_one(window.get(name, "auto"), name, drop) for name in runs.names]
         for i, (a, b, is_auto) in enumerate(each):
             low[i], high[i], auto[i] = a, b, is_auto
-        text = "by run: " + ", ".join(f"{name} {_words(one)}" for name, one in window.items())
+        text = "by run: " + ", ".join(f"{name} {_words(rule)}" for name, rule in window.items())
     else:
         low[:], high[:], auto[:] = _one(window, None, drop)
         text = _words(window)
@@ -210,15 +210,15 @@ def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Sel
     if not spike.any():
         return chosen, dropped
     keep = np.ones(len(used), bool)
-    some = (chosen.n_points <= short) | spike[edges[:-1]] | spike[edges[1:] - 1]
-    for run in np.flatnonzero(some & (counts(spike, edges) > 0)):
+    touched = (chosen.n_points <= short) | spike[edges[:-1]] | spike[edges[1:] - 1]
+    for run in np.flatnonzero(touched & (counts(spike, edges) > 0)):
         first, last = int(edges[run]), int(edges[run + 1])
-        mine = spike[first:last]
-        inner = np.flatnonzero(~mine)
+        spikes_inside = spike[first:last]
+        inner = np.flatnonzero(~spikes_inside)
         if len(inner) < MINIMUM_POINTS:
             continue
-        left = ~mine
-        if len(mine) > short:
+        left = ~spikes_inside
+        if len(spikes_inside) > short:
             left[inner[0] : inner[-1] + 1] = True
         keep[first:last] = left
         dropped[run] = not left.all()

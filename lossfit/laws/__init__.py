@@ -61,9 +61,9 @@ def get(law: str | Law) -> Law:
             f"law {name!r} needs a learning-rate schedule and forecasts only: use "
             f"lossfit.extrapolate(..., laws={name!r}), or fit one of {', '.join(NAMES)}"
         )
-    found = _find(law, NAMES)
-    assert isinstance(found, Law)
-    return found
+    law_of_name = _find(law, NAMES)
+    assert isinstance(law_of_name, Law)
+    return law_of_name
 
 
 def find(law: str | Law | ScheduleLaw) -> Law | ScheduleLaw:
@@ -82,8 +82,8 @@ def _find(law: str | Law | ScheduleLaw, names: tuple[str, ...]) -> Law | Schedul
         return law
     if law not in names:
         raise DataError(f"no law is called {law!r}; there are {', '.join(names)}")
-    found: Law | ScheduleLaw = import_module(f"{__name__}.{law}").LAW
-    return found
+    registered: Law | ScheduleLaw = import_module(f"{__name__}.{law}").LAW
+    return registered
 
 
 def surface_law(law: str | SurfaceLaw) -> SurfaceLaw:
@@ -100,5 +100,5 @@ def surface_law(law: str | SurfaceLaw) -> SurfaceLaw:
         raise DataError(
             f"no law of final losses is called {law!r}; there are {', '.join(SURFACE_NAMES)}"
         )
-    found: SurfaceLaw = import_module(f"{__name__}.{law}").LAW
-    return found
+    registered: SurfaceLaw = import_module(f"{__name__}.{law}").LAW
+    return registered

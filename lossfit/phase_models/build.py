@@ -122,17 +122,17 @@ def phases(
         from ..runs.known import schedules_by_run
 
         given = schedules_by_run(schedule, runs.names)
-        lacking = {name: one for name, one in given.items() if runs[name].schedule is None}
+        lacking = {name: stated for name, stated in given.items() if runs[name].schedule is None}
         if lacking:
             runs = runs.with_schedule(lacking)
     keys = run_keys(seed, runs.names, "phases")
-    found = []
+    results = []
     with bar(len(runs), "finding phases", progress) as advance:
         for run, key in zip(runs, keys, strict=True):
-            found.append(_one(run, axis, float(start), draws, np.random.default_rng(int(key))))
+            results.append(_one(run, axis, float(start), draws, np.random.default_rng(int(key))))
             if advance is not None:
                 advance(1)
-    made = Phases(runs, axis, prob, seed, tuple(found))
+    made = Phases(runs, axis, prob, seed, tuple(results))
     if made.warning:
         warnings.warn(LossfitWarning(f"phases: {made.warning}"), stacklevel=2)
     return made
@@ -143,7 +143,7 @@ def _one(run: Run, axis: str, start: float, draws: int, rng: np.random.Generator
     end = run.end(axis)
     curve, centre = _curve(alone, run, axis, start)
     whole_run = evidence(curve)
-    logs = {name: grid.log_evidence for name, grid in whole_run.found.items()}
+    logs = {name: grid.log_evidence for name, grid in whole_run.by_model.items()}
     held_out = _difference(curve, logs, curve.t <= PAST)
     blocked: dict[str, float] = dict.fromkeys(held_out, 0.0)
     edges = np.linspace(max(float(curve.t[0]), 0.1), 1.0, BLOCKS + 1)
@@ -161,9 +161,9 @@ def _one(run: Run, axis: str, start: float, draws: int, rng: np.random.Generator
     slopes = np.full((2, draws), np.nan)
     curves = np.empty((len(places), draws))
     for m, name in enumerate(MODELS):
-        mine = np.flatnonzero(chosen == m)
-        if mine.size:
-            _draw(curve, whole_run, name, mine, places, rng, handover, tip, slopes, curves)
+        members = np.flatnonzero(chosen == m)
+        if members.size:
+            _draw(curve, whole_run, name, members, places, rng, handover, tip, slopes, curves)
     exist = max(weights[1] + weights[3], weights[2] + weights[3]) >= 0.5
     flags, gain = _compared(held_out, blocked, bool(exist))
     return RunPhases(
@@ -191,7 +191,7 @@ def _difference(curve: Curve, logs: dict[str, float], known: Bools) -> dict[str,
     """Log density of the other bins given the known ones: of the phases together, the schedule."""
     if known.all() or known.sum() < 5:
         return {name: 0.0 for name in ("phases", "schedule") if name != "schedule" or name in logs}
-    part = {name: grid.log_evidence for name, grid in evidence(curve, known).found.items()}
+    part = {name: grid.log_evidence for name, grid in evidence(curve, known).by_model.items()}
     out = {
         "phases": float(
             logsumexp([logs[name] for name in MODELS]) - logsumexp([part[name] for name in MODELS])
@@ -256,7 +256,7 @@ def _draw(
     curve: Curve,
     made: Evidence,
     name: str,
-    mine: Ints,
+    members: Ints,
     places: Floats,
     rng: np.random.Generator,
     handover: Floats,
@@ -265,9 +265,9 @@ def _draw(
     curves: Floats,
 ) -> None:
     """Draws of one model, written at the places `mine`."""
-    grid = made.found[name]
+    grid = made.by_model[name]
     p = np.exp(grid.log_weight - grid.log_weight.max())
-    cells = rng.choice(len(p), len(mine), p=p / p.sum())
+    cells = rng.choice(len(p), len(members), p=p / p.sum())
     which, mean, sd, positive = terms(name, curve, grid.alpha[cells], grid.first[cells],
                                       grid.second[cells])  # fmt: skip
     beta, lower, _, shape, scale = posterior(curve, made.parts, grid.error[cells], which, mean, sd)
@@ -287,22 +287,22 @@ def _draw(
         ]
     beta = beta + sigma[:, None] * step
     table = columns_at(places)
-    curves[:, mine] = (table[:, which] * beta).sum(axis=2)
+    curves[:, members] = (table[:, which] * beta).sum(axis=2)
     # Inside a cell of the grid places are even.
     if (grid.first[cells] >= 0).all():
-        handover[mine] = _spread(FIRST, grid.first[cells], rng, log=True)
+        handover[members] = _spread(FIRST, grid.first[cells], rng, log=True)
         at = CHANGES[grid.first[cells]]
         alpha = made.alphas[grid.alpha[cells]]
-        slopes[0, mine] = -beta[:, 1] * at ** (-alpha - 1) + beta[:, 2]
+        slopes[0, members] = -beta[:, 1] * at ** (-alpha - 1) + beta[:, 2]
     if (grid.second[cells] >= 0).all():
-        tip[mine] = _spread(SECOND, grid.second[cells] - N_FIRST, rng, log=False)
+        tip[members] = _spread(SECOND, grid.second[cells] - N_FIRST, rng, log=False)
         if name == "tip":
             at = CHANGES[grid.second[cells]]
             alpha = made.alphas[grid.alpha[cells]]
             before = -beta[:, 1] * at ** (-alpha - 1)
         else:
-            before = slopes[0, mine]
-        slopes[1, mine] = before + beta[:, -1]
+            before = slopes[0, members]
+        slopes[1, members] = before + beta[:, -1]
 
 
 def _spread(

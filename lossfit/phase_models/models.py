@@ -38,7 +38,7 @@ __all__ = [
     "MODELS",
     "Curve",
     "Evidence",
-    "Found",
+    "Weights",
     "columns_at",
     "evidence",
     "posterior",
@@ -100,7 +100,7 @@ class Curve(NamedTuple):
     strength: float = 0.19
 
 
-class Found(NamedTuple):
+class Weights(NamedTuple):
     """The grid of one model.
 
     Attributes
@@ -126,7 +126,7 @@ class Found(NamedTuple):
 class Evidence(NamedTuple):
     """Grids of all models, and what it takes to draw from them."""
 
-    found: dict[str, Found]
+    by_model: dict[str, Weights]
     parts: Parts
     alphas: Floats = ALPHAS
 
@@ -223,7 +223,7 @@ def evidence(curve: Curve, rows: Bools | None = None) -> Evidence:
     parts = _parts(curve, np.ones(len(curve.t), bool) if rows is None else rows)
     n_errors = len(ERRORS)
     alpha, second = np.arange(N_ALPHA), N_FIRST + np.arange(N_SECOND)
-    found = {}
+    by_model = {}
     earliest = curve.t[min(2, len(curve.t) - 1)]  # a break before the data is none
     none = np.array([-1])
     grids = {
@@ -241,13 +241,13 @@ def evidence(curve: Curve, rows: Bools | None = None) -> Evidence:
         good &= (j < 0) | (CHANGES[j] > earliest)
         e, a, i, j = e[good], a[good], i[good], j[good]
         if not e.size:
-            found[name] = Found(np.empty(0), e, a, i, j)
+            by_model[name] = Weights(np.empty(0), e, a, i, j)
             continue
         which, mean, sd, positive = terms(name, curve, a, i, j)
         weight = _marginal(curve, parts, e, which, mean, sd, positive)
         weight += np.log(np.array([w for *_, w in ERRORS]) / sum(w for *_, w in ERRORS))[e]
         weight -= math.log(len(e) / n_errors)
-        found[name] = Found(weight, e, a, i, j)
+        by_model[name] = Weights(weight, e, a, i, j)
     if curve.response is not None:
         n_units = curve.response.shape[1]
         e, a, u = (
@@ -259,8 +259,8 @@ def evidence(curve: Curve, rows: Bools | None = None) -> Evidence:
         weight += np.log(np.array([w for *_, w in ERRORS]) / sum(w for *_, w in ERRORS))[e]
         weight -= math.log(N_ALPHA * n_units)
         minus = np.full(len(e), -1)
-        found["schedule"] = Found(weight, e, a, u, minus)
-    return Evidence(found, parts)
+        by_model["schedule"] = Weights(weight, e, a, u, minus)
+    return Evidence(by_model, parts)
 
 
 def terms(
@@ -351,15 +351,15 @@ def _marginal(
     """Log marginal likelihood of cells; with `positive` the last coefficient is above 0."""
     out = np.empty(len(e))
     for first in range(0, len(e), BLOCK):
-        some = slice(first, first + BLOCK)
-        beta, lower, prior, shape, scale = posterior(curve, parts, e[some], which[some], mean, sd)
-        log = -parts.log_det[e[some]] + 0.5 * np.log(prior).sum()
+        block = slice(first, first + BLOCK)
+        beta, lower, prior, shape, scale = posterior(curve, parts, e[block], which[block], mean, sd)
+        log = -parts.log_det[e[block]] + 0.5 * np.log(prior).sum()
         log -= np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         log -= shape * np.log(scale)
         if positive:  # the marginal of the last coefficient, its t taken for a normal
             spread = np.sqrt(scale / shape) / lower[:, -1, -1]
             log += log_ndtr(beta[:, -1] / spread) + math.log(2.0)
-        out[some] = log
+        out[block] = log
     noise = curve.noise**2
     constant = -0.5 * parts.n * math.log(2 * math.pi)
     constant += NOISE_POINTS * math.log(NOISE_POINTS * noise)

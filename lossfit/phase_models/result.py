@@ -1,4 +1,4 @@
-"""What was found of the phases of some runs."""
+"""Phases of runs: break points, probabilities, curves."""
 
 from __future__ import annotations
 
@@ -107,39 +107,39 @@ class Phases:
     prob : float
         Probability of the intervals.
     seed : int
-    found : tuple of RunPhases, length R
+    by_run : tuple of RunPhases, length R
     """
 
     runs: Runs
     axis: str
     prob: float
     seed: int
-    found: tuple[RunPhases, ...]
+    by_run: tuple[RunPhases, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the runs."""
-        return tuple(one.name for one in self.found)
+        return tuple(result.name for result in self.by_run)
 
     @property
     def flags(self) -> dict[str, tuple[str, ...]]:
         """Flags of each run (`PHASE_MEANINGS`)."""
-        return {one.name: one.flags for one in self.found}
+        return {result.name: result.flags for result in self.by_run}
 
     @property
     def warning(self) -> str:
         """What the one `LossfitWarning` says; "" for nothing."""
-        return warning_text(self.names, [one.flags for one in self.found], PHASE_MEANINGS)
+        return warning_text(self.names, [result.flags for result in self.by_run], PHASE_MEANINGS)
 
     def __getitem__(self, run: str) -> RunPhases:
-        """What was found of one run."""
-        for one in self.found:
-            if one.name == run:
-                return one
+        """The phases of one run."""
+        for result in self.by_run:
+            if result.name == run:
+                return result
         raise DataError(f"there is no run {run!r} here; there are {', '.join(self.names[:10])}")
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.by_run)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -155,18 +155,21 @@ class Phases:
 
         tail = (1 - self.prob) / 2
         rows = []
-        for one in self.found:
+        for result in self.by_run:
             for k, (phase, draws, exists) in enumerate(
-                (("linear", one.handover, one.prob_linear), ("tip", one.tip, one.prob_tip))
+                (
+                    ("linear", result.handover, result.prob_linear),
+                    ("tip", result.tip, result.prob_tip),
+                )
             ):
-                there = draws[~np.isnan(draws)]
+                finite = draws[~np.isnan(draws)]
                 three = [np.nan] * 3
-                if there.size:
-                    three = [float(v) for v in quantiles(there, (tail, 0.5, 1 - tail))]
-                slope = one.slopes[k][~np.isnan(one.slopes[k])]
+                if finite.size:
+                    three = [float(v) for v in quantiles(finite, (tail, 0.5, 1 - tail))]
+                slope = result.slopes[k][~np.isnan(result.slopes[k])]
                 rows.append(
                     {
-                        "run": one.name,
+                        "run": result.name,
                         "axis": self.axis,
                         "phase": phase,
                         "prob_exists": exists,
@@ -174,13 +177,13 @@ class Phases:
                         "median": three[1],
                         "upper": three[2],
                         "prob": self.prob,
-                        "share_lower": three[0] / one.end,
-                        "share_median": three[1] / one.end,
-                        "share_upper": three[2] / one.end,
+                        "share_lower": three[0] / result.end,
+                        "share_median": three[1] / result.end,
+                        "share_upper": three[2] / result.end,
                         "slope": float(np.median(slope)) if slope.size else np.nan,
-                        "schedule_gain": np.nan if one.gain is None else one.gain,
-                        "schedule_explains": "schedule_explains" in one.flags,
-                        "flags": one.flags,
+                        "schedule_gain": np.nan if result.gain is None else result.gain,
+                        "schedule_explains": "schedule_explains" in result.flags,
+                        "flags": result.flags,
                     }
                 )
         return pd.DataFrame(rows)
@@ -195,18 +198,18 @@ class Phases:
         import pandas as pd
 
         rows = []
-        for one in self.found:
-            for name, log in one.log_evidence.items():
+        for result in self.by_run:
+            for name, log in result.log_evidence.items():
                 kind = "schedule" if name == "schedule" else "phases"
-                weight = np.nan if kind == "schedule" else one.weights[MODELS.index(name)]
+                weight = np.nan if kind == "schedule" else result.weights[MODELS.index(name)]
                 rows.append(
                     {
-                        "run": one.name,
+                        "run": result.name,
                         "model": name,
                         "log_evidence": log,
                         "weight": weight,
-                        "held_out": one.held_out[kind],
-                        "blocked": one.blocked[kind],
+                        "held_out": result.held_out[kind],
+                        "blocked": result.blocked[kind],
                     }
                 )
         return pd.DataFrame(rows)
@@ -219,11 +222,11 @@ class Phases:
         dims = ("run", "draw")
         return xr.Dataset(
             {
-                "handover": (dims, np.stack([one.handover for one in self.found])),
-                "tip": (dims, np.stack([one.tip for one in self.found])),
-                "model": (dims, np.stack([one.models for one in self.found])),
+                "handover": (dims, np.stack([result.handover for result in self.by_run])),
+                "tip": (dims, np.stack([result.tip for result in self.by_run])),
+                "model": (dims, np.stack([result.models for result in self.by_run])),
             },
-            coords={"run": list(self.names), "draw": np.arange(self.found[0].handover.size)},
+            coords={"run": list(self.names), "draw": np.arange(self.by_run[0].handover.size)},
             attrs={"axis": self.axis},
         )
 
@@ -247,22 +250,22 @@ class Phases:
         }
 
     def __str__(self) -> str:
-        lines = [f"Phases of {len(self.found):,} run{'s' * (len(self.found) > 1)} on {self.axis}"]
+        lines = [f"Phases of {len(self.by_run):,} run{'s' * (len(self.by_run) > 1)} on {self.axis}"]
         table = self.frame
-        for one in self.found[:10]:
-            lines.append(f"  {one.name}: {verdict_of(one)}")
-            for _, row in table[table["run"] == one.name].iterrows():
+        for result in self.by_run[:10]:
+            lines.append(f"  {result.name}: {verdict_of(result)}")
+            for _, row in table[table["run"] == result.name].iterrows():
                 lines.append(f"    {_phase(row, self)}")
-            lines += [f"    {line}" for line in _schedule(one)]
-        if len(self.found) > 10:
-            lines.append(f"  ... and {len(self.found) - 10:,} more runs in phases.frame")
+            lines += [f"    {line}" for line in _schedule(result)]
+        if len(self.by_run) > 10:
+            lines.append(f"  ... and {len(self.by_run) - 10:,} more runs in phases.frame")
         lines.append(
             f"  Models: {', '.join(MODELS)}, equally probable beforehand; correlated model error."
         )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"Phases of {len(self.found):,} runs on {self.axis}"
+        return f"Phases of {len(self.by_run):,} runs on {self.axis}"
 
     def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
         """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
@@ -279,14 +282,14 @@ def _word(probability: float) -> str:
     )  # fmt: skip
 
 
-def verdict_of(one: RunPhases) -> str:
+def verdict_of(result: RunPhases) -> str:
     """Which phases a run has, and whether the schedule explains them, in words."""
-    text = f"a linear phase: {_word(one.prob_linear)}; a flatter tip: {_word(one.prob_tip)}"
-    if "schedule_explains" in one.flags:
+    text = f"a linear phase: {_word(result.prob_linear)}; a flatter tip: {_word(result.prob_tip)}"
+    if "schedule_explains" in result.flags:
         text += "; but the learning-rate schedule alone explains the curve better"
-    elif "cannot_tell" in one.flags:
+    elif "cannot_tell" in result.flags:
         text += "; whether these are the schedule's doing, these data can't tell"
-    elif one.gain is not None and max(one.prob_linear, one.prob_tip) >= 0.5:
+    elif result.gain is not None and max(result.prob_linear, result.prob_tip) >= 0.5:
         text += "; the learning-rate schedule alone explains the curve less well"
     return text
 
@@ -302,14 +305,14 @@ def _phase(row: pd.Series, phases: Phases) -> str:
     return text
 
 
-def _schedule(one: RunPhases) -> list[str]:
-    if one.gain is None:
+def _schedule(result: RunPhases) -> list[str]:
+    if result.gain is None:
         return ["! schedule_unknown: give schedule= or an lr column to compare with its effect"]
     text = (
-        f"log density of the last 40 %, foretold: {one.held_out['schedule']:.1f} by the schedule "
-        f"without phases, {one.held_out['phases']:.1f} by phases; of each fifth: "
-        f"{one.blocked['schedule']:.1f} and {one.blocked['phases']:.1f}"
+        f"log density of the last 40 %, predicted: {result.held_out['schedule']:.1f} by the "
+        f"schedule without phases, {result.held_out['phases']:.1f} by phases; of each fifth: "
+        f"{result.blocked['schedule']:.1f} and {result.blocked['phases']:.1f}"
     )
     out = [text]
-    out += [f"! {flag}: {PHASE_MEANINGS[flag]}" for flag in one.flags]
+    out += [f"! {flag}: {PHASE_MEANINGS[flag]}" for flag in result.flags]
     return out

@@ -139,9 +139,9 @@ class Plan:
         if self.epochs is not None:
             rows.append(("optimum", "epochs", self.epochs))
         rows.append(("optimum", "loss", self.loss))
-        for of, one in (("decision", self.decision), ("choice", self.choice)):
-            if one is not None:
-                rows += self._rows(of, one)
+        for of, choice in (("decision", self.decision), ("choice", self.choice)):
+            if choice is not None:
+                rows += self._rows(of, choice)
         moments = described(np.stack([draws for _, _, draws in rows]), self.prob)
         # What was chosen is a number and not a belief.
         fixed = np.array([of != "optimum" and np.ptp(draws) == 0 for of, _, draws in rows])
@@ -157,21 +157,21 @@ class Plan:
         frame["flags"] = pd.Series([self.flags] * len(frame), dtype=object)
         return frame
 
-    def _rows(self, of: str, one: Choice) -> list[tuple[str, str, Floats]]:
+    def _rows(self, of: str, choice: Choice) -> list[tuple[str, str, Floats]]:
         same = np.ones(len(self.loss))
         rows = [
-            (of, "params", one.params * same),
-            (of, "tokens", one.tokens * same),
-            (of, "tokens_per_param", one.tokens / one.params * same),
+            (of, "params", choice.params * same),
+            (of, "tokens", choice.tokens * same),
+            (of, "tokens_per_param", choice.tokens / choice.params * same),
         ]
         if self.unique_tokens is not None:
-            rows.append((of, "epochs", one.tokens / self.unique_tokens * same))
+            rows.append((of, "epochs", choice.tokens / self.unique_tokens * same))
         return [
             *rows,
-            (of, "loss", one.loss),
-            (of, "regret", one.regret),
-            (of, "equivalent_compute", one.equivalent),
-            (of, "wasted", 1 - one.equivalent / self.compute),
+            (of, "loss", choice.loss),
+            (of, "regret", choice.regret),
+            (of, "equivalent_compute", choice.equivalent),
+            (of, "wasted", 1 - choice.equivalent / self.compute),
         ]
 
     @property

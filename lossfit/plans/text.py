@@ -103,20 +103,20 @@ def _title(plan: Plan) -> str:
     return f"{out}; law {plan.problem.law.name}"
 
 
-def _words(plan: Plan, one: Choice) -> str:
-    out = f"{size_text(one.params)} parameters on {size_text(one.tokens)} tokens"
+def _words(plan: Plan, choice: Choice) -> str:
+    out = f"{size_text(choice.params)} parameters on {size_text(choice.tokens)} tokens"
     if plan.unique_tokens is not None:
-        out += f" ({_plain(one.tokens / plan.unique_tokens)} epochs)"
-    loss = float(np.median(one.loss))
+        out += f" ({_plain(choice.tokens / plan.unique_tokens)} epochs)"
+    loss = float(np.median(choice.loss))
     if plan.surface.n_draws == 1:
         return f"{out}, loss {_loss(loss)}"
-    lower, upper = _ends(one.loss, plan.prob)
+    lower, upper = _ends(choice.loss, plan.prob)
     return f"{out}, loss {_loss(loss)} ({_loss(lower)} to {_loss(upper)})"
 
 
-def _cost(plan: Plan, one: Choice) -> str:
+def _cost(plan: Plan, choice: Choice) -> str:
     """What a choice costs against the best possible."""
-    regret, ratio = one.regret, one.equivalent / plan.compute
+    regret, ratio = choice.regret, choice.equivalent / plan.compute
     out = f"{_nats(float(np.median(regret)))} nats above the best possible"
     if plan.surface.n_draws > 1:
         lower, upper = _ends(regret, plan.prob)

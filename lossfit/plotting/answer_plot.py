@@ -63,8 +63,8 @@ def plot_answer(
     ax = axes(ax)
     r = one_run(answer.names, run)
     name = answer.names[r]
-    one = answer.runs.select([name])
-    data = one[name]
+    single = answer.runs.select([name])
+    data = single[name]
     x, loss = data.axis(answer.axis), data.loss
     end = float(answer.ends[r])
     at = answer.at[r][~np.isnan(answer.at[r])]
@@ -74,7 +74,7 @@ def plot_answer(
     chosen = tuple(probs) if probs is not None else (0.5, answer.prob)
     start = _window_start(answer, name)
     grid = grid_between(start, last)
-    mixed = curves_of(answer.question, one, grid[None])
+    mixed = curves_of(answer.question, single, grid[None])
     set_axis(ax, answer.axis, low, last, scale)
     used = positive & (x >= start)
     ax.plot(x[used], loss[used], ".", color=DATA, markersize=4, label=name, zorder=3)
@@ -86,7 +86,7 @@ def plot_answer(
     others, beside = answer.question, mixed
     if answer.question.comparison is not None:
         others = answer.question.comparison
-        beside = curves_of(others, one, grid[None])
+        beside = curves_of(others, single, grid[None])
     if others is not answer.question or len(others.laws) > 1:
         for k, law in enumerate(others.laws):
             colour = COLOURS[2 + k % (len(COLOURS) - 2)]
@@ -164,10 +164,10 @@ def _window_start(answer: Answer, name: str) -> float:
         return float(answer.mixed.forecasts[0].start[answer.names.index(name)])
     from ..fits.window import rule_of, select
 
-    one = answer.runs.select([name])
-    flat = one.flat(answer.axis)
-    rule = rule_of(answer.question.window_of(one), one)
-    return float(select(flat, one.names, rule, 0, 1, keep_spikes=False).start[0])
+    single = answer.runs.select([name])
+    flat = single.flat(answer.axis)
+    rule = rule_of(answer.question.window_of(single), single)
+    return float(select(flat, single.names, rule, 0, 1, keep_spikes=False).start[0])
 
 
 def _other(ax: Any, answer: Answer, low: float) -> np.ndarray[Any, Any]:
@@ -175,7 +175,7 @@ def _other(ax: Any, answer: Answer, low: float) -> np.ndarray[Any, Any]:
     assert answer.compute_of is not None
     other = answer.runs[answer.compute_of]
     x, loss = other.axis(answer.axis), other.loss
-    there = x >= low
-    ax.plot(x[there], loss[there], "-", color=ORANGE, linewidth=1.2, label=other.name, zorder=2)
+    ahead = x >= low
+    ax.plot(x[ahead], loss[ahead], "-", color=ORANGE, linewidth=1.2, label=other.name, zorder=2)
     ax.plot(x[-1:], loss[-1:], "s", color=ORANGE, markersize=5, zorder=5)
-    return np.asarray(loss[there])
+    return np.asarray(loss[ahead])

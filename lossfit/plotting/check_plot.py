@@ -94,9 +94,16 @@ def _errors(ax: Any, check: Check, colours: dict[str, str]) -> None:
     ax.axhline(0, color=GREY, linewidth=1)
     thick = np.clip(150 / len(rows), 0.8, 4)
     for horizon, colour in colours.items():
-        mine = (rows["horizon"] == horizon).to_numpy()
-        ax.vlines(x[mine], low[mine], high[mine], color=colour, alpha=0.3, linewidth=thick)
-        ax.plot(x[mine], error[mine], ".", color=colour, markersize=3 + thick)
+        at_this = (rows["horizon"] == horizon).to_numpy()
+        ax.vlines(
+            x[at_this],
+            low[at_this],
+            high[at_this],
+            color=colour,
+            alpha=0.3,
+            linewidth=thick,
+        )
+        ax.plot(x[at_this], error[at_this], ".", color=colour, markersize=3 + thick)
     # Every interval in full, whichever arm is longer; an outcome far off must not flatten them.
     reach = 1.1 * max(np.quantile(np.abs(error), 0.99), -low.min(), high.max())
     ax.xaxis.get_major_locator().set_params(integer=True)

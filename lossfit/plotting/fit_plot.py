@@ -64,20 +64,20 @@ def plot_fit(
     ax = axes(ax)
     r = one_run(fit.runs.names, run)
     name = fit.runs.names[r]
-    one = fit.select([name])
+    fit_of_run = fit.select([name])
     data = fit.runs[name]
     x, loss = data.axis(fit.axis), data.loss
     end = float(x[-1])
     last = 1.3 * end if until is None else float(until)
     positive = x > 0
-    grid = grid_between(float(one.start[0]), max(last, float(one.end[0])))
-    curves = one.curves(grid[None])
-    values = curves + one.noise(grid.size) if noise else curves
+    grid = grid_between(float(fit_of_run.start[0]), max(last, float(fit_of_run.end[0])))
+    curves = fit_of_run.curves(grid[None])
+    values = curves + fit_of_run.noise(grid.size) if noise else curves
     # What came long before the window would press the rest together.
-    low = max(float(x[positive][0]), 0.5 * float(one.start[0]))
+    low = max(float(x[positive][0]), 0.5 * float(fit_of_run.start[0]))
     positive &= x >= low
     set_axis(ax, fit.axis, low, max(last, end), scale)
-    used = np.asarray(one.window_rows())
+    used = np.asarray(fit_of_run.window_rows())
     spikes = data.spike & positive & ~used
     left = positive & ~used & ~spikes
     ax.plot(x[used], loss[used], ".", color=DATA, markersize=4, label="fitted", zorder=3)
@@ -88,9 +88,9 @@ def plot_fit(
     edges = bands(ax, grid, values[0], probs, BLUE, "of observations" if noise else "of curves")
     median = np.median(values[0], axis=-1)
     cut = clip_loss(ax, loss[positive & ~spikes], median, edges)
-    if one.start[0] > x[positive][0]:
-        ax.axvline(float(one.start[0]), color=GREY, linewidth=0.8, linestyle="--", zorder=1)
-    start = "dashed: start of the window" if one.start[0] > x[positive][0] else ""
+    if fit_of_run.start[0] > x[positive][0]:
+        ax.axvline(float(fit_of_run.start[0]), color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+    start = "dashed: start of the window" if fit_of_run.start[0] > x[positive][0] else ""
     note(ax, mark_beyond(ax, end, last), start, cut)
     return finish(ax, f"{name}: {fit.law.formula}", "lower left")
 
@@ -114,8 +114,8 @@ def plot_residuals(
     """
     ax = axes(ax)
     name = fit.runs.names[one_run(fit.runs.names, run)]
-    one = fit.select([name])
-    table = one.residuals()
+    fit_of_run = fit.select([name])
+    table = fit_of_run.residuals()
     x, z = table[fit.axis].to_numpy(), table["standardised"].to_numpy()
     limit = 1.96
     if fit.settings.noise == "student_t":
@@ -132,7 +132,7 @@ def plot_residuals(
     reach = max(3.5, 1.1 * float(np.abs(z).max()))
     ax.set_ylim(-reach, 1.25 * reach)
     ax.set_ylabel("residual / sigma")
-    row = one.diagnostics.iloc[0]
+    row = fit_of_run.diagnostics.iloc[0]
     title = (
         f"{name}: lag-1 autocorrelation {row['rho1']:.2f}, "
         f"worth {row['n_eff']:.0f} of {row['n_points']} points"
@@ -165,13 +165,13 @@ def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None 
     from ..fits.arviz_adapter import plot_pair as draw
 
     name = fit.runs.names[one_run(fit.runs.names, run)]
-    one = fit.select([name])
-    values = one._by_chain(one._needs_draws("posterior"))[:, :, 0]
+    fit_of_run = fit.select([name])
+    values = fit_of_run._by_chain(fit_of_run._needs_draws("posterior"))[:, :, 0]
     posterior = xr.Dataset(
-        {p: (("chain", "draw"), values[:, :, k]) for k, p in enumerate(one.parameters)},
+        {p: (("chain", "draw"), values[:, :, k]) for k, p in enumerate(fit_of_run.parameters)},
         coords={"chain": np.arange(values.shape[0]), "draw": np.arange(values.shape[1])},
     )
-    names = list(var_names) if var_names is not None else list(one.parameters)
+    names = list(var_names) if var_names is not None else list(fit_of_run.parameters)
     figure = draw(posterior, names)
-    figure.suptitle(f"{name}: {fit.law.formula}, x = {fit.axis} / {one.end[0]:.3g}")
+    figure.suptitle(f"{name}: {fit.law.formula}, x = {fit.axis} / {fit_of_run.end[0]:.3g}")
     return figure

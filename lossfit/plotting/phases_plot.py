@@ -37,28 +37,29 @@ def plot_phases(
     matplotlib axes
     """
     ax = axes(ax)
-    one = phases.found[one_run(phases.names, run)]
+    result = phases.by_run[one_run(phases.names, run)]
     tail = (1 - phases.prob) / 2
-    lower, median, upper = quantiles(one.curves, (tail, 0.5, 1 - tail))
-    data = phases.runs[one.name]
+    lower, median, upper = quantiles(result.curves, (tail, 0.5, 1 - tail))
+    data = phases.runs[result.name]
     x, loss = data.axis(phases.axis), data.loss
-    keep = ~data.spike & (x >= one.places[0] * 0.999)
-    set_axis(ax, phases.axis, float(one.places[0]), one.end, scale)
-    ax.plot(x[keep], loss[keep], ".", color=DATA, markersize=3, label=one.name, zorder=3)
+    keep = ~data.spike & (x >= result.places[0] * 0.999)
+    set_axis(ax, phases.axis, float(result.places[0]), result.end, scale)
+    ax.plot(x[keep], loss[keep], ".", color=DATA, markersize=3, label=result.name, zorder=3)
     ax.fill_between(
-        one.places, lower, upper, color=BLUE, alpha=0.25, linewidth=0, zorder=2,
+        result.places, lower, upper, color=BLUE, alpha=0.25, linewidth=0, zorder=2,
         label=f"{100 * phases.prob:g} % of curves",
     )  # fmt: skip
-    ax.plot(one.places, median, color=BLUE, linewidth=1.4, zorder=4, label="phases, median")
-    starts = [(float(one.places[0]), SKY, "power law", 1.0)]
+    ax.plot(result.places, median, color=BLUE, linewidth=1.4, zorder=4, label="phases, median")
+    starts = [(float(result.places[0]), SKY, "power law", 1.0)]
     for draws, colour, name, exists in (
-        (one.handover, GREEN, "line", one.prob_linear), (one.tip, ORANGE, "tip", one.prob_tip)
-    ):  # fmt: skip
-        there = draws[~np.isnan(draws)]
-        if exists >= LEAST and there.size:
-            starts.append((float(np.median(there)), colour, name, exists))
-            _posterior(ax, there, colour, exists)
-    edges = [start for start, *_ in starts[1:]] + [one.end]
+        (result.handover, GREEN, "line", result.prob_linear),
+        (result.tip, ORANGE, "tip", result.prob_tip),
+    ):
+        finite = draws[~np.isnan(draws)]
+        if exists >= LEAST and finite.size:
+            starts.append((float(np.median(finite)), colour, name, exists))
+            _posterior(ax, finite, colour, exists)
+    edges = [start for start, *_ in starts[1:]] + [result.end]
     for (start, colour, name, exists), stop in zip(starts, edges, strict=True):
         label = f"{name}: P(exists) {exists:.2f}" if colour != SKY else name
         ax.axvspan(
@@ -68,12 +69,12 @@ def plot_phases(
     seen = loss[keep]
     span = float(seen.max() - seen.min()) or 1.0
     ax.set_ylim(float(seen.min()) - 0.35 * span, float(seen.max()) + 0.08 * span)
-    title = one.name
-    if "schedule_explains" in one.flags:
+    title = result.name
+    if "schedule_explains" in result.flags:
         title += ": the schedule alone foretells held-out parts better"
-    elif "cannot_tell" in one.flags:
+    elif "cannot_tell" in result.flags:
         title += ": phases or schedule, these data can't tell"
-    elif one.gain is not None:
+    elif result.gain is not None:
         title += ": phases foretell held-out parts better than the schedule alone"
     finish(ax, title, "upper right")
     ax.grid(False)  # the shades are enough

@@ -51,14 +51,14 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     ax.plot([plan.decision.params], [np.median(plan.decision.loss)], "o", color=GREEN, markersize=6,
             label=f"least expected loss: {size_text(plan.decision.params)}", zorder=5)  # fmt: skip
     if plan.choice is not None:
-        one = plan.choice
-        ends_of_choice = quantiles(one.loss[None], (tail, 0.5, 1 - tail))[:, 0]
+        choice = plan.choice
+        ends_of_choice = quantiles(choice.loss[None], (tail, 0.5, 1 - tail))[:, 0]
         shown.append(ends_of_choice)
         error = None
-        label = f"the choice: {size_text(one.params)} on {size_text(one.tokens)}"
+        label = f"the choice: {size_text(choice.params)} on {size_text(choice.tokens)}"
         if plan.surface.n_draws > 1:
             error = np.abs(ends_of_choice[[0, 2], None] - ends_of_choice[1])
-        ax.errorbar([one.params], ends_of_choice[1:2], yerr=error, fmt="s", color=ORANGE,
+        ax.errorbar([choice.params], ends_of_choice[1:2], yerr=error, fmt="s", color=ORANGE,
                     markersize=6, capsize=4, zorder=6,
                     label=label)  # fmt: skip
     floor = float(np.min(band[0])) if plan.surface.n_draws > 1 else float(np.min(band[1]))

@@ -49,16 +49,16 @@ def plot_prior_predictive(
     """
     runs = as_runs(runs)
     name = runs.names[one_run(runs.names, run)]
-    one = runs.select([name])
+    single = runs.select([name])
     options.setdefault("draws", 4000)
-    drawn = prior_predictive(one, law, **options)
+    drawn = prior_predictive(single, law, **options)
     axis = drawn.attrs["axis"]
     x, values = drawn[axis].values[0], drawn.values[0]
     ax = axes(ax)
     set_axis(ax, axis, float(x[0]), float(x[-1]), scale)
     ax.plot(x, values[:, :curves], color=SKY, linewidth=0.6, alpha=0.6, zorder=2)
     edges = bands(ax, x, values, (0.5, 0.9), BLUE, "of prior curves")
-    data = one[name]
+    data = single[name]
     where = data.axis(axis)
     inside = (where >= x[0]) & (where <= x[-1])
     ax.plot(where[inside], data.loss[inside], ".", color=DATA, markersize=4, label=name, zorder=5)

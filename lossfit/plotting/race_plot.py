@@ -78,8 +78,8 @@ def plot_race(
         x = race.at
         beyond = race._beyond[k]
         lower, median, upper = quantiles(race.curves[k], (tail, 0.5, 1 - tail))
-        there = np.isfinite(median)
-        inside = there & ~beyond
+        finite = np.isfinite(median)
+        inside = finite & ~beyond
         style: dict[str, Any] = {"color": colour[name], "linewidth": 0.7 if many else 1.4}
         if data and not many:
             run = race.runs[name]
@@ -90,11 +90,11 @@ def plot_race(
             )  # fmt: skip
         ax.plot(x[inside], median[inside], label=None if many else name, zorder=4, **style)
         shown.append(median[inside])
-        far = there & (x >= x[inside][-1]) if forecast and inside.any() else there & False
+        far = finite & (x >= x[inside][-1]) if forecast and inside.any() else finite & False
         if far.sum() > 1:
             ax.plot(x[far], median[far], linestyle=(0, (4, 2)), zorder=3, **style)
             shown.append(median[far])
-        band = there if forecast else inside
+        band = finite if forecast else inside
         if not many:
             ax.fill_between(
                 x[band], lower[band], upper[band], color=colour[name], alpha=0.15, linewidth=0,
@@ -132,8 +132,8 @@ def _crossings(ax: Any, race: Race, forecast: bool, colour: dict[str, str]) -> N
     for _, row in table.iterrows():
         k = [race.names[r] for r in race.kept].index(row["overtaker"])
         curve = np.median(race.curves[k], axis=-1)
-        there = np.isfinite(curve)
-        height = np.interp(np.log(row["median"]), np.log(race.at[there]), curve[there])
+        finite = np.isfinite(curve)
+        height = np.interp(np.log(row["median"]), np.log(race.at[finite]), curve[finite])
         ax.plot([row["lower"], row["upper"]], [height, height], color=DATA, linewidth=1.0, zorder=6)
         ax.plot(
             [row["median"]], [height], "o", markersize=5, zorder=7,

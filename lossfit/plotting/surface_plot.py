@@ -75,8 +75,8 @@ def plot_surface(
         shown.append(median)
         if table is not None and near.any():
             here = np.median(surface.losses(n, budget / (6 * n)), axis=0)
-            there = np.median(surface.losses(n, table.tokens[near]), axis=0)
-            moved = table.loss[near] * here / there
+            middle = np.median(surface.losses(n, table.tokens[near]), axis=0)
+            moved = table.loss[near] * here / middle
             ax.plot(n, moved, ".", color=colour, markersize=5, zorder=4)
             rows.append(moved)
         best = float(np.median(surface.losses(centre, budget / (6 * centre))))
@@ -111,16 +111,16 @@ def _budgets(surface: Surface) -> Any:
     assert table is not None
     log_c = np.log(table.compute)
     left = np.ones(len(log_c), bool)
-    found: list[float] = []
-    while left.any() and len(found) < MOST_SLICES:
+    budgets: list[float] = []
+    while left.any() and len(budgets) < MOST_SLICES:
         near = (np.abs(log_c[:, None] - log_c[None]) < NEAR) & left[None]
         near[~left] = False
         k = int(near.sum(axis=1).argmax())
-        if near[k].sum() < (3 if found else 1):
+        if near[k].sum() < (3 if budgets else 1):
             break
-        found.append(float(np.exp(np.median(log_c[near[k]]))))
-        left &= np.abs(log_c - np.log(found[-1])) > 2 * NEAR
-    return np.sort(np.array(found))
+        budgets.append(float(np.exp(np.median(log_c[near[k]]))))
+        left &= np.abs(log_c - np.log(budgets[-1])) > 2 * NEAR
+    return np.sort(np.array(budgets))
 
 
 def number_ticks(ax: Any) -> None:

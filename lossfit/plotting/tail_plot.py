@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_tail"]
 
 
-def plot_tail(found: Tail, *, ax: Any = None, gains: bool = True) -> Any:
+def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     """The learning rate of the best tail and of those that it is compared with.
 
     Parameters
@@ -43,32 +43,32 @@ def plot_tail(found: Tail, *, ax: Any = None, gains: bool = True) -> Any:
             )
         else:
             ax = plt.subplots(figsize=(7.0, 4.3), layout="constrained")[1]
-    set_axis(ax, found.axis, found.start, found.total, "linear")
+    set_axis(ax, tail.axis, tail.start, tail.total, "linear")
     colours = {}
-    for i, (name, (at, lr)) in enumerate(found._tails.items()):
+    for i, (name, (at, lr)) in enumerate(tail._tails.items()):
         best = name == BEST
         colours[name] = BLUE if best else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
         ax.plot(
             at, lr, color=colours[name], linewidth=2.2 if best else 1.2,
             linestyle="-" if best else "--", label=name, zorder=4 if best else 3,
         )  # fmt: skip
-    low = found.seen[0]
+    low = tail.seen[0]
     words = ""
-    if found.below > 0:
+    if tail.below > 0:
         ax.axhspan(0, low, color="#f0f0f0", linewidth=0, zorder=0)
         ax.axhline(low, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
         words = f"shaded: below all rates in the data ({low:.3g})"
-    ax.set_ylim(0, 1.12 * max(float(lr.max()) for _, lr in found._tails.values()))
+    ax.set_ylim(0, 1.12 * max(float(lr.max()) for _, lr in tail._tails.values()))
     ax.set_ylabel("learning rate")
     note(ax, words)
     if beside is not None:
-        _gains(beside, found, colours)
-    span = f"{amount(found.start, found.axis)} to {amount(found.total, found.axis)}"
-    return finish(ax, f"{found.run.name}: best tail, {span}", "lower left")
+        _gains(beside, tail, colours)
+    span = f"{amount(tail.start, tail.axis)} to {amount(tail.total, tail.axis)}"
+    return finish(ax, f"{tail.run.name}: best tail, {span}", "lower left")
 
 
-def _gains(ax: Any, found: Tail, colours: dict[str, str]) -> None:
-    table = found.frame.iloc[1:]
+def _gains(ax: Any, tail: Tail, colours: dict[str, str]) -> None:
+    table = tail.frame.iloc[1:]
     place = np.arange(len(table))[::-1]
     for y, (_, r) in zip(place, table.iterrows(), strict=True):
         colour = colours[r["schedule"]]
@@ -77,7 +77,7 @@ def _gains(ax: Any, found: Tail, colours: dict[str, str]) -> None:
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set_yticks(place, list(table["schedule"]))
     ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set_xlabel(f"loss saved by the best tail (mean, {100 * found.prob:g} %)")
+    ax.set_xlabel(f"loss saved by the best tail (mean, {100 * tail.prob:g} %)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, axis="x", color="#e6e6e6", linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)

@@ -84,8 +84,8 @@ def plot_what_if(
     last = max(max(places) for places in asked.values())
     end = float(x[-1])
     set_axis(ax, answer.axis, low, max(last, end), scale)
-    there = x >= low
-    ax.plot(x[there], loss[there], ".", color=DATA, markersize=3, label=name, zorder=3)
+    ahead = x >= low
+    ax.plot(x[ahead], loss[ahead], ".", color=DATA, markersize=3, label=name, zorder=3)
     tail = (1 - answer.prob) / 2
     edges, medians = [], []
     for i, key in enumerate((OWN, *chosen)):
@@ -98,15 +98,15 @@ def plot_what_if(
         ax.plot(grid, median, color=colour, linewidth=1.5, label=label, zorder=4)
         at = np.array(asked[key])
         if key != OWN and len(at) <= 3:
-            found = np.interp(at, grid, [lower, median, upper][1])
-            ax.plot(at, found, "o", color=colour, markersize=4, zorder=5)
+            value = np.interp(at, grid, [lower, median, upper][1])
+            ax.plot(at, value, "o", color=colour, markersize=4, zorder=5)
         edges.append(np.concatenate([lower, upper]))
         medians.append(median)
         if below is not None:
             steps = np.linspace(0.0, grid[-1], 400) / engine.step_size
             rate = np.interp(steps, scenario.rate.step, scenario.rate.rho)
             below.plot(steps * engine.step_size, rate, color=colour, linewidth=1.2)
-    cut = clip_loss(ax, loss[there], np.concatenate(medians), np.concatenate(edges))
+    cut = clip_loss(ax, loss[ahead], np.concatenate(medians), np.concatenate(edges))
     note(ax, mark_beyond(ax, end, last), cut, f"bands: {100 * answer.prob:g} %")
     if below is not None:
         below.set_ylabel("lr / peak")

@@ -63,7 +63,7 @@ def page(content: Content) -> str:
     style = here.joinpath("page.css").read_text("utf-8")
     script = here.joinpath("page.js").read_text("utf-8")
     plotly = plotly_source()
-    policy = POLICY.format(scripts=" ".join(_hash(one) for one in (plotly, script)))
+    policy = POLICY.format(scripts=" ".join(_hash(code) for code in (plotly, script)))
     runs = content.answer.runs
     points = sum(len(run) for run in runs)
     links = "".join(
@@ -84,7 +84,7 @@ def page(content: Content) -> str:
             f'<section id="{safe(section.key)}" aria-labelledby="{safe(section.key)}-title">'
             f'<h2 id="{safe(section.key)}-title">{safe(section.title)}</h2>\n{body}\n</section>'
         )
-    notes = "".join(f"<li>{safe(one)}</li>" for one in content.notes)
+    notes = "".join(f"<li>{safe(note)}</li>" for note in content.notes)
     count = f"{len(runs):,} run{'s' if len(runs) > 1 else ''}, {points:,} points"
     return f"""<!DOCTYPE html>
 <html lang="en">

@@ -62,8 +62,10 @@ def phases_section(
                 reasons.append(str(error))
     if not each:
         return Section("phases", TITLE, "", why=f"No phases: {reasons[0]}")
-    found = [one.found[0] for one in each]
-    made = replace(each[0], runs=runs.select([one.name for one in found]), found=tuple(found))
+    results = [phases.by_run[0] for phases in each]
+    made = replace(
+        each[0], runs=runs.select([result.name for result in results]), by_run=tuple(results)
+    )
     text = [
         paragraph(
             "Is there a power-law phase, then nearly a line, then a flatter tip? The first number "
@@ -72,11 +74,11 @@ def phases_section(
         )
     ]
     flags: dict[str, list[str]] = {}
-    for one in found:
-        for flag in one.flags:
-            flags.setdefault(flag, []).append(one.name)
-    text.append(flag_list(flags, PHASE_MEANINGS, len(found)))
-    text.append(_table(made, [verdict_of(one) for one in found], place))
+    for result in results:
+        for flag in result.flags:
+            flags.setdefault(flag, []).append(result.name)
+    text.append(flag_list(flags, PHASE_MEANINGS, len(results)))
+    text.append(_table(made, [verdict_of(result) for result in results], place))
     small = []
     if len(runs) > most:
         small.append(f"The first {most:,} of {len(runs):,} runs were looked at.")
@@ -84,7 +86,7 @@ def phases_section(
     text += [paragraph(" ".join(small), "small")] if small else []
     text.append(figure("phase", "The chosen run with its phases shaded", "", "wide"))
     text.append(f"<details><summary>As printed</summary><pre>{safe(made)}</pre></details>")
-    data = {"phases": [_data(one, place.get(one.name), made.prob) for one in found]}
+    data = {"phases": [_data(result, place.get(result.name), made.prob) for result in results]}
     return Section("phases", TITLE, "\n".join(text), data, made=made)
 
 
@@ -114,25 +116,25 @@ def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
     return table("Phases, run by run", head, rows, runs=which, kind="phases")
 
 
-def _data(one: RunPhases, place: int | None, prob: float) -> dict[str, Any]:
+def _data(result: RunPhases, place: int | None, prob: float) -> dict[str, Any]:
     """What the figure draws: shares of the run's end, a band, and where phases begin."""
     tail = (1 - prob) / 2
-    some = np.unique(np.linspace(0, len(one.places) - 1, PLACES).round().astype(int))
-    band = quantiles(one.curves[some], (tail, 0.5, 1 - tail))
+    places = np.unique(np.linspace(0, len(result.places) - 1, PLACES).round().astype(int))
+    band = quantiles(result.curves[places], (tail, 0.5, 1 - tail))
     begins = []
     for what, draws, exists in (
-        ("line", one.handover, one.prob_linear),
-        ("tip", one.tip, one.prob_tip),
+        ("line", result.handover, result.prob_linear),
+        ("tip", result.tip, result.prob_tip),
     ):
-        there = draws[~np.isnan(draws)]
-        if exists >= RARE and there.size:
-            at = [float(v) / one.end for v in quantiles(there, (tail, 0.5, 1 - tail))]
+        finite = draws[~np.isnan(draws)]
+        if exists >= RARE and finite.size:
+            at = [float(v) / result.end for v in quantiles(finite, (tail, 0.5, 1 - tail))]
             begins.append({"n": what, "p": round(exists, 4), "x": at})
     return {
         "i": place,
-        "x": packed(one.places[some] / one.end),
+        "x": packed(result.places[places] / result.end),
         "b": packed(band),
-        "t": packed(one.t / one.end),
-        "y": packed(one.y),
+        "t": packed(result.t / result.end),
+        "y": packed(result.y),
         "begins": begins,
     }

@@ -105,15 +105,15 @@ def table(
     )
 
 
-def flag_list(found: dict[str, list[str]], meanings: dict[str, str], of: int) -> str:
+def flag_list(runs_of_flag: dict[str, list[str]], meanings: dict[str, str], of: int) -> str:
     """Flags with what they mean and who has them; "" for none."""
     from ..runs.labels import names_text
 
-    if not found:
+    if not runs_of_flag:
         return ""
     items: list[Any] = []
-    for flag, who in found.items():
-        shown = names_text([safe(one) for one in who], 4)
+    for flag, who in runs_of_flag.items():
+        shown = names_text([safe(run) for run in who], 4)
         share = "" if of == 1 else f' <span class="who">{len(who):,} of {of:,} runs: {shown}</span>'
         items.append(
             f"<li><strong>{safe(flag)}</strong>: {safe(meanings.get(flag, ''))}{share}</li>"

@@ -47,27 +47,27 @@ def connected(client: Any) -> Iterator[Any]:
             f"{type(client).__name__}"
         )
     try:
-        mine = distributed.Client(client, timeout=CONNECT_SECONDS)
+        client_of_address = distributed.Client(client, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise DataError(
             f"there is no Dask scheduler at {client!r} ({error}): start one with `dask scheduler`"
         ) from None
-    with mine:
-        yield mine
+    with client_of_address:
+        yield client_of_address
 
 
 def place_on(client: Any, work: str, device: str, dtype: str) -> tuple[str, str]:
     """Where a worker computes; `DataError` or `DeviceError` where it cannot."""
     client.wait_for_workers(1, timeout=60)
-    found: tuple[str, str] = client.submit(_place, work, device, dtype, pure=False).result()
-    return found
+    placed: tuple[str, str] = client.submit(_place, work, device, dtype, pure=False).result()
+    return placed
 
 
 def _place(work: str, device: str, dtype: str) -> tuple[str, str]:
     from ..engine.devices import place
 
-    found = place(work, device, dtype)
-    return found.device, found.dtype
+    placed = place(work, device, dtype)
+    return placed.device, placed.dtype
 
 
 def _task(chunk: Chunk, spec: Spec) -> Made:
@@ -104,7 +104,7 @@ def made_by(
 
     def some_ready() -> Iterator[Made]:
         done, _ = distributed.wait(list(under_way), return_when="FIRST_COMPLETED")
-        for future in sorted(done, key=lambda one: str(one.key)):
+        for future in sorted(done, key=lambda task: str(task.key)):
             chunk, tries = under_way.pop(future)
             try:
                 made: Made = future.result()

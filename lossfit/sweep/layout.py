@@ -110,8 +110,8 @@ def _strings(values: NDArray[Any]) -> bytes:
     """Texts as the codec ``vlen-utf8``: their number, then the length and bytes of each."""
     encoded = [str(text).encode(errors="backslashreplace") for text in values]
     parts = [len(encoded).to_bytes(4, "little")]
-    for one in encoded:
-        parts += [len(one).to_bytes(4, "little"), one]
+    for string in encoded:
+        parts += [len(string).to_bytes(4, "little"), string]
     return b"".join(parts)
 
 

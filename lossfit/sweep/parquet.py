@@ -70,9 +70,9 @@ class Parquet:
                 paths = _paths(source)
                 self.root = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
                 dataset = pyarrow.dataset.dataset(paths, format="parquet", partitioning=None)
-            found = sorted(dataset.get_fragments(), key=lambda one: str(one.path))
+            fragments = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
             # The schema of each file is its own: one may have a column that others lack.
-            self.fragments = [one for one in found if one.metadata.num_rows]
+            self.fragments = [fragment for fragment in fragments if fragment.metadata.num_rows]
         except self.errors as error:
             if isinstance(error, DataError):
                 raise
@@ -86,27 +86,27 @@ class Parquet:
             self.fragments = self.fragments[shard[0] :: shard[1]]
         if not self.fragments:
             raise DataError(f"the Parquet dataset {source} has no rows")
-        self.rows = sum(one.metadata.num_rows for one in self.fragments)
+        self.rows = sum(fragment.metadata.num_rows for fragment in self.fragments)
 
     def identity(self) -> str:
         """A hash of the files: of all their bytes, or of their footers where there are many.
 
         A footer has the sizes of all columns of all row groups and, mostly, their extremes.
         """
-        found = hashlib.blake2b(digest_size=16)
-        paths = [str(one.path) for one in self.fragments]
+        digest = hashlib.blake2b(digest_size=16)
+        paths = [str(part.path) for part in self.fragments]
         local = all(os.path.exists(path) for path in paths)
         sizes = [os.path.getsize(path) for path in paths] if local else []
         in_full = local and sum(sizes) <= HASHED_BYTES
         for fragment in self.fragments:
-            found.update(self._inner(fragment.path).encode() + b"\0")
+            digest.update(self._inner(fragment.path).encode() + b"\0")
             if in_full:
                 with open(fragment.path, "rb") as file:
                     while block := file.read(1 << 22):
-                        found.update(block)
+                        digest.update(block)
             else:
-                found.update(repr(fragment.metadata.to_dict()).encode())
-        return f"{'files' if in_full else 'footers'}:{found.hexdigest()}"
+                digest.update(repr(fragment.metadata.to_dict()).encode())
+        return f"{'files' if in_full else 'footers'}:{digest.hexdigest()}"
 
     def pieces(self) -> Iterator[Piece]:
         """The runs, in order of files and row groups, some at a time."""
@@ -127,10 +127,12 @@ class Parquet:
                     else:
                         table = pa.concat_tables([held, table]).combine_chunks()
                 last = table["run"][-1]
-                mine = pc.equal(table["run"], last) if last.is_valid else pc.is_null(table["run"])
-                mine = pc.fill_null(mine, not last.is_valid)
-                held = table.filter(mine).combine_chunks()
-                rest = table.filter(pc.invert(mine))
+                last_rows = (
+                    pc.equal(table["run"], last) if last.is_valid else pc.is_null(table["run"])
+                )
+                last_rows = pc.fill_null(last_rows, not last.is_valid)
+                held = table.filter(last_rows).combine_chunks()
+                rest = table.filter(pc.invert(last_rows))
                 if rest.num_rows:
                     yield self._piece(rest)
         if held is not None:
@@ -168,13 +170,13 @@ class Parquet:
 
         from ..sources._names import loss_column, with_known_names
 
-        there = list(fragment.physical_schema.names)
-        loss = loss_column(there, "train")[0]
+        columns = list(fragment.physical_schema.names)
+        loss = loss_column(columns, "train")[0]
         asked = {"loss": loss} if loss is not None and loss != "loss" else None
-        frame, _ = with_known_names(pd.DataFrame(columns=there), asked)
+        frame, _ = with_known_names(pd.DataFrame(columns=columns), asked)
         known = {
             old: str(new)
-            for old, new in zip(there, frame.columns, strict=True)
+            for old, new in zip(columns, frame.columns, strict=True)
             if new in COLUMNS and new != "spike"
         }
         run = next((old for old, new in known.items() if new == "run"), None)
@@ -255,7 +257,7 @@ class Parquet:
             lr=arrays.get("lr"),
             params=arrays.get("params"),
             precision=precision,
-            where=_Where([str(one.path) for one in self.fragments], where),
+            where=_Where([str(fragment.path) for fragment in self.fragments], where),
         )
         return RawPiece(raw, self.known)
 
@@ -301,14 +303,14 @@ def _paths(source: Any) -> Any:
         raise DataError(f"there is no file or folder {text}")
     if not os.path.isdir(text):
         return [text]
-    found = []
+    paths = []
     for folder, inner, files in os.walk(text):
         inner[:] = sorted(name for name in inner if not name.startswith((".", "_")))
-        found += [
+        paths += [
             os.path.join(folder, name)
             for name in files
             if not name.startswith((".", "_")) and name.endswith((".parquet", ".pq", ".parq"))
         ]
-    if not found:
+    if not paths:
         raise DataError(f"there are no Parquet files in {text} (names that end in .parquet)")
-    return sorted(found)
+    return sorted(paths)

@@ -49,15 +49,15 @@ class Piece(Protocol):
         """A hash of all that was read."""
 
 
-def _update(found: Any, *values: Any) -> None:
+def _update(digest: Any, *values: Any) -> None:
     """Add arrays, texts and None to a hash, each with its kind and size."""
     for value in values:
         if isinstance(value, np.ndarray):
-            found.update(f"{value.dtype.str}{value.shape}".encode())
-            found.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
+            digest.update(f"{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
         else:
             text = json.dumps(value, default=str, sort_keys=True).encode()
-            found.update(f"{len(text)}:".encode() + text)
+            digest.update(f"{len(text)}:".encode() + text)
 
 
 def _shifted(where: Any, by: int, row: int) -> str:
@@ -110,12 +110,12 @@ class RawPiece:
 
     def digest(self) -> bytes:
         """A hash of all that was read."""
-        raw, found = self.raw, hashlib.blake2b(digest_size=16)
-        _update(found, "raw", list(raw.names), raw.offsets, raw.loss, raw.lr, raw.params)
-        _update(found, raw.precision, asdict(self.known))
+        raw, hashed = self.raw, hashlib.blake2b(digest_size=16)
+        _update(hashed, "raw", list(raw.names), raw.offsets, raw.loss, raw.lr, raw.params)
+        _update(hashed, raw.precision, asdict(self.known))
         for axis, values in sorted(raw.axes.items()):
-            _update(found, axis, values)
-        return found.digest()
+            _update(hashed, axis, values)
+        return hashed.digest()
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class RunsPiece:
         last = len(columns.names) if self.last is None else self.last
         if (self.first, last) == (0, len(columns.names)):
             return self.all
-        some = np.arange(self.first, last)
-        return Runs._of(cut(columns, some, columns.offsets[some], columns.offsets[some + 1]))
+        index = np.arange(self.first, last)
+        return Runs._of(cut(columns, index, columns.offsets[index], columns.offsets[index + 1]))
 
     @property
     def names(self) -> Sequence[str]:
@@ -157,13 +157,13 @@ class RunsPiece:
 
     def digest(self) -> bytes:
         """A hash of all that is known of the runs."""
-        c, found = self._own._columns, hashlib.blake2b(digest_size=16)
-        _update(found, "runs", list(c.names), c.offsets, c.loss, c.weight, c.lr, c.base)
-        _update(found, c.params, c.tokens_per_step, c.gpu_rate, c.spike)
-        _update(found, {name: asdict(s) for name, s in c.schedules.items()})
+        c, hashed = self._own._columns, hashlib.blake2b(digest_size=16)
+        _update(hashed, "runs", list(c.names), c.offsets, c.loss, c.weight, c.lr, c.base)
+        _update(hashed, c.params, c.tokens_per_step, c.gpu_rate, c.spike)
+        _update(hashed, {name: asdict(s) for name, s in c.schedules.items()})
         for axis, values in sorted(c.logged.items()):
-            _update(found, axis, values, c.has[axis])
-        return found.digest()
+            _update(hashed, axis, values, c.has[axis])
+        return hashed.digest()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunsPiece, (self._own,)  # only these runs travel to a worker
@@ -231,11 +231,11 @@ class FramePiece:
         """A hash of all that was read."""
         import pandas as pd
 
-        found = hashlib.blake2b(digest_size=16)
-        _update(found, "frame", [str(c) for c in self.frame.columns], asdict(self.known))
+        hashed = hashlib.blake2b(digest_size=16)
+        _update(hashed, "frame", [str(c) for c in self.frame.columns], asdict(self.known))
         try:
             rows = pd.util.hash_pandas_object(self.frame, index=False).to_numpy()
         except TypeError:  # cells that do not hash, such as lists
             rows = pd.util.hash_pandas_object(self.frame.astype(str), index=False).to_numpy()
-        _update(found, rows)
-        return found.digest()
+        _update(hashed, rows)
+        return hashed.digest()

@@ -103,10 +103,10 @@ def open_source(source: Any, axis: str, known: Known, shard: tuple[int, int] | N
         from .logs import read_logs
 
         many = source if isinstance(source, (list, tuple)) else [source]
-        found = read_logs(many, known)
-        if isinstance(found, Runs):
-            return open_source(found, axis, known, shard)
-        source = found
+        logs = read_logs(many, known)
+        if isinstance(logs, Runs):
+            return open_source(logs, axis, known, shard)
+        source = logs
     if _of_frames(source):
         digests = b"".join(piece.digest() for piece in source)
         if shard is not None:
@@ -128,12 +128,12 @@ def _is_parquet(source: Any) -> bool:
     if type(source).__module__.startswith("pyarrow") and hasattr(source, "get_fragments"):
         return True
     paths = list(source) if isinstance(source, (list, tuple)) else [source]
-    if not paths or not all(isinstance(one, (str, os.PathLike)) for one in paths):
+    if not paths or not all(isinstance(item, (str, os.PathLike)) for item in paths):
         return False
     return all(
-        os.fspath(one).endswith(PARQUET)
-        or (os.path.isdir(one) and any(p.suffix in PARQUET for p in Path(one).rglob("*.p*q*")))
-        for one in paths
+        os.fspath(item).endswith(PARQUET)
+        or (os.path.isdir(item) and any(p.suffix in PARQUET for p in Path(item).rglob("*.p*q*")))
+        for item in paths
     )
 
 
@@ -141,12 +141,12 @@ def _all_paths(source: Any) -> bool:
     return (
         isinstance(source, (list, tuple))
         and bool(source)
-        and all(isinstance(one, (str, os.PathLike)) for one in source)
+        and all(isinstance(item, (str, os.PathLike)) for item in source)
     )
 
 
 def _of_frames(source: Any) -> bool:
-    return isinstance(source, list) and all(isinstance(one, FramePiece) for one in source)
+    return isinstance(source, list) and all(isinstance(item, FramePiece) for item in source)
 
 
 def _is_arrays(item: Any) -> bool:
@@ -228,23 +228,23 @@ def chunks(pieces: Iterator[Piece], size: int) -> Iterator[Chunk]:
     seen = Seen()
     number = 0
     waiting: list[Piece] = []
-    there = 0
+    runs_waiting = 0
     for piece in pieces:
         at, count = 0, len(piece.names)
         while at < count:
-            take = min(size - there, count - at)
+            take = min(size - runs_waiting, count - at)
             waiting.append(piece.part(at, at + take))
-            at, there = at + take, there + take
-            if there == size:
+            at, runs_waiting = at + take, runs_waiting + take
+            if runs_waiting == size:
                 yield _chunk(number, size, waiting, seen)
-                number, waiting, there = number + 1, [], 0
+                number, waiting, runs_waiting = number + 1, [], 0
     if waiting:
         yield _chunk(number, size, waiting, seen)
 
 
 def _chunk(number: int, size: int, pieces: list[Piece], seen: Seen) -> Chunk:
     names = [name for piece in pieces for name in piece.names]
-    found = hashlib.blake2b(digest_size=16)
+    hashed = hashlib.blake2b(digest_size=16)
     for piece in pieces:
-        found.update(piece.digest())
-    return Chunk(number, number * size, pieces, names, seen.repeats(names), found.hexdigest())
+        hashed.update(piece.digest())
+    return Chunk(number, number * size, pieces, names, seen.repeats(names), hashed.hexdigest())

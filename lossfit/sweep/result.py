@@ -61,10 +61,10 @@ class SweepResult:
         import xarray as xr
 
         with xr.open_zarr(self.path, group="errors", chunks=None) as table:
-            found = {name: table[name].values for name in ("run", "index", "error", "message")}
+            columns = {name: table[name].values for name in ("run", "index", "error", "message")}
         import pandas as pd
 
-        return pd.DataFrame(found)
+        return pd.DataFrame(columns)
 
     def open(self) -> xr.Dataset:
         """The store as one dataset, read when it is asked for; see `open_store`."""
@@ -81,11 +81,11 @@ class SweepResult:
         if self.redone:
             lines.append(f"{self.redone:,} damaged or incomplete chunks were made anew")
         if self.failed:
-            some = self.errors.head(3)
-            lines += [f"! {row.message}" for row in some.itertuples()]
-            if self.failed > len(some):
+            first = self.errors.head(3)
+            lines += [f"! {row.message}" for row in first.itertuples()]
+            if self.failed > len(first):
                 lines.append(
-                    f"! and {self.failed - len(some):,} more: the group errors of the store"
+                    f"! and {self.failed - len(first):,} more: the group errors of the store"
                 )
         if self.flags:
             most = sorted(self.flags.items(), key=lambda item: -item[1])
@@ -139,8 +139,8 @@ def open_store(path: Any) -> xr.Dataset:
     attrs = read_attrs(path)
     if not str(attrs.get("format", "")).startswith("lossfit.sweep/"):
         raise StoreError(f"{path} is no store that lossfit.fit_to wrote")
-    found: xr.Dataset = xr.open_zarr(path, chunks=None)
+    data: xr.Dataset = xr.open_zarr(path, chunks=None)
     if attrs["settings"]["keep"] == "draws":
         posterior = xr.open_zarr(path, group="posterior", chunks=None)
-        found = found.merge(posterior, compat="override")
-    return found
+        data = data.merge(posterior, compat="override")
+    return data

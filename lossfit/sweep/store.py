@@ -42,10 +42,10 @@ def is_store(path: Path) -> bool:
 def read_attrs(path: Path) -> dict[str, Any]:
     """The attributes of a store; empty where there is none."""
     try:
-        found = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attrs = json.loads((path / "zarr.json").read_bytes())["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return attrs if isinstance(attrs, dict) else {}
 
 
 class Store:
@@ -164,8 +164,8 @@ class Store:
                 f"another store"
             )
         was, now = dict(attrs.get("input", {})), dict(self.source)
-        for found in (was, now):
-            found.pop("chunks_hash", None)
+        for attributes in (was, now):
+            attributes.pop("chunks_hash", None)
         if was != now:
             changed = sorted(k for k in {*was, *now} if was.get(k) != now.get(k))
             words = "; ".join(f"{k} was {was.get(k)!r} and is now {now.get(k)!r}" for k in changed)
@@ -229,9 +229,9 @@ class Store:
         """Write the table of errors, the final lengths and what the whole input was."""
         entries = self._in_order()
         rows = 0
-        for number, some in enumerate(_tables(self._failures(entries))):
-            rows += len(some)
-            for name, data in error_files(number, some, self.arrays).items():
+        for number, block in enumerate(_tables(self._failures(entries))):
+            rows += len(block)
+            for name, data in error_files(number, block, self.arrays).items():
                 put(self.path / name, data)
         chunks_hash = checksum("".join(entry["input"] for entry in entries).encode())
         runs = sum(entry["runs"] for entry in entries)
@@ -270,7 +270,7 @@ class Store:
                         f"the ledger of {self.path} was damaged meanwhile: see to the disk, and "
                         f"resume"
                     )
-                yield [Failure(**one) for one in whole["errors"]]
+                yield [Failure(**failure) for failure in whole["errors"]]
 
     def _in_order(self) -> list[Entry]:
         """The entries of the first chunks, up to the first that is missing."""
@@ -300,15 +300,15 @@ def _entry(file: Path) -> Entry | None:
 
 def _short(entry: Entry) -> Entry:
     """What is kept in memory of an entry."""
-    kept = {key: entry[key] for key in ("chunk", "runs", "input", "flags")}
-    return {**kept, "errors": len(entry["errors"])}
+    short = {key: entry[key] for key in ("chunk", "runs", "input", "flags")}
+    return {**short, "errors": len(entry["errors"])}
 
 
 def _tables(failures: Iterator[list[Failure]]) -> Iterator[list[Failure]]:
     """All failures, in the order of the runs, some at a time."""
     waiting: list[Failure] = []
-    for some in failures:
-        waiting += some
+    for block in failures:
+        waiting += block
         while len(waiting) >= ERROR_ROWS:
             yield waiting[:ERROR_ROWS]
             waiting = waiting[ERROR_ROWS:]

@@ -185,10 +185,10 @@ def fit_to(
         about = {"kind": source.kind, "hash": source.identity}
         if shard is not None:
             about["shard"] = f"{shard[0]}/{shard[1]}"
-        kept = stack.enter_context(Store(path, spec, about, resume))
-        resumed = _sweep(kept, source, on_error == "raise", client, progress)
-        kept.finish()
-        entries = kept.entries.values()
+        target = stack.enter_context(Store(path, spec, about, resume))
+        resumed = _sweep(target, source, on_error == "raise", client, progress)
+        target.finish()
+        entries = target.entries.values()
         flags = Counter[str]()
         for entry in entries:
             flags.update(entry["flags"])
@@ -197,7 +197,7 @@ def fit_to(
             runs=sum(entry["runs"] for entry in entries),
             failed=sum(entry["errors"] for entry in entries),
             resumed=resumed,
-            redone=kept.redone,
+            redone=target.redone,
             seconds=time.monotonic() - begin,
             flags=dict(flags.most_common()),
         )
@@ -282,8 +282,8 @@ def _spec(
     if noise == "student_t" and method == "ensemble":
         raise DataError("noise='student_t' does not go with method='ensemble': use method='emcee'")
     exact = method == "quadrature" and noise == "gaussian"
-    for one in window.values() if isinstance(window, Mapping) else [window]:
-        _one(one, None, 0.0)
+    for rule in window.values() if isinstance(window, Mapping) else [window]:
+        _one(rule, None, 0.0)
     if isinstance(window, Mapping):
         window = dict(window)
     values, ratios = _targets(at, horizons, keep)
@@ -324,7 +324,7 @@ def _probs(prob: Any) -> tuple[float, ...]:
     given = [prob] if isinstance(prob, (int, float, np.number, str)) else list(prob)
     if not given:
         raise DataError("prob needs a probability such as 0.9")
-    return tuple(sorted({check_prob(one) for one in given}, reverse=True))
+    return tuple(sorted({check_prob(level) for level in given}, reverse=True))
 
 
 def _targets(at: Any, horizons: Any, keep: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -334,14 +334,14 @@ def _targets(at: Any, horizons: Any, keep: str) -> tuple[tuple[float, ...], tupl
     given: list[Any] = []
     if at is not None:
         given = list(at) if isinstance(at, (list, tuple)) else np.atleast_1d(at).tolist()
-    for one in given:
-        if isinstance(one, str) and one.strip().endswith("x"):
-            ratios.append(_ratio(one.strip()[:-1]))
+    for value in given:
+        if isinstance(value, str) and value.strip().endswith("x"):
+            ratios.append(_ratio(value.strip()[:-1]))
         else:
-            values += axis_values(one).tolist()
+            values += axis_values(value).tolist()
     if horizons is not None:
-        some = [horizons] if isinstance(horizons, (str, int, float)) else list(horizons)
-        ratios += [_ratio(one) for one in some]
+        horizon_list = [horizons] if isinstance(horizons, (str, int, float)) else list(horizons)
+        ratios += [_ratio(value) for value in horizon_list]
     if keep == "quantiles" and not values and not ratios:
         ratios = list(HORIZONS)
     return tuple(dict.fromkeys(values)), tuple(dict.fromkeys(ratios))
@@ -349,12 +349,12 @@ def _targets(at: Any, horizons: Any, keep: str) -> tuple[tuple[float, ...], tupl
 
 def _ratio(value: Any) -> float:
     try:
-        found = float(str(value).removesuffix("x"))
+        ratio = float(str(value).removesuffix("x"))
     except ValueError:
-        found = np.nan
-    if not (np.isfinite(found) and found > 0):
+        ratio = np.nan
+    if not (np.isfinite(ratio) and ratio > 0):
         raise DataError(f"a horizon is a positive multiple of the data such as 2.0, got {value!r}")
-    return found
+    return ratio
 
 
 def _chunk_runs(spec: Spec, points: float) -> int:
@@ -369,26 +369,26 @@ def _chunk_runs(spec: Spec, points: float) -> int:
     return int(min(max(size, LEAST_CHUNK), MOST_CHUNK))
 
 
-def _sweep(kept: Store, source: Input, raising: bool, client: Any, progress: bool) -> int:
+def _sweep(target: Store, source: Input, raising: bool, client: Any, progress: bool) -> int:
     """Do what is missing; the number of runs that were there before."""
-    spec = kept.spec
+    spec = target.spec
     bar = _Bar(source, progress)
     resumed = 0
     met = -1
 
     def missing() -> Generator[Chunk, None, None]:
         nonlocal resumed, met
-        with closing(ahead(chunks(source.pieces, spec.chunk_runs))) as found:
-            for chunk in found:
+        with closing(ahead(chunks(source.pieces, spec.chunk_runs))) as pieces:
+            for chunk in pieces:
                 met = chunk.number
                 bar.read(chunk)
-                entry = kept.entries.get(chunk.number)
+                entry = target.entries.get(chunk.number)
                 if entry is None:
                     yield chunk
                     continue
                 if entry["input"] != chunk.hash or entry["runs"] != len(chunk.names):
                     raise StoreError(
-                        f"the input of {kept.path} has changed: runs {chunk.first:,} to "
+                        f"the input of {target.path} has changed: runs {chunk.first:,} to "
                         f"{chunk.first + len(chunk.names) - 1:,} are not those that are in the "
                         f"store. Give the same input, or another store"
                     )
@@ -398,7 +398,7 @@ def _sweep(kept: Store, source: Input, raising: bool, client: Any, progress: boo
     def take(made: Made) -> None:
         if raising and made.failures:
             raise DataError(made.failures[0].message)
-        kept.take(made)
+        target.take(made)
         bar.failed(len(made.failures))
 
     with bar, closing(missing()) as wanted:
@@ -410,10 +410,10 @@ def _sweep(kept: Store, source: Input, raising: bool, client: Any, progress: boo
                     take(made)
         else:
             _here(wanted, spec, take, bar.advance)
-    over = sorted(number for number in kept.entries if number > met)
+    over = sorted(number for number in target.entries if number > met)
     if over:
         raise StoreError(
-            f"the input of {kept.path} has changed: it ends before run "
+            f"the input of {target.path} has changed: it ends before run "
             f"{over[0] * spec.chunk_runs:,}, which is in the store. Give the same input, or "
             f"another store"
         )
@@ -447,10 +447,10 @@ def ahead(items: Iterator[T]) -> Generator[T, None, None]:
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(1)
     stop = threading.Event()
 
-    def put(one: tuple[T | None, BaseException | None]) -> bool:
+    def put(item: tuple[T | None, BaseException | None]) -> bool:
         while not stop.is_set():
             try:
-                ready.put(one, timeout=0.1)
+                ready.put(item, timeout=0.1)
                 return True
             except queue.Full:
                 continue

@@ -163,8 +163,8 @@ def test_evidence_is_that_of_a_multivariate_t() -> None:
     )
     made = phase_models.evidence(curve)
     everything = made.parts.columns
-    assert set(made.found) == {*phase_models.MODELS, "schedule"}
-    for name, grid in made.found.items():
+    assert set(made.by_model) == {*phase_models.MODELS, "schedule"}
+    for name, grid in made.by_model.items():
         cell = int(rng.integers(len(grid.log_weight)))
         which, mean, sd, positive = phase_models.terms(
             name, curve, grid.alpha[[cell]], grid.first[[cell]], grid.second[[cell]]
