@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from benches._sass import _blocks, _parse
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 COPIES = 8
 # opcode -> types of the result and of the operands

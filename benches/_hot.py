@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benches import _sass
-from lossfit.kernels.gpu import compiled, port
-from lossfit.kernels.gpu.device import SimulatedDevice, checked
+from lossfit.kernels.gpu import port
+from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.launch import built
 from lossfit.kernels.gpu.spec import Kernel
+from tests.gpu import compiled
+from tests.gpu.simulated_device import SimulatedDevice
 
 Work = Callable[[Any, bool], tuple[float, int]]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 NAME = "kernel.ptx"
 # A PTX instruction and the machine instruction that stands for it and for it only.

@@ -28,11 +28,13 @@ from lossfit._base.seeds import run_keys
 from lossfit.fits.preparing import prepare
 from lossfit.fits.window import rule_of
 from lossfit.kernels.driver import compression_orders
-from lossfit.kernels.gpu import compiled, fit
+from lossfit.kernels.gpu import fit
 from lossfit.kernels.gpu.batch import FitJob, room_for
 from lossfit.kernels.gpu.chunks import Spec
 from lossfit.kernels.gpu.launch import Chunk, run
+from lossfit.kernels.records import STATUS
 from lossfit.kernels.work import NODES
+from tests.gpu import compiled
 
 Floats = NDArray[np.float64]
 NEAR = 3.0  # nats below the maximum: nearly all of the mass
@@ -160,8 +162,8 @@ def compare(fits: Fits) -> list[dict[str, Any]]:
         row = {
             "run": name,
             "points": int(np.diff(fits.double.batch.offsets)[r]),
-            "status64": int(double[fit.STATUS]),
-            "status32": int(single[fit.STATUS]),
+            "status64": int(double[STATUS]),
+            "status32": int(single[STATUS]),
             "estimate": float(single[fit.INFO.index("rounding")]),
         }
         # Left to the CPU where float32 overflowed altogether.

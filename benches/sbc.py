@@ -149,7 +149,7 @@ def ranks(
         dof=DOF,
     )
     draws = result.draws[:, :, thin - 1 :: thin]
-    return (draws < simulation.truth[:, :, None]).sum(axis=2), result.info[:, 4]
+    return (draws < simulation.truth[:, :, None]).sum(axis=2), result.info["status"]
 
 
 def p_values(rank: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:

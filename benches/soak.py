@@ -102,7 +102,7 @@ def sweep(rng: np.random.Generator, folder: Path) -> tuple[int, list[str]]:
         str(answer), answer.to_dict(), answer.by_law, repr(runs), runs.flags
     if len(some) < 20:
         heavy = lossfit.fit(runs, "power", draws=20, noise="student_t", chains=1, random_seed=seed)
-        finite = np.isfinite(heavy.draws).all(axis=(1, 2)) | (heavy.info[:, 4] == 2)
+        finite = np.isfinite(heavy.draws).all(axis=(1, 2)) | (heavy.info["status"] == 2)
         check(bool(finite.all()), "a draw with Student-t noise is not finite")
     try:
         lossfit.Runs.from_frame(runs.frame.assign(loss="x"))
@@ -120,7 +120,11 @@ def against_oracle(seed: int) -> tuple[float, float] | None:
     key = rng.integers(2**63, size=1).astype(np.uint64)
     result = fit_batch(*problem.arguments(), key, draws=40_000)
     exact = posterior(problem, seed=seed, size=200_000, n_nodes=4_000)
-    if exact.effective < LEAST_EFFECTIVE or result.info[0, 4] != 0 or result.info[0, 2] < 1e-4:
+    if (
+        exact.effective < LEAST_EFFECTIVE
+        or result.info["status"][0] != 0
+        or result.info["acceptance"][0] < 1e-4
+    ):
         return None
     found = deviation(result.draws[0], exact)
     return float(np.abs(found.mean).max()), float(np.abs(found.quantile).max())

@@ -1,8 +1,9 @@
 """Where compiled kernels are kept.
 
-Numba renews the cache of a function when the file of that function changes, but not when a function
-that was inlined from another file does.  So the kernels' cache lies in a folder named by a hash of
-all their sources: machine code of other sources is never found.
+In the user's cache folder, as the platform has it (``~/.cache/lossfit`` on Linux); the environment
+variable LOSSFIT_CACHE names another one.  Numba renews the machine code of a function when the file
+of that function changes, but not when a function that it calls changes in another file.  So it lies
+in a folder named by a hash of all the kernels' sources: code of other sources is never found.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from numba import njit
-from numba.core import config
+__all__ = ["clear", "folder", "is_compiled", "root", "size", "writable"]
 
-__all__ = ["cached_njit", "folder", "is_compiled"]
+KEEP_DAYS = 14  # caches of other sources are removed after so long ...
+KEEP_SOURCES = 8  # ... and all but so many of them at once
+PATTERN = "kernels-*"
 
-_config: Any = config  # its settings are made at run time, so no type checker sees them
-KEEP_DAYS = 14  # caches of other sources are removed after so long
+
+def root() -> Path:
+    """The folder of all caches: LOSSFIT_CACHE, or the user's cache folder."""
+    chosen = os.environ.get("LOSSFIT_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("lossfit", appauthor=False)
 
 
 def _digest() -> str:
@@ -31,52 +38,48 @@ def _digest() -> str:
     return hashlib.blake2b(b"\0".join(sources), digest_size=8).hexdigest()
 
 
-def _root() -> Path:
-    """The user's choice for Numba, beside the sources, or in the user's cache."""
-    if _config.CACHE_DIR:
-        return Path(_config.CACHE_DIR)
-    beside = Path(__file__).resolve().parent / "__pycache__"
-    try:
-        beside.mkdir(exist_ok=True)
-        if os.access(beside, os.W_OK):
-            return beside
-    except OSError:
-        pass
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "lossfit"
-
-
 def _prepare() -> str:
-    root = _root()
-    mine = root / f"lossfit-kernels-{_digest()}"
-    for other in root.glob("lossfit-kernels-*"):
+    """The folder of these sources; old ones of others are removed."""
+    current = root() / f"kernels-{_digest()}"
+    others = []
+    for other in root().glob(PATTERN):
         try:
-            if other != mine and time.time() - other.stat().st_mtime > KEEP_DAYS * 86400:
-                shutil.rmtree(other, ignore_errors=True)
+            if other != current:
+                others.append((time.time() - other.stat().st_mtime, other))
         except OSError:  # removed by another process meanwhile
             continue
-    return str(mine)
+    for rank, (age, other) in enumerate(sorted(others)):
+        if age > KEEP_DAYS * 86400 or rank >= KEEP_SOURCES:
+            shutil.rmtree(other, ignore_errors=True)
+    return str(current)
 
 
 folder = _prepare()
-
-
-def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit`` with a cache in `folder`."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        # Numba reads the setting when a function is decorated.
-        before = _config.CACHE_DIR
-        _config.CACHE_DIR = folder
-        try:
-            return njit(cache=True, **options)(function)
-        finally:
-            _config.CACHE_DIR = before
-
-    return decorate
 
 
 def is_compiled(*kernels: str) -> bool:
     """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
     return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)
+
+
+def writable() -> bool:
+    """Whether compiled kernels can be kept."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def size() -> int:
+    """Bytes of all caches."""
+    return sum(path.stat().st_size for path in root().glob(f"{PATTERN}/**/*") if path.is_file())
+
+
+def clear() -> int:
+    """Remove all caches; gives how many bytes they had."""
+    total = size()
+    for path in root().glob(PATTERN):
+        shutil.rmtree(path, ignore_errors=True)
+    return total

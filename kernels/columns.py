@@ -8,17 +8,22 @@ the same scalar functions directly.
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import cfunc, njit, types
-from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MAX_COLUMNS", "MAX_NONLINEAR", "Program", "call_column", "scalar_column"]
+from .jit import COMPILED
+
+if COMPILED:
+    from .column_code import call_column, column_code, run_column, stack
+else:
+    from .column_plain import call_column, column_code, run_column, stack
+
+__all__ = ["MAX_COLUMNS", "MAX_NONLINEAR", "Program", "call_column", "own_program"]
 
 MAX_NONLINEAR = 4
 MAX_FIXED = 3
@@ -29,123 +34,6 @@ MAX_COLUMNS = MAX_FIXED + MAX_VARYING
 ORDERS = (16, 24, 32, 40, 48, 64, 96, 128)
 HALF_STEP = 0.25  # granularity of the half-width of log x at which orders are chosen
 HALF_MAX = 16.0
-
-_double_p = types.CPointer(types.float64)
-_SIGNATURE = types.void(
-    types.int64, types.int64, types.int64, _double_p, _double_p, _double_p, types.int64, _double_p
-)
-_lock = threading.Lock()
-_compiled: dict[tuple[Any, tuple[int, ...]], Any] = {}
-
-
-def scalar_column(function: Callable[..., float], positions: tuple[int, ...]) -> Any:
-    """A column as a compiled function of (x, log_x, t0, t1, t2, t3).
-
-    ``positions[i]`` says which of these the i-th argument of `function` is.
-    """
-    inner = function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
-    jit = njit(error_model="numpy", forceinline=True)
-    count = len(positions)
-    a, b, c, d, e, f = (*positions, 0, 0, 0, 0, 0, 0)[:6]
-    if count == 0:
-        return jit(lambda x, log_x, t0, t1, t2, t3: inner())
-    if count == 1:
-        return jit(lambda x, log_x, t0, t1, t2, t3: inner((x, log_x, t0, t1, t2, t3)[a]))
-
-    def two(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
-        v = (x, log_x, t0, t1, t2, t3)
-        return inner(v[a], v[b])
-
-    def three(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
-        v = (x, log_x, t0, t1, t2, t3)
-        return inner(v[a], v[b], v[c])
-
-    def four(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
-        v = (x, log_x, t0, t1, t2, t3)
-        return inner(v[a], v[b], v[c], v[d])
-
-    def five(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
-        v = (x, log_x, t0, t1, t2, t3)
-        return inner(v[a], v[b], v[c], v[d], v[e])
-
-    def six(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
-        v = (x, log_x, t0, t1, t2, t3)
-        return inner(v[a], v[b], v[c], v[d], v[e], v[f])
-
-    return jit((two, three, four, five, six)[count - 2])
-
-
-def _compile(function: Callable[..., float], positions: tuple[int, ...]) -> Any:
-    """The C function of a column; compiled once in a process."""
-    key = (function, positions)
-    with _lock:
-        if key not in _compiled:
-            column = scalar_column(function, positions)
-
-            def fill(mode, n, lanes, x, log_x, theta, stride, out):  # type: ignore[no-untyped-def]
-                s2 = 2 * stride
-                s3 = 3 * stride
-                if mode == 0:  # every point with every parameter value
-                    for p in range(n):
-                        xp = x[p]
-                        lp = log_x[p]
-                        o = p * lanes
-                        for j in range(lanes):
-                            out[o + j] = column(
-                                xp, lp, theta[j], theta[stride + j], theta[s2 + j], theta[s3 + j]
-                            )
-                else:  # every point with the first parameter value
-                    t0 = theta[0]
-                    t1 = theta[stride]
-                    t2 = theta[s2]
-                    t3 = theta[s3]
-                    for p in range(n):
-                        out[p] = column(x[p], log_x[p], t0, t1, t2, t3)
-
-            _compiled[key] = cfunc(_SIGNATURE, error_model="numpy", fastmath={"contract"})(fill)
-        return _compiled[key]
-
-
-@intrinsic
-def call_column(typingctx, address, mode, n, lanes, x, log_x, theta, stride, out):
-    """Call the C function of a column at that address.
-
-    Parameters
-    ----------
-    address : int64
-    mode : int64
-        0: ``out[p * lanes + j] = column(x[p], theta[:, j])``;
-        1: ``out[p] = column(x[p], theta[:, 0])``.
-    n, lanes : int64
-        Numbers of points and of parameter values.
-    x, log_x, theta, out : pointers (``array.ctypes``) to float64
-        ``theta[k * stride + j]`` is nonlinear parameter k of lane j; it always has 4 rows.
-    """
-    signature = types.void(address, mode, n, lanes, x, log_x, theta, stride, out)
-
-    def codegen(context, builder, sig, args):
-        from llvmlite import ir
-
-        double_p = ir.IntType(8).as_pointer()
-        i64 = ir.IntType(64)
-        function_type = ir.FunctionType(
-            ir.VoidType(), [i64, i64, i64, double_p, double_p, double_p, i64, double_p]
-        )
-        pointer = builder.inttoptr(args[0], function_type.as_pointer())
-        data = [
-            context.make_array(t)(context, builder, value=v).data
-            if isinstance(t, types.Array)
-            else v
-            for t, v in zip(sig.args, args, strict=True)
-        ]
-        arrays = [builder.bitcast(data[i], double_p) for i in (4, 5, 6, 8)]
-        builder.call(
-            pointer,
-            [data[1], data[2], data[3], arrays[0], arrays[1], arrays[2], data[7], arrays[3]],
-        )
-        return context.get_dummy_value()
-
-    return signature, codegen
 
 
 @dataclass(eq=False)
@@ -195,16 +83,14 @@ class Program:
         """Number of columns that depend on nonlinear parameters."""
         return len(self.columns) - self.n_fixed
 
-    def _handle(self, k: int) -> Any:
+    def _code(self, k: int) -> Any:
         slots = {"x": 0, "log_x": 1, **{n: 2 + i for i, n in enumerate(self.nonlinear)}}
-        return _compile(self.columns[k], tuple(slots[a] for a in self.arguments[k]))
+        return column_code(self.columns[k], tuple(slots[a] for a in self.arguments[k]))
 
-    def addresses(self) -> NDArray[np.int64]:
-        """Addresses of the columns' C functions in the kernels' order, padded to 6."""
-        out = np.zeros(MAX_COLUMNS, np.int64)
-        for i, k in enumerate(self.order):
-            out[i] = self._handle(int(k)).address
-        return out
+    def code(self) -> Any:
+        """What kernels call the columns by, in their order, padded to 6: addresses (int64)."""
+        columns = [self._code(int(k)) for k in self.order]
+        return stack(columns + [columns[0]] * (MAX_COLUMNS - len(columns)))
 
     def column(self, k: int, x: ArrayLike, nonlinear: ArrayLike) -> NDArray[np.float64]:
         """Column k (in the law's order) for points x and parameter sets.
@@ -218,8 +104,6 @@ class Program:
         -------
         ndarray, shape (n_points, n_sets)
         """
-        import ctypes
-
         points = np.ascontiguousarray(x, float).ravel()
         with np.errstate(divide="ignore", invalid="ignore"):
             log_points = np.log(points)
@@ -227,11 +111,7 @@ class Program:
         theta = np.zeros((MAX_NONLINEAR, sets.shape[1]))
         theta[: sets.shape[0]] = sets
         out = np.empty((points.size, sets.shape[1]))
-        pointer = ctypes.POINTER(ctypes.c_double)
-        data = [a.ctypes.data_as(pointer) for a in (points, log_points, theta, out)]
-        self._handle(k).ctypes(
-            0, points.size, sets.shape[1], data[0], data[1], data[2], sets.shape[1], data[3]
-        )
+        run_column(self._code(k), points, log_points, theta, out)
         return out
 
     def pseudo_points(self, half: float) -> int:
@@ -277,6 +157,20 @@ class Program:
         columns = [self.column(k, x, theta) for k in range(len(self.columns))]
         pairs = [a * b for i, a in enumerate(columns) for b in columns[i:]]
         return np.concatenate([*columns, *pairs], axis=1)
+
+
+def own_program(program: Any) -> Program:
+    """A program of the other import of these files (see `jit`) as one of this import."""
+    if isinstance(program, Program):
+        return program
+    if program not in _own_programs:
+        _own_programs[program] = Program(
+            program.columns, program.arguments, program.nonlinear, program.log, program.bounds
+        )
+    return _own_programs[program]
+
+
+_own_programs: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
 
 
 def chebyshev(order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

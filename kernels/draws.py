@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import uint64
+from numpy import uint64
 
 from .marginal import (
     BASE_B,

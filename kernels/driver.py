@@ -16,20 +16,34 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import MAX_NONLINEAR, Program, call_column
+from .columns import MAX_NONLINEAR, Program, call_column, own_program
 from .compress import compress
 from .ensemble import draw_ensemble
+from .jit import COMPILED, entry
 from .marginal import set_up
 from .maths import kernel
 from .posterior import draw_quadrature, residual_autocorrelation
+from .records import (
+    ACCEPTANCE,
+    BOUND_SHARE,
+    EFFECTIVE_NODES,
+    FIT,
+    RHO1,
+    STATUS,
+    as_records,
+    writable,
+)
 from .student_t import draw_student_t
 from .work import Model, RunPrior, Tables, make_tables, make_work
 
 __all__ = [
-    "INFO",
+    "LEAST_ACCEPTED",
     "Batch",
     "PriorTable",
     "Result",
+    "RunPriors",
+    "Sampling",
+    "available_threads",
     "compression_orders",
     "fit_batch",
     "predict_batch",
@@ -38,10 +52,17 @@ __all__ = [
     "tables",
 ]
 
-INFO = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
 CHUNK = 64  # runs that a thread takes at once
 LEAST_ACCEPTED = 0.05  # share of the ensemble's moves
 TUNE = {"ensemble": 500, "student_t": 100}  # sweeps that are discarded
+# Methods of `Sampling`
+QUADRATURE = 0
+ENSEMBLE = 1
+STUDENT_T = 2
+# Values of `records.STATUS`
+FINE = 0.0
+TOO_RARE = 1.0  # the constraints cut off too much for exact draws: the ensemble sampler draws
+UNMIXED = 2.0
 
 Floats = NDArray[np.float64]
 
@@ -93,15 +114,54 @@ class Result(NamedTuple):
     ----------
     draws : float64, shape (n_runs, d + p + 1, n_draws)
         Nonlinear parameters, linear ones in the law's order, sigma; for the scaled axis.
-    info : float64, shape (n_runs, len(INFO))
-        Effective number of quadrature nodes, share of draws within 1 % of a bound of a nonlinear
-        parameter, probability that the constraints hold by themselves, lag-1 autocorrelation of the
-        residuals, and status: 0 fine; 1 the constraints cut off so much that exact draws were
-        too rare, and the ensemble sampler drew instead; 2 a sampler did not mix.
+    info : structured array, shape (n_runs,)
+        Fields of `records.FIT`: effective number of quadrature nodes, share of draws within 1 % of
+        a bound of a nonlinear parameter, probability that the constraints hold by themselves,
+        lag-1 autocorrelation of the residuals, and status: 0 fine; 1 the constraints cut off so
+        much that exact draws were too rare, and the ensemble sampler drew instead; 2 a sampler did
+        not mix.
     """
 
     draws: Floats
-    info: Floats
+    info: NDArray[np.void]
+
+
+class RunPriors(NamedTuple):
+    """Priors of every run as kernels take them, linear parameters in their order.
+
+    Attributes
+    ----------
+    nonlinear : float64, shape (n_runs, d, 5)
+    mean, precision, lower : float64, shape (n_runs, p)
+        Precisions in units of 1 / sigma^2; bounds of -1e300 for none.
+    sigma : float64, shape (n_runs, 2)
+    """
+
+    nonlinear: Floats
+    mean: Floats
+    precision: Floats
+    lower: Floats
+    sigma: Floats
+
+
+class Sampling(NamedTuple):
+    """How draws are made.
+
+    Attributes
+    ----------
+    method : int
+        `QUADRATURE`, `ENSEMBLE` or `STUDENT_T`.
+    draws, tune, chains : int
+        Draws and discarded sweeps of each chain, and chains.
+    dof : float
+        Degrees of freedom of Student's t.
+    """
+
+    method: int
+    draws: int
+    tune: int
+    chains: int
+    dof: float
 
 
 @kernel
@@ -126,91 +186,61 @@ def _bound_share(n_draws, model, prior, draws):
 
 
 @kernel
-def _fit_range(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
-    sigma, keys, n_draws, draws, info,
-):  # fmt: skip
-    n_max = np.int64(0)
-    for r in range(start, stop):
-        n_max = max(n_max, offsets[r + 1] - offsets[r])
-    work = make_work(n_max, tables)
-    for r in range(start, stop):
-        a = offsets[r]
-        b = offsets[r + 1]
-        prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
-        n_points, centre, total, mass = compress(
-            x[a:b], y[a:b], weight[a:b], orders[r], tables, work
-        )
-        filled, effective, share = draw_quadrature(
-            n_draws, b - a, keys[r], n_points, centre, total, mass, model, prior, work, draws[r]
-        )
-        info[r, 0] = effective
-        info[r, 1] = _bound_share(filled, model, prior, draws[r])
-        info[r, 2] = share
-        info[r, 3] = residual_autocorrelation(
-            x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
-        )
-        info[r, 4] = 0.0 if filled == n_draws else 1.0  # the driver then has the ensemble draw
-
-
-@kernel
-def _fit_range_ensemble(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
-    sigma, keys, n_draws, tune, chains, draws, info,
-):  # fmt: skip
-    n_max = np.int64(0)
-    for r in range(start, stop):
-        n_max = max(n_max, offsets[r + 1] - offsets[r])
-    work = make_work(n_max, tables)
-    for r in range(start, stop):
-        a = offsets[r]
-        b = offsets[r + 1]
-        prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
-        n_points, centre, total, mass = compress(
-            x[a:b], y[a:b], weight[a:b], orders[r], tables, work
-        )
-        set_up(b - a, n_points, centre, total, mass, model, prior, work)
-        filled, accepted = draw_ensemble(
-            n_draws, tune, chains, keys[r], n_points, model, prior, work, draws[r]
-        )
-        info[r, 0] = np.nan
-        info[r, 1] = _bound_share(filled, model, prior, draws[r])
-        info[r, 2] = np.nan
-        info[r, 3] = residual_autocorrelation(
-            x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
-        )
-        info[r, 4] = 0.0 if filled == chains * n_draws and accepted > LEAST_ACCEPTED else 2.0
-
-
-@kernel
-def _fit_range_student_t(
-    start, stop, x, y, weight, offsets, orders, tables, model, nonlinear, mean, precision, lower,
-    sigma, keys, n_draws, tune, chains, dof, draws, info,
-):  # fmt: skip
-    n_max = np.int64(0)
-    for r in range(start, stop):
-        n_max = max(n_max, offsets[r + 1] - offsets[r])
-    work = make_work(n_max, tables)
-    for r in range(start, stop):
-        a = offsets[r]
-        b = offsets[r + 1]
-        prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
+def _draw_run(x, y, weight, order, key, tables, model, prior, sampling, work, out):
+    """Draws of one run; gives how many, effective nodes, share of the constraints, and a status."""
+    wanted = sampling.chains * sampling.draws
+    if sampling.method == STUDENT_T:
         filled, effective, share = draw_student_t(
-            n_draws, tune, chains, dof, x[a:b], y[a:b], weight[a:b], orders[r], keys[r], tables,
-            model, prior, work, draws[r],
+            sampling.draws, sampling.tune, sampling.chains, sampling.dof, x, y, weight, order, key,
+            tables, model, prior, work, out,
         )  # fmt: skip
-        info[r, 0] = effective
-        info[r, 1] = _bound_share(filled, model, prior, draws[r])
-        info[r, 2] = share
-        info[r, 3] = residual_autocorrelation(
+        return filled, effective, share, FINE if filled == wanted else UNMIXED
+    n_points, centre, total, mass = compress(x, y, weight, order, tables, work)
+    if sampling.method == ENSEMBLE:
+        set_up(x.size, n_points, centre, total, mass, model, prior, work)
+        filled, accepted = draw_ensemble(
+            sampling.draws, sampling.tune, sampling.chains, key, n_points, model, prior, work, out
+        )
+        mixed = filled == wanted and accepted > LEAST_ACCEPTED
+        return filled, np.nan, np.nan, FINE if mixed else UNMIXED
+    filled, effective, share = draw_quadrature(
+        wanted, x.size, key, n_points, centre, total, mass, model, prior, work, out
+    )
+    return filled, effective, share, FINE if filled == wanted else TOO_RARE
+
+
+@entry
+def _fit_range(
+    start, stop, x, y, weight, offsets, orders, tables, model, priors, keys, sampling, draws, info
+):
+    """Fit some runs: draws[run, parameter, draw] and info[run, `records.FIT`]."""
+    n_max = np.int64(0)
+    for r in range(start, stop):
+        n_max = max(n_max, offsets[r + 1] - offsets[r])
+    work = make_work(n_max, tables)
+    for r in range(start, stop):
+        a = offsets[r]
+        b = offsets[r + 1]
+        prior = RunPrior(
+            priors.nonlinear[r], priors.mean[r], priors.precision[r], priors.lower[r],
+            priors.sigma[r, 0], priors.sigma[r, 1],
+        )  # fmt: skip
+        filled, effective, share, status = _draw_run(
+            x[a:b], y[a:b], weight[a:b], orders[r], keys[r], tables, model, prior, sampling, work,
+            draws[r],
+        )  # fmt: skip
+        info[r, EFFECTIVE_NODES] = effective
+        info[r, BOUND_SHARE] = _bound_share(filled, model, prior, draws[r])
+        info[r, ACCEPTANCE] = share
+        info[r, RHO1] = residual_autocorrelation(
             x[a:b], y[a:b], weight[a:b], filled, model, work, draws[r]
         )
-        if filled < chains * n_draws:
+        info[r, STATUS] = status
+        if sampling.method == STUDENT_T and status != FINE:
             draws[r] = np.nan
-        info[r, 4] = 0.0 if filled == chains * n_draws else 2.0
 
 
-@kernel
+@entry
 def _predict_range(start, stop, model, draws, at, out):
     """Curves of all draws of some runs at their targets: out[run, target, draw]."""
     d = model.n_nonlinear
@@ -246,16 +276,8 @@ def compression_orders(program: Program, x: Floats, offsets: NDArray[np.int64]) 
     return np.array([program.pseudo_points(h) for h in half], np.int64)
 
 
-def prior_arrays(program: Program, table: PriorTable) -> tuple[Floats, ...]:
-    """A prior table as kernels take it, linear parameters in their order.
-
-    Returns
-    -------
-    nonlinear : float64, shape (n_runs, d, 5)
-    mean, precision, lower : float64, shape (n_runs, p)
-        Precisions in units of 1 / sigma^2; bounds of -1e300 for none.
-    sigma : float64, shape (n_runs, 2)
-    """
+def prior_arrays(program: Program, table: PriorTable) -> RunPriors:
+    """A prior table as kernels take it."""
     if table.nonlinear.shape[1] != len(program.nonlinear):
         raise ValueError(
             f"the prior table has {table.nonlinear.shape[1]} nonlinear parameters, the law "
@@ -263,7 +285,7 @@ def prior_arrays(program: Program, table: PriorTable) -> tuple[Floats, ...]:
         )
     order = program.order
     scale = table.sigma[:, 1:2]
-    return (
+    return RunPriors(
         np.ascontiguousarray(table.nonlinear, np.float64),
         np.ascontiguousarray(table.mean[:, order]),
         np.ascontiguousarray((scale / table.sd)[:, order] ** 2),
@@ -279,14 +301,17 @@ def _model(program: Program) -> Model:
         program.n_fixed,
         program.n_varying,
         len(program.nonlinear),
-        program.addresses(),
+        program.code(),
         flags,
         program.order,
         program.constant,
     )
 
 
-def _threads(threads: int | None, n_runs: int) -> int:
+def available_threads(threads: int | None, n_runs: int) -> int:
+    """Threads for so many runs: as many as asked for, or one for each processor."""
+    if not COMPILED:  # plain Python runs one thread at a time
+        return 1
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(threads or available or 1, -(-n_runs // CHUNK)))
 
@@ -305,7 +330,7 @@ def spread(
         if progress is not None:
             progress(chunk[1] - chunk[0])
 
-    count = _threads(threads, n_runs)
+    count = available_threads(threads, n_runs)
     if count == 1:
         for chunk in chunks:
             one(chunk)
@@ -362,47 +387,44 @@ def fit_batch(
     -------
     Result
     """
-    x = np.ascontiguousarray(batch.x, np.float64)
-    y = np.ascontiguousarray(batch.y, np.float64)
-    weight = np.ascontiguousarray(batch.weight, np.float64)
-    offsets = np.ascontiguousarray(batch.offsets, np.int64)
-    n_runs = offsets.size - 1
-    model = _model(program)
-    orders = compression_orders(program, x, offsets)
-    nonlinear, mean, precision, lower, sigma = prior_arrays(program, table)
-    keys = np.ascontiguousarray(keys, np.uint64)
-    n_parameters = nonlinear.shape[1] + mean.shape[1] + 1
     if method == "ensemble" and noise == "student_t":
         raise ValueError("the ensemble sampler knows Gaussian noise only")
-    if method == "quadrature" and nonlinear.shape[1] > 2:
+    if method == "quadrature" and len(program.nonlinear) > 2:
         raise ValueError("quadrature needs at most two nonlinear parameters")
+    program = own_program(program)
+    x = writable(batch.x)
+    offsets = writable(batch.offsets, np.int64)
+    n_runs = offsets.size - 1
+    priors = prior_arrays(program, table)
     exact = method == "quadrature" and noise == "gaussian"
-    total_draws = draws if exact else chains * draws
-    out = np.empty((n_runs, n_parameters, total_draws))
-    info = np.empty((n_runs, len(INFO)))
+    ensemble = Sampling(ENSEMBLE, draws, TUNE["ensemble"] if tune is None else tune, chains, dof)
+    sampling = ensemble
+    if exact:
+        sampling = Sampling(QUADRATURE, draws, 0, 1, dof)
+    elif method == "quadrature":
+        sweeps = TUNE["student_t"] if tune is None else tune
+        sampling = Sampling(STUDENT_T, draws, sweeps, chains, dof)
+    n_parameters = priors.nonlinear.shape[1] + priors.mean.shape[1] + 1
+    out = np.empty((n_runs, n_parameters, sampling.chains * draws))
+    info = np.empty((n_runs, len(FIT)))
     common = (
-        x, y, weight, offsets, orders, tables(), model, nonlinear, mean, precision, lower, sigma,
-        keys,
+        x, writable(batch.y), writable(batch.weight), offsets,
+        compression_orders(program, x, offsets), tables(), _model(program), priors,
+        writable(keys, np.uint64),
     )  # fmt: skip
 
     def task(start: int, stop: int) -> None:
-        if exact:
-            _fit_range(start, stop, *common, draws, out, info)
-        elif method == "ensemble":
-            sweeps = TUNE["ensemble"] if tune is None else tune
-            _fit_range_ensemble(start, stop, *common, draws, sweeps, chains, out, info)
-        else:
-            sweeps = TUNE["student_t"] if tune is None else tune
-            _fit_range_student_t(start, stop, *common, draws, sweeps, chains, dof, out, info)
+        _fit_range(start, stop, *common, sampling, out, info)
 
     spread(task, n_runs, threads, progress)
     if exact:
-        for r in np.flatnonzero(info[:, 4]):
-            share = info[r, 2]
-            _fit_range_ensemble(r, r + 1, *common, draws, TUNE["ensemble"], 1, out, info)
-            info[r, 2] = share
-            info[r, 4] = max(1.0, info[r, 4])
-    return Result(out, info)
+        rescue = Sampling(ENSEMBLE, draws, TUNE["ensemble"], 1, dof)
+        for r in np.flatnonzero(info[:, STATUS]):
+            share = info[r, ACCEPTANCE]
+            _fit_range(int(r), int(r) + 1, *common, rescue, out, info)
+            info[r, ACCEPTANCE] = share
+            info[r, STATUS] = max(TOO_RARE, info[r, STATUS])
+    return Result(out, as_records(info, FIT))
 
 
 def predict_batch(
@@ -420,8 +442,9 @@ def predict_batch(
     -------
     float64, shape (n_runs, n_at, n_draws)
     """
-    draws = np.ascontiguousarray(draws, np.float64)
-    at = np.ascontiguousarray(at, np.float64)
+    program = own_program(program)
+    draws = writable(draws)
+    at = writable(at)
     out = np.empty((draws.shape[0], at.shape[1], draws.shape[2]))
     model = _model(program)
     spread(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 
-from numba import uint64
+from numpy import uint64
 
 from .exact import write_draw
 from .marginal import evaluate

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 
-from numba import uint64
+from numpy import uint64
 
 from .bins import log_bins, memory, noise, slope, without_spikes
 from .cells import PHI, bin_noise, cell, evidence, quotient, short, tabulate
 from .maths import exp, inline, kernel
 from .normal import positive_normal
 from .philox import normal_pair, philox, uniform
+from .records import B_MEAN, B_SD, EFFECTIVE_CELLS, LOG_EVIDENCE, MEMORY, SIGMA
+from .records import SLOPE as INFO_SLOPE
 from .team import lane, real, sync, team_sum, width
 
 __all__ = [
@@ -355,9 +357,9 @@ def prepare_run(x, y, weight, grid, run, w, info):
         w.state[SLOPE] = s / unit
         w.state[CENTRE] = centre
         w.state[LOSS_UNIT] = unit
-        info[0] = sigma
-        info[1] = s
-        info[6] = phi
+        info[SIGMA] = sigma
+        info[INFO_SLOPE] = s
+        info[MEMORY] = phi
     sync()
 
 
@@ -399,9 +401,11 @@ def weigh_run(grid, run, w, shares, info):
         find_filters(n_paths, n_rows, variance, s, grid, w)
     if lane() == 0:
         w.state[TOTAL] = total
-        info[2] = total * total / squares
+        info[EFFECTIVE_CELLS] = total * total / squares
         # A density of the bins but one: a level of no prior takes that.
-        info[3] = best + math.log(total) - real(n_rows - n_past - 1) * math.log(w.state[LOSS_UNIT])
+        info[LOG_EVIDENCE] = (
+            best + math.log(total) - real(n_rows - n_past - 1) * math.log(w.state[LOSS_UNIT])
+        )
     sync()
 
 
@@ -439,8 +443,8 @@ def draw_run(grid, run, w, draws, parameters, falls, spreads, info):
             parameters[2, i] *= unit
     b_mean = b_sum / count
     if lane() == 0:
-        info[4] = b_mean * unit
-        info[5] = math.sqrt(max(b_squares / count - b_mean * b_mean, 0.0)) * unit
+        info[B_MEAN] = b_mean * unit
+        info[B_SD] = math.sqrt(max(b_squares / count - b_mean * b_mean, 0.0)) * unit
 
 
 @kernel
@@ -465,8 +469,8 @@ def forecast_run(x, y, weight, grid, run, shapes, paths, w, draws, parameters, s
         Posterior weight of each path.
     falls, spreads : float64, shape (n_at,)
         Mean of B [D(t) - D(tc)], what the schedule takes off the loss; sd of the draws.
-    info : float64, shape (len(INFO),)
-        `forecast_driver.INFO`.
+    info : float64, shape (len(FORECAST),)
+        `records.FORECAST`.
     """
     prepare_run(x, y, weight, grid, run, w, info)
     tabulate_run(grid, run, shapes, paths, w)

@@ -12,20 +12,12 @@ from numpy.typing import NDArray
 from .cells import Grid, RunInput, Scratch, gram_size
 from .driver import spread
 from .forecast import PARAMETERS, STATE, forecast_run
+from .jit import entry
 from .maths import inline, kernel
 from .paths import Paths, Shapes
+from .records import FORECAST, as_records, writable
 
-__all__ = ["INFO", "Curves", "Forecast", "Hypotheses", "ResponsePrior", "forecast_batch"]
-
-INFO = (
-    "sigma",
-    "slope",
-    "effective_cells",
-    "log_evidence",
-    "b_mean",
-    "b_sd",
-    "memory",
-)
+__all__ = ["Curves", "Forecast", "Hypotheses", "ResponsePrior", "forecast_batch"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -116,7 +108,8 @@ class Forecast(NamedTuple):
         Mean of what the schedule takes off the loss between the end of the data and the target.
     spreads : float64, shape (n_runs, n_at)
         Standard deviation of the draws beyond the data.
-    info : float64, shape (n_runs, len(INFO))
+    info : structured array, shape (n_runs,)
+        Fields of `records.FORECAST`.
     """
 
     draws: Floats
@@ -124,7 +117,7 @@ class Forecast(NamedTuple):
     shares: Floats
     falls: Floats
     spreads: Floats
-    info: Floats
+    info: NDArray[np.void]
 
 
 @kernel
@@ -174,7 +167,7 @@ def _measured(value):
     return -1.0 if np.isnan(value) else value
 
 
-@kernel
+@entry
 def _forecast_range(
     start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, draws,
     parameters, shares, falls, spreads, info,
@@ -257,6 +250,11 @@ def forecast_batch(
     Forecast
     """
     n_runs, n_at = at.shape
+    # Each array as the kernel is compiled for it, wherever it comes from.
+    curves = Curves(*(writable(part, part.dtype) for part in curves))
+    hypotheses = Hypotheses(*(writable(part, part.dtype) for part in hypotheses))
+    prior = ResponsePrior(*(writable(part, part.dtype) for part in prior))
+    at, keys = writable(at), writable(keys, np.uint64)
     n_paths = hypotheses.history.shape[1]
     out = np.empty((n_runs, n_at, draws))
     shape = (n_runs, len(PARAMETERS), draws) if parameters else (n_runs, 0, 0)
@@ -264,7 +262,7 @@ def forecast_batch(
     shares = np.empty((n_runs, n_paths))
     falls = np.full((n_runs, n_at), np.nan)
     spreads = np.full((n_runs, n_at), np.nan)
-    info = np.empty((n_runs, len(INFO)))
+    info = np.empty((n_runs, len(FORECAST)))
     n_nodes = int(np.diff(shapes.offsets).max())
 
     def task(start: int, stop: int) -> None:
@@ -274,4 +272,4 @@ def forecast_batch(
         )  # fmt: skip
 
     spread(task, n_runs, threads, progress)
-    return Forecast(out, drawn, shares, falls, spreads, info)
+    return Forecast(out, drawn, shares, falls, spreads, as_records(info, FORECAST))

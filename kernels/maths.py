@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .cache import cached_njit
+from .jit import FAST, inline, kernel, scalar, sums
 
 __all__ = [
     "FAST",
@@ -28,16 +28,7 @@ __all__ = [
 TINY = 1e-300
 LN2 = 0.6931471805599453
 
-# All that LLVM may do to sums.  NaN and infinity are refused before a kernel is called.
-FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf", "afn"}
-
 floor = np.floor  # by this name, because CUDA has another function for it
-
-# error_model="numpy" matters: Python's tests every divisor for zero, which stops vectorisation.
-inline = cached_njit(forceinline=True, error_model="numpy")
-scalar = inline  # what a law's columns are decorated with
-sums = cached_njit(fastmath=FAST, error_model="numpy", nogil=True)
-kernel = cached_njit(error_model="numpy", nogil=True)
 
 
 @inline

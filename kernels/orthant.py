@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from numba import uint64
+from numpy import uint64
 
 from .marginal import BASE_B, BASE_NU, BASE_U, row_of_h, row_of_q, row_of_u
 from .maths import inline, kernel, log, student_t_logsf

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .jit import entry
 from .maths import exp, kernel
 from .team import lane, sync, width
 
@@ -241,7 +242,7 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
                 )  # fmt: skip
 
 
-@kernel
+@entry
 def feature_table(path, shapes, paths, times, groups, units, step_size):
     """LR time, shape (n_times,), and responses, shape (n_times, n_units), of one path."""
     n_units = units.shape[0]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import uint64
+from numpy import uint64
 
 from .maths import inline, kernel, log, sincos_turns
 from .team import real

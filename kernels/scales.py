@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .maths import kernel
+from .jit import entry
 from .order import median
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]
@@ -15,7 +15,7 @@ MOST_DEVIATIONS = 128  # as good as all for a prior scale (10 %), and a long cur
 NOISE_FLOOR = 1e-5  # times the loss: a noise-free curve must not make the prior degenerate
 
 
-@kernel
+@entry
 def run_scales(
     x: NDArray[np.float64],
     y: NDArray[np.float64],

@@ -9,7 +9,7 @@ precisions are a Markov chain.
 from __future__ import annotations
 
 import numpy as np
-from numba import uint64
+from numpy import uint64
 
 from .columns import call_column
 from .compress import compress

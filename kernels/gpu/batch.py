@@ -19,6 +19,7 @@ from ..driver import (
     prior_arrays,
     tables,
 )
+from ..records import FIT, STATUS, as_records, as_table
 from ..work import SLACK, Tables
 from . import ensemble, exact, fit
 from .chunks import Spec
@@ -204,7 +205,7 @@ class ExactJob(FitJob):
     Its arguments are those of `FitJob` without a precision.
     """
 
-    n_info = len(exact.INFO)
+    n_info = len(FIT)
 
     def __init__(
         self,
@@ -344,7 +345,7 @@ def fit_batch_on(
         job = FitJob(*arguments, single, on_card, points, names)
     run(job, devices, progress=progress, options=options)
     job.parts.sort(key=lambda part: part[0])
-    status = job.info[:, exact.STATUS]
+    status = job.info[:, STATUS]
 
     def once_more(rows: NDArray[np.int64], draw: Callable[..., Any]) -> None:
         """Draws and diagnostics of some runs by other means."""
@@ -352,7 +353,7 @@ def fit_batch_on(
             done = draw(
                 _rows(batch, rows), program, PriorTable(*(part[rows] for part in table)), keys[rows]
             )
-            _replace(job, rows, done.draws, done.info)
+            _replace(job, rows, done.draws, as_table(done.info))
 
     def by(kind: Callable[..., FitJob], **choices: Any) -> Callable[..., FitJob]:
         """Another job, done."""
@@ -374,7 +375,7 @@ def fit_batch_on(
         np.flatnonzero(left),
         lambda *some: fit_batch(*some, draws=draws, method=method, chains=chains, tune=tune),
     )
-    info = np.array(job.info[:, : len(exact.INFO)])
+    info = as_records(np.array(job.info[:, : len(FIT)]), FIT)
     empty = np.empty((batch.offsets.size - 1, job.n_parameters, 0))
     result = Result(empty if job.draws is None else job.draws, info)
     return result, [(device, part) for _start, device, part in job.parts]
@@ -454,7 +455,7 @@ def fit_arrays(
 
 def _replace(job: FitJob, rows: NDArray[np.int64], draws: Any, info: NDArray[Any]) -> None:
     """Other draws and diagnostics for some runs of a job that is done."""
-    n_info = len(exact.INFO)
+    n_info = len(FIT)
     job.info[rows, :n_info] = info[:, :n_info]
     if job.draws is not None:
         job.draws[rows] = draws

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .. import marginal, maths
-from ..columns import Program, scalar_column
+from ..column_code import scalar_column
+from ..columns import Program
 from ..team import lane, width
 from .port import rebind
 

@@ -1,8 +1,7 @@
 """The seam to CuPy and the driver: all that the launch layer asks of a card.
 
-Nothing else imports CuPy.  `CupyDevice` is a card; `SimulatedDevice` has the same methods on NumPy
-arrays, with streams that run late and memory that runs out, so that `lossfit.kernels.gpu.launch`
-can be tested where there is no card.
+Nothing else imports CuPy.  `CupyDevice` is a GPU; whatever has the methods of `Device` may stand in
+its place, as the simulated device of the tests does.
 
 Numba and CuPy share memory and streams: CuPy allocates, kernels compiled by Numba are launched on
 CuPy's arrays (by ``__cuda_array_interface__``) and on CuPy's streams (by their pointer).
@@ -15,8 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -26,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache import folder
-from .fingerprint import fingerprint
+from ..fingerprint import fingerprint
 from .spec import Kernel
 
 __all__ = [
@@ -34,9 +31,8 @@ __all__ = [
     "CupyDevice",
     "Device",
     "Memory",
-    "SimulatedDevice",
-    "SimulatedOutOfMemory",
     "checked",
+    "dispatcher",
     "full_rate_double",
     "incompatible_numpy",
     "older_numpy",
@@ -220,7 +216,7 @@ _compiled: dict[tuple[Any, ...], Any] = {}
 _compiling = threading.RLock()
 
 
-def _dispatcher(kernel: Kernel, capability: tuple[int, int]) -> Any:
+def dispatcher(kernel: Kernel, capability: tuple[int, int]) -> Any:
     """The compiled kernel; it is compiled, or read from disk, at its first use in the process."""
     key = (kernel.name, kernel.function, kernel.signature, kernel.fastmath, capability)
     with _compiling:
@@ -236,7 +232,7 @@ def _jitted(kernel: Kernel) -> Any:
     settings: Any = config  # made at run time, so no type checker sees them
     # For the signature, so that what runs is what was checked, whatever is passed.
     options = {"func_or_sig": kernel.signature, "fastmath": kernel.fastmath}
-    made_of = fingerprint(kernel)
+    made_of = fingerprint(kernel.function, kernel.signature, kernel.fastmath)
     if made_of is None or settings.ENABLE_CUDASIM:
         return cuda.jit(**options)(kernel.function)
     before = settings.CACHE_DIR
@@ -376,7 +372,7 @@ class CupyDevice:
         """Launch a kernel with so many blocks."""
         if grid == 0:
             return
-        compiled = _dispatcher(kernel, self.compute_capability)
+        compiled = dispatcher(kernel, self.compute_capability)
         passed = [self._wrapped(value) for value in checked(kernel, arguments)]
         if grid >= FEW_BLOCKS:
             compiled[grid, kernel.block, stream.numba](*passed)
@@ -414,156 +410,3 @@ class CupyDevice:
     def _current(self, stream: _CupyStream | None) -> Iterator[None]:
         with nullcontext() if stream is None else stream.cupy:
             yield
-
-
-class SimulatedOutOfMemory(MemoryError):
-    """The memory of a simulated device is exhausted."""
-
-
-class _SimulatedStream:
-    """Work that was given and not done yet."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[Callable[[], None]] = deque()
-
-    def run(self, count: int | None = None) -> None:
-        while self.waiting and count != 0:
-            self.waiting.popleft()()
-            count = None if count is None else count - 1
-
-
-class _SimulatedEvent:
-    def __init__(self, stream: _SimulatedStream) -> None:
-        self._stream = stream
-        self._reached = False
-        stream.waiting.append(self._reach)
-
-    def _reach(self) -> None:
-        self._reached = True
-
-    def wait(self) -> None:
-        while not self._reached:
-            self._stream.run(1)
-
-
-_simulating = threading.Lock()  # Numba's simulator runs one kernel at a time
-
-
-class SimulatedDevice:
-    """A device on NumPy arrays and Numba's CUDA simulator; see `Device`.
-
-    Streams run as late as they may: only when an event in them is waited for, so that host memory
-    that is touched too early spoils the results.  Kernels need ``NUMBA_ENABLE_CUDASIM=1``; array
-    operations do not.
-
-    Parameters
-    ----------
-    number, name, compute_capability, multiprocessors
-        What it says of itself.
-    memory : int
-        Bytes that can be allocated.
-    claimed : int, optional
-        Bytes that it says are free when nothing is allocated, if not `memory`: others may take
-        memory between the planning and the allocation.
-    """
-
-    def __init__(
-        self,
-        number: int = 0,
-        *,
-        name: str = "simulated",
-        compute_capability: tuple[int, int] = (9, 0),
-        multiprocessors: int = 4,
-        memory: int = 1 << 28,
-        claimed: int | None = None,
-    ) -> None:
-        self.number = number
-        self.name = name
-        self.compute_capability = compute_capability
-        self.multiprocessors = multiprocessors
-        self.full_rate_double = full_rate_double(compute_capability)
-        self.clock = 1e9
-        self.xp = np
-        self._memory = memory
-        self._claimed = memory if claimed is None else claimed
-        self.used = 0
-        self.refused = 0  # allocations that did not fit
-        self.most_streams = 0  # streams that had work at the same time
-        self.launches: list[tuple[str, int, int]] = []  # name, grid, block
-        self._streams: list[_SimulatedStream] = []
-        self._lock = threading.Lock()
-
-    def active(self) -> AbstractContextManager[Any]:
-        """Nothing to do."""
-        return nullcontext()
-
-    def memory(self) -> Memory:
-        """What it claims."""
-        return Memory(max(0, self._claimed - self.used), self._claimed)
-
-    def out_of_memory(self, error: BaseException) -> bool:
-        """Whether the error is its own."""
-        return isinstance(error, SimulatedOutOfMemory)
-
-    def stream(self) -> _SimulatedStream:
-        """A stream that runs late."""
-        self._streams.append(_SimulatedStream())
-        return self._streams[-1]
-
-    def allocate(self, n_bytes: int, stream: _SimulatedStream | None) -> Any:
-        """Memory filled with bytes that make no sensible number."""
-        with self._lock:
-            if self.used + n_bytes > self._memory:
-                self.refused += 1
-                raise SimulatedOutOfMemory(f"{n_bytes} bytes of {self._memory - self.used}")
-            self.used += n_bytes
-        array = np.full(n_bytes, 0xFF, np.uint8)
-        weakref.finalize(array, self._freed, n_bytes)
-        return array
-
-    def _freed(self, n_bytes: int) -> None:
-        self.used -= n_bytes
-
-    def pinned(self, n_bytes: int) -> Bytes:
-        """Plain memory."""
-        return np.full(n_bytes, 0xFF, np.uint8)
-
-    def upload(self, source: Bytes, target: Any, stream: _SimulatedStream) -> None:
-        """Copy, when the stream gets there."""
-        self._give(stream, lambda: np.copyto(target, source))
-
-    def download(self, source: Any, target: Bytes, stream: _SimulatedStream) -> None:
-        """Copy, when the stream gets there."""
-        self._give(stream, lambda: np.copyto(target, source))
-
-    def work(self, stream: _SimulatedStream, task: Callable[[], None]) -> None:
-        """Run host code, when the stream gets there."""
-        self._give(stream, task)
-
-    def _give(self, stream: _SimulatedStream, task: Callable[[], None]) -> None:
-        stream.waiting.append(task)
-        busy = sum(bool(s.waiting) for s in self._streams)
-        self.most_streams = max(self.most_streams, busy)
-
-    def launch(
-        self, kernel: Kernel, grid: int, arguments: Sequence[Any], stream: _SimulatedStream
-    ) -> None:
-        """Run a kernel in Numba's simulator."""
-        if grid == 0:
-            return
-        self.launches.append((kernel.name, grid, kernel.block))
-        passed = checked(kernel, arguments)
-        with _simulating:
-            _dispatcher(kernel, self.compute_capability)[grid, kernel.block](*passed)
-
-    def mark(self, stream: _SimulatedStream) -> Event:
-        """An event after all that the stream was given."""
-        return _SimulatedEvent(stream)
-
-    def synchronize(self) -> None:
-        """Run all that waits."""
-        for stream in self._streams:
-            stream.run()
-
-    def release(self) -> None:
-        """Nothing is cached."""

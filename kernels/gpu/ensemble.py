@@ -18,11 +18,12 @@ from ..driver import LEAST_ACCEPTED
 from ..ensemble import draw_ensemble
 from ..marginal import BASE_SIZE, set_up
 from ..posterior import residual_autocorrelation
+from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, RHO1, STATUS
 from ..team import lane, sync
 from ..work import LANES, MAX_ORDER, STARTS, WALKERS, Model, RunPrior
 from . import moments, nodes
 from .columns import law_columns
-from .exact import STATUS, points_in, signature, worst_bound_share
+from .exact import points_in, signature, worst_bound_share
 from .fit import POINTS, ROWS, held
 from .moments import TILE_POINTS
 from .port import Port
@@ -104,7 +105,7 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
     def ensemble_run(  # type: ignore[no-untyped-def]
         r, x, y, w, order_index, priors, keys, out, info, n_draws, tune, chains, work
     ):
-        """A run of `driver._fit_range_ensemble`."""
+        """A run of `driver._fit_range` by the ensemble sampler."""
         model = Model(n_fixed, 1, d, 0, log_flags, order, constant)
         nonlinear, mean, precision, lower, sigma = priors
         prior = RunPrior(nonlinear[r], mean[r], precision[r], lower[r], sigma[r, 0], sigma[r, 1])
@@ -117,10 +118,10 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
         rho = residual_autocorrelation(x, y, w, filled, model, work, out)
         near = worst_bound_share(filled, d, model, prior, out)
         if lane() == 0:
-            info[r, 0] = np.nan
-            info[r, 1] = near
-            info[r, 2] = np.nan
-            info[r, 3] = rho
+            info[r, EFFECTIVE_NODES] = np.nan
+            info[r, BOUND_SHARE] = near
+            info[r, ACCEPTANCE] = np.nan
+            info[r, RHO1] = rho
             mixed = filled == chains * n_draws and accepted > LEAST_ACCEPTED
             info[r, STATUS] = 0.0 if mixed else 2.0
 

@@ -19,6 +19,7 @@ from ..exact import draw_exact
 from ..marginal import BASE_SIZE, set_up
 from ..maths import exp
 from ..posterior import residual_autocorrelation, tabulate_closely, tabulate_two
+from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, RHO1, STATUS
 from ..team import lane, real, sync
 from ..work import (
     CHECKS,
@@ -43,8 +44,6 @@ from .spec import Kernel
 from .warp import TABLE
 
 __all__ = [
-    "INFO",
-    "STATUS",
     "build",
     "points_in",
     "room_of",
@@ -52,9 +51,6 @@ __all__ = [
     "signature",
     "worst_bound_share",
 ]
-
-INFO = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
-STATUS = INFO.index("status")
 
 
 class Work(NamedTuple):
@@ -163,7 +159,7 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
     Kernel
         Its arguments are those of `fit.build` up to info, without shifts: the nonlinear parameters'
         priors have the shape (n_runs, d, 5), draws (n_runs, d + p + 1, n_draws), info (n_runs,
-        len(INFO)); then three scratch arrays (`room_of`, `scratch`).  A status of 1 says that too
+        len(FIT)); then three scratch arrays (`room_of`, `scratch`).  A status of 1 says that too
         few candidates were accepted, 3 that the points have no room.
     """
     law = law_columns(program)
@@ -222,10 +218,10 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
         rho = residual_autocorrelation(x, y, w, written, model, work, out)
         near = worst_bound_share(written, d, model, prior, out)
         if lane() == 0:
-            info[r, 0] = effective
-            info[r, 1] = near
-            info[r, 2] = share
-            info[r, 3] = rho
+            info[r, EFFECTIVE_NODES] = effective
+            info[r, BOUND_SHARE] = near
+            info[r, ACCEPTANCE] = share
+            info[r, RHO1] = rho
             info[r, STATUS] = 0.0 if filled == n_draws else 1.0
 
     run = Port(table).device(exact_run)

@@ -23,6 +23,7 @@ from ..maths import exp
 from ..orthant import log_orthant
 from ..philox import normal_pair, philox, uniform
 from ..posterior import LEAST_NODES, bounds, residual_autocorrelation, tabulate_one
+from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, FIT, RHO1, STATUS
 from ..team import lane, real, sync, team_max, team_sum, width
 from ..work import (
     BLOCK,
@@ -48,18 +49,8 @@ from .warp import SINGLE_TABLE, TABLE, count_before
 __all__ = ["INFO", "ROWS", "build"]
 
 ROWS = 6  # of a node, for one varying column
-INFO = (
-    "effective_nodes",
-    "bound_share",
-    "acceptance",
-    "rho1",
-    "status",
-    "log_evidence",
-    "mean",
-    "sd",
-    "rounding",
-)
-STATUS = INFO.index("status")
+INFO = (*FIT, "log_evidence", "mean", "sd", "rounding")
+LOG_EVIDENCE, MEAN, SD, ROUNDING = range(len(FIT), len(INFO))
 LEAST_PRECISE = 0.001  # nats of rounding error from which a run should be done in float64
 MASK32 = uint64(0xFFFFFFFF)
 # Of interpolated log posteriors and conditional means: float32 has errors of 1e-3 itself.
@@ -369,18 +360,18 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
             for i in range(lane(), written, width()):
                 out[1 + order[constant], i] += shift
         if lane() == 0:
-            info[r, 0] = effective
-            info[r, 1] = near
-            info[r, 2] = kept / max(good, 1.0)
-            info[r, 3] = rho
+            info[r, EFFECTIVE_NODES] = effective
+            info[r, BOUND_SHARE] = near
+            info[r, ACCEPTANCE] = kept / max(good, 1.0)
+            info[r, RHO1] = rho
             status = 0.0 if filled == n_draws and effective >= LEAST_NODES else 1.0
             if doubt > LEAST_PRECISE:
                 status = 2.0
             info[r, STATUS] = status
-            info[r, 5] = evidence
-            info[r, 6] = mean_of
-            info[r, 7] = sd_of
-            info[r, 8] = doubt
+            info[r, LOG_EVIDENCE] = evidence
+            info[r, MEAN] = mean_of
+            info[r, SD] = sd_of
+            info[r, ROUNDING] = doubt
 
     port = Port(table, single, SINGLE_TOLERANCES if single else None)
     run = port.device(fit_run)

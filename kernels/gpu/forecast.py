@@ -17,8 +17,9 @@ from numba import cuda, typeof
 from .. import cells, forecast, order, paths, philox
 from ..cells import Grid, RunInput, gram_size
 from ..forecast import PARAMETERS, STATE
-from ..forecast_driver import INFO, Curves, Forecast, Hypotheses, ResponsePrior
+from ..forecast_driver import Curves, Forecast, Hypotheses, ResponsePrior
 from ..paths import Paths, Shapes
+from ..records import FORECAST
 from .cells import (
     draw_past,
     gram_by_entry,
@@ -525,7 +526,7 @@ def outputs(sizes: Sizes, single: bool, draws: int, parameters: bool) -> Forecas
     shapes = (
         (n, n_at, draws), (n, len(PARAMETERS), draws) if parameters else (n, 0, 0),
         (n, sizes.n_paths),
-        (n, n_at), (n, n_at), (n, len(INFO)),
+        (n, n_at), (n, n_at), (n, len(FORECAST)),
     )  # fmt: skip
     return Forecast(*(Spec(shape, np.dtype(_number(single))) for shape in shapes))
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..cells import Grid
 from ..forecast import PARAMETERS
-from ..forecast_driver import INFO, Curves, Forecast, Hypotheses, ResponsePrior
+from ..forecast_driver import Curves, Forecast, Hypotheses, ResponsePrior
 from ..paths import MULTI_POWER, Paths, Shapes
+from ..records import FORECAST, as_records
 from . import forecast, quantiles
 from .chunks import Spec
 from .device import Device
@@ -94,7 +95,7 @@ class ForecastJob(Job):
             np.empty((self.n_runs, n_paths)),
             np.empty((self.n_runs, n_at)),
             np.empty((self.n_runs, n_at)),
-            np.empty((self.n_runs, len(INFO))),
+            np.empty((self.n_runs, len(FORECAST))),
         )
         self.summary: Quantiles | None = None
         if shares is not None:
@@ -229,4 +230,4 @@ def forecast_batch_on(
         parameters=parameters, names=names,
     )  # fmt: skip
     run(job, devices, progress=progress, options=options)
-    return job.result
+    return job.result._replace(info=as_records(job.result.info, FORECAST))

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import laws
 from .._base.errors import DataError
-from ..engine.devices import Place, place
+from ..engine.devices import Place, Work, place
 from ..kernels.driver import Batch, PriorTable, fit_batch
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def bench(
     """
     if seconds <= 0 or most < 1:
         raise DataError("seconds must be positive and the largest batch at least 1")
-    work = "a fit by quadrature over one parameter"
+    work = Work.FIT_ONE
     both = dtype == "both"
     places = [place(work, device, "auto" if both else dtype)]
     if both and places[0].cards:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ __all__ = [
     "Card",
     "Found",
     "Place",
+    "Work",
     "card_errors",
     "check_device",
     "check_dtype",
@@ -42,17 +44,22 @@ __all__ = [
     "place",
 ]
 
-# The work that has CUDA kernels, by the names that callers of `place` give: the one place to
-# connect them.
-ON_CUDA: frozenset[str] = frozenset(
-    {
-        "a fit by ensemble",
-        "a fit by quadrature over 2 parameters",
-        "a fit by quadrature over one parameter",
-        "a forecast by annealing",
-        "a forecast by multi_power",
-    }
-)
+
+class Work(Enum):
+    """What can be asked of a device; the values are for messages."""
+
+    FIT_ONE = "a fit by quadrature over one parameter"
+    FIT_TWO = "a fit by quadrature over two parameters"
+    FIT_ENSEMBLE = "a fit by the ensemble sampler"
+    FIT_EMCEE = "a fit by emcee"
+    FIT_STUDENT_T = "a fit with Student-t noise"
+    FIT_COLUMNS = "a fit with several columns that depend on nonlinear parameters"
+    FORECAST = "a forecast by a law of the learning rate"
+    JOINT = "a joint fit"
+
+
+# What has CUDA kernels: the one place to connect them.
+ON_CUDA = frozenset({Work.FIT_ONE, Work.FIT_TWO, Work.FIT_ENSEMBLE, Work.FORECAST})
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:all")  # and "cuda:0", "cuda:1", ...
 DTYPES = ("auto", "float64", "float32")
@@ -178,13 +185,13 @@ def check_dtype(dtype: Any) -> str:
     return str(found)
 
 
-def place(work: str, device: Any = "auto", dtype: Any = "auto") -> Place:
+def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     """Where to do some work.
 
     Parameters
     ----------
-    work : str
-        What is to be done, as in `ON_CUDA`; in messages it is said as it is.
+    work : Work
+        What is to be done.
     device, dtype : str
         What the user asked for.
 
@@ -209,7 +216,7 @@ def place(work: str, device: Any = "auto", dtype: Any = "auto") -> Place:
             )
         found = _on(cards, dtype)
         if log.isEnabledFor(logging.DEBUG):
-            _tell_once(f"device='auto': {work} on {found.device} in {found.dtype} ({reason})")
+            _tell_once(f"device='auto': {work.value} on {found.device} in {found.dtype} ({reason})")
         return found
     if device == "cpu":
         if dtype == "float32":
@@ -232,17 +239,17 @@ def _on(cards: tuple[Card, ...], dtype: str) -> Place:
     return Place(tuple(card.number for card in cards), dtype)
 
 
-def _automatic(work: str) -> tuple[tuple[Card, ...], str]:
+def _automatic(work: Work) -> tuple[tuple[Card, ...], str]:
     """The card that ``device="auto"`` takes, if any, and why."""
     if work not in ON_CUDA:  # nothing is looked for
-        return (), f"{work} has no CUDA kernels"
+        return (), f"{work.value} has no CUDA kernels"
     found = find()
     if found.cards:
         return found.cards[:1], found.cards[0].name
     return (), "; ".join(found.missing)
 
 
-def _demanded(work: str, device: str) -> tuple[Card, ...]:
+def _demanded(work: Work, device: str) -> tuple[Card, ...]:
     """The cards that the user named."""
     found = find()
     if not found.cards:
@@ -262,7 +269,7 @@ def _demanded(work: str, device: str) -> tuple[Card, ...]:
             )
     if work not in ON_CUDA:
         raise DeviceError(
-            f"device={device!r}: {work} is not available on CUDA; use device='auto' or 'cpu'"
+            f"device={device!r}: {work.value} is not available on CUDA; use device='auto' or 'cpu'"
         )
     return cards
 

@@ -30,7 +30,7 @@ def groups(fit: Fit, predictive: bool = True) -> dict[str, xr.Dataset]:
     """The groups by name; those with a value for each draw and point only if asked for."""
     import xarray as xr
 
-    from ..kernels.driver import INFO
+    from ..kernels.records import FIT
 
     draws = fit._needs_draws("posterior")
     x, loss, weight = fit.padded()
@@ -49,7 +49,7 @@ def groups(fit: Fit, predictive: bool = True) -> dict[str, xr.Dataset]:
         coords=coords,
         attrs=attrs,
     )
-    stats: dict[str, Any] = {name: ("run", fit.info[:, k]) for k, name in enumerate(INFO)}
+    stats: dict[str, Any] = {name: ("run", fit.info[name]) for name in FIT}
     out = {"posterior": fit.posterior, "observed_data": observed, "constant_data": constant}
     sample = {"chain": fit.posterior.chain, "draw": fit.posterior.draw}
     dims = ("chain", "draw", "run")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._base.errors import DataError
+from ..kernels.records import BOUND_SHARE, FIT, RHO1, STATUS, as_records
 from ..laws.priors import KIND_CODES
 from .full_posterior import LogPosterior
 
@@ -81,12 +82,12 @@ def sample_batch(
     -------
     draws : ndarray, shape (n_runs, n_parameters, chains * draws)
         Scaled parameters in the order nonlinear, linear, sigma.
-    info : ndarray, shape (n_runs, 5)
+    info : structured ndarray, shape (n_runs,)
         As the kernels' diagnostics; NaN for those that only the kernels know.
     """
     n_runs = len(keys)
     out = np.empty((n_runs, len(law.parameters) + 1, chains * draws))
-    info = np.full((n_runs, 5), np.nan)
+    info = np.full((n_runs, len(FIT)), np.nan)
     for r in range(n_runs):
         points = slice(batch.offsets[r], batch.offsets[r + 1])
         target = LogPosterior(
@@ -94,12 +95,12 @@ def sample_batch(
         )
         chain = sample(target, draws=draws, chains=chains, seed=int(keys[r]))
         out[r] = chain.draws
-        info[r, 1] = _bound_share(law, table.nonlinear[r], chain.draws)
-        info[r, 3] = _residual_autocorrelation(target, chain.draws)
-        info[r, 4] = 0.0 if chain.converged else 1.0
+        info[r, BOUND_SHARE] = _bound_share(law, table.nonlinear[r], chain.draws)
+        info[r, RHO1] = _residual_autocorrelation(target, chain.draws)
+        info[r, STATUS] = 0.0 if chain.converged else 1.0
         if progress is not None:
             progress(1)
-    return out, info
+    return out, as_records(info, FIT)
 
 
 def _bound_share(law: Law, bounds: Array, draws: Array) -> float:

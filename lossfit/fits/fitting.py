@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import laws
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..engine.compiling import compile_apart
-from ..engine.devices import Place, card_errors, place
+from ..engine.devices import Place, Work, card_errors, place
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from .preparing import prepare
 from .settings import DOF
@@ -213,7 +214,7 @@ def fit_quietly(
     start, end = np.empty(n_runs), np.empty(n_runs)
     count = np.empty(n_runs, np.int32)
     scales = np.empty((n_runs, 2), np.float32 if summary_only else np.float64)
-    info: Floats | None = None
+    info: Any = None
     kept: Any = None
     with bar(n_runs, "fitting", progress) as advance:
         for first in range(0, n_runs, step):
@@ -236,9 +237,8 @@ def fit_quietly(
                     ready, chosen, keys, draws, method, noise, chains, tune, advance
                 )
             if info is None:
-                info = np.empty(
-                    (n_runs, found.shape[1]), np.float32 if summary_only else np.float64
-                )
+                number = np.float32 if summary_only else np.float64
+                info = np.empty(n_runs, [(name, number) for name in found.dtype.names or ()])
             info[some] = found
             if summary_only:
                 if kept is None:
@@ -249,7 +249,6 @@ def fit_quietly(
                     kept.fill(some, _in_axis_units(chosen, drawn, ready.end), prob)
             else:
                 kept = drawn
-    assert info is not None
     settings = Settings(
         axis=axis,
         window=rule.text,
@@ -287,7 +286,7 @@ def _draw(
     chains: int,
     tune: int,
     advance: Any,
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, NDArray[np.void]]:
     """Scaled draws (n_runs, n_parameters, chains * draws) and the kernels' diagnostics."""
     if method == "emcee":
         from .emcee_reference import sample_batch
@@ -333,7 +332,7 @@ def _draw_on(
     on_card: bool,
     names: tuple[str, ...],
     advance: Any,
-) -> tuple[Any, Floats]:
+) -> tuple[Any, NDArray[np.void]]:
     """`_draw` on cards; with `on_card` the draws are `DeviceDraws`."""
     from ..engine.device_draws import DeviceDraws
     from ..kernels.gpu.batch import fit_batch_on
@@ -359,16 +358,15 @@ def _draw_on(
     return DeviceDraws(tuple(p for _, p in parts), tuple(d for d, _ in parts)), result.info
 
 
-def work_of(law: Law, method: str, noise: str) -> str:
-    """What a fit does, in the words of `lossfit.engine.devices.ON_CUDA`."""
+def work_of(law: Law, method: str, noise: str) -> Work:
+    """What a fit asks of a device."""
     if noise == "student_t":
-        return "a fit with Student-t noise"
+        return Work.FIT_STUDENT_T
     if law.program.n_varying > 1:
-        return f"a fit with {law.program.n_varying} columns that depend on nonlinear parameters"
+        return Work.FIT_COLUMNS
     if method == "quadrature":
-        many = len(law.nonlinear)
-        return f"a fit by quadrature over {'one parameter' if many == 1 else f'{many} parameters'}"
-    return f"a fit by {method}"
+        return Work.FIT_ONE if len(law.nonlinear) == 1 else Work.FIT_TWO
+    return Work.FIT_EMCEE if method == "emcee" else Work.FIT_ENSEMBLE
 
 
 def _in_axis_units(law: Law, draws: Floats, end: Floats) -> list[Floats]:

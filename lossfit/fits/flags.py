@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from .._base.ragged import Bools, Floats
+from .._base.ragged import Bools
 from ..runs.labels import names_text
 
 __all__ = ["ANSWER_MEANINGS", "FIT_MEANINGS", "fit_flags", "warning_text"]
@@ -99,16 +100,17 @@ QUIET = frozenset(
 
 def fit_flags(
     count: np.ndarray[tuple[int], np.dtype[np.integer]],
-    bound_share: Floats,
-    acceptance: Floats,
-    rho1: Floats,
-    status: Floats,
+    info: Mapping[str, Any] | np.ndarray[tuple[int], np.dtype[np.void]],
 ) -> dict[str, Bools]:
-    """The fit's own flags: for each, which runs have it (shape (n_runs,)).  NaN sets no flag."""
+    """The fit's own flags: for each, which runs have it (shape (n_runs,)).  NaN sets no flag.
+
+    ``info`` has the fields of `lossfit.kernels.records.FIT`.
+    """
+    acceptance, status = info["acceptance"], info["status"]
     return {
         "few_points": np.asarray(count < FEW_POINTS),
-        "residual_autocorrelation": np.asarray(rho1 > MOST_RHO),
-        "at_bound": np.asarray(bound_share > MOST_AT_BOUND),
+        "residual_autocorrelation": np.asarray(info["rho1"] > MOST_RHO),
+        "at_bound": np.asarray(info["bound_share"] > MOST_AT_BOUND),
         "positivity": np.asarray(acceptance < LEAST_ACCEPTANCE),
         "contradicted": np.asarray(acceptance < CONTRADICTION),
         "sampled": np.asarray(status == 1),

@@ -52,8 +52,8 @@ class Fit:
         Points used.
     scales : ndarray, shape (n_runs, 2)
         Loss and noise scales that relative priors refer to.
-    info : ndarray, shape (n_runs, 5)
-        Diagnostics of the kernels (`lossfit.kernels.driver.INFO`).
+    info : structured ndarray, shape (n_runs,)
+        Diagnostics of the kernels (`lossfit.kernels.records.FIT`).
     draws : ndarray, shape (n_runs, n_parameters, chains * draws), or None
         Parameters for the scaled axis, sigma last; None when only a summary was kept.
     moments : Moments or None
@@ -69,7 +69,7 @@ class Fit:
     end: Floats
     count: NDArray[np.integer[Any]]
     scales: Floats
-    info: Floats
+    info: NDArray[np.void]
     draws: Floats | None = None
     moments: Moments | None = None
     device_draws: DeviceDraws | None = None
@@ -219,17 +219,17 @@ class Fit:
         """
         import pandas as pd
 
-        info = self.info.astype(np.float64)
-        rho = np.clip(info[:, 3], -0.99, 0.99)
+        info = {name: self.info[name].astype(np.float64) for name in self.info.dtype.names or ()}
+        rho = np.clip(info["rho1"], -0.99, 0.99)
         return pd.DataFrame(
             {
                 "n_points": self.count.astype(np.int64),
                 "window_start": self.start,
                 "window_end": self.end,
-                "effective_nodes": info[:, 0],
-                "bound_share": info[:, 1],
-                "acceptance": info[:, 2],
-                "rho1": info[:, 3],
+                "effective_nodes": info["effective_nodes"],
+                "bound_share": info["bound_share"],
+                "acceptance": info["acceptance"],
+                "rho1": info["rho1"],
                 "n_eff": np.clip(self.count * (1 - rho) / (1 + rho), 1, self.count),
                 "flags": pd.Series(self.flags, dtype=object).to_numpy(),
             },
@@ -240,7 +240,7 @@ class Fit:
     def flags(self) -> list[tuple[str, ...]]:
         """Flags of each run: the fit's own (`lossfit.fits.flags`), then those of its data."""
         info = self.info
-        mine = fit_flags(self.count, info[:, 1], info[:, 2], info[:, 3], info[:, 4])
+        mine = fit_flags(self.count, info)
         data = self.runs._columns.flags
         out = [tuple(f.flag for f in data.get(name, ())) for name in self.runs.names]
         for flag, has in reversed(mine.items()):

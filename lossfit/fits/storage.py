@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import laws
 from .._base.errors import DataError
+from ..kernels.records import FIT, as_records, as_table
 from ..laws.priors import Prior
 from ..runs.axes import Columns
 from ..runs.cleaning import Flag
@@ -55,7 +56,7 @@ def _own(fit: Fit) -> xr.Dataset:
     import xarray as xr
 
     variables: dict[str, Any] = {
-        name: (DIMS.get(name, ("run",)), getattr(fit, name)) for name in PER_RUN
+        name: (DIMS.get(name, ("run",)), as_table(getattr(fit, name))) for name in PER_RUN
     }
     if fit.draws is not None:
         variables["draws"] = (("run", "parameter", "sample"), fit.draws)
@@ -141,6 +142,7 @@ def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
     if form != FORMAT:
         raise DataError(f"{name} has format {form!r}, this version of lossfit reads {FORMAT!r}")
     parts: dict[str, Any] = {part: data[part].values for part in PER_RUN}
+    parts["info"] = as_records(parts["info"], FIT)
     return Fit(
         runs=Runs._of(_columns(data, texts)),
         law=_law(texts["law"], law, name),

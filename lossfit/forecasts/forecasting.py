@@ -147,7 +147,7 @@ def forecast(
         drawn = np.take_along_axis(drawn, back[:, :, None], axis=1)
     flags = {name: np.take_along_axis(where, back, axis=1) for name, where in found.flags.items()}
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
-    flags["smoothed_noise"] = np.repeat(result.info[:, 6:7] > 0, at.shape[1], axis=1)
+    flags["smoothed_noise"] = np.repeat(result.info["memory"][:, None] > 0, at.shape[1], axis=1)
     flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     falls = np.take_along_axis(result.falls, back, axis=1)
     spreads = np.take_along_axis(result.spreads, back, axis=1)
@@ -158,14 +158,14 @@ def forecast(
     ]
     return Forecasted(
         curves=drawn,
-        sigma=result.info[:, 0],
+        sigma=result.info["sigma"],
         flags=flags,
         falls=falls,
         shares=shares,
-        strength=result.info[:, 4:6],
-        slope=result.info[:, 1],
+        strength=np.stack([result.info["b_mean"], result.info["b_sd"]], axis=1),
+        slope=result.info["slope"],
         start=chosen.start,
-        memory=result.info[:, 6],
+        memory=result.info["memory"],
         parameters=result.parameters,
     )
 
@@ -212,9 +212,10 @@ def _prior_only(result: Forecast, strength: ResponsePrior, spreads: Floats, fall
     weight = weight / weight.sum(axis=1, keepdims=True)
     mean = (weight * strength.mean).sum(axis=1)
     spread = np.sqrt((weight * (strength.sd**2 + (strength.mean - mean[:, None]) ** 2)).sum(axis=1))
-    blind = result.info[:, 5] > PRIOR_ONLY * spread
+    b_mean, b_sd = result.info["b_mean"], result.info["b_sd"]
+    blind = b_sd > PRIOR_ONLY * spread
     # B's relative sd times what the schedule takes off is its part in the forecast's sd.
-    part = np.abs(falls) * (result.info[:, 5] / np.maximum(result.info[:, 4], 1e-12))[:, None]
+    part = np.abs(falls) * (b_sd / np.maximum(b_mean, 1e-12))[:, None]
     with np.errstate(invalid="ignore"):
         return np.asarray(blind[:, None] & (part > MATTERS * spreads))
 

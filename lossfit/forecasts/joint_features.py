@@ -215,12 +215,9 @@ def _groups(units: Floats) -> Ints:
 
 def _features(rate: Rate, step: Floats, units: Floats, groups: Ints) -> tuple[Floats, Floats]:
     """LR time, shape (n,), and responses, shape (n, n_units), at increasing steps."""
-    from ..kernels.paths import Paths, Shapes, features
+    from ..kernels.paths import Paths, Shapes, feature_table
 
-    n_nodes, n_units = len(rate.step), len(units)
-    shapes = Shapes(rate.step, rate.rho, np.array([0, n_nodes], np.int64))
+    shapes = Shapes(rate.step, rate.rho, np.array([0, len(rate.step)], np.int64))
     paths = Paths(np.zeros(1, np.int64), np.zeros(1), np.ones(1))
-    work = (np.empty(n_nodes), np.empty(n_units), np.empty(n_units))
-    x, out = np.empty(len(step)), np.empty((len(step), n_units))
-    features(0, shapes, paths, len(step), step, groups, units, 1.0, work, x, out)
-    return x, out
+    found: tuple[Floats, Floats] = feature_table(0, shapes, paths, step, groups, units, 1.0)
+    return found

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from .._base.errors import DataError
+from ..engine.devices import Work
 from .making import Made, make
 from .reading import Chunk
 from .work import Spec
@@ -56,14 +57,14 @@ def connected(client: Any) -> Iterator[Any]:
         yield client_of_address
 
 
-def place_on(client: Any, work: str, device: str, dtype: str) -> tuple[str, str]:
+def place_on(client: Any, work: Work, device: str, dtype: str) -> tuple[str, str]:
     """Where a worker computes; `DataError` or `DeviceError` where it cannot."""
     client.wait_for_workers(1, timeout=60)
     placed: tuple[str, str] = client.submit(_place, work, device, dtype, pure=False).result()
     return placed
 
 
-def _place(work: str, device: str, dtype: str) -> tuple[str, str]:
+def _place(work: Work, device: str, dtype: str) -> tuple[str, str]:
     from ..engine.devices import place
 
     placed = place(work, device, dtype)

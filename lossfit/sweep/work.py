@@ -191,7 +191,7 @@ def fit_chunk(
         # What the compiling process computes may differ in the last bits from what others do, and
         # a store must not depend on who made which chunk.
         compile_apart()
-    spec.law.program.addresses(), tables()  # made once, before threads ask for them
+    spec.law.program.code(), tables()  # made once, before threads ask for them
     out = _Out(spec, chunk)
     parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
 
@@ -231,7 +231,7 @@ def fit_chunk(
 
 
 def _threads(threads: int | None, parts: int) -> int:
-    from ..kernels.driver import _threads as available
+    from ..kernels.driver import available_threads as available
 
     return max(1, min(available(threads, 1 << 30), parts))
 
@@ -357,12 +357,12 @@ def _fit(
         failures.append(Failure(at + int(r), names[r], "ArithmeticError", message))
     arrays["n_points"][rows] = ready.n_points
     arrays["window_start"][rows], arrays["window_end"][rows] = ready.start, ready.end
-    for k, name in enumerate(DIAGNOSTICS):
-        arrays[name][rows] = info[:, k]
-    rho = np.clip(info[:, 3], -0.99, 0.99)
+    for name in DIAGNOSTICS:
+        arrays[name][rows] = info[name]
+    rho = np.clip(info["rho1"], -0.99, 0.99)
     n_eff = np.clip(ready.n_points * (1 - rho) / (1 + rho), 1, ready.n_points)
     arrays["n_eff"][rows] = n_eff
-    mine = fit_flags(ready.n_points, info[:, 1], info[:, 2], info[:, 3], info[:, 4])
+    mine = fit_flags(ready.n_points, info)
     data = runs._columns.flags
     found = [[f.flag for f in data.get(name, ())] for name in names]
     for flag, has in reversed(mine.items()):
@@ -408,7 +408,9 @@ def _describe(
         arrays["median"][place] = points[spec.quantiles.index(0.5)]
 
 
-def _draw_here(ready: Prepared, spec: Spec, keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+def _draw_here(
+    ready: Prepared, spec: Spec, keys: NDArray[np.uint64]
+) -> tuple[Floats, NDArray[np.void]]:
     """Draws for the scaled axis and diagnostics, on the CPU, by this thread."""
     if spec.method == "emcee":
         from ..fits.emcee_reference import sample_batch

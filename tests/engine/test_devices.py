@@ -18,7 +18,8 @@ from lossfit.engine.device_draws import DeviceDraws
 from lossfit.kernels.gpu import device as seam
 from tests.curves import power_runs
 
-WORK = "a test"
+WORK = devices.Work.FIT_ONE
+ELSEWHERE = devices.Work.FIT_STUDENT_T
 H100 = ("NVIDIA H100", (9, 0))
 RTX = ("NVIDIA GeForce RTX 4090", (8, 9))
 OLD = ("Tesla P4", (6, 1))
@@ -203,9 +204,11 @@ def test_a_card_that_is_not_there(machine):
 
 def test_work_without_kernels(machine):
     machine(Driver([H100]))
-    assert devices.place("a dance", "auto") == devices.CPU
-    with pytest.raises(DeviceError, match="a dance is not available on CUDA; use device='auto'"):
-        devices.place("a dance", "cuda")
+    assert devices.place(ELSEWHERE, "auto") == devices.CPU
+    with pytest.raises(
+        DeviceError, match="a fit with Student-t noise is not available on CUDA; use device='auto'"
+    ):
+        devices.place(ELSEWHERE, "cuda")
 
 
 @pytest.mark.parametrize("device", ["tpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:²", 0, None])
@@ -234,7 +237,7 @@ def test_auto_says_once_what_it_chose(machine, caplog):
         for _ in range(3):
             devices.place(WORK)
     assert [record.message for record in caplog.records] == [
-        "device='auto': a test on cuda:0 in float64 (NVIDIA H100)"
+        "device='auto': a fit by quadrature over one parameter on cuda:0 in float64 (NVIDIA H100)"
     ]
     assert caplog.records[0].levelno == logging.DEBUG
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from lossfit.kernels.gpu.device import SimulatedDevice, checked
+from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.spec import Kernel
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
+from tests.gpu.simulated_device import SimulatedDevice
 
 __all__ = ["EmulatedDevice", "module_of"]
 

@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+from lossfit.kernels.fingerprint import fingerprint
 from lossfit.kernels.gpu import port
-from lossfit.kernels.gpu.fingerprint import fingerprint
-from lossfit.kernels.gpu.spec import Kernel
 
 __all__ = ["mutated", "planted", "sharing"]
 
@@ -102,7 +101,7 @@ def sharing() -> Iterator[None]:
     known: dict[str, Any] = {}
 
     def device(function: Callable[..., Any]) -> Any:
-        made_of = fingerprint(Kernel("", function, (), 0, False))
+        made_of = fingerprint(function)
         if made_of is None:
             return real(function)
         if made_of not in known:

@@ -1,10 +1,10 @@
-"""Compile kernels to PTX, on machines without a GPU or a driver: `lossfit.kernels.gpu.compiled`."""
+"""Compile kernels to PTX, on machines without a GPU or a driver: `tests.gpu.compiled`."""
 
 from __future__ import annotations
 
-from lossfit.kernels.gpu import compiled
-from lossfit.kernels.gpu.compiled import missing as missing_compiler
 from lossfit.kernels.gpu.spec import Kernel
+from tests.gpu import compiled
+from tests.gpu.compiled import missing as missing_compiler
 
 __all__ = ["compile_ptx", "kernel_signature", "missing_compiler"]
 

@@ -11,7 +11,6 @@ import pytest
 from numba import cuda, types
 
 from lossfit.kernels.gpu.chunks import Spec
-from lossfit.kernels.gpu.device import SimulatedDevice
 from lossfit.kernels.gpu.launch import Job, Options, built, run
 from lossfit.kernels.gpu.port import Port
 from lossfit.kernels.gpu.spec import Kernel
@@ -21,6 +20,7 @@ from lossfit.kernels.philox import normal_pair, philox
 from lossfit.kernels.team import any_lane, lane, real, sync, team_argbest, team_max, team_sum, width
 from tests.gpu import simulator
 from tests.gpu.jobs import ragged
+from tests.gpu.simulated_device import SimulatedDevice
 
 simulator.install()
 LENGTHS = (1, 2, 31, 32, 33, 64, 100)

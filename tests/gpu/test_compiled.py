@@ -8,17 +8,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
 from lossfit import laws
-from lossfit.diagnostics.kernel_catalogue import catalogue
 from lossfit.kernels import driver
 from lossfit.kernels.gpu.batch import FitJob
-from lossfit.kernels.gpu.budgets import BUDGETS, budget
 from lossfit.kernels.gpu.launch import run
+from tests.gpu.budgets import BUDGETS, budget
+from tests.gpu.catalogue import catalogue
 from tests.gpu.emulated import EmulatedDevice, module_of
 from tests.gpu.emulator.report import _natural_loops
 

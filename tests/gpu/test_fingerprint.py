@@ -7,11 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from lossfit.kernels.gpu import compiled
-from lossfit.kernels.gpu.fingerprint import fingerprint
+from lossfit.kernels.fingerprint import fingerprint
 from lossfit.kernels.gpu.spec import Kernel
+from tests.gpu import compiled
 
 FACTOR = 2.0
+
+
+def digest(kernel):
+    return fingerprint(kernel.function, kernel.signature, kernel.fastmath)
 
 
 def helper(x):
@@ -27,8 +31,8 @@ def build(scale=3.0, call=helper, single=False, signature=("float64",)):
 
 
 def test_kernels_made_of_the_same_are_the_same():
-    assert fingerprint(build()) == fingerprint(build())
-    assert fingerprint(build()) is not None
+    assert digest(build()) == digest(build())
+    assert digest(build()) is not None
 
 
 def test_every_part_counts(monkeypatch):
@@ -40,7 +44,7 @@ def test_every_part_counts(monkeypatch):
             x[i] = helper(x[i]) * 3.0 + 1.25
 
     found = [
-        fingerprint(kernel)
+        digest(kernel)
         for kernel in (
             build(),
             build(scale=3.5),
@@ -52,7 +56,7 @@ def test_every_part_counts(monkeypatch):
         )
     ]
     monkeypatch.setitem(globals(), "FACTOR", 2.5)
-    found.append(fingerprint(build()))  # a constant of a function that is called
+    found.append(digest(build()))  # a constant of a function that is called
     assert None not in found
     assert len(set(found)) == len(found)
 
@@ -61,11 +65,11 @@ def test_recursion_has_an_end():
     def again(x):
         return again(x - 1) if x > 0 else x
 
-    assert fingerprint(build(call=again)) is not None
+    assert digest(build(call=again)) is not None
 
 
 def test_what_cannot_be_told_is_not_cached():
-    assert fingerprint(build(scale=object())) is None
+    assert digest(build(scale=object())) is None
 
 
 # What asks the driver is told of a card, so that a kernel is compiled and kept without one.

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossfit.kernels.gpu import compiled
 from lossfit.kernels.gpu.chunks import (
     ALIGNMENT,
     MOST_POINTS,
@@ -25,9 +24,11 @@ from lossfit.kernels.gpu.chunks import (
     split,
     views,
 )
-from lossfit.kernels.gpu.device import SimulatedDevice, full_rate_double, on_host, out_of_memory
+from lossfit.kernels.gpu.device import full_rate_double, on_host, out_of_memory
 from lossfit.kernels.gpu.launch import DeviceMemoryError, Options, run
+from tests.gpu import compiled
 from tests.gpu.jobs import KeptSums, Sums, ragged
+from tests.gpu.simulated_device import SimulatedDevice
 
 LENGTHS = (3, 1, 40, 7, 100, 2, 5, 64, 33, 9, 1)
 

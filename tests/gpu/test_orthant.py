@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)

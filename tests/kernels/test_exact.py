@@ -58,7 +58,7 @@ CURVES = {
 def check(problem: Problem, draws: int = 400_000) -> None:
     key = np.array([7], np.uint64)
     result = fit_batch(*problem.arguments(), key, draws=draws)
-    assert result.info[0, 4] == 0
+    assert result.info["status"][0] == 0
     found = deviation(result.draws[0], posterior(problem, seed=5))
     assert found.within(), str(found)
 
@@ -72,7 +72,9 @@ def test_curves(name):
 @pytest.mark.parametrize("law", EXACT)
 def test_random_curves_and_priors(law, seed):
     problem = random_problem(np.random.default_rng([21, seed]), law)
-    share = fit_batch(*problem.arguments(), np.array([7], np.uint64), draws=100).info[0, 2]
+    share = fit_batch(*problem.arguments(), np.array([7], np.uint64), draws=100).info["acceptance"][
+        0
+    ]
     if share < 1e-3:
         pytest.skip("the constraints cut off too much for the oracle's importance sample")
     check(problem, 300_000)
@@ -96,8 +98,8 @@ def test_where_the_constraints_exclude_nearly_everything_the_ensemble_draws():
     problem = replace(problem, y=problem.y - problem.y[-30:].mean() - 0.2)
     key = np.array([7], np.uint64)
     result = fit_batch(*problem.arguments(), key, draws=4000)
-    assert result.info[0, 4] == 1
-    assert result.info[0, 2] < 1e-6
+    assert result.info["status"][0] == 1
+    assert result.info["acceptance"][0] < 1e-6
     draws = result.draws[0]
     assert (draws[2:] >= 0).all()
     exact = posterior(problem, seed=5)

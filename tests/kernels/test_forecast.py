@@ -131,7 +131,7 @@ def test_the_evidence_and_the_forecast_agree_with_dense_algebra(seed):
     centre, truth = oracle(p)
     draws = 100_000
     found = solve(p, draws)
-    assert found.info[0, 3] == pytest.approx(logsumexp(truth.log_weight), abs=2e-3)
+    assert found.info["log_evidence"][0] == pytest.approx(logsumexp(truth.log_weight), abs=2e-3)
     weight = np.exp(truth.log_weight - logsumexp(truth.log_weight))
     mean = centre + weight @ truth.mean
     var = weight @ (truth.sd**2 + (truth.mean - weight @ truth.mean) ** 2)

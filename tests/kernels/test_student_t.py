@@ -53,7 +53,7 @@ def test_agrees_with_importance_sampling(seed):
     key = np.array([seed], np.uint64)
     options = {"noise": "student_t", "chains": 4, "draws": 20_000}
     result = fit_batch(*p.arguments(), key, **options)
-    assert result.info[0, 4] == 0
+    assert result.info["status"][0] == 0
     found = result.draws[0].copy()
     found[-1] = np.log(found[-1])
     # A wide t around the draws, in which log alpha is close to normal.

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import pytest
 
 import lossfit
-from lossfit.kernels.gpu import compiled
+from tests.gpu import compiled
 
 HEAVY = ("numba", "pandas", "xarray", "arviz", "matplotlib", "scipy", "emcee", "click")
 

@@ -33,7 +33,7 @@ def assert_same_posterior(found, wanted, fit) -> None:
     noisy = np.median(fit.draws[:, -1], axis=-1) > 1e-3 * np.ptp(
         np.where(np.isnan(losses), np.nanmin(losses, axis=1, keepdims=True), losses), axis=1
     )
-    exact = fit.info[:, 4] == 0  # the ensemble, where exact draws are too rare, is chaotic
+    exact = fit.info["status"] == 0  # the ensemble, where exact draws are too rare, is chaotic
     for r in np.flatnonzero(exact):
         if noisy[r]:
             assert_same_draws(found[r], wanted[r], sd[r] + 1e-7 * np.abs(wanted[r]))
@@ -78,7 +78,7 @@ def test_a_constant_added_to_the_loss_goes_to_the_floor(curve, shift):
     runs = [runs_of([Curve(curve.x, curve.y + s)]) for s in (100, 100 + shift)]
     assume((runs[0].flat("tokens").spike == runs[1].flat("tokens").spike).all())
     low, high = (lossfit.fit(r, "power", draws=400, priors=wide) for r in runs)
-    assume(low.draws[0, 1].min() > 20 and low.info[0, 4] == high.info[0, 4] == 0)
+    assume(low.draws[0, 1].min() > 20 and low.info["status"][0] == high.info["status"][0] == 0)
     sd = low.draws[0].std(axis=1)
     gap = np.median(high.draws[0], axis=1) - np.median(low.draws[0], axis=1)
     gap[1] -= shift
@@ -112,8 +112,8 @@ def test_the_same_run_under_two_names(curve, law):
     fit = lossfit.fit(runs_of([curve, curve], ["a", "b"]), law, draws=1000)
     a, b = fit.draws
     assert not np.array_equal(a, b)
-    assert fit.info[0, 4] == fit.info[1, 4]
-    assume(fit.info[0, 4] == 0)
+    assert fit.info["status"][0] == fit.info["status"][1]
+    assume(fit.info["status"][0] == 0)
     # Both are exact and independent draws: their ranks say whether of the same distribution.
     for mine, other in zip(a, b, strict=True):
         rank = np.searchsorted(np.sort(mine), other).mean() / 1000

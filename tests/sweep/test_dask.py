@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import lossfit
-from lossfit.kernels.gpu import compiled
 from lossfit.sweep import fit_to
+from tests.gpu import compiled
 from tests.sweep.curves import contents, frame, runs
 
 distributed = pytest.importorskip("distributed")

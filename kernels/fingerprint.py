@@ -1,8 +1,8 @@
-"""What a kernel is made of, as one number: kernels that are made of the same are the same.
+"""What a function is made of, as one number: functions that are made of the same are the same.
 
-Numba finds compiled code on disk by the file and the bytecode of the outermost function.  Kernels
-that differ in a constant, in a function that they call, or in a user's law would be taken for each
-other; so each is kept in a folder of its own, named by this.
+Numba finds compiled code on disk by the file and the bytecode of the outermost function.  CUDA
+kernels and columns of laws that differ in a constant, in a function that they call, or in a user's
+law would be taken for each other; so the code of each is kept under this number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .spec import Kernel
+from .jit import names_read
 
 __all__ = ["fingerprint"]
 
@@ -22,8 +22,14 @@ class _Unknown(Exception):
     """Something whose content cannot be told."""
 
 
-def fingerprint(kernel: Kernel) -> str | None:
-    """Digest of a kernel's bytecode, constants and all that they refer to.
+def fingerprint(function: Any, *context: Any) -> str | None:
+    """Digest of a function's bytecode, constants and all that they refer to.
+
+    Parameters
+    ----------
+    function : callable
+    *context
+        What else its compiled form depends on, such as a signature.
 
     Returns
     -------
@@ -31,9 +37,9 @@ def fingerprint(kernel: Kernel) -> str | None:
         None where it refers to something whose content cannot be told: it must not be cached.
     """
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(f"{kernel.signature} {kernel.fastmath}".encode())
+    digest.update(" ".join(map(str, context)).encode())
     try:
-        _add(kernel.function, digest, {})
+        _add(function, digest, {})
     except _Unknown:
         return None
     return digest.hexdigest()
@@ -83,7 +89,7 @@ def _add_function(function: types.FunctionType, digest: Any, seen: dict[int, int
     _add(function.__defaults__, digest, seen)
     for cell in function.__closure__ or ():
         _add(cell.cell_contents, digest, seen)
-    for name in sorted(_names(function.__code__)):
+    for name in sorted(names_read(function.__code__)):
         if name in function.__globals__:
             digest.update(name.encode())
             _add(function.__globals__[name], digest, seen)
@@ -95,12 +101,3 @@ def _add_code(code: types.CodeType, digest: Any, seen: dict[int, int]) -> None:
         _add(part, digest, seen)
     for constant in code.co_consts:
         _add(constant, digest, seen)
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """All names that the code and the code within it look up."""
-    found = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= _names(constant)
-    return found

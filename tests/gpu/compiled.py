@@ -1,6 +1,6 @@
 """Kernels compiled to PTX and to machine code, where there is neither a card nor a driver.
 
-For tests and reports only: a card compiles its kernels by `device.CupyDevice`, with the same
+For tests and reports only: `lossfit.kernels.gpu.device.CupyDevice` compiles with the same
 compilers.  numba-cuda makes LLVM code once for a kernel, NVVM makes PTX from it for each compute
 capability, and nvJitLink makes machine code (a cubin) from that and tells what the kernel needs.
 """
@@ -21,10 +21,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cache import folder
-from .device import incompatible_numpy
-from .fingerprint import fingerprint
-from .spec import Kernel
+from lossfit.kernels.cache import folder
+from lossfit.kernels.fingerprint import fingerprint
+from lossfit.kernels.gpu.device import incompatible_numpy
+from lossfit.kernels.gpu.spec import Kernel
 
 __all__ = [
     "ARCHITECTURES",
@@ -333,7 +333,7 @@ def _pretended_device(cc: Capability) -> Iterator[None]:
 
 def _place(kernel: Kernel, cc: Capability) -> Path | None:
     """Where a compiled kernel lies on disk: by what it is made of, and of the compilers."""
-    made_of = fingerprint(kernel)
+    made_of = fingerprint(kernel.function, kernel.signature, kernel.fastmath)
     if made_of is None:
         return None
     return Path(folder) / "checked" / f"{made_of}-{_toolkit()}" / f"sm_{cc[0]}{cc[1]}"

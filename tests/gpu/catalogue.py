@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
-from ..kernels.gpu.launch import built
-from ..kernels.gpu.spec import Kernel
-from ..laws import find, get
+from lossfit.kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
+from lossfit.kernels.gpu.launch import built
+from lossfit.kernels.gpu.spec import Kernel
+from lossfit.laws import find, get
 
 __all__ = ["Entry", "catalogue"]
 

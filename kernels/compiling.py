@@ -1,0 +1,112 @@
+"""Kernels compiled by another Python, so that nobody waits, and so that all processes compute alike.
+
+A process that compiles a kernel may run other machine code than later ones, which read it from the
+cache: their sums may be grouped differently, and draws differ in the last place (1e-15).  A fit must
+not depend on what its process did before; so another Python compiles, and this one reads the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import cache
+from .cache import is_compiled
+
+__all__ = ["is_compiled", "lock", "start", "wait"]
+
+SECONDS = 900.0  # that compiling may take
+TICK = 0.1
+_inside = "LOSSFIT_COMPILING"  # in the environment of the other Python
+_processes: list[subprocess.Popen[bytes]] = []
+
+
+@contextmanager
+def lock() -> Iterator[bool]:
+    """Whether this process may compile: one does at a time, where the system has file locks."""
+    if not cache.writable():
+        yield True
+        return
+    with open(Path(cache.folder) / "compiling", "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: two may compile the same
+            yield True
+        except BlockingIOError:
+            yield False
+        except OSError:  # a file system without locks
+            yield True
+        else:
+            yield True
+
+
+def start() -> bool:
+    """Have another Python compile all kernels, in the background; whether one does.
+
+    It is a Python of its own and no fork: threads and their locks stay out of it, and the processes
+    of a cluster, which may have no children of multiprocessing's, can start it too.  It outlives
+    this process: the next one then finds compiled kernels.  None is started by a frozen program or
+    where the cache cannot be written.
+    """
+    if _processes and _processes[-1].poll() is None:
+        return True
+    if os.environ.get(_inside) or getattr(sys, "frozen", False) or not sys.executable:
+        return False
+    if not cache.writable():
+        return False
+    # It shall find the same modules, wherever this one found them.
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.warmup", "--background"],
+            env={**os.environ, "PYTHONPATH": paths, _inside: "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return False
+    _processes.append(process)
+    return True
+
+
+def wait(kernels: tuple[str, ...], tell: Callable[[float], None] | None = None) -> bool:
+    """Wait until another Python has compiled some kernels.
+
+    Parameters
+    ----------
+    kernels : tuple of str
+        Such as ``"driver._fit_range"``.
+    tell : callable, optional
+        Called now and then with the seconds that were waited.
+
+    Returns
+    -------
+    bool
+        Whether the kernels are in the cache now.  If not (no other Python could be started, or it
+        failed), this process compiles for itself, and only the last bits may differ.
+    """
+    if is_compiled(*kernels):
+        return True
+    if not start():
+        return False
+    begin = time.monotonic()
+    while time.monotonic() - begin < SECONDS:
+        if is_compiled(*kernels):
+            return True
+        if _processes[-1].poll() is not None:
+            with lock() as free:  # or a process of somebody else compiles
+                if free:
+                    return is_compiled(*kernels)
+        if tell is not None:
+            tell(time.monotonic() - begin)
+        time.sleep(TICK)
+    return False

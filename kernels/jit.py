@@ -1,0 +1,125 @@
+"""What kernels are decorated with.
+
+The files of this folder can be imported twice: as ``lossfit.kernels``, where the decorators
+compile, and as ``lossfit.kernels.uncompiled``, where the same functions stay plain Python.  So a
+first answer needs no compiler, and there is one source of both.
+
+``inline``
+    small functions of numbers, which the loops that call them swallow; a law's columns, too
+``sums``
+    loops whose sums may be taken in any order
+``kernel``
+    everything else that is called by kernels
+``entry``
+    what Python calls: the only functions whose machine code is kept (in `cache.folder`)
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["COMPILED", "FAST", "Entry", "entry", "inline", "kernel", "plain", "scalar", "sums"]
+
+COMPILED = ".uncompiled" not in __name__
+
+# All that LLVM may do to sums.  NaN and infinity are refused before a kernel is called.
+FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf", "afn"}
+
+
+def _decorator(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """``numba.njit`` with these options, or nothing where kernels are not compiled."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not COMPILED:
+            return function
+        from numba import njit
+
+        compiled = njit(**options)(function)
+        compiled.joined_options = options  # for `linking`
+        return compiled
+
+    return decorate
+
+
+# error_model="numpy" matters: Python's tests every divisor for zero, which stops vectorisation.
+inline = _decorator(forceinline=True, error_model="numpy")
+scalar = inline  # what a law's columns are decorated with
+sums = _decorator(fastmath=FAST, error_model="numpy", nogil=True)
+kernel = _decorator(error_model="numpy", nogil=True)
+
+
+class Entry:
+    """A kernel that Python calls; machine code is read from the cache or made at the first call.
+
+    Attributes
+    ----------
+    py_func : callable
+        The plain function.
+    name : str
+        Module and function, as in ``"driver._fit_range"``.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the kernel."""
+        if COMPILED:
+            return self.compiled(*args)
+        with np.errstate(all="ignore"):
+            return self.py_func(*args)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """Numba's dispatcher."""
+        from .linking import entry_point
+
+        return entry_point(self.py_func, error_model="numpy", nogil=True)
+
+    @property
+    def signatures(self) -> list[Any]:
+        """What it was compiled (or read from the cache) for in this process."""
+        return list(self.compiled.signatures) if "compiled" in self.__dict__ else []
+
+
+def entry(function: Callable[..., Any]) -> Entry:
+    """Decorate a kernel that Python calls."""
+    return Entry(function)
+
+
+@functools.cache
+def plain(function: Any) -> Callable[..., Any]:
+    """A function without its compiled form, and so with all functions that it calls."""
+    source = getattr(function, "py_func", function)
+    if not isinstance(source, types.FunctionType):
+        return source  # type: ignore[no-any-return]
+
+    def value(old: Any) -> Any:
+        return plain(old) if hasattr(old, "py_func") else old
+
+    scope = {
+        name: value(source.__globals__[name])
+        for name in names_read(source.__code__)
+        if name in source.__globals__
+    }
+    scope["__name__"] = source.__module__
+    closure = tuple(types.CellType(value(cell.cell_contents)) for cell in source.__closure__ or ())
+    return types.FunctionType(
+        source.__code__, scope, source.__name__, source.__defaults__, closure or None
+    )
+
+
+def names_read(code: types.CodeType) -> set[str]:
+    """Names that a function and the functions within it may look up in their module."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= names_read(constant)
+    return names

@@ -1,0 +1,125 @@
+"""Compile every kernel that Python calls: one small question to each.
+
+``python -m lossfit.kernels.warmup`` fills the cache; `compiling` starts that in the background.
+The types of what is passed here are those that the kernels are compiled for, once and for all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from . import compiling
+from .cells import Grid
+from .columns import Program
+from .driver import Batch, PriorTable, fit_batch, predict_batch
+from .forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
+from .jit import scalar
+from .maths import exp
+from .paths import Paths, Shapes, feature_table
+from .scales import run_scales
+
+__all__ = ["STEPS", "main"]
+
+
+@scalar
+def _constant():  # type: ignore[no-untyped-def]
+    return 1.0
+
+
+@scalar
+def _power(log_x, alpha):  # type: ignore[no-untyped-def]
+    return exp(-alpha * log_x)
+
+
+def _program() -> Program:
+    return Program(
+        (_constant, _power), ((), ("log_x", "alpha")), ("alpha",), (True,), ((0.1, 2.0, False),)
+    )
+
+
+def _curve() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    x = np.arange(1.0, 41.0) / 40
+    loss = 2 + x**-0.5 + 0.01 * np.sin(280 * x)
+    return x, loss, np.ones(40), np.array([0, 40], np.int64)
+
+
+def _fit() -> None:
+    prior = PriorTable(
+        np.array([[[0.1, 2.0, 0.0, 0.0, 0.0]]]),
+        np.zeros((1, 2)),
+        np.ones((1, 2)),
+        np.zeros((1, 2)),
+        np.array([[1.0, 0.01]]),
+    )
+    fit_batch(Batch(*_curve()), _program(), prior, np.ones(1, np.uint64), draws=8)
+
+
+def _predict() -> None:
+    predict_batch(_program(), np.ones((1, 4, 8)), np.array([[1.5]]))
+
+
+def _scales() -> None:
+    run_scales(*_curve())
+
+
+def _shapes() -> tuple[Shapes, Paths]:
+    shapes = Shapes(np.array([0.0, 1.0]), np.array([1.0, 0.1]), np.array([0, 2], np.int64))
+    return shapes, Paths(np.zeros(1, np.int64), np.zeros(1), np.array([2.0]))
+
+
+UNITS = np.array([[0.0, 0.1, 1.0, 0.0]])
+GROUPS = np.array([0, 1], np.int64)
+
+
+def _features() -> None:
+    feature_table(0, *_shapes(), np.array([0.5, 1.0]), GROUPS, UNITS, 1.0)
+
+
+def _forecast() -> None:
+    one = np.ones(1)
+    nothing = np.full(1, np.nan)
+    grid = Grid(
+        one, np.zeros(1), one, np.zeros(1), UNITS, GROUPS, 8, 1.0, 1.0, 0.1, 0.1, 0.1, 1.0, 0.1
+    )
+    path = np.zeros((1, 1), np.int64)
+    row = np.ones((1, 1))
+    forecast_batch(
+        Curves(*_curve(), one, nothing, np.zeros(1), nothing, nothing),
+        grid,
+        Hypotheses(path, path[:, None], np.zeros((1, 1))),
+        ResponsePrior(row, row, np.zeros((1, 1)), one, one, np.zeros((1, 1))),
+        *_shapes(),
+        np.array([[1.5]]),
+        np.ones(1, np.uint64),
+        draws=8,
+    )
+
+
+#: What compiles each kernel, the quickest first.
+STEPS: dict[str, Callable[[], None]] = {
+    "scales.run_scales": _scales,
+    "paths.feature_table": _features,
+    "driver._predict_range": _predict,
+    "forecast_driver._forecast_range": _forecast,
+    "driver._fit_range": _fit,
+}
+
+
+def main() -> None:
+    """Compile what is not in the cache, unless another process does."""
+    with compiling.lock() as mine:
+        if not mine:
+            return
+        if hasattr(os, "nice") and "--background" in sys.argv:
+            os.nice(10)
+        for name, step in STEPS.items():
+            if not compiling.is_compiled(name):
+                step()
+
+
+if __name__ == "__main__":
+    main()
