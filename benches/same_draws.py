@@ -77,7 +77,8 @@ def _fit_to() -> Iterator[tuple[str, np.ndarray]]:
         options = {"law": "power_linear", "draws": 100, "device": "cpu"}
         lossfit.fit_to(path, lossfit.load("llama2"), **options)
         store = lossfit.open_store(path)
-        yield "draws", np.asarray(store["draws"])
+        for name in ("mean", "sd", "lower", "upper", "acceptance", "rho1"):
+            yield name, np.asarray(store[name])
 
 
 SECTIONS: dict[str, Callable[[], Iterator[tuple[str, np.ndarray]]]] = {

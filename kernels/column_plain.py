@@ -20,7 +20,8 @@ def column_code(function: Callable[..., float], positions: tuple[int, ...]) -> C
     inner = plain(function)
 
     def column(*values: float) -> float:
-        return inner(*[values[i] for i in positions])
+        value: float = inner(*[values[i] for i in positions])
+        return value
 
     return column
 

@@ -1,8 +1,8 @@
-"""Kernels compiled by another Python, so that nobody waits, and so that all processes compute alike.
+"""Kernels compiled by another Python: nobody waits, and all processes compute alike.
 
 A process that compiles a kernel may run other machine code than later ones, which read it from the
-cache: their sums may be grouped differently, and draws differ in the last place (1e-15).  A fit must
-not depend on what its process did before; so another Python compiles, and this one reads the cache.
+cache: their sums may be grouped differently, and draws differ in the last place (1e-15).  A fit
+must not depend on what its process did before; so another Python compiles, and this one reads.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from .columns import MAX_NONLINEAR, Program, call_column, own_program
 from .compress import compress
 from .ensemble import draw_ensemble
-from .jit import COMPILED, entry
+from .entries import entry
+from .jit import COMPILED
 from .marginal import set_up
 from .maths import kernel
 from .posterior import draw_quadrature, residual_autocorrelation

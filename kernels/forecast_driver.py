@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from .cells import Grid, RunInput, Scratch, gram_size
 from .driver import spread
+from .entries import entry
 from .forecast import PARAMETERS, STATE, forecast_run
-from .jit import entry
-from .maths import inline, kernel
+from .maths import allocating, inline
 from .paths import Paths, Shapes
 from .records import FORECAST, as_records, writable
 
@@ -120,7 +120,7 @@ class Forecast(NamedTuple):
     info: NDArray[np.void]
 
 
-@kernel
+@allocating
 def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
     n_alpha = grid.alphas.size
     n_units = grid.units.shape[0]

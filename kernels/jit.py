@@ -10,8 +10,10 @@ first answer needs no compiler, and there is one source of both.
     loops whose sums may be taken in any order
 ``kernel``
     everything else that is called by kernels
-``entry``
-    what Python calls: the only functions whose machine code is kept (in `cache.folder`)
+``allocating``
+    those of them that make arrays
+`entries.entry`
+    what Python calls: the only functions whose machine code is kept
 """
 
 from __future__ import annotations
@@ -21,9 +23,17 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-__all__ = ["COMPILED", "FAST", "Entry", "entry", "inline", "kernel", "plain", "scalar", "sums"]
+__all__ = [
+    "COMPILED",
+    "FAST",
+    "allocating",
+    "inline",
+    "kernel",
+    "names_read",
+    "plain",
+    "scalar",
+    "sums",
+]
 
 COMPILED = ".uncompiled" not in __name__
 
@@ -47,51 +57,13 @@ def _decorator(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 # error_model="numpy" matters: Python's tests every divisor for zero, which stops vectorisation.
-inline = _decorator(forceinline=True, error_model="numpy")
-scalar = inline  # what a law's columns are decorated with
-sums = _decorator(fastmath=FAST, error_model="numpy", nogil=True)
-kernel = _decorator(error_model="numpy", nogil=True)
-
-
-class Entry:
-    """A kernel that Python calls; machine code is read from the cache or made at the first call.
-
-    Attributes
-    ----------
-    py_func : callable
-        The plain function.
-    name : str
-        Module and function, as in ``"driver._fit_range"``.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
-        self.py_func = function
-        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
-
-    def __call__(self, *args: Any) -> Any:
-        """Run the kernel."""
-        if COMPILED:
-            return self.compiled(*args)
-        with np.errstate(all="ignore"):
-            return self.py_func(*args)
-
-    @functools.cached_property
-    def compiled(self) -> Any:
-        """Numba's dispatcher."""
-        from .linking import entry_point
-
-        return entry_point(self.py_func, error_model="numpy", nogil=True)
-
-    @property
-    def signatures(self) -> list[Any]:
-        """What it was compiled (or read from the cache) for in this process."""
-        return list(self.compiled.signatures) if "compiled" in self.__dict__ else []
-
-
-def entry(function: Callable[..., Any]) -> Entry:
-    """Decorate a kernel that Python calls."""
-    return Entry(function)
+# _nrt=False: arrays are not counted as they are passed on.  Counting those of `work.Work` in every
+# function that takes it would be most of the code to compile.
+inline = _decorator(forceinline=True, error_model="numpy", _nrt=False)
+scalar = _decorator(forceinline=True, error_model="numpy")  # of a law's columns
+sums = _decorator(fastmath=FAST, error_model="numpy", nogil=True, _nrt=False)
+kernel = _decorator(error_model="numpy", nogil=True, _nrt=False)
+allocating = _decorator(error_model="numpy", nogil=True)
 
 
 @functools.cache

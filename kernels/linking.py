@@ -10,14 +10,16 @@ Numba where they differ, kernels are compiled the usual way, which takes longer.
 from __future__ import annotations
 
 import functools
+import os
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
 from numba.core import config
 
-from .cache import folder
+from .cache import folder, writable
 from .jit import names_read
 
 __all__ = ["entry_point"]
@@ -57,11 +59,29 @@ def _rebound(function: Callable[..., Any]) -> Any:
     return made
 
 
+def _stub(path: str) -> str:
+    """A file of the same name in the cache, for Numba to look at in place of the source.
+
+    Numba forgets compiled code when its source gets another time, as it does with every checkout;
+    the cache's folder is named by what the sources hold.
+    """
+    stub = Path(folder) / "sources" / Path(path).name
+    if not stub.exists():
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text(f"# stands for {stub.name} of these kernels")
+        os.utime(stub, (0, 0))
+    return str(stub)
+
+
 def entry_point(function: Callable[..., Any], **options: Any) -> Any:
     """A dispatcher with a cache in `cache.folder`, for a function that Python calls."""
+    made = _rebound(function)
+    if not writable():
+        return njit(no_cfunc_wrapper=True, **options)(made)
+    made.__code__ = made.__code__.replace(co_filename=_stub(function.__code__.co_filename))
     before = _config.CACHE_DIR  # Numba reads the setting when a function is decorated
     _config.CACHE_DIR = folder
     try:
-        return njit(cache=True, no_cfunc_wrapper=True, **options)(_rebound(function))
+        return njit(cache=True, no_cfunc_wrapper=True, **options)(made)
     finally:
         _config.CACHE_DIR = before

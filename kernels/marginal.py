@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 from .columns import call_column
-from .maths import TINY, exp, inline, kernel, log, sums
+from .maths import TINY, allocating, exp, inline, kernel, log, sums
 from .team import lane, real, sync, team_sum, width
 from .work import LANES, TILE
 
@@ -323,7 +323,7 @@ def _solve_lanes_one(lanes, s, base, precision, mean, rows, out):
         _on_fixed(lanes, k, s, base, rows[2 + k])
 
 
-@kernel
+@allocating
 def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
     """The same for m varying columns, one lane; returns the log marginal likelihood."""
     k = np.zeros((3, 3))  # inverse factor of the fixed block times the cross sums

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import entry
+from .entries import entry
 from .maths import exp, kernel
 from .team import lane, sync, width
 

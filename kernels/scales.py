@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import entry
+from .entries import entry
 from .order import median
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]

@@ -13,7 +13,7 @@ from numpy import uint64
 
 from .columns import call_column
 from .compress import compress
-from .maths import kernel
+from .maths import allocating, kernel
 from .philox import gamma, philox
 from .posterior import draw_quadrature
 from .work import LANES
@@ -31,7 +31,7 @@ def chain_key(key, chain, sweep):
     return w0 | (w1 << uint64(32))
 
 
-@kernel
+@allocating
 def draw_student_t(
     n_draws, tune, chains, dof, x, y, weight, order, key, tables, model, prior, work, out
 ):

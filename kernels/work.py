@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .columns import MAX_COLUMNS, MAX_FIXED, MAX_NONLINEAR, MAX_VARYING, ORDERS, chebyshev
-from .maths import kernel
+from .maths import allocating
 
 __all__ = [
     "BLOCK",
@@ -161,7 +161,7 @@ class Work(NamedTuple):
     sizes: np.ndarray  # (4,) int64: numbers of nodes, see `SIZE_COARSE` and the like
 
 
-@kernel
+@allocating
 def make_work(n_max, tables):
     """Scratch for runs of at most `n_max` points."""
     n = max(n_max, MAX_ORDER) + SLACK + 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Compile the kernels in another process before tests that compare stores byte by byte.
+    """Compile the kernels in another process before the tests, which then use them.
 
     The process that compiles may differ from later ones in the last bits (`compiling`), and
     here tests of all kinds run in one process.
     """
-    from lossfit.engine.compiling import compile_apart
+    from lossfit.kernels import compiling
+    from lossfit.kernels.warmup import STEPS
 
-    wanted = any("sweep" in item.path.parts for item in session.items)
-    if not wanted or session.config.option.collectonly:
+    os.environ.setdefault("LOSSFIT_ENGINE", "compiled")
+    if not session.items or session.config.option.collectonly:
         return
     if getattr(session.config.option, "numprocesses", None) and not hasattr(
         session.config, "workerinput"
     ):
         return  # the workers see to it
-    assert compile_apart()
+    assert compiling.wait(tuple(STEPS))

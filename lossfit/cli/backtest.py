@@ -9,7 +9,6 @@ import click
 from .common import (
     guarded,
     load_runs,
-    mention_compilation,
     save_plot,
     show,
     with_finished_runs,
@@ -64,7 +63,6 @@ def command(
             asked["siblings"] = "others"
         else:
             asked = with_finished_runs(asked, reading)
-        mention_compilation()
         if cutoff:
             asked["cutoffs"] = cutoff
         if horizon:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import guarded, mention_compilation, print_json, save_plot, say
+from .common import guarded, print_json, save_plot, say
 from .options import options
 
 __all__ = ["command"]
@@ -37,7 +37,6 @@ def command(
     from ..diagnostics.speed import bench_text, plot_bench
 
     with guarded():
-        mention_compilation()
         record = measure(
             asked["device"],
             asked["dtype"],

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "guarded",
     "load_runs",
-    "mention_compilation",
     "number",
     "print_json",
     "save_plot",
@@ -73,14 +72,6 @@ def guarded(notes: bool = True) -> Iterator[None]:
 def say(text: str) -> None:
     """A line on stderr."""
     click.echo(" ".join(text.split()), err=True)
-
-
-def mention_compilation() -> None:
-    """Say why the first answer of an installation takes long."""
-    from ..kernels.cache import is_compiled
-
-    if not is_compiled("driver._fit_range", "forecast_driver._forecast_range"):
-        say("compiling kernels, once; later runs start at once")
 
 
 def print_json(data: Any) -> None:

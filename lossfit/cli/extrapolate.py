@@ -9,7 +9,6 @@ import click
 from .common import (
     guarded,
     load_runs,
-    mention_compilation,
     save_plot,
     show,
     where_of,
@@ -18,8 +17,6 @@ from .common import (
 from .options import options
 
 __all__ = ["command"]
-
-COMPARED = "a fit by quadrature over one parameter"  # see `lossfit.engine.devices.ON_CUDA`
 
 
 @click.command()
@@ -45,8 +42,6 @@ def command(
     lossfit extrapolate my_run.csv --at 2x --plot answer.png
     """
     from ..answers.extrapolation import extrapolate as ask
-    from ..engine import devices
-    from ..engine.compiling import start_compiling
 
     if bool(at) == (compute_of is not None):
         raise click.UsageError("give one of --at and --compute-of")
@@ -56,10 +51,6 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
-        mention_compilation()
-        on = devices.place(COMPARED, asked["device"], asked["dtype"])
-        if plot is not None and asked["laws"] == "auto" and not on.cards:
-            start_compiling()  # the figure compares with fits of other laws
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(runs, names, compute_of=compute_of, **asked)

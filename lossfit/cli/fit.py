@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, mention_compilation, print_json, say
+from .common import guarded, load_runs, print_json, say
 from .options import options
 from .sweep import cli_fit, is_sweep, needs_store
 from .sweep import options as sweep_options
@@ -57,7 +57,6 @@ def command(
 
     with guarded():
         runs = load_runs(source, reading, run)
-        mention_compilation()
     with guarded(notes=as_json):
         result = fit_runs(runs, **asked)
         if as_json:

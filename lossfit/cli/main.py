@@ -26,6 +26,7 @@ NAMES = (
     "fit",
     "inspect",
     "bench",
+    "warmup",
 )
 
 

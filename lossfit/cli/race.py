@@ -9,7 +9,6 @@ import click
 from .common import (
     guarded,
     load_runs,
-    mention_compilation,
     number,
     save_plot,
     show,
@@ -62,7 +61,6 @@ def command(
             if word.endswith("x"):
                 asked["until"] *= max(one.end(asked["axis"]) for one in runs)
         asked = with_finished_runs(asked, reading)
-        mention_compilation()
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         result = ask(runs, **asked)

@@ -9,7 +9,6 @@ import click
 from .common import (
     guarded,
     load_runs,
-    mention_compilation,
     say,
     show,
     where_of,
@@ -69,7 +68,6 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
-        mention_compilation()
     # The page and the text spell the flags out.
     with guarded(notes=as_json):
         made = report(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, mention_compilation, number, print_json
+from .common import guarded, load_runs, number, print_json
 
 __all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
 
@@ -122,7 +122,6 @@ def cli_fit(
                 runs = runs if isinstance(runs, Runs) else load_runs(source, reading)
                 runs = runs.select(run)
             known = {}
-        mention_compilation()
         result = fit_to(
             out,
             runs,

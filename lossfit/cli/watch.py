@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import guarded, mention_compilation, say, with_finished_runs
+from .common import guarded, say, with_finished_runs
 from .options import AMOUNT, options
 
 __all__ = ["command"]
@@ -56,7 +56,6 @@ def command(
     with guarded():
         # Finished runs may be in another format than the log that is followed.
         asked = with_finished_runs(asked, reading | {"format": None})
-        mention_compilation()
         updates = watch(file, loss=loss, **reading, **given, **asked)
         told: set[str] = set()
         try:

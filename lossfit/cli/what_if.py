@@ -9,7 +9,6 @@ import click
 from .common import (
     guarded,
     load_runs,
-    mention_compilation,
     number,
     save_plot,
     show,
@@ -66,7 +65,6 @@ def command(
             }
         where = [number(w.strip()) for one in at for w in one.split(",") if w.strip()] or None
         asked = with_finished_runs(asked, reading)
-        mention_compilation()
     with guarded(notes=as_json):
         answer = what_if(runs, names, schedules=schedules, at=where, **asked)
         show(answer, as_json)

@@ -62,7 +62,7 @@ def sample_batch(
     chains: int = 4,
     dof: float | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, NDArray[np.void]]:
     """Sample many runs, one after the other.
 
     Parameters

@@ -12,8 +12,8 @@ from .. import laws
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.seeds import Seed, run_keys, seed_integer
-from ..engine.compiling import compile_apart
 from ..engine.devices import Place, Work, card_errors, place
+from ..engine.serving import FIT_SECONDS, engine_of, serve
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from .preparing import prepare
 from .settings import DOF
@@ -204,8 +204,6 @@ def fit_quietly(
     )
     rule = rule_of(window, runs)
     flat = runs.flat(axis)
-    if exact and not where.cards:
-        compile_apart()
     n_runs = len(runs)
     keep_spikes = noise == "student_t"
     step = n_runs
@@ -217,6 +215,9 @@ def fit_quietly(
     info: Any = None
     kept: Any = None
     with bar(n_runs, "fitting", progress) as advance:
+        driver = None
+        if not where.cards and method != "emcee":
+            driver = serve("driver", "_fit_range", _seconds(chosen, n_runs if exact else np.inf))
         for first in range(0, n_runs, step):
             last = min(first + step, n_runs)
             some = slice(first, last)
@@ -234,7 +235,7 @@ def fit_quietly(
                 )
             else:
                 drawn, found = _draw(
-                    ready, chosen, keys, draws, method, noise, chains, tune, advance
+                    driver, ready, chosen, keys, draws, method, noise, chains, tune, advance
                 )
             if info is None:
                 number = np.float32 if summary_only else np.float64
@@ -260,6 +261,7 @@ def fit_quietly(
         draws=draws,
         prob=prob,
         dtype=where.dtype,
+        engine=engine_of(driver),
     )
     return Fit(
         runs=runs,
@@ -276,7 +278,13 @@ def fit_quietly(
     )
 
 
+def _seconds(law: Law, n_runs: float) -> float:
+    """About what fits by quadrature take in plain Python."""
+    return FIT_SECONDS * n_runs * (1 if len(law.nonlinear) == 1 else 40)
+
+
 def _draw(
+    driver: Any,
     ready: Prepared,
     law: Law,
     keys: np.ndarray[Any, np.dtype[np.uint64]],
@@ -302,8 +310,6 @@ def _draw(
             dof=dof,
             progress=advance,
         )
-    from ..kernels import driver
-
     result = driver.fit_batch(
         ready.batch,
         law.program,

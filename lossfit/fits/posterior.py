@@ -157,7 +157,7 @@ class Fit:
         -------
         ndarray, shape (n_runs, n_at, chains * draws)
         """
-        from ..kernels.driver import predict_batch
+        from ..engine.serving import predict_batch
 
         scaled = at / self.end[:, None]
         if self.device_draws is not None:

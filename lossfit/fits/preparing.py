@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "prepare"]
 
+SECONDS = 5e-6  # of a point, in plain Python
+
 
 class Prepared(NamedTuple):
     """Some runs, ready for the kernels.
@@ -52,10 +54,14 @@ def prepare(
     last: int,
     *,
     keep_spikes: bool = False,
+    same_bits: bool = False,
 ) -> Prepared:
-    """Window, scale and give priors to the runs ``first`` to ``last`` (exclusive)."""
+    """Window, scale and give priors to the runs ``first`` to ``last`` (exclusive).
+
+    With ``same_bits`` only compiled kernels serve.
+    """
+    from ..engine.serving import serve
     from ..kernels.driver import Batch
-    from ..kernels.scales import run_scales
 
     chosen = select(flat, names, rule, first, last, keep_spikes=keep_spikes)
     points = slice(int(flat.offsets[first]), int(flat.offsets[last]))
@@ -64,7 +70,8 @@ def prepare(
     x = flat.x[points][chosen.rows] / np.repeat(chosen.end, chosen.n_points)
     y = flat.loss[points][chosen.rows]
     weight = flat.weight[points][chosen.rows]
-    scales = run_scales(x, y, weight, offsets)
+    kernels = serve("scales", "run_scales", SECONDS * len(x), same_bits=same_bits)
+    scales = kernels.run_scales(x, y, weight, offsets)
     table = prior_table(law, scales[:, 0], scales[:, 1], chosen.start, chosen.end)
     batch = Batch(x=x, y=y, weight=weight, offsets=offsets)
     return Prepared(batch, table, chosen.start, chosen.end, chosen.n_points, scales)

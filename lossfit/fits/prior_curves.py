@@ -62,7 +62,7 @@ def prior_predictive(
     """
     import xarray as xr
 
-    from ..kernels.driver import predict_batch
+    from ..engine.serving import predict_batch
 
     runs = as_runs(runs)
     chosen = laws.get(law).with_priors(priors)

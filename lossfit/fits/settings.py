@@ -23,6 +23,8 @@ class Settings:
         Chains, and draws in each.
     prob : float
         Probability of a kept summary's intervals.
+    engine : str
+        "compiled", or "uncompiled" for kernels that served in plain Python.
     created_at : str
         Time, ISO 8601, UTC.
     """
@@ -37,6 +39,7 @@ class Settings:
     draws: int
     prob: float
     dtype: str = "float64"
+    engine: str = "compiled"
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property

@@ -87,7 +87,7 @@ def residuals(fit: Fit) -> pd.DataFrame:
     """See `Fit.residuals`."""
     import pandas as pd
 
-    from ..kernels.driver import predict_batch
+    from ..engine.serving import predict_batch
 
     draws = fit._needs_draws("residuals")
     flat = fit.runs.flat(fit.axis)

@@ -11,6 +11,7 @@ import numpy as np
 from .._base.ragged import Bools, Floats, Ints, gather
 from .._base.seeds import run_keys
 from ..engine.devices import CPU, Place, card_errors
+from ..engine.serving import FORECAST_SECONDS, engine_of, serve
 from ..fits.window import WindowSpec, rule_of, select, without_outer_spikes
 from .rates import Plan, rates
 
@@ -52,6 +53,8 @@ class Forecasted:
     memory : ndarray, shape (R,)
         Autocorrelation of smoothed noise.
     parameters : ndarray, shape (R, 8, D) or (R, 0, 0)
+    engine : str
+        "compiled", or "uncompiled" for kernels that served in plain Python.
     """
 
     curves: Floats
@@ -64,6 +67,7 @@ class Forecasted:
     start: Floats
     memory: Floats
     parameters: Floats
+    engine: str = "compiled"
 
 
 def forecast(
@@ -104,7 +108,7 @@ def forecast(
         Called with the number of runs that were finished.
     """
     from ..kernels.bins import SPIKE_POINTS
-    from ..kernels.forecast_driver import Curves, forecast_batch
+    from ..kernels.forecast_driver import Curves
 
     rule = rule_of(window, runs, drop=law.first)
     flat = runs.flat(axis)
@@ -132,6 +136,7 @@ def forecast(
         run_keys(seed, runs.names, f"forecast {law.name}"),
     )  # fmt: skip
     options: dict[str, Any] = {"draws": draws, "parameters": parameters, "progress": progress}
+    kernels = None
     if where.cards:
         from ..kernels.gpu.forecast_batch import forecast_batch_on
 
@@ -140,7 +145,9 @@ def forecast(
                 where.open(), *brought, single=where.single, names=runs.names, **options
             )
     else:
-        result = forecast_batch(*brought, **options)
+        seconds = FORECAST_SECONDS * len(runs)
+        kernels = serve("forecast_driver", "_forecast_range", seconds)
+        result = kernels.forecast_batch(*brought, **options)
     back = np.argsort(order, axis=1)
     drawn = result.draws
     if not (back == np.arange(at.shape[1])).all():
@@ -167,6 +174,7 @@ def forecast(
         start=chosen.start,
         memory=result.info["memory"],
         parameters=result.parameters,
+        engine=engine_of(kernels),
     )
 
 

@@ -215,9 +215,9 @@ def _groups(units: Floats) -> Ints:
 
 def _features(rate: Rate, step: Floats, units: Floats, groups: Ints) -> tuple[Floats, Floats]:
     """LR time, shape (n,), and responses, shape (n, n_units), at increasing steps."""
-    from ..kernels.paths import Paths, Shapes, feature_table
+    from ..engine.serving import feature_table
+    from ..kernels.paths import Paths, Shapes
 
     shapes = Shapes(rate.step, rate.rho, np.array([0, len(rate.step)], np.int64))
     paths = Paths(np.zeros(1, np.int64), np.zeros(1), np.ones(1))
-    found: tuple[Floats, Floats] = feature_table(0, shapes, paths, step, groups, units, 1.0)
-    return found
+    return feature_table(shapes, paths, step, groups, units)

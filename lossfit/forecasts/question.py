@@ -13,7 +13,7 @@ from .. import laws as registry
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.seeds import Seed, seed_integer
-from ..engine.devices import Place, place
+from ..engine.devices import Place, Work, place
 from ..fits.fitting import work_of
 from ..fits.window import rule_of
 from ..laws import Law, ScheduleLaw
@@ -198,9 +198,9 @@ class Question:
             The device cannot be used, or not for this law.
         """
         if self.models is not None:
-            work = "a joint fit"
+            work = Work.JOINT
         elif isinstance(law, ScheduleLaw):
-            work = f"a forecast by {law.name}"
+            work = Work.FORECAST
         else:
             work = work_of(law, "quadrature" if len(law.nonlinear) <= 2 else "ensemble", "gaussian")
         return place(work, self.device, self.dtype)

@@ -181,8 +181,8 @@ def fit_chunk(
     progress : callable, optional
         Called with the number of runs that are done.
     """
-    from ..engine.compiling import compile_apart
     from ..engine.devices import Place
+    from ..engine.serving import only_compiled
     from ..kernels.driver import tables
 
     cards = spec.device.partition(":")[2]
@@ -190,7 +190,7 @@ def fit_chunk(
     if not where.cards:
         # What the compiling process computes may differ in the last bits from what others do, and
         # a store must not depend on who made which chunk.
-        compile_apart()
+        only_compiled()
     spec.law.program.code(), tables()  # made once, before threads ask for them
     out = _Out(spec, chunk)
     parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
@@ -331,7 +331,9 @@ def _fit(
     if isinstance(window, dict):
         window = {name: one for name, one in window.items() if name in runs}
     rule = rule_of(window, runs)
-    ready = prepare(flat, names, spec.law, rule, 0, n, keep_spikes=spec.noise == "student_t")
+    ready = prepare(
+        flat, names, spec.law, rule, 0, n, keep_spikes=spec.noise == "student_t", same_bits=True
+    )
     keys = run_keys(spec.seed, names)
     if where.cards:
         draws, info = _draw_on(

@@ -63,11 +63,9 @@ FORBIDDEN_KEYWORDS = {("allow_pickle", True), ("shell", True)}
 #: File and what it may do, with the reason.
 ALLOWED: dict[tuple[str, str], str] = {
     (
-        "lossfit/engine/compiling.py",
+        "kernels/compiling.py",
         "import subprocess",
     ): "starts this Python once more, without a shell, to compile the kernels",
-    ("kernels/gpu/compiled.py", "import subprocess"): "runs nvdisasm, without a shell, on machine "
-    "code that was compiled here, for the report on kernels",
     (
         "lossfit/sweep/distributing.py",
         "import pickle",
