@@ -60,10 +60,10 @@ def _decorator(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 # _nrt=False: arrays are not counted as they are passed on.  Counting those of `work.Work` in every
 # function that takes it would be most of the code to compile.
 inline = _decorator(forceinline=True, error_model="numpy", _nrt=False)
-scalar = _decorator(forceinline=True, error_model="numpy")  # of a law's columns
+scalar = _decorator(forceinline=True, error_model="numpy", _nrt=True)  # of a law's columns
 sums = _decorator(fastmath=FAST, error_model="numpy", nogil=True, _nrt=False)
 kernel = _decorator(error_model="numpy", nogil=True, _nrt=False)
-allocating = _decorator(error_model="numpy", nogil=True)
+allocating = _decorator(error_model="numpy", nogil=True, _nrt=True)
 
 
 @functools.cache

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.errors import DataError
+from .._base.progress import patience
 from .._base.ragged import Floats
 from .._base.seeds import run_keys
 from ..fits.window import WindowSpec
@@ -179,6 +181,8 @@ class FittedRun:
         )
 
 
+@patience("fitting the law of the learning rate")
+@one_blas_thread()
 def fit_models(
     runs: Runs,
     models: Mapping[str, str],

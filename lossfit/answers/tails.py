@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
+from .._base.progress import patience
 from .._base.ragged import Floats
 from .._base.seeds import Seed
 from .._base.summaries import describe
@@ -404,6 +406,8 @@ def _compared(step: Floats, top: float, low: float) -> dict[str, tuple[Floats, F
     return out
 
 
+@patience("searching for the best tail")
+@one_blas_thread()
 def _solve(
     engine: FittedRun,
     begin: float,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed
@@ -594,6 +595,7 @@ def _places(
     return axis_values(at)
 
 
+@one_blas_thread()
 def _one_run(
     engine: FittedRun, asked: Mapping[str, Any], at: Any, extra: tuple[str, ...]
 ) -> tuple[list[_Row], Floats, Floats]:

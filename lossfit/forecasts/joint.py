@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.special import log_ndtr
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
@@ -137,6 +135,8 @@ def fit_jointly(
     Cost: one Cholesky factor of the bins' covariance (at most about 1,700 bins), one triangular
     solve for all columns of the grid, and a 3 x 3 solve a cell.
     """
+    from scipy.linalg import solve_triangular
+
     constants = constants or JointConstants()
     for family in constants.families:
         if family not in FAMILIES:
@@ -240,6 +240,8 @@ def _cells(
     white: Floats, n_shapes: int, n_units: int, data: Binned, constants: JointConstants
 ) -> _Cells:
     """Evidence and normal posterior of (L0, a, B) of all cells."""
+    from scipy.special import log_ndtr
+
     b_mean = constants.b_mean * min(1.0, abs(data.level) / constants.b_low_loss)
     mean = np.array([0.0, data.slope, b_mean])
     sd = np.array([np.inf, constants.slope_sd * data.slope, constants.b_sd * b_mean])

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
-from scipy.special import log_ndtr, ndtri_exp
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
@@ -161,6 +159,8 @@ class JointPosterior:
         -------
         list of ndarray, each of shape (n_at, n_draws)
         """
+        from scipy.linalg import solve_triangular
+
         each = [self._asked(*one) for one in asked]
         at = np.concatenate([steps for _, steps in each])
         counts = [len(steps) for _, steps in each]
@@ -219,6 +219,8 @@ class JointPosterior:
 
         Shape (m, n_bins).
         """
+        from scipy.linalg import solve_triangular
+
         u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
         share = np.where(of[:, None] == self.data.curve, 1.0, 1 - self._own)
         cross = self.size**2 * share * brownian(u, v)
@@ -231,6 +233,8 @@ class JointPosterior:
 
     def _law_draws(self, rng: np.random.Generator, draws: int) -> tuple[Ints, Floats]:
         """Cells, shape (n_draws,), and (L0, a, B), shape (n_draws, 3)."""
+        from scipy.special import log_ndtr, ndtri_exp
+
         # One uniform number in each of n equal parts: the cells get their exact shares.
         level = (rng.permutation(draws) + rng.random(draws)) / draws
         total = np.cumsum(self.weight)
@@ -294,5 +298,7 @@ def truncation(tail: Floats) -> tuple[Floats, Floats]:
     lift, lost : ndarray
         Its mean is ``m + sd lift``, its variance ``sd^2 (1 - lost)``.
     """
+    from scipy.special import log_ndtr
+
     lift = np.exp(-0.5 * tail**2 - log_ndtr(tail)) / np.sqrt(2 * np.pi)
     return lift, np.clip(lift * (lift + tail), 0.0, 1.0)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.errors import DataError
+from .._base.progress import patience
 from .._base.ragged import Bools, Floats
 from .._base.seeds import run_keys
 from ..fits.window import WindowSpec, rule_of, select
@@ -58,6 +60,8 @@ def models_of(runs: Runs, share: Share) -> dict[str, str] | None:
     return out
 
 
+@patience("fitting the runs of each model together")
+@one_blas_thread()
 def forecast_shared(
     runs: Runs,
     models: Mapping[str, str],

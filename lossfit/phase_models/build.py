@@ -110,6 +110,7 @@ def phases(
     flag ``schedule_explains`` says so: break points are then a description only.  Where they
     disagree or nothing is between them, these data can't tell (``cannot_tell``).
     """
+    from .._base.blas import one_blas_thread
     from .._base.progress import bar
 
     runs = as_runs(runs)
@@ -127,7 +128,7 @@ def phases(
             runs = runs.with_schedule(lacking)
     keys = run_keys(seed, runs.names, "phases")
     results = []
-    with bar(len(runs), "finding phases", progress) as advance:
+    with bar(len(runs), "finding phases", progress) as advance, one_blas_thread():
         for run, key in zip(runs, keys, strict=True):
             results.append(_one(run, axis, float(start), draws, np.random.default_rng(int(key))))
             if advance is not None:

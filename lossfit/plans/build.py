@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..surfaces.fitting import as_surface
 from ..surfaces.result import Surface
@@ -179,6 +180,7 @@ def _throughput(surface: Any) -> tuple[float, str]:
     )
 
 
+@patience("planning")
 def _problem(
     surface: Surface, unique: float | None, served: float, seed: int, extra: dict[str, str]
 ) -> Problem:

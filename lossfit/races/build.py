@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats, Ints
 from .._base.seeds import Seed
@@ -253,6 +254,7 @@ def _run_it(
     )  # fmt: skip
 
 
+@one_blas_thread()
 def _drawn(
     runs: Runs, question: Question, grid: Floats, end: Floats, keep: bool, progress: bool
 ) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import laws as registry
 from .._base.errors import DataError, LossfitWarning
+from .._base.progress import patience
 from .._base.seeds import Seed, seed_integer
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
@@ -270,6 +271,7 @@ def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:
     return [law for law in found if law.name not in own]
 
 
+@patience("computing the report")
 def _content(
     answer: Answer,
     beside: Any,

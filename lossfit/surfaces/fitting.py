@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._base.errors import DataError, DeviceError
+from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..laws import SurfaceLaw, surface_law
 from ..laws.priors import Prior
@@ -136,6 +137,7 @@ def fit_surface(
     return surface
 
 
+@patience("fitting the surface")
 def _fitted(target: Any, prob: float, draws: int, seed: int, rng: np.random.Generator) -> Surface:
     """Quadrature where it is effective, else the ensemble."""
     from dataclasses import replace
