@@ -80,7 +80,8 @@ def fit(
         cards, among which the runs are split.  ``"auto"`` takes a card where there is one and the
         method has CUDA kernels, else the CPU.
     random_seed : int, numpy.random.Generator or None
-        Draws depend on it and on the run's name only, not on the other runs or on threads.
+        Draws depend on it and on the run's name only, not on the other runs or on threads; to the
+        last bit where compiled kernels serve (docs/compiling.md).
     method : {"auto", "quadrature", "ensemble", "emcee"}
         ``"quadrature"``: exact independent draws, for one or two nonlinear parameters;
         ``"ensemble"``: affine-invariant sampler on the marginal posterior of the nonlinear ones;
