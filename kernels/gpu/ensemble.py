@@ -7,7 +7,6 @@ not leave it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda, types
@@ -22,6 +21,7 @@ from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, RHO1, STATUS
 from ..team import lane, sync
 from ..work import LANES, MAX_ORDER, STARTS, WALKERS, Model, RunPrior
 from . import moments, nodes
+from .block_work import EnsembleWork
 from .columns import law_columns
 from .exact import points_in, signature, worst_bound_share
 from .fit import POINTS, ROWS, held
@@ -32,33 +32,6 @@ from .spec import Kernel
 from .warp import TABLE
 
 __all__ = ["build", "scratch"]
-
-
-class Work(NamedTuple):
-    """`work.Work` of a block, for laws with one varying column."""
-
-    points: Any
-    fixed: Any
-    base: Any
-    mean: Any
-    lower: Any
-    z: Any
-    theta: Any
-    rows: Any
-    logp: Any
-    tile: Any
-    moments: Any
-    staging: Any
-    tables: Any
-    drawn: Any
-    weight: Any
-    joint_mean: Any
-    joint_factor: Any
-    box: Any
-    starts: Any
-    walker_z: Any
-    walker_logp: Any
-    walker_drawn: Any
 
 
 def scratch(blocks: int) -> Sequence[tuple[int, ...]]:
@@ -133,7 +106,7 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
     ):  # fmt: skip
         r = cuda.blockIdx.x
         staging, fixed, held_points = place(room[r])
-        work = Work(
+        work = EnsembleWork(
             staging,
             fixed,
             cuda.shared.array(BASE_SIZE, np.float64),

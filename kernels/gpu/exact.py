@@ -8,7 +8,7 @@ the ridges of two nonlinear parameters, want more digits than float32 has.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda, types
@@ -36,6 +36,7 @@ from ..work import (
     Tables,
 )
 from . import moments, nodes
+from .block_work import ExactWork
 from .columns import law_columns
 from .fit import POINTS, ROWS, bound_share, held
 from .port import Port
@@ -51,40 +52,6 @@ __all__ = [
     "signature",
     "worst_bound_share",
 ]
-
-
-class Work(NamedTuple):
-    """`work.Work` of a block, for laws with one varying column."""
-
-    points: Any
-    fixed: Any
-    base: Any
-    mean: Any
-    lower: Any
-    z: Any
-    theta: Any
-    rows: Any
-    logp: Any
-    scan: Any
-    node: Any
-    wide_logp: Any
-    density: Any
-    cumulative: Any
-    tile: Any
-    moments: Any
-    staging: Any
-    tables: Any
-    sizes: Any
-    outer: Any
-    inner: Any
-    inner_scan: Any
-    inner_cumulative: Any
-    drawn: Any
-    weight: Any
-    pilot: Any
-    pilot_weight: Any
-    joint_mean: Any
-    joint_factor: Any
 
 
 def worst_bound_share(n_draws, d, model, prior, out):  # type: ignore[no-untyped-def]
@@ -232,7 +199,7 @@ def build(program: Program, points: int = POINTS[0]) -> Kernel:
         r = cuda.blockIdx.x
         node = cuda.shared.array((ROWS, wide), np.float64)
         staging, fixed, held_points = place(room[r])
-        work = Work(
+        work = ExactWork(
             staging,
             fixed,
             cuda.shared.array(BASE_SIZE, np.float64),

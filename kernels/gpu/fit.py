@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda, types, uint64
@@ -40,6 +40,7 @@ from ..work import (
     Tables,
 )
 from . import moments, nodes
+from .block_work import FitWork, SingleWork
 from .columns import law_columns
 from .port import Port
 from .single import REF_LAST, REF_SIZE, TRUSTED, Exact, single_table
@@ -56,65 +57,6 @@ MASK32 = uint64(0xFFFFFFFF)
 # Of interpolated log posteriors and conditional means: float32 has errors of 1e-3 itself.
 SINGLE_TOLERANCES = {"TOLERANCE": 0.01, "ROW_TOLERANCE": 0.01}
 POINTS = (64, MAX_ORDER + SLACK)  # room for pseudo-points in shared memory
-
-
-class Work(NamedTuple):
-    """`work.Work` of a block, in shared memory; rows and nodes of one varying column."""
-
-    points: Any
-    fixed: Any
-    base: Any
-    mean: Any
-    lower: Any
-    z: Any
-    theta: Any
-    rows: Any
-    logp: Any
-    scan: Any
-    node: Any
-    wide_logp: Any
-    density: Any
-    cumulative: Any
-    tile: Any
-    moments: Any
-    staging: Any  # (4, n): what `moments.compress` writes
-    tables: Any
-    sizes: Any
-
-
-class SingleWork(NamedTuple):
-    """`Work` in single precision, with what `single` needs besides."""
-
-    points: Any
-    fixed: Any
-    base: Any
-    mean: Any
-    lower: Any
-    z: Any
-    theta: Any
-    rows: Any
-    logp: Any
-    scan: Any
-    node: Any
-    wide_logp: Any
-    density: Any
-    cumulative: Any
-    tile: Any
-    moments: Any
-    staging: Any  # (4, n): what `moments.compress` writes
-    tables: Any
-    sizes: Any
-    phi0: Any  # (n,): varying column at the reference
-    rest: Any  # (n,): what the fixed columns leave of it
-    columns: Any  # (n_fixed, n): fixed columns
-    raw: Any  # (n,): weighted residuals of the fixed columns, without a reference
-    reference: Any  # (REF_SIZE,)
-    rounding: Any  # (LANES,): what rounding may do to the log posterior of a lane
-    exact: Any  # float64 arrays
-    x: Any  # the run's data
-    y: Any
-    w: Any
-    order: Any
 
 
 def make_draw_fast(n_fixed: int) -> Any:
@@ -381,7 +323,7 @@ def build(program: Program, single: bool, points: int = POINTS[0]) -> Kernel:
         # Staging tiles are done with before nodes are tabulated: they share their memory.
         node = cuda.shared.array((ROWS, wide), number)
         staging = cuda.shared.array((4, points), number)
-        work = Work(
+        work = FitWork(
             staging,
             cuda.shared.array((rows_fixed, points), number),
             cuda.shared.array(BASE_SIZE, number),
