@@ -65,7 +65,7 @@ def main() -> None:
     options = _report.parser(__doc__).parse_args()
     record = _report.start("startup")
     with tempfile.TemporaryDirectory() as folder:
-        cache = {"NUMBA_CACHE_DIR": folder}
+        cache = {"LOSSFIT_CACHE": folder}
         code = (
             "import time; t = time.perf_counter(); import lossfit; print(time.perf_counter() - t)"
         )
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"{name:20} {seconds:6.2f} s (bar {BARS[name]:g} s)")
     with tempfile.TemporaryDirectory() as folder:
         print("where compilation goes, each function without those that it calls:")
-        print(_report.python(COMPILE, NUMBA_CACHE_DIR=folder), end="")
+        print(_report.python(COMPILE, LOSSFIT_CACHE=folder), end="")
     record["seconds"] = times
     failures = [f"{n}: {s:.2f} s, bar {BARS[n]:g} s" for n, s in times.items() if s > BARS[n]]
     _report.finish(record, options.json, failures)

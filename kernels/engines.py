@@ -2,7 +2,7 @@
 
 Compiling takes half a minute, once an installation; a small question takes plain Python a second.
 So small questions are served uncompiled until another Python has compiled the kernels.  Both are
-the same functions; draws agree to about 1e-12.
+the same functions; draws agree to 1e-9 or better.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_compiled_kernels_are_found_on_disk_by_what_they_are_made_of(tmp_path):
     def compile_with(*scales):
         done = subprocess.run(
             [sys.executable, "-c", COMPILE, *map(str, scales)],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            env={**os.environ, "LOSSFIT_CACHE": str(tmp_path)},
             capture_output=True,
             text=True,
             timeout=300,

@@ -17,14 +17,17 @@ from lossfit.kernels.uncompiled import scales as plain_scales
 from tests.kernels.oracles import random_problem
 
 RELATIVE = 1e-12
+# Compiled sums are taken in another order, and a fit whose exponent is near 0 magnifies rounding a
+# million times.
+RELATIVE_OF_FITS = 1e-9
 
 
-def close(plain, compiled):
-    """Draws within 1e-12 of the size of the quantity."""
+def close(plain, compiled, relative=RELATIVE):
+    """Draws that differ by little of the size of the quantity."""
     assert plain.shape == compiled.shape
     np.testing.assert_array_equal(np.isnan(plain), np.isnan(compiled))
     size = np.nanmax(np.abs(compiled), axis=-1, keepdims=True)
-    assert np.nanmax(np.abs(plain - compiled) / np.maximum(size, 1e-300)) < RELATIVE
+    assert np.nanmax(np.abs(plain - compiled) / np.maximum(size, 1e-300)) < relative
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -36,12 +39,12 @@ def test_fits(law, seed):
     if compiled.info["status"][0] != 0:
         pytest.skip("the ensemble sampler drew: minutes in plain Python")
     plain = plain_driver.fit_batch(*arguments, draws=50)
-    close(plain.draws, compiled.draws)
+    close(plain.draws, compiled.draws, RELATIVE_OF_FITS)
     at = np.array([[0.5, 1.0, 3.0]])
     program = arguments[1]
     close(
         plain_driver.predict_batch(program, plain.draws, at),
-        driver.predict_batch(program, compiled.draws, at),
+        driver.predict_batch(program, plain.draws, at),
     )
 
 

@@ -179,7 +179,7 @@ print(hashlib.sha256(fit.draws.tobytes() + fit.info.tobytes()).hexdigest())
 def test_the_first_fit_of_an_installation(root, tmp_path):
     """Where nothing is compiled, a fit gives what later processes give."""
     cache = str(tmp_path / "cache")
-    environment = {**os.environ, "PYTHONPATH": str(root), "NUMBA_CACHE_DIR": cache}
+    environment = {**os.environ, "PYTHONPATH": str(root), "LOSSFIT_CACHE": cache}
     command = [sys.executable, "-c", FIRST_FIT]
     first, second = (
         subprocess.run(command, cwd=root, env=environment, capture_output=True, check=True).stdout

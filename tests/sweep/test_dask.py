@@ -185,5 +185,5 @@ def test_workers_that_have_nothing_compiled(tmp_path):
     script = tmp_path / "cold.py"
     script.write_text(COLD)
     root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": root}
+    environment = {**os.environ, "LOSSFIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": root}
     subprocess.run([sys.executable, script, tmp_path], env=environment, check=True, timeout=900)
