@@ -4,7 +4,3 @@ Nothing here knows of runs, files or pandas.
 """
 
 from __future__ import annotations
-
-from .cache import is_compiled
-
-__all__ = ["is_compiled"]

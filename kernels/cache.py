@@ -2,8 +2,9 @@
 
 In the user's cache folder, as the platform has it (``~/.cache/lossfit`` on Linux); the environment
 variable LOSSFIT_CACHE names another one.  Numba renews the machine code of a function when the file
-of that function changes, but not when a function that it calls changes in another file.  So it lies
-in a folder named by a hash of all the kernels' sources: code of other sources is never found.
+of that function changes, but not when a function that it calls changes in another file.  So the
+code of each kernel, column or CUDA kernel lies in a folder named by what it is made of (see
+`fingerprint`): code of other sources is never found.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
-__all__ = ["clear", "folder", "is_compiled", "root", "size", "writable"]
+__all__ = ["clear", "folder", "place", "root", "size", "writable"]
 
-KEEP_DAYS = 14  # caches of other sources are removed after so long ...
-KEEP_SOURCES = 8  # ... and all but so many of them at once
+KEEP_DAYS = 14  # what was not used for so long is removed ...
+KEEP_PLACES = 256  # ... and all but so many places that were used last
 PATTERN = "kernels-*"
+COMPILER = ("jit.py", "joining.py", "linking.py")  # what they say is in no fingerprint
 
 
 def root() -> Path:
@@ -32,35 +33,33 @@ def root() -> Path:
     return user_cache_path("lossfit", appauthor=False)
 
 
-def _digest() -> str:
+def _folder() -> str:
     here = Path(__file__).resolve().parent
-    sources = [path.name.encode() + path.read_bytes() for path in sorted(here.glob("*.py"))]
-    return hashlib.blake2b(b"\0".join(sources), digest_size=8).hexdigest()
+    sources = b"\0".join((here / name).read_bytes() for name in COMPILER)
+    return str(root() / f"kernels-{hashlib.blake2b(sources, digest_size=8).hexdigest()}")
 
 
-def _prepare() -> str:
-    """The folder of these sources; old ones of others are removed."""
-    current = root() / f"kernels-{_digest()}"
-    others = []
-    for other in root().glob(PATTERN):
+folder = _folder()
+
+
+def place(kind: str, made_of: str) -> Path:
+    """The folder of one piece of code, such as ``("entries", fingerprint)``."""
+    return Path(folder) / kind / made_of
+
+
+def use(where: Path) -> None:
+    """Note that a place is in use; others that are not any more are removed."""
+    where.mkdir(parents=True, exist_ok=True)
+    os.utime(where)
+    places = []
+    for other in root().glob(f"{PATTERN}/*/*"):
         try:
-            if other != current:
-                others.append((time.time() - other.stat().st_mtime, other))
+            places.append((time.time() - other.stat().st_mtime, other))
         except OSError:  # removed by another process meanwhile
             continue
-    for rank, (age, other) in enumerate(sorted(others)):
-        if age > KEEP_DAYS * 86400 or rank >= KEEP_SOURCES:
+    for rank, (age, other) in enumerate(sorted(places)):
+        if other.is_dir() and (age > KEEP_DAYS * 86400 or rank >= KEEP_PLACES):
             shutil.rmtree(other, ignore_errors=True)
-    return str(current)
-
-
-folder = _prepare()
-
-
-def is_compiled(*kernels: str) -> bool:
-    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
-    version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return all(any(Path(folder).glob(f"**/{one}-*.{version}*.nbi")) for one in kernels)
 
 
 def writable() -> bool:

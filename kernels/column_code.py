@@ -10,7 +10,6 @@ import ctypes
 import threading
 import types as python_types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numba.core import config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from .cache import folder, writable
+from .cache import place, use, writable
 from .fingerprint import fingerprint
 
 __all__ = ["call_column", "column_code", "run_column", "scalar_column", "stack"]
@@ -107,7 +106,9 @@ def _c_function(function: Callable[..., float], positions: tuple[int, ...]) -> A
     if made_of is None or not writable():  # it refers to something whose content cannot be told
         return cfunc(_SIGNATURE, **options)(fill)
     before = _config.CACHE_DIR  # Numba reads the setting when a function is decorated
-    _config.CACHE_DIR = str(Path(folder) / "columns" / made_of)
+    where = place("columns", made_of)
+    use(where)
+    _config.CACHE_DIR = str(where)
     try:
         return cfunc(_SIGNATURE, cache=True, **options)(fill)
     finally:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import cache
-from .cache import is_compiled
+from .entries import is_compiled
 
 __all__ = ["is_compiled", "lock", "start", "wait"]
 

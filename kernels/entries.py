@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import cache
+from .fingerprint import fingerprint
 from .jit import COMPILED
 
-__all__ = ["Entry", "entry"]
+__all__ = ["Entry", "entry", "find", "is_compiled"]
 
 
 class Entry:
@@ -41,7 +46,25 @@ class Entry:
         """Numba's dispatcher."""
         from .linking import entry_point
 
-        return entry_point(self.py_func, error_model="numpy", nogil=True)
+        return entry_point(self.py_func, self.folder, error_model="numpy", nogil=True)
+
+    @functools.cached_property
+    def made_of(self) -> str:
+        """Fingerprint of the kernel and of all that it calls."""
+        digest = fingerprint(self.py_func)
+        assert digest is not None, f"{self.name} refers to something that has no fingerprint"
+        return digest
+
+    @property
+    def folder(self) -> Path:
+        """Where its machine code is kept."""
+        return cache.place("entries", self.made_of)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether its machine code is kept, for this Python."""
+        version = f"py{sys.version_info.major}{sys.version_info.minor}"
+        return any(self.folder.glob(f"*/{self.name}-*.{version}*.nbi"))
 
     @property
     def signatures(self) -> list[Any]:
@@ -52,3 +75,15 @@ class Entry:
 def entry(function: Callable[..., Any]) -> Entry:
     """Decorate a kernel that Python calls."""
     return Entry(function)
+
+
+def find(name: str) -> Entry:
+    """A kernel by its module and name, such as ``"driver._fit_range"``."""
+    module, _, function = name.partition(".")
+    found: Entry = getattr(import_module(f".{module}", __package__), function)
+    return found
+
+
+def is_compiled(*kernels: str) -> bool:
+    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
+    return all(find(name).is_cached for name in kernels)

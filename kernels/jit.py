@@ -18,6 +18,7 @@ first answer needs no compiler, and there is one source of both.
 
 from __future__ import annotations
 
+import dis
 import functools
 import types
 from collections.abc import Callable
@@ -88,9 +89,24 @@ def plain(function: Any) -> Callable[..., Any]:
     )
 
 
+_LOAD_GLOBAL = dis.opmap["LOAD_GLOBAL"]
+_EXTENDED_ARG = dis.opmap["EXTENDED_ARG"]
+
+
 def names_read(code: types.CodeType) -> set[str]:
-    """Names that a function and the functions within it may look up in their module."""
-    names = set(code.co_names)
+    """Names that a function and the functions within it look up in their module.
+
+    Read from the bytecode: `dis` takes a tenth of a second for all kernels.
+    """
+    names = set()
+    argument = 0
+    instructions = code.co_code
+    for i in range(0, len(instructions), 2):
+        argument = argument << 8 | instructions[i + 1]
+        if instructions[i] == _LOAD_GLOBAL:
+            names.add(code.co_names[argument >> 1])
+        if instructions[i] != _EXTENDED_ARG:
+            argument = 0
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= names_read(constant)

@@ -19,7 +19,7 @@ from typing import Any
 from numba import njit
 from numba.core import config
 
-from .cache import folder, writable
+from .cache import use, writable
 from .jit import names_read
 
 __all__ = ["entry_point"]
@@ -59,28 +59,28 @@ def _rebound(function: Callable[..., Any]) -> Any:
     return made
 
 
-def _stub(path: str) -> str:
+def _stub(path: str, folder: Path) -> str:
     """A file of the same name in the cache, for Numba to look at in place of the source.
 
     Numba forgets compiled code when its source gets another time, as it does with every checkout;
-    the cache's folder is named by what the sources hold.
+    the cache's folder is named by what the kernel is made of.
     """
-    stub = Path(folder) / "sources" / Path(path).name
+    stub = folder / Path(path).name
     if not stub.exists():
-        stub.parent.mkdir(exist_ok=True)
         stub.write_text(f"# stands for {stub.name} of these kernels")
         os.utime(stub, (0, 0))
     return str(stub)
 
 
-def entry_point(function: Callable[..., Any], **options: Any) -> Any:
-    """A dispatcher with a cache in `cache.folder`, for a function that Python calls."""
+def entry_point(function: Callable[..., Any], folder: Path, **options: Any) -> Any:
+    """A dispatcher with a cache in a folder, for a function that Python calls."""
     made = _rebound(function)
     if not writable():
         return njit(no_cfunc_wrapper=True, **options)(made)
-    made.__code__ = made.__code__.replace(co_filename=_stub(function.__code__.co_filename))
+    use(folder)
+    made.__code__ = made.__code__.replace(co_filename=_stub(function.__code__.co_filename, folder))
     before = _config.CACHE_DIR  # Numba reads the setting when a function is decorated
-    _config.CACHE_DIR = folder
+    _config.CACHE_DIR = str(folder)
     try:
         return njit(cache=True, no_cfunc_wrapper=True, **options)(made)
     finally:

@@ -16,13 +16,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache import folder
+from ..cache import place
 from ..fingerprint import fingerprint
 from .spec import Kernel
 
@@ -237,7 +236,7 @@ def _jitted(kernel: Kernel) -> Any:
         return cuda.jit(**options)(kernel.function)
     before = settings.CACHE_DIR
     # Numba would find code of another kernel with the same file and bytecode.
-    settings.CACHE_DIR = str(Path(folder) / "cuda" / made_of)
+    settings.CACHE_DIR = str(place("cuda", made_of))
     try:
         return cuda.jit(cache=True, **options)(kernel.function)
     except (OSError, RuntimeError) as error:  # nowhere to write, or a source that is no file

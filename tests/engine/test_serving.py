@@ -12,7 +12,7 @@ import pytest
 
 from lossfit._base import progress
 from lossfit.engine import serving
-from lossfit.kernels import cache, compiling, engines
+from lossfit.kernels import cache, compiling, engines, entries
 
 KERNEL = ("driver._fit_range",)
 
@@ -41,7 +41,10 @@ def python_that(monkeypatch, folder, words):
 def compiled(folder):
     """The file by which Numba says that a kernel is in the cache."""
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return folder / "kernels" / f"{KERNEL[0]}-1.{version}.1.nbi"
+    where = entries.find(KERNEL[0]).folder / "numba"
+    assert where.is_relative_to(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    return where / f"{KERNEL[0]}-1.{version}.1.nbi"
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts a shell script")
@@ -152,10 +155,17 @@ class TestCache:
 
     def test_is_bounded(self, monkeypatch, tmp_path):
         monkeypatch.setenv("LOSSFIT_CACHE", str(tmp_path))
-        for k in range(cache.KEEP_SOURCES + 4):
-            (tmp_path / f"kernels-{k}").mkdir()
-        cache._prepare()
-        assert len(list(tmp_path.iterdir())) == cache.KEEP_SOURCES
+        monkeypatch.setattr(cache, "KEEP_PLACES", 8)
+        for k in range(12):
+            (tmp_path / f"kernels-{k}/entries/{k}").mkdir(parents=True)
+            os.utime(tmp_path / f"kernels-{k}/entries/{k}", (2e9 + k, 2e9 + k))
+        old = tmp_path / "kernels-11/columns/1"
+        old.mkdir(parents=True)
+        os.utime(old, (1e9, 1e9))
+        cache.use(tmp_path / "kernels-0/entries/0")
+        left = {int(path.name) for path in tmp_path.glob("kernels-*/entries/*")}
+        assert left == set(range(5, 12)) | {0} or left == set(range(4, 12))
+        assert not old.exists()
 
     def test_is_cleared(self, monkeypatch, tmp_path):
         monkeypatch.setenv("LOSSFIT_CACHE", str(tmp_path))
