@@ -73,11 +73,16 @@ def _add(value: Any, digest: Any, seen: dict[int, int]) -> None:
         if not isinstance(function, types.FunctionType):
             raise _Unknown
         options = getattr(value, "targetoptions", {})
-        digest.update(repr(sorted((k, str(options[k])) for k in _OPTIONS if k in options)).encode())
+        digest.update(repr([_option(name, options.get(name)) for name in _OPTIONS]).encode())
         _add_function(function, digest, seen)
 
 
 _OPTIONS = ("device", "fastmath", "forceinline", "inline")
+
+
+def _option(name: str, value: Any) -> tuple[str, Any]:
+    """An option of a compiler; the order of a set is another one in every process."""
+    return name, sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def _add_function(function: types.FunctionType, digest: Any, seen: dict[int, int]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dis
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +27,24 @@ def test_every_kernel_has_a_fingerprint_and_a_folder_of_its_own(name):
     assert entries.find(name).folder.name == entries.find(name).made_of
     others = {entries.find(other).folder for other in warmup.STEPS}
     assert len(others) == len(warmup.STEPS)
+
+
+def test_a_fingerprint_is_the_same_in_every_process(root):
+    code = (
+        "from lossfit.kernels import entries, warmup; "
+        "print([entries.find(name).made_of for name in warmup.STEPS])"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(seen) == 1
 
 
 def test_names_are_those_that_the_bytecode_looks_up():
