@@ -9,6 +9,10 @@ axis            derived, where the log does not have it, as
 ``flops``       6 x params x tokens
 ==============  ==================================================================
 
+Three more axes are never derived: ``epoch`` (passes over the data), ``hours`` (of the clock since the
+log began, pauses included) and ``record`` (1, 2, ...: the rows of a log that says nothing of where
+they lie).  A log is read along one of them only where it has none of the four.
+
 FLOPs are training FLOPs of a dense transformer without the attention term: 6 per parameter and
 token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
 """
@@ -28,7 +32,7 @@ from .cleaning import Flag
 
 __all__ = ["AXES", "Columns", "check_axis", "derive", "needed"]
 
-AXES: tuple[str, ...] = ("tokens", "step", "gpu_hours", "flops")
+AXES: tuple[str, ...] = ("tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record")
 """The axes, in the order in which one is preferred where nothing else decides."""
 
 FLOPS_PER_PARAM_TOKEN = 6.0
@@ -130,7 +134,7 @@ def derive(columns: Columns, axis: str) -> tuple[Floats, Bools]:
         tokens, known = derive(columns, "tokens")
         rate = FLOPS_PER_PARAM_TOKEN * columns.params
         values = _fill(columns, values, has, tokens, known, rate)
-    else:
+    elif axis == "gpu_hours":
         for name in columns.logged:
             based = columns.has[name] & (columns.base == AXES.index(name))
             values = _fill(columns, values, has, columns.logged[name], based, columns.gpu_rate)

@@ -23,13 +23,14 @@ __all__ = ["COLUMNS", "RowWords", "raw_from_frame"]
 
 WEIGHTS = ("se", "count", "weight")
 # `spike` is written by `Runs.frame`; it is found anew when the frame is read back.
-COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "spike")
+COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "rank", "spike")
 """The columns that a tidy frame may have."""
 
 MOST_NAMED = 40  # ignored columns in a flag's words
 BLANK = frozenset(
     {"", "nan", "-nan", "+nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-", "--"}
 )
+MOST_ODD = 0.01  # of a column's cells may be text: a damaged line does not refuse a log
 RowWords = Callable[[int], str]
 
 
@@ -71,9 +72,12 @@ def raw_from_frame(
 
     codes, names = _runs_of(frame, name, row_words)
     columns: dict[str, Floats] = {}
-    for column in (*AXES, "loss", "lr", "params", *WEIGHTS):
+    found = list(flags)
+    for column in (*AXES, "loss", "lr", "params", *WEIGHTS, "rank"):
         if column in frame.columns:
-            columns[column] = _numbers(frame[column], column, names, codes, row_words)
+            columns[column] = _numbers(frame[column], column, names, codes, row_words, found)
+    if not any(axis in columns for axis in AXES):
+        columns["record"] = _records(codes)
     axes = {axis: columns[axis] for axis in AXES if axis in columns}
     order: Ints | None = None
     if len(codes) > 1 and (np.diff(codes) < 0).any():
@@ -89,7 +93,6 @@ def raw_from_frame(
 
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
     ignored = [str(column) for column in frame.columns if column not in COLUMNS]
-    found = list(flags)
     if ignored:
         found.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
     return Raw(
@@ -100,6 +103,7 @@ def raw_from_frame(
         lr=columns.get("lr"),
         params=columns.get("params"),
         precision=_precision(columns),
+        rank=columns.get("rank"),
         where=where,
         flags=found,
     )
@@ -115,15 +119,43 @@ def _check_columns(frame: pd.DataFrame) -> None:
         hint = close_to("loss", there) or "; rename the one with the training loss"
         raise DataError(f"there is no column 'loss'; {found}{hint}")
     if not any(axis in there for axis in AXES):
-        hint = next(filter(None, (close_to(axis, there) for axis in AXES)), "")
-        raise DataError(
-            f"there is no axis, which is a column called {' or '.join(AXES)}; {found}{hint}"
-        )
+        axes = _axis_like(frame)
+        if axes:
+            raise DataError(
+                f"there is no column of steps, tokens or epochs that is known; {found}: say which "
+                f"is the axis with columns={{'step': {axes[0]!r}}} (--columns step={axes[0]} on "
+                "the command line)"
+            )
     weights = [column for column in WEIGHTS if column in there]
     if len(weights) > 1:
         raise DataError(f"give one of the columns {' and '.join(weights)}, not both")
     if not len(frame):
         raise DataError("there are no rows: give at least three points of a run")
+
+
+def _axis_like(frame: pd.DataFrame) -> list[str]:
+    """Columns without a known meaning that rise from row to row, as an axis does."""
+    import pandas as pd
+
+    out = []
+    for column in frame.columns:
+        if column in COLUMNS or not pd.api.types.is_numeric_dtype(frame[column].dtype):
+            continue
+        values = frame[column].to_numpy(dtype=float, na_value=np.nan)
+        values = values[np.isfinite(values)]
+        if len(values) > 2 and (np.diff(values) > 0).all() and values[0] >= 0:
+            out.append(str(column))
+    return out
+
+
+def _records(codes: Ints) -> Floats:
+    """1, 2, ... within each run."""
+    order = np.argsort(codes, kind="stable")
+    sizes = np.bincount(codes)
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    out = np.empty(len(codes))
+    out[order] = place + 1
+    return out
 
 
 def _runs_of(frame: pd.DataFrame, name: str, row_words: RowWords) -> tuple[Ints, tuple[str, ...]]:
@@ -151,7 +183,12 @@ def _runs_of(frame: pd.DataFrame, name: str, row_words: RowWords) -> tuple[Ints,
 
 
 def _numbers(
-    column: pd.Series, what: str, names: tuple[str, ...], codes: Ints, row_words: RowWords
+    column: pd.Series,
+    what: str,
+    names: tuple[str, ...],
+    codes: Ints,
+    row_words: RowWords,
+    flags: list[Flag],
 ) -> Floats:
     """The column as float64 with NaN for blanks; text that is no number is an error."""
     import pandas as pd
@@ -178,8 +215,18 @@ def _numbers(
         values = np.full(len(cells), np.nan)
     # pandas takes a truth value among numbers for 0 or 1.
     truths = np.fromiter((isinstance(cell, (bool, np.bool_)) for cell in cells), bool, len(cells))
+    odd: list[tuple[int, DataError]] = []
     for i in np.flatnonzero(np.isnan(values) | truths):
-        values[i] = _number(cells.iloc[i], what, names[codes[i]], partial(row_words, int(i)))
+        try:
+            values[i] = _number(cells.iloc[i], what, names[codes[i]], partial(row_words, int(i)))
+        except DataError as error:
+            odd.append((int(i), error))
+            if len(odd) > len(cells) * MOST_ODD:
+                raise odd[0][1] from None
+    if odd:
+        i = odd[0][0]
+        words = f"{what} is text in {len(odd)} rows (first: {cells.iloc[i]!r:.40}, {row_words(i)})"
+        flags.append(Flag(None, "text_cells", len(odd), words))
     return values
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts, spans
 from .axes import AXES, Columns
+from .counters import untangled
 from .cleaning import MINIMUM_POINTS, Flag, inspect, usable_rows
 from .known import Known, NumberByRun, meta_by_run, numbers, schedules_by_run
 from .limits import (
@@ -26,6 +27,8 @@ __all__ = ["Raw", "clean", "join"]
 
 # A log is read along the axis with the most values; among equals, steps show restarts best.
 ORDER = ("step", "tokens", "flops", "gpu_hours")
+# Along one of these only where it has none of the others.
+LAST_RESORT = ("epoch", "hours", "record")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Raw:
     loss : ndarray, shape (N,)
         NaN where missing; so are the others.
     axes : dict of str to ndarray, shape (N,)
-    lr, params, precision : ndarray, shape (N,), or None
-        Learning rate; model parameters; relative precision of each point.
+    lr, params, precision, rank : ndarray, shape (N,), or None
+        Learning rate; model parameters; relative precision of each point; the process that
+        logged it.
     where : callable
         The words for a row (by its number here), as the user knows it.
     flags : list of Flag
@@ -54,6 +58,7 @@ class Raw:
     lr: Floats | None = None
     params: Floats | None = None
     precision: Floats | None = None
+    rank: Floats | None = None
     where: Callable[[int], str] = "row {}".format
     flags: list[Flag] = field(default_factory=list)
 
@@ -94,6 +99,7 @@ def join(raws: Sequence[Raw]) -> Raw:
         lr=rows([raw.lr for raw in raws]),
         params=rows([raw.params for raw in raws]),
         precision=rows([raw.precision for raw in raws]),
+        rank=rows([raw.rank for raw in raws]),
         where=where,
         flags=flags,
     )
@@ -114,6 +120,8 @@ def clean(raw: Raw, known: Known) -> Columns:
         raise DataError(f"two runs are called {twice!r}: rename one")
     check_names(names)
     base, x = _along(raw)
+    raw, x, base = _going_on(raw, x, base)
+    names, offsets = raw.names, raw.offsets
     keep, flags = usable_rows(names, x, raw.loss, offsets, lambda run: AXES[base[run]], raw.where)
     _enough(names, counts(keep & (x > 0), offsets), flags)
     rows = np.flatnonzero(keep)
@@ -161,7 +169,7 @@ def clean(raw: Raw, known: Known) -> Columns:
 
 def _along(raw: Raw) -> tuple[Ints, Floats]:
     """The axis each log is read along (index into AXES, shape (R,)) and its values (N,)."""
-    found = [axis for axis in ORDER if axis in raw.axes]
+    found = [axis for axis in (*ORDER, *LAST_RESORT) if axis in raw.axes]
     if not found:
         raise DataError(f"the runs need an axis: give one of {', '.join(AXES)}")
     codes = np.array([AXES.index(axis) for axis in found])
@@ -169,6 +177,10 @@ def _along(raw: Raw) -> tuple[Ints, Floats]:
     if len(found) == 1:
         return np.full(total, codes[0]), raw.axes[found[0]]
     filled = np.array([counts(~np.isnan(raw.axes[axis]), raw.offsets) for axis in found])
+    for i, axis in enumerate(found):
+        if axis in LAST_RESORT:  # a few points along another axis go before
+            earlier = filled[:i].max(axis=0, initial=0) >= MINIMUM_POINTS
+            filled[i] = np.where(earlier, -1, filled[i])
     best = filled.argmax(axis=0)
     x = raw.axes[found[0]].copy()
     lengths = np.diff(raw.offsets)
@@ -176,6 +188,31 @@ def _along(raw: Raw) -> tuple[Ints, Floats]:
         rows = np.repeat(best == i, lengths)
         x[rows] = raw.axes[axis][rows]
     return codes[best], x
+
+
+def _going_on(raw: Raw, x: Floats, base: Ints) -> tuple[Raw, Floats, Ints]:
+    """Axes that begin again carried on, epochs counted from 1, and what is said of both."""
+    raw, x, axes = untangled(raw, x, [AXES[code] for code in base])
+    base = np.array([AXES.index(axis) for axis in axes])
+    flags = list(raw.flags)
+    for run in np.flatnonzero(base >= AXES.index(LAST_RESORT[0])):
+        axis, name = AXES[base[run]], raw.names[run]
+        rows = slice(int(raw.offsets[run]), int(raw.offsets[run + 1]))
+        own = x[rows]
+        known = own[np.isfinite(own)]
+        words = {
+            "epoch": "the log has no steps: its axis is the epoch",
+            "hours": "the log has no steps: its axis is the time since it began, in hours",
+            "record": "the log says nothing of steps: its axis is the number of the row",
+        }[axis]
+        if axis == "epoch" and len(known) and (known == np.rint(known)).all() and 0 in known:
+            shifted = own + 1
+            x = x.copy()
+            x[rows] = shifted
+            raw.axes[axis][rows] = shifted
+            words += ", counted from 1 (in the log from 0)"
+        flags.append(Flag(name, f"{axis}_axis", len(known), words))
+    return replace(raw, flags=flags), x, base
 
 
 def _enough(names: tuple[str, ...], points: Ints, flags: list[Flag]) -> None:
@@ -210,7 +247,8 @@ def _further_axes(
         bad[1:] |= (np.diff(values) <= 0) & ~first[1:]
         absent = counts(~np.isnan(values), offsets) == 0
         wrong = counts(bad, offsets)
-        for run in np.flatnonzero((wrong > 0) & ~absent):
+        told = axis not in LAST_RESORT  # these are at hand by the way, and no one asked for them
+        for run in np.flatnonzero((wrong > 0) & ~absent & told):
             words = (
                 f"{axis} left out: {wrong[run]} of {offsets[run + 1] - offsets[run]} rows are "
                 "missing, negative or do not increase"

@@ -13,8 +13,15 @@ AXIS_LABELS = {
     "step": "training step",
     "gpu_hours": "GPU-hours",
     "flops": "training FLOP",
+    "epoch": "epoch",
+    "hours": "hours",
+    "record": "record of the log",
 }
-AXIS_UNITS = {"tokens": "tokens", "step": "steps", "gpu_hours": "GPU-hours", "flops": "FLOP"}
+AXIS_UNITS = {"tokens": "tokens", "step": "steps", "gpu_hours": "GPU-hours", "flops": "FLOP"} | {
+    "epoch": "epochs",
+    "hours": "hours",
+    "record": "records",
+}
 
 PREFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 

@@ -44,6 +44,8 @@ READERS: tuple[str, ...] = (
     "wandb_runs",
     "tensorboard_csv",
     "lightning",
+    "text_table",
+    "console",
     "delimited",
 )
 """The formats, tried in this order: the first that matches reads the log."""

@@ -1,15 +1,18 @@
 """Names that logs give to the columns that lossfit knows, and which losses are read.
 
-Training and validation losses are never mixed: ``loss="train"``, the default, reads the first
-column of `ALIASES` that is there, ``"val"`` the first of `VALIDATION`, any other word the column of
-that name.  A log that has validation losses only is read by them, with a flag.
+Names are compared in plain form (`plain_name`): ``Train Loss``, ``train/loss`` and ``trainLoss`` are
+one name.  Training and validation losses are never mixed, and a component of a loss (a box loss, a
+regulariser) is read only when it is asked for by name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
@@ -19,101 +22,308 @@ from ..runs.known import close_to, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ALIASES", "VALIDATION", "loss_column", "validation_columns", "with_known_names"]
+__all__ = [
+    "ALIASES",
+    "VALIDATION",
+    "is_component",
+    "is_held_out",
+    "is_loss",
+    "loss_column",
+    "named_column",
+    "plain_name",
+    "role_of",
+    "validation_columns",
+    "with_known_names",
+]
 
-# Compared in lower case.  Look-alikes such as val/loss or val/box_loss are left alone on purpose.
+# All in plain form, the preferred one first.
 ALIASES: dict[str, tuple[str, ...]] = {
-    "run": ("run_name", "run_id"),
+    "run": ("run", "run_name", "run_id"),
     "loss": (
-        "train/loss",
+        "loss",
         "train_loss",
-        "loss/train",
+        "loss_train",
         "training_loss",
-        "training loss",
-        "train loss",
+        "loss_training",
         "train_loss_step",
-        "train/loss_step",
-        "lm loss",
+        "loss_step",
+        "total_loss",
+        "loss_total",
+        "train_total_loss",
+        "train_loss_total",
+        "loss_train_total",
+        "train_loss_train_total",
         "lm_loss",
-        "train/lm_loss",
+        "train_lm_loss",
         "reduced_train_loss",
-        "train/crossentropyloss",
+        "train_cross_entropy_loss",
+        "train_ce_loss",
+        "loss_train_curr",
+        "tr_loss",
+        "trn_loss",
+        "train_loss_epoch",
+        "epoch_loss",
+        "loss_epoch",
+        "train_epoch_loss",
+        "epoch_train_loss",
+        "batch_loss",
+        "step_loss",
+        "iter_loss",
+        "loss_batch",
+        "loss_value",
+        "avg_loss",
+        "average_loss",
+        "mean_loss",
+        "loss_avg",
+        "loss_mean",
+        "avg_train_loss",
+        "average_train_loss",
+        "average_training_loss",
+        "mean_train_loss",
+        "train_loss_avg",
+        "train_loss_mean",
+        "running_loss",
+        "train_running_loss",
+        "cross_entropy_loss",
+        "train",
+        "training",
     ),
     "step": (
+        "step",
         "steps",
-        "_step",
         "global_step",
-        "train/global_step",
-        "trainer/global_step",
-        "iter",
+        "global_steps",
+        "train_global_step",
+        "trainer_global_step",
+        "current_step",
+        "current_steps",
+        "completed_step",
+        "completed_steps",
+        "train_step",
+        "training_step",
+        "train_steps",
+        "optimizer_step",
+        "opt_step",
+        "num_updates",
+        "n_updates",
+        "updates",
+        "update",
+        "global_iter",
         "iteration",
         "iterations",
+        "training_iteration",
+        "iter",
+        "iters",
+        "iter_num",
+        "n_iter",
+        "itr",
+        "it",
+        "time_batch",
+        "batch",
+        "batches",
+        "batch_idx",
+        "batch_num",
+        "trainer_batch_idx",
+        "minibatch",
+        "round",
+        "boosting_round",
+        "_step",
     ),
     "tokens": (
+        "tokens",
         "token",
         "n_tokens",
         "num_tokens",
         "tokens_seen",
+        "seen_tokens",
+        "num_tokens_seen",
+        "n_tokens_seen",
         "train_tokens",
+        "trained_tokens",
+        "train_tokens_seen",
+        "training_tokens",
+        "total_tokens",
+        "tokens_total",
+        "total_tokens_seen",
+        "throughput_total_tokens",
+        "throughput_total_training_tokens",
         "consumed_tokens",
-        "consumed tokens",
+        "consumed_train_tokens",
         "num_input_tokens_seen",
+        "train_num_input_tokens_seen",
+        "processed_tokens",
+        "tokens_processed",
+        "cumulative_tokens",
+        "time_token",
+        "time_tokens",
     ),
-    "gpu_hours": ("gpu-hours", "gpu hours", "gpuhours"),
-    "flops": ("flop", "training_flops", "training flop"),
+    "gpu_hours": ("gpu_hours", "gpuhours"),
+    "flops": ("flops", "flop", "training_flops", "training_flop", "total_flops", "total_flos"),
+    "epoch": (
+        "epoch",
+        "epochs",
+        "train_epoch",
+        "trainer_epoch",
+        "training_epoch",
+        "current_epoch",
+        "epoch_num",
+        "epoch_idx",
+        "time_epoch",
+        "ep",
+    ),
     "lr": (
+        "lr",
         "learning_rate",
-        "learning rate",
-        "train/learning_rate",
-        "train/lr",
-        "lr-adamw",
-        "lr-adam",
-        "lr-sgd",
+        "train_learning_rate",
+        "train_lr",
+        "lr_adam_w",
+        "lr_adam",
+        "lr_sgd",
     ),
-    "params": ("n_params", "num_params", "parameters", "model_size"),
+    "params": ("params", "n_params", "num_params", "parameters", "n_parameters", "model_size"),
+    "rank": ("rank", "global_rank", "process_index"),
+}
+# Columns that name runs where they have several values.
+RUN_LIKE = (
+    "experiment",
+    "experiment_name",
+    "exp",
+    "exp_name",
+    "name",
+    "trial",
+    "trial_id",
+    "trial_name",
+    "job",
+    "job_id",
+    "model",
+    "model_name",
+    "config",
+    "variant",
+    "seed",
+    "fold",
+)
+RATE = re.compile(
+    r"^(?:(?:train|training|trainer|optim|optimizer|opt|scheduler)_)?"
+    r"(?:base_|current_|cur_|last_|max_|step_)?(?:lr|lrate|learn_rate|learning_rate|learningrate)"
+    r"(?:_(?!mult|scale|factor|ratio)[a-z]\w*?)??(?:_?(?:group|pg|param_group|g)_?\d+)?(?:_\d)?$"
+)
+VALIDATION: tuple[str, ...] = (
+    "val_loss",
+    "loss_val",
+    "validation_loss",
+    "loss_validation",
+    "valid_loss",
+    "loss_valid",
+    "val_loss_epoch",
+    "val_loss_step",
+    "validation_loss_epoch",
+    "lm_loss_validation",
+    "val_total_loss",
+    "total_val_loss",
+    "eval_loss",
+    "loss_eval",
+    "evaluation_loss",
+    "avg_val_loss",
+    "average_val_loss",
+    "average_validation_loss",
+    "mean_val_loss",
+    "test_loss",
+    "loss_test",
+    "dev_loss",
+    "loss_dev",
+    "val_bpb",
+    "validation_bpb",
+    "val",
+    "valid",
+    "validation",
+    "eval",
+    "test",
+)
+# Further columns of validation losses: OLMo's eval/c4_en-validation/CrossEntropyLoss, eval_g0_loss.
+HELD_OUT = re.compile(
+    r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test|dev|held_?out)(?![a-z])"
+)
+LOSS = re.compile(r"(?<![a-z])loss(?:es)?(?![a-z])|logloss|xent(?![a-z])|(?<![a-z])nll(?![a-z])")
+NO_LOSS = re.compile(
+    r"(?<![a-z])(?:scale|scaler|weight|weights|coef\w*|coeff\w*|lambda|ratio|vs|best|min|lowest|std"
+    r"|stdev|var|variance|num|n|grad|norm|rate|diff|delta|improvement|patience|runtime|time|took"
+    r"|seconds|spike|spikes)(?![a-z])"
+)
+COMPONENT = re.compile(
+    r"box|(?<![a-z])(?:cls|class|classifier|dfl|obj|objectness|giou|ciou|iou|mask|masks|dice|rpn"
+    r"|aux\w*|balanc\w*|load|router|routing|regular\w*|reg|l1|l2|z|kl|kld|kl_?div|gan|adv|disc\w*"
+    r"|gen|generator|vq|commit\w*|codebook|perceptual|lpips|style|content|policy|value|critic|actor"
+    r"|pg|vf|q|pose|kobj|seg|sem|depth|mtp|distill\w*|align\w*|contrastive|recon\w*|penalty|kpt"
+    r"|keypoint|centerness|ins|cate|cardinality|tok2vec|tagger|parser|ner|textcat|(?<!cross_)entropy"
+    r"|ce_\d+|loss\d+|s\d|d\d|head\d*|layer\d*)(?![a-z])|loss_\d+$|_\d+$"
+)
+# Measures that are no "loss" by name and may be the objective.
+OBJECTIVE = re.compile(
+    r"(?<![a-z])(?:logloss|rmsle|rmse|mape|mae|mse|merror|error|nll|xent|cross_entropy|crossentropy"
+    r"|bpb|bpc|deviance|ce|l1|l2|poisson|tweedie|huber|mlogloss|binary_logloss|multi_logloss"
+    r"|perplexity)(?![a-z])"
+)
+CAMEL = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+NO_WORD = re.compile(r"[\s:=./\\|,;'\"()\[\]{}<>-]+")
+
+
+@lru_cache(maxsize=16384)
+def plain_name(name: str) -> str:
+    """A column's name in lower case with one underscore between words; a leading one stays."""
+    words = CAMEL.sub("_", name.strip()) if not name.isupper() else name.strip()
+    plain = re.sub(r"__+", "_", NO_WORD.sub("_", words).lower())
+    return plain.rstrip("_") if plain.startswith("_") and name[:1] == "_" else plain.strip("_")
+
+
+KNOWN_ROLE = {
+    alias: known for known, aliases in reversed(ALIASES.items()) for alias in aliases
 }
 
 
-# In the order of preference, in lower case.
-VALIDATION: tuple[str, ...] = (
-    "val/loss",
-    "val_loss",
-    "loss/val",
-    "val loss",
-    "validation_loss",
-    "validation/loss",
-    "loss/validation",
-    "validation loss",
-    "valid_loss",
-    "valid/loss",
-    "loss/valid",
-    "val_loss_epoch",
-    "eval_loss",
-    "eval/loss",
-    "loss/eval",
-    "eval loss",
-    "test_loss",
-    "test/loss",
-    "loss/test",
-    "test loss",
-)
-# Further columns of validation losses: OLMo's eval/c4_en-validation/CrossEntropyLoss, eval_g0_loss.
-HELD_OUT = re.compile(r"(?<![a-z])(val|valid|validation|eval|test|dev|held[-_ ]?out)(?![a-z])")
-NO_LOSS = re.compile(r"box|cls|aux|balanc|regular")
-LOSS = re.compile(r"(?<![a-z])loss(?![a-z])|crossentropyloss|ce_loss")
+@lru_cache(maxsize=16384)
+def role_of(name: str) -> str:
+    """What a column of that name holds.
+
+    One of the keys of `ALIASES`, "val_loss", "other_loss" for a further loss, or "".
+    """
+    plain = plain_name(name)
+    if plain in KNOWN_ROLE:
+        return KNOWN_ROLE[plain]
+    if plain in VALIDATION:
+        return "val_loss"
+    if RATE.match(plain):
+        return "lr"
+    for before in ("train_", "training_"):  # "Train trainer/global_step" of Composer
+        rest = plain.removeprefix(before)
+        if rest != plain and KNOWN_ROLE.get(rest, "loss") != "loss":
+            return KNOWN_ROLE[rest]
+    return "other_loss" if is_loss(name) else ""
+
+
+def is_loss(name: str) -> bool:
+    """Whether a column holds a loss by its name, a component or one of held-out data included."""
+    plain = plain_name(name)
+    return LOSS.search(plain) is not None and not NO_LOSS.search(plain)
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a column is about data that are not trained on."""
+    return HELD_OUT.search(plain_name(name)) is not None
+
+
+def is_component(name: str) -> bool:
+    """Whether a loss is one of several that are added up."""
+    return COMPONENT.search(plain_name(name)) is not None
 
 
 def validation_columns(columns: Sequence[str]) -> list[str]:
-    """The columns with validation losses, the preferred one first."""
-    lower = {column.lower(): column for column in reversed(columns)}
-    found = [lower[name] for name in VALIDATION if name in lower]
-    named = set(found)
-    for column in columns:
-        low = column.lower()
-        held_out = HELD_OUT.search(low) and LOSS.search(low) and not NO_LOSS.search(low)
-        if held_out and column not in named:
-            found.append(column)
-    return found
+    """The columns with validation losses, the preferred one first; components are left out."""
+    by_name = {plain_name(column): column for column in reversed(columns)}
+    found = [by_name[name] for name in VALIDATION if name in by_name]
+    losses = [column for column in columns if is_held_out(column) and is_loss(column)]
+    if not found and not losses:
+        losses = [c for c in columns if is_held_out(c) and OBJECTIVE.search(plain_name(c))]
+    return found + [c for c in losses if c not in found and not is_component(c)]
 
 
 def loss_column(columns: Sequence[str], loss: str) -> tuple[str | None, str]:
@@ -122,7 +332,7 @@ def loss_column(columns: Sequence[str], loss: str) -> tuple[str | None, str]:
     Parameters
     ----------
     columns : sequence of str
-        Columns of the log.
+        Columns of the log that hold numbers.
     loss : str
         "train", "val" or the name of a column.
 
@@ -135,30 +345,78 @@ def loss_column(columns: Sequence[str], loss: str) -> tuple[str | None, str]:
     Raises
     ------
     DataError
-        ``loss`` names a column that is not there; several could be meant.
+        ``loss`` names a column that is not there; several could be meant; there are only
+        components.
     """
     if loss == "train":
-        lower = {column.lower(): column for column in reversed(columns)}
-        for alias in ("loss", *ALIASES["loss"]):
-            if alias in lower:
-                return lower[alias], "train"
+        train = _training_column(columns)
+        if train is not None:
+            return train, "train"
     elif loss != "val":
-        if loss not in columns:
-            raise DataError(
-                f"loss= names {loss!r}, which is neither 'train', 'val' nor a column"
-                f"{close_to(loss, columns)}"
-            )
-        return loss, "named"
-    found = validation_columns(columns)
-    if not found:
+        return named_column(loss, columns, "loss= names", " 'train', 'val'"), "named"
+    held_out = validation_columns(columns)
+    if not held_out:
+        parts = [c for c in columns if is_held_out(c) and is_loss(c)]
+        if parts:
+            raise DataError(_choose("validation", parts))
         return None, loss
-    if len(found) > 1 and found[0].lower() not in VALIDATION:
-        some = listed(found, 8)
+    if len(held_out) > 1 and plain_name(held_out[0]) not in VALIDATION:
         raise DataError(
-            f"there are {len(found)} columns of validation losses ({some}): say which with "
-            f"loss={found[0]!r}"
+            f"there are {len(held_out)} columns of validation losses ({listed(held_out, 8)}): say "
+            f"which with loss={held_out[0]!r}"
         )
-    return found[0], "val"
+    return held_out[0], "val"
+
+
+def _training_column(columns: Sequence[str]) -> str | None:
+    by_name = {plain_name(column): column for column in reversed(columns)}
+    for alias in ALIASES["loss"]:
+        if alias in by_name:
+            return by_name[alias]
+    losses = [c for c in columns if is_loss(c) and not is_held_out(c)]
+    whole = [c for c in losses if not is_component(c)]
+    if len(whole) == 1:
+        return whole[0]
+    if losses:
+        raise DataError(_choose("training", whole or losses, bool(whole)))
+    if validation_columns(columns):
+        return None
+    objectives = [
+        c for c in columns if OBJECTIVE.search(plain_name(c)) and not is_held_out(c)
+    ]
+    if len(objectives) > 1:
+        raise DataError(_choose("training", objectives, True))
+    return objectives[0] if objectives else None
+
+
+def _choose(kind: str, columns: Sequence[str], whole: bool = False) -> str:
+    what = "losses" if whole else "component losses"
+    which = f"there are {len(columns)} {what}" if len(columns) > 1 else f"there is one of the {what}"
+    return (
+        f"{which} of {kind} ({listed(columns, 8)}) and none that is known to be the whole: choose "
+        f"one with loss={columns[0]!r} (--loss on the command line)"
+    )
+
+
+def named_column(name: object, columns: Sequence[str], who: str, besides: str = "") -> str:
+    """The column that a user means by that name.
+
+    Raises
+    ------
+    DataError
+        There is none; ``who`` begins the message.
+    """
+    if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(columns):
+        return columns[name]
+    if name in columns:
+        return str(name)
+    plain = plain_name(str(name))
+    same = [column for column in columns if plain_name(column) == plain]
+    if len(same) == 1:
+        return same[0]
+    neither = f"neither{besides} nor a column" if besides else "not there"
+    hint = close_to(name, columns) or f"; the columns are {listed(columns)}"
+    raise DataError(f"{who} {name!r}, which is {neither}{hint}")
 
 
 def with_known_names(
@@ -178,32 +436,60 @@ def with_known_names(
     DataError
         ``columns`` names a column that is not there, or one that lossfit does not know.
     """
-    there = [str(column) for column in frame.columns]
+    names = [str(column) for column in frame.columns]
     named: dict[str, str] = {}
     for known, column in (columns or {}).items():
         if known not in COLUMNS:
             raise DataError(f"columns= knows {', '.join(COLUMNS)}; got {known!r}")
-        if column not in there:
-            raise DataError(
-                f"columns= names {column!r}, which is not there{close_to(column, there)}"
-            )
-        named[column] = known
-    lower: dict[str, list[str]] = {}
-    for column in there:
-        lower.setdefault(column.lower(), []).append(column)
+        named[named_column(column, names, "columns= names")] = known
+    taken = set(named.values())
+    by_name: dict[str, list[str]] = {}
+    for column in names:
+        by_name.setdefault(plain_name(column), []).append(column)
     for known, aliases in ALIASES.items():
-        if known in named.values() or known in there:
+        if known in taken or known == "loss" or known in names:
             continue
-        for alias in (known, *aliases):
-            match = next((c for c in lower.get(alias, ()) if c not in named), None)
-            if match is not None:
-                named[match] = known
-                break
+        match = _first(frame, known, aliases, by_name, named)
+        if match is not None:
+            named[match] = known
     given = set(named.values())
     # A column that already bears a name which the user gave to another one steps aside.
-    aside = {c: f"{c} (not used)" for c in there if c in given and c not in named}
+    aside = {c: f"{c} (not used)" for c in names if c in given and c not in named}
     frame = frame.rename(columns={**named, **aside})
     renamed = [f"{column} -> {known}" for column, known in named.items() if column != known]
     if not renamed:
         return frame, []
     return frame, [Flag(None, "renamed_columns", len(renamed), ", ".join(renamed))]
+
+
+def _first(
+    frame: pd.DataFrame,
+    known: str,
+    aliases: tuple[str, ...],
+    by_name: Mapping[str, Sequence[str]],
+    named: Mapping[str, str],
+) -> str | None:
+    """The column that holds what ``known`` means: the first of its names that is filled."""
+    candidates = [c for alias in aliases for c in by_name.get(alias, ()) if c not in named]
+    if known == "lr":
+        candidates += [
+            c for name, cs in by_name.items() if RATE.match(name) for c in cs if c not in named
+        ]
+    if known == "run" and not candidates:
+        candidates = [
+            c for alias in RUN_LIKE for c in by_name.get(alias, ()) if _several(frame[c])
+        ]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    filled = [int(frame[c].notna().sum()) for c in candidates]
+    enough = max(filled) * (0.9 if known == "step" else 0.5)
+    return next(c for c, count in zip(candidates, filled, strict=True) if count >= enough)
+
+
+def _several(values: Any) -> bool:
+    """Whether a column tells runs apart: a few values, each in several rows."""
+    try:
+        counts = values.value_counts().to_numpy()
+    except TypeError:
+        return False
+    return 1 < len(counts) <= max(len(values) // 3, 1) and bool(np.median(counts) >= 3)

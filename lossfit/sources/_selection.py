@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._base.errors import DataError
 from .._base.ragged import Bools, Ints
 from ..runs.axes import AXES
 from ..runs.cleaning import Flag
-from ..runs.known import listed
-from ._names import ALIASES, loss_column, validation_columns, with_known_names
+from .._base.errors import DataError
+from ..runs.frames import BLANK
+from ..runs.known import close_to, listed
+from ._names import (
+    is_held_out,
+    is_loss,
+    loss_column,
+    named_column,
+    plain_name,
+    role_of,
+    validation_columns,
+    with_known_names,
+)
 from ._source import Table
 
 if TYPE_CHECKING:
@@ -22,8 +31,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "choose", "splits"]
 
-TRAINING = re.compile(r"train.*loss")
-OF_ANY_ROW = ("run", "lr", "epoch")  # columns that do not say what a row is about
+SPLITS = ("train", "val")
+MODES = ("mode", "split", "phase", "stage", "set", "subset", "partition", "dataset", "part")
+# Clocks that logs keep, and how many of their units are an hour.
+CLOCKS = {
+    "_runtime": 3600.0,
+    "relative_time_process": 3600.0,
+    "relative_time_wall": 3600.0,
+    "_timestamp": 3600.0,
+    "wall_time": 3600.0,
+    "timestamp_ms": 3.6e6,
+    "timestamp": 3600.0,
+    "elapsed_time": 3600.0,
+    "wall_clock_total": 3600.0,
+    "train_wall": 3600.0,
+}
+SINCE_1970 = 1e9 / 3600.0  # hours
+OF_ANY_ROW = ("run", "lr")  # columns that do not say what a row is about
 
 
 @dataclass(frozen=True)
@@ -51,19 +75,16 @@ class Chosen:
 
 def splits(table: Table) -> list[str]:
     """Which of "train" and "val" the log has."""
-    columns = [str(column) for column in table.frame.columns]
-    train, kind = loss_column(columns, "train") if _has_train(columns) else (None, "")
-    found = ["train"] if train is not None and kind == "train" else []
+    frame, _ = _by_mode(table.frame)
+    columns = _of_numbers(frame)
+    try:
+        has_train = loss_column(columns, "train")[1] == "train"
+    except DataError:
+        has_train = False
+    found = ["train"] if has_train else []
     if validation_columns(columns):
         found.append("val")
     return found or ["train"]
-
-
-def _has_train(columns: list[str]) -> bool:
-    try:
-        return loss_column(columns, "train")[1] == "train"
-    except DataError:
-        return False
 
 
 def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen:
@@ -83,45 +104,136 @@ def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen
     Raises
     ------
     DataError
-        No such losses, or no such column.
+        No such losses, or no such column; several losses of which none is known to be the whole.
     """
-    there = [str(column) for column in table.frame.columns]
+    frame, flags = _by_mode(table.frame)
+    there = [str(column) for column in frame.columns]
     named = dict(columns or {})
     kind = "named"
-    flags: list[Flag] = []
     if "loss" not in named:
-        column, kind = loss_column(there, loss)
+        column, kind = loss_column(_of_numbers(frame) if loss in SPLITS else there, loss)
         if column is None and loss == "val":
             raise DataError(
                 "there is no column of validation losses; the columns are "
                 f"{listed(there)}: name it with loss="
             )
-        if column is not None and (kind != "train" or loss != "train"):
+        if column is not None:
             named["loss"] = column
             if kind == "val":
                 why = ", for want of a training loss" * (loss != "val")
-                count = int(table.frame[column].notna().sum())
+                count = int(frame[column].notna().sum())
                 flags.append(Flag("", "validation", count, f"{column} is read{why}"))
-    frame, renamed = with_known_names(table.frame, named)
-    column = named.get("loss") or next(
-        (str(old) for old, new in zip(there, frame.columns, strict=True) if new == "loss"), ""
-    )
+    column = named_column(named["loss"], there, "columns= names") if "loss" in named else ""
+    frame = _with_hours(frame, set(named.values()))
+    frame, renamed = with_known_names(frame, named)
     flags = [*table.flags, *(table.loss_flags if kind == "train" else []), *renamed, *flags]
-    held_out = set(validation_columns(there))
+    if "loss" not in frame.columns:
+        raise DataError(_no_loss(there))
+    names = [str(name) for name in frame.columns]
     others = [
-        (old, str(new))
-        for old, new in zip(there, frame.columns, strict=True)
-        if old != column and (old in held_out or _is_training(old))
+        (old, new)
+        for old, new in zip(there, names, strict=False)
+        if old != column and (is_loss(old) or role_of(old) in ("loss", "val_loss"))
     ]
     if kind != "train" and "count" in frame.columns and "count" not in named:
         frame = frame.drop(columns="count")
-    words = table.row_words
-    if "loss" in frame.columns:
-        frame, kept, found = _own_rows(frame, others)
-        flags += found
-        if kept is not None:
-            words = _Moved(table.row_words, kept)
-    return Chosen(frame, words, flags, column, kind)
+    frame, kept, found = _own_rows(frame, others, table.long)
+    words = table.row_words if kept is None else _Moved(table.row_words, kept)
+    return Chosen(frame, words, [*flags, *found], column, kind)
+
+
+def _no_loss(there: list[str]) -> str:
+    columns = f"the columns are {listed(there)}" if there else "it has no columns"
+    hint = close_to("loss", there)
+    example = hint.split("'")[1] if hint else "..."
+    return (
+        f"there is no column 'loss'; {columns}{hint}: say which column holds it with "
+        f"loss={example!r} (--loss on the command line)"
+    )
+
+
+def _of_numbers(frame: pd.DataFrame) -> list[str]:
+    """The columns that hold numbers: a text is no loss whatever its name."""
+    import pandas as pd
+
+    out = []
+    for column in frame.columns:
+        values = frame[column]
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            filled = values.dropna().astype(str).str.strip()
+            filled = filled[~filled.str.lower().isin(BLANK)]
+            some = pd.to_numeric(filled.iloc[:200], errors="coerce")
+            if len(some) and some.isna().all() and "," not in str(filled.iloc[0]):
+                continue
+            if not len(some) and len(frame.columns) > 2 and len(values):
+                continue
+        elif len(values) and values.isna().all():
+            continue
+        out.append(str(column))
+    return out
+
+
+def _by_mode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Flag]]:
+    """The frame with the losses of validation rows apart, where a column says which rows are which.
+
+    MMEngine's ``{"mode": "val", "epoch": 1, "loss": 2.3}`` has both under one name.
+    """
+    import pandas as pd
+
+    for column in frame.columns:
+        if plain_name(str(column)) not in MODES or pd.api.types.is_numeric_dtype(
+            frame[column].dtype
+        ):
+            continue
+        words = frame[column].astype(str).str.strip().str.lower()
+        held_out = words.str.fullmatch(r"(?:val|valid|validation|eval|evaluation|test|dev)\w*")
+        train = words.str.fullmatch(r"(?:train|training|tr)\w*")
+        if not held_out.any() or not train.any():
+            continue
+        frame = frame.copy()
+        for name in list(frame.columns):
+            if not is_loss(str(name)) or is_held_out(str(name)):
+                continue
+            values = frame[name].where(held_out)
+            if values.notna().any():
+                frame[f"val {name}"] = values
+                frame[name] = frame[name].where(~held_out)
+        words_said = f"losses of rows that {column!r} calls validation are validation losses"
+        return frame, [Flag("", "other_losses", int(held_out.sum()), words_said)]
+    return frame, []
+
+
+def _with_hours(frame: pd.DataFrame, named: set[str]) -> pd.DataFrame:
+    """The frame with a column ``hours`` where one tells the time; never in the place of another."""
+    import pandas as pd
+
+    names = {plain_name(str(column)): column for column in reversed(list(frame.columns))}
+    if "hours" in frame.columns or "run" in frame.columns:
+        return frame
+    for name, unit in CLOCKS.items():
+        column = names.get(name)
+        if column is None or column in named:
+            continue
+        values = frame[column]
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            try:
+                values = pd.to_timedelta(values).dt.total_seconds()
+            except (ValueError, TypeError):
+                try:
+                    values = pd.to_datetime(values, format="ISO8601", utc=True)
+                    values = (values - values.iloc[0]).dt.total_seconds()
+                except (ValueError, TypeError):
+                    continue
+            unit = 3600.0
+        hours = values.to_numpy(dtype=float, na_value=np.nan) / unit
+        known = hours[np.isfinite(hours)]
+        if not len(known) or known.min() < 0 or (np.diff(known) < 0).any() or known[-1] <= known[0]:
+            continue
+        since = known[0] if known[0] > SINCE_1970 else 0.0
+        frame = frame.copy()
+        frame["hours"] = hours - since
+        return frame
+    return frame
 
 
 class _Moved:
@@ -136,11 +248,12 @@ class _Moved:
 
 
 def _own_rows(
-    frame: pd.DataFrame, others: list[tuple[str, str]]
+    frame: pd.DataFrame, others: list[tuple[str, str]], long: bool = False
 ) -> tuple[pd.DataFrame, Ints | None, list[Flag]]:
     """The rows that are not about other losses; their positions; what was left out.
 
-    ``others`` are the columns of other losses, by their name in the log and in the frame.
+    ``others`` are the columns of other losses, by their name in the log and in the frame; ``long``
+    says that each row has one value.
     """
     import pandas as pd
 
@@ -160,15 +273,12 @@ def _own_rows(
         rest = [name for name in frame.columns if name not in (*OF_ANY_ROW, *AXES)]
         rate &= pd.isna(frame[rest]).all(axis=1).to_numpy()
         drop |= rate
+    if long:  # rows of other columns, which are named as ignored
+        drop |= blank
     if drop.all() or not drop.any():
         return frame, None, []
     kept = np.flatnonzero(~drop)
     return frame.iloc[kept], kept, flags
-
-
-def _is_training(name: str) -> bool:
-    low = name.lower()
-    return low == "loss" or low in ALIASES["loss"] or TRAINING.search(low) is not None
 
 
 def _with_rates(frame: pd.DataFrame, blank: Bools) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from .._base.errors import DataError
 from ..runs.cleaning import Flag
+from .._base.errors import DataError
+from ._prefixes import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,8 @@ __all__ = ["LARGEST_FILE", "LONGEST_LINE", "Reader", "Source", "Table", "read_bo
 HEAD = 4096
 SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
 CHUNK = 1 << 22
+PLAIN_LINES = 5_000
+LINE = re.compile(r"[^\r\n]+")
 LONGEST_LINE = 1 << 26  # 64 MiB
 LARGEST_FILE = 1 << 31  # 2 GiB
 # Text compresses some ten times, and hardly ever two hundred times.
@@ -111,6 +116,49 @@ class Source:
                 return line
         return ""
 
+    @cached_property
+    def plain_head(self) -> str:
+        """The first lines of `head` without control codes and prefixes (`_prefixes.plain`)."""
+        lines = itertools.islice(self.lines(head=True), PLAIN_LINES)
+        return "\n".join(plain(line).text for _, line in lines)
+
+    def shows(self, pattern: re.Pattern[str]) -> bool:
+        """Whether the pattern is found near the start of a text, with prefixes or without."""
+        return bool(pattern.search(self.head) or pattern.search(self.plain_head))
+
+    def lines(self, head: bool = False) -> Iterator[tuple[int, str]]:
+        """Lines that are not empty, with their numbers; undecodable bytes are replaced.
+
+        A progress bar ends its lines by returns: each is a line here, of one number.
+        """
+        number = 1
+        for piece in self._pieces(head):
+            last = 0
+            for match in LINE.finditer(piece):
+                number += piece.count("\n", last, match.start())
+                last = match.start()
+                yield number, match.group()
+            number += piece.count("\n", last)
+
+    @property
+    def ends_a_line(self) -> bool:
+        """Whether the last line is whole."""
+        return self.data[-2:].rstrip(b"\0").endswith((b"\n", b"\r"))
+
+    def _pieces(self, head: bool) -> Iterator[str]:
+        """The text in pieces of whole lines."""
+        if head or self.encoding == "utf-16":
+            yield self.head if head else self.data.decode(self.encoding, errors="replace")
+            return
+        start, size = 0, len(self.data)
+        while start < size:
+            stop = min(start + CHUNK, size)
+            if stop < size:
+                cut = self.data.find(b"\n", stop)
+                stop = size if cut < 0 else cut + 1
+            yield bytes(self.data[start:stop]).decode("utf-8-sig", errors="replace")
+            start = stop
+
     @property
     def encoding(self) -> str:
         """UTF-16 where the contents start with its byte-order mark, else UTF-8."""
@@ -119,27 +167,31 @@ class Source:
     def text(self) -> str:
         """The contents as text: UTF-8, or UTF-16 with a byte-order mark.
 
+        Bytes that cannot be decoded are replaced.
+
         Raises
         ------
         DataError
-            Binary contents, NUL bytes, or text in another encoding (the message names the line).
+            Binary contents, or NUL bytes in many places (the message names the line).
         """
+        return self.whole_bytes().decode(self.encoding, errors="replace")
+
+    def whole_bytes(self) -> bytes:
+        """The contents without the NUL bytes that a crash left; `DataError` for a binary file."""
         if not self.is_text:
             raise DataError(f"{self.name} is a binary file of a kind that lossfit does not read")
-        if self.encoding == "utf-8-sig" and (at := self.data.find(b"\0")) >= 0:
-            line = self.data.count(b"\n", 0, at) + 1
+        data = self.data
+        if self.encoding == "utf-16" or (at := data.find(b"\0")) < 0:
+            return data
+        lines = data.count(b"\n") + 1
+        damaged = sum(1 for line in data.split(b"\n") if b"\0" in line)
+        if damaged > max(1, lines // 100) or data.count(b"\0") > len(data) // 50:
+            line = data.count(b"\n", 0, at) + 1
             raise DataError(
                 f"{self.name}, line {line}: NUL bytes, as a crash while writing leaves them: "
                 "delete them or the line"
             )
-        try:
-            return self.data.decode(self.encoding)
-        except UnicodeDecodeError as error:
-            line = self.data.count(b"\n", 0, error.start) + 1
-            raise DataError(
-                f"{self.name}, line {line}: not {self.encoding.removesuffix('-sig')} text; save "
-                "the file as UTF-8"
-            ) from None
+        return data.replace(b"\0", b"")
 
 
 @dataclass(frozen=True)
@@ -157,6 +209,8 @@ class Table:
         What the reader noticed; a flag of run "" is of every run of the log.
     loss_flags : list of Flag
         Flags of the training losses only: left out where other losses are read.
+    long : bool
+        Each row has the value of one column: one without a loss is not missing it.
     tokens_per_step : float or None
         Batch size in tokens, if the log says it.
     planned_steps : float or None
@@ -167,6 +221,7 @@ class Table:
     row_words: Callable[[int], str]
     flags: list[Flag] = field(default_factory=list)
     loss_flags: list[Flag] = field(default_factory=list)
+    long: bool = False
     tokens_per_step: float | None = None
     planned_steps: float | None = None
 

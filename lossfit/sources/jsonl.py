@@ -1,72 +1,207 @@
-"""JSON lines: one object a line with ``loss``, an axis, and whatever else.
+"""JSON: lines of objects, an array of objects, or an object of arrays.
 
-A JSON array of such objects is read too.
+::
+
+    {"step": 10, "loss": 6.18, "lr": 0.001}                    a line a row
+    [{"epoch": 1, "train_loss": 6.18}, ...]                    an array of rows
+    {"loss": [6.18, 5.44, ...], "val_loss": [6.2, ...]}        a column a key (Keras' history)
+    {"train.loss": {"steps": [0, 10], "values": [6.18, ...]}}  Sacred's metrics.json
+
+Objects in a row become columns ``outer/inner``.
 """
 
 from __future__ import annotations
 
+import io
 import json
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from .._base.errors import DataError
 from ..runs.cleaning import Flag
-from ._lines import numbered
-from ._records import frame_of
+from .._base.errors import DataError
+from ._documents import table_of_document
+from ._lines import LineWords
+from ._rows import Rows
 from ._source import Source, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["matches", "read"]
 
+# An array begins with a bracket or a value; "[2026-03-01 10:00:00] step 5" and "[rank0]" do not.
+ARRAY = re.compile(r'\[\s*(?:[{\["\]]|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*[,\]]|null\b|NaN\b)')
+OBJECT = re.compile(r'\{\s*(?:"|\})')
+FAST = 1 << 21  # smaller files are read by json
+
 
 def matches(source: Source) -> bool:
-    """A text that starts with an object or an array."""
-    return source.is_text and source.head[:4096].lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
+    """A text that starts with a JSON object or array."""
+    if not source.is_text:
+        return False
+    start = source.head[:4096].lstrip("\ufeff \t\r\n")
+    if start.startswith("["):
+        line = source.first_line.strip().lstrip("\ufeff")
+        closed = re.match(r"\[[^\[\]{}\"]*\]\s*(\S)", line)
+        return ARRAY.match(start) is not None and (closed is None or closed[1] in ",")
+    return OBJECT.match(start) is not None
 
 
 def read(source: Source) -> Table:
     """The objects as a frame; rows are called by their line.
 
-    A last line without its end that is not valid JSON was cut while writing: left out with a flag.
+    A last line without its end that is not valid JSON was cut while writing; other lines that
+    cannot be read are left out too.  Both are flagged.
 
     Raises
     ------
     DataError
-        A line that is not a JSON object; the message names it.
+        Most lines are no JSON objects; the message names the first.  A document of another kind.
     """
+    first = source.first_line.strip().lstrip("\ufeff")
+    if first.startswith("{") and _whole(first) and source.data.count(b"\n", 0, 1 << 20) > 0:
+        return _of_lines(source)
     text = source.text()
-    if text.lstrip().startswith("["):
-        objects = _parse(text, source.name)
-        for i, item in enumerate(objects):
-            if not isinstance(item, dict):
-                raise DataError(f"{source.name}, entry {i + 1}: not an object with step and loss")
-        frame, flags = frame_of(objects)
-        return Table(frame, lambda i: f"entry {i + 1} of {source.name}", flags)
-    objects, lines = [], []
-    flags = []
-    unfinished = text.count("\n") + 1 if not text.endswith(("\n", "\r")) else 0
-    for number, line in numbered(text):
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise DataError(f"{source.name}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
+        documents = _several(text)
+        if documents:
+            return table_of_document(documents, source.name)
+        if "Extra data" in str(error) or _whole(first):
+            return _of_lines(source)
+        raise DataError(f"{source.name}: not valid JSON ({error}): copy the file again") from None
+    return table_of_document(document, source.name)
+
+
+def _whole(line: str) -> bool:
+    """Whether a line is an object by itself."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _several(text: str) -> list[dict[str, Any]]:
+    """Objects that follow one another without commas, over several lines each; [] if not that."""
+    decoder = json.JSONDecoder()
+    found: list[dict[str, Any]] = []
+    at = 0
+    while at < len(text):
+        while at < len(text) and text[at] in " \t\r\n\ufeff":
+            at += 1
+        if at == len(text):
+            break
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(item, dict):
+            return []
+        found.append(item)
+    return found if len(found) > 1 else []
+
+
+def _of_lines(source: Source) -> Table:
+    if len(source.data) >= FAST:
+        frame = _by_arrow(source)
+        if frame is not None:
+            return Table(frame, lambda i: f"line {i + 1} of {source.name}")
+    return _line_by_line(source)
+
+
+def _by_arrow(source: Source) -> pd.DataFrame | None:
+    """The lines by pyarrow, many times faster; None where it is missing or cannot read them all."""
+    try:
+        import pyarrow
+        from pyarrow import json as arrow
+    except ImportError:
+        return None
+    if source.encoding != "utf-8-sig" or source.data[:3] == b"\xef\xbb\xbf":
+        return None
+    if source.data[:1] != b"{" or b"\n\n" in source.data or b"\n\r\n" in source.data:
+        return None  # lines are numbered as rows
+    try:
+        options = arrow.ReadOptions(block_size=1 << 24)
+        table = arrow.read_json(io.BytesIO(source.data), read_options=options)
+        for _ in range(4):
+            if not any(pyarrow.types.is_struct(column.type) for column in table.columns):
+                break
+            names = [
+                name if not pyarrow.types.is_struct(column.type) else None
+                for name, column in zip(table.column_names, table.columns, strict=True)
+            ]
+            inner = [
+                f"{name}/{field.name}" if plain is None else name
+                for plain, name, column in zip(
+                    names, table.column_names, table.columns, strict=True
+                )
+                for field in (column.type if plain is None else (None,))
+            ]
+            table = table.flatten().rename_columns(inner)
+        if any(pyarrow.types.is_boolean(c.type) or pyarrow.types.is_nested(c.type)
+               or pyarrow.types.is_temporal(c.type) for c in table.columns):
+            return None  # what is to be said of these is said line by line
+        frame: pd.DataFrame = table.to_pandas()
+    except (pyarrow.ArrowException, ValueError, OSError):
+        return None
+    return frame
+
+
+def _line_by_line(source: Source) -> Table:
+    loads = _loads()
+    rows = Rows()
+    damaged: list[tuple[int, str]] = []
+    last = 0
+    for number, line in source.lines():
         if not line.strip():
             continue
-        where = f"{source.name}, line {number}"
+        last = number
         try:
-            item = _parse(line, where)
-        except DataError:
-            if number != unfinished or not objects:
-                raise
-            words = f"line {number}, the last, was cut while writing"
-            flags.append(Flag("", "cut_line", 1, words))
-            break
+            item = loads(line)
+        except RecursionError:
+            damaged.append((number, "not valid JSON (nested too deeply)"))
+            continue
+        except ValueError as error:
+            damaged.append((number, f"not valid JSON ({error})"))
+            continue
         if not isinstance(item, dict):
-            raise DataError(f"{where}: not an object with step and loss")
-        objects.append(item)
-        lines.append(number)
-    frame, ignored = frame_of(objects)
-    return Table(frame, lambda i: f"line {lines[i]} of {source.name}", [*flags, *ignored])
+            damaged.append((number, "not an object with step and loss"))
+            continue
+        rows.add_record(item, number)
+    flags = []
+    if damaged and damaged[-1][0] == last and not source.ends_a_line and len(rows):
+        damaged.pop()
+        flags.append(Flag("", "cut_line", 1, f"line {last}, the last, was cut while writing"))
+    if damaged and len(damaged) >= len(rows):
+        number, words = damaged[0]
+        raise DataError(f"{source.name}, line {number}: {words}")
+    if damaged:
+        number, words = damaged[0]
+        first = f"first: line {number} of {source.name}, {words}"
+        flags.append(Flag("", "damaged_lines", len(damaged), first))
+    if rows.left_out:
+        some = f"{len(rows.left_out)} rare keys, such as {min(rows.left_out)[:60]!r}"
+        flags.append(Flag(None, "ignored_columns", len(rows.left_out), some))
+    return Table(rows.frame(), LineWords(rows.numbers(), source.name), flags)
 
 
-def _parse(text: str, where: str) -> Any:
+def _loads() -> Callable[[str], Any]:
+    """orjson where it is installed, else json; json too for what orjson refuses, such as NaN."""
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise DataError(f"{where}: not valid JSON (nested too deeply)") from None
-    except ValueError as error:
-        raise DataError(f"{where}: not valid JSON ({error})") from None
+        import orjson
+    except ImportError:
+        return json.loads
+    fast: Callable[[str], Any] = orjson.loads
+
+    def loads(line: str) -> Any:
+        try:
+            return fast(line)
+        except ValueError:
+            return json.loads(line)
+
+    return loads
+

@@ -33,7 +33,7 @@ COLUMNS = {"trl": "loss", "tel": "val_loss"}
 
 def matches(source: Source) -> bool:
     """A text with a line such as ``s:0 trl:11.0091``."""
-    return FIRST.search(source.head) is not None
+    return source.shows(FIRST)
 
 
 def read(source: Source) -> Table:

@@ -48,7 +48,7 @@ VALUES = ("lm loss value", "lm_loss value", "lm_loss_value")
 
 def matches(source: Source) -> bool:
     """A text with a line such as ``iteration 200/ 1000 | ... | lm loss: 7.4E+00 |``."""
-    return "iteration" in source.head and FIRST.search(source.head) is not None
+    return "iteration" in source.head and source.shows(FIRST)
 
 
 def read(source: Source) -> Table:

@@ -31,7 +31,7 @@ FIRST = re.compile(rf"(?m)^\s*step:\d+/\d+\s+(?:train|val)_loss:\s*{NUMBER}(?=\s
 
 def matches(source: Source) -> bool:
     """A text with a line such as ``step:125/1530 val_loss:4.3210 train_time:...``."""
-    return "step:" in source.head and FIRST.search(source.head) is not None
+    return "step:" in source.head and source.shows(FIRST)
 
 
 def read(source: Source) -> Table:

@@ -36,7 +36,7 @@ TOKENS = re.compile(r"(?m)^\s*tokens per iteration will be:\s*([\d,]+)\s*$")
 
 def matches(source: Source) -> bool:
     """A text with a line such as ``iter 0: loss 10.9881, time 12345.67ms, mfu -100.00%``."""
-    return " loss " in source.head and FIRST.search(source.head) is not None
+    return " loss " in source.head and source.shows(FIRST)
 
 
 def read(source: Source) -> Table:

@@ -1,0 +1,388 @@
+"""What trainers print: any text in which lines, or blocks of lines, name a loss and a step.
+
+::
+
+    step    10 | loss: 6.186164 | lr 1.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
+    {'loss': 6.1862, 'learning_rate': 0.0001, 'epoch': 0.01}      after a bar   10/2000 [00:03<...
+    Epoch [1/5], Step [50/1200], Loss: 6.1862
+    [step=10/2000,epoch=0]                                       and, in the lines that follow,
+        train/CrossEntropyLoss=6.186
+
+What launchers put before the lines is taken off (`lossfit.sources._prefixes`); names are those of
+`lossfit.sources._names`.  Where a line says that it is about held-out data (``valid | loss 6.8``)
+its losses are validation losses.  A step that is counted anew in each epoch is carried on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._base.ragged import Floats
+from ..runs.cleaning import Flag
+from .._base.errors import DataError
+from . import delimited
+from ._names import ALIASES, is_held_out, is_loss, plain_name, role_of
+from ._pairs import Pairs, pairs_of
+from ._prefixes import PlainLine, hours_between, plain
+from ._rows import Rows
+from ._source import Source, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["matches", "read"]
+
+INTEREST = re.compile(
+    r"loss|step|iter|epoch|batch|update|train|val|test|rmse|nll|bpb|ppl|\d\s*/\s*\d|[:=]\s*[-+]?\d|\t",
+    re.IGNORECASE,
+)
+KERAS = re.compile(r"^\s*(\d+)/(\d+)\s*(?:\[[=>.\s]*\]|[━╸╺ ]{4,}|\s-\s.*\bloss:)")
+MEAN_OF_EPOCH = re.compile(r"^\s*(?:train\s*\|\s*)?(?:\|\s*)?epoch\s+\d+\s*\|\s*(?:train\s+)?loss\s")
+LOOKED_AT = 4_000  # lines in which a console log shows itself
+BLOCK = 80  # lines that a block may have
+MOST_TIMES = 3_000_000
+MOST_NAMES = 10_000
+# Columns that are not shown: a bar's place, a number at the start of a line, a rank.
+AT, OF, FIRST, LABEL, RANK, BAR, NEXT = (f"\0{n}" for n in
+    ("at", "of", "first", "label", "rank", "bar ", "next "))
+LOSSES = ("loss", "val_loss", "other_loss")
+
+
+def matches(source: Source) -> bool:
+    """A text that is no table, with lines that name a loss and a step or an epoch."""
+    if not source.is_text:
+        return False
+    roles = {role_of(name) for name in delimited.header(source)}
+    if roles & {"loss", "val_loss"} and roles & {"step", "epoch", "tokens"}:
+        return False
+    log = _Console()
+    for count, (number, line) in enumerate(source.lines(head=True)):
+        log.feed(number, line)
+        if count > LOOKED_AT or len(log.rows) >= 3:
+            break
+    log.close()
+    return log.points >= 2
+
+
+def read(source: Source) -> Table:
+    """The points, a row a line or a block of lines.
+
+    Raises
+    ------
+    DataError
+        No point in the log.
+    """
+    log = _Console()
+    for number, line in source.lines():
+        log.feed(number, line)
+    log.close()
+    if not log.points:
+        raise DataError(
+            f"{source.name}: no line names a loss, such as 'step 10 | loss: 3.21': give the log of "
+            "a training run"
+        )
+    return _table(source, log)
+
+
+class _Console:
+    """Goes through the lines and gathers rows.
+
+    Attributes
+    ----------
+    rows : Rows
+    points : int
+        Rows with a loss.
+    others : int
+        Lines that are no part of a row.
+    """
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.times: list[str] = []
+        self.points = 0
+        self.others = 0
+        self.epochs = 0.0  # how many there are to be, where it is said
+        self.open: dict[str, float] = {}
+        self.opened = (0, 0, "")  # the line where the row began, its last line, its time
+        self.has_loss = False
+        self.epoch: float | None = None
+        self.step: tuple[str, float] | None = None
+        self.bars: dict[float, float] = {}
+        self.names: dict[str, str] = {}  # as first printed, by plain form
+
+    def feed(self, number: int, line: str) -> None:
+        """One more line."""
+        if not INTEREST.search(line):
+            self.others += bool(line.strip())
+            return
+        bare = plain(line)
+        pairs = pairs_of(bare.text)
+        keras = KERAS.match(bare.text)
+        if keras is not None:
+            if pairs.values and keras[1] != keras[2]:
+                return  # a running mean, drawn over by the next
+            pairs.progress = None
+        if MEAN_OF_EPOCH.match(bare.text) and self.points:
+            self.others += 1
+            return
+        values = self._values(pairs)
+        loss = any(role_of(name) in LOSSES for name in values)
+        if loss and not values.keys() & {AT} and pairs.first is not None:
+            self._first(values, pairs)
+        placed = any(name == AT or role_of(name) in ("step", "epoch") for name in values)
+        if pairs.bar and not loss:
+            self._bar(pairs)
+            return
+        if not values:
+            self.others += bool(bare.text.strip())
+            return
+        if pairs.held_out:
+            values = self._held_out(values)
+        if placed or (loss and self._clashes(values, number)):
+            self.close()
+            self._begin(values, bare, number)
+        elif loss and not self.open:
+            self._begin(values, bare, number)
+        elif self.open and number - self.opened[1] <= BLOCK:
+            for name, value in values.items():
+                self.open.setdefault(name, value)
+            self.opened = (self.opened[0], number if loss else self.opened[1], self.opened[2])
+        else:
+            self.others += 1
+            return
+        self.has_loss |= loss
+
+    def _values(self, pairs: Pairs) -> dict[str, float]:
+        values = {self._printed(name): value for name, value in pairs.values.items()}
+        for name, total in pairs.totals.items():
+            if role_of(name) == "epoch":
+                self.epochs = total
+            elif role_of(name) == "step":
+                values[OF] = total
+        if pairs.progress is not None and not (pairs.bar and not values):
+            if not any(role_of(name) == "step" for name in values):
+                values[AT], values[OF] = pairs.progress
+        return values
+
+    def _printed(self, name: str) -> str:
+        """The name as it was printed first: ``Step`` and ``step`` are one column."""
+        plain = plain_name(name)
+        known = self.names.get(plain)
+        if known is None:
+            if len(self.names) > MOST_NAMES:
+                return name
+            known = self.names[plain] = name
+        return known
+
+    def _first(self, values: dict[str, float], pairs: Pairs) -> None:
+        """A number without a name at the start of a line is its step, or its epoch and its step."""
+        roles = {role_of(name) for name in values}
+        if "step" in roles or pairs.first is None:
+            return
+        if pairs.second is not None and "epoch" not in roles:
+            values[self._printed("epoch")] = pairs.first
+            values[self._printed("step")] = pairs.second
+        elif "epoch" not in roles:
+            values[self._printed("step")] = pairs.first
+
+    def _held_out(self, values: dict[str, float]) -> dict[str, float]:
+        """The losses of a line that says so are those of held-out data; its bar is another one."""
+        out = {
+            self._printed(f"val {name}") if is_loss(name) and not is_held_out(name) else name: value
+            for name, value in values.items()
+            if name not in (AT, OF)
+        }
+        if self.step is not None and not any(role_of(name) == "step" for name in out):
+            out.setdefault(*self.step)
+        return out
+
+    def _clashes(self, values: dict[str, float], number: int) -> bool:
+        if not self.open or number - self.opened[1] > BLOCK:
+            return True
+        return any(role_of(name) in LOSSES and name in self.open for name in values)
+
+    def _bar(self, pairs: Pairs) -> None:
+        if pairs.progress is not None:
+            place, total = pairs.progress
+            if self.open and self.has_loss:
+                self.close()
+            if len(self.bars) < 64 or total in self.bars:
+                self.bars[total] = place
+            if len(self.rows) and np.isnan(self.rows.last(f"{NEXT}{total:g}")):
+                self.rows.amend(f"{NEXT}{total:g}", place)
+        for name, value in pairs.values.items():
+            if role_of(name) == "epoch":
+                self.epoch = value
+
+    def _begin(self, values: dict[str, float], bare: PlainLine, number: int) -> None:
+        self.open = values
+        self.opened = (number, number, bare.time)
+        self.has_loss = False
+        if bare.rank is not None:
+            values[RANK] = bare.rank
+        if bare.label is not None:
+            values[LABEL] = bare.label
+        roles = {role_of(name): name for name in values}
+        if "epoch" in roles:
+            self.epoch = values[roles["epoch"]]
+        elif self.epoch is not None:
+            values[self._printed("epoch")] = self.epoch
+        if "step" in roles:
+            self.step = (roles["step"], values[roles["step"]])
+        elif AT in values:
+            self.step = (AT, values[AT])
+        if "step" not in roles and AT not in values:
+            for total, place in self.bars.items():
+                values[f"{BAR}{total:g}"] = place
+
+    def close(self) -> None:
+        """The open row is whole."""
+        if self.open and self.has_loss:
+            self.rows.add(self.open, self.opened[0])
+            self.points += 1
+            if len(self.times) <= MOST_TIMES:
+                self.times.append(self.opened[2])
+        self.open = {}
+        self.has_loss = False
+
+
+def _table(source: Source, log: _Console) -> Table:
+    """The rows with one step, one rank and one clock."""
+    rows = log.rows
+    frame = rows.frame()
+    flags: list[Flag] = []
+    step, total, name = _steps(rows, frame)
+    epoch_name = next((str(c) for c in frame.columns if role_of(str(c)) == "epoch"), None)
+    epoch = None if epoch_name is None else frame[epoch_name].to_numpy()
+    planned = None
+    if step is not None and name is not None:
+        step, planned = _carried_on(step, total, epoch, log.epochs)
+        frame[name] = step
+    placed = np.zeros(len(frame), dtype=bool)
+    if step is not None:
+        placed |= ~np.isnan(step)
+    elif epoch is not None:
+        placed |= ~np.isnan(epoch)
+    ranks = _ranks(rows, name)
+    if ranks is not None:
+        frame["rank"] = ranks
+    if len(log.times) == len(frame) and all(log.times):
+        hours = hours_between(log.times)
+        if hours is not None:
+            frame["hours"] = hours
+    numbers = rows.numbers()
+    if placed.any() and not placed.all():
+        lost = int((~placed).sum())
+        first = int(numbers[np.flatnonzero(~placed)[0]])
+        words = f"lines with a loss and no step (first: line {first} of {source.name})"
+        flags.append(Flag("", "stepless", lost, words))
+        frame, numbers = frame[placed], numbers[placed]
+    if log.others:
+        flags.append(Flag("", "other_lines", log.others, "lines of the log that are no points"))
+    if rows.left_out:
+        some = ", ".join(sorted(rows.left_out)[:5])
+        flags.append(Flag(None, "ignored_columns", len(rows.left_out), f"rare names: {some}"))
+    frame = frame.reset_index(drop=True)
+    return Table(
+        frame,
+        lambda i: f"line {numbers[i]} of {source.name}",
+        flags,
+        planned_steps=planned,
+    )
+
+
+def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str | None]:
+    """Step and total of each row, and the column that has the steps.
+
+    The step is the column of that meaning that is filled best; else the place of a fraction such
+    as 10/2000 in the line; else that of the progress bar before it.
+    """
+    total = rows.column(OF)
+    names = {plain_name(str(c)): str(c) for c in reversed(list(frame.columns))}
+    candidates = [names[alias] for alias in ALIASES["step"] if alias in names]
+    candidates += [
+        str(c) for c in frame.columns if role_of(str(c)) == "step" and str(c) not in candidates
+    ]
+    place = rows.column(AT)
+    if not candidates:
+        if not np.isnan(place).all():
+            return place, total, "step"
+        bar = _bar_steps(rows)
+        if bar is not None:
+            return *bar, "step"
+        label = rows.column(LABEL)  # "100: loss 3.2"
+        if len(np.unique(label)) > 3 and not np.isnan(label).any():
+            return label, total, "step"
+        return None, total, None
+    filled = [int(frame[c].notna().sum()) for c in candidates]
+    name = next(c for c, n in zip(candidates, filled, strict=True) if n >= 0.5 * max(filled))
+    step = frame[name].to_numpy(dtype=float).copy()
+    other = next((c for c in candidates if c != name and "iter" in plain_name(c)), None)
+    if other is not None and _repeats(step) and not _repeats(frame[other].to_numpy()):
+        # litgpt counts micro-batches beside optimizer steps, and logs each of them.
+        name, step = other, frame[other].to_numpy(dtype=float).copy()
+    if np.isnan(step).any() and not np.isnan(place).all():
+        gaps = np.isnan(step)
+        step[gaps] = place[gaps]
+    return step, total, name
+
+
+def _repeats(step: Floats) -> bool:
+    step = step[~np.isnan(step)]
+    return len(step) > 2 and float((np.diff(step) == 0).mean()) > 0.1
+
+
+def _bar_steps(rows: Rows) -> tuple[Floats, Floats] | None:
+    """Steps from the progress bar that moved most between the rows."""
+    bars = [name for name in rows.columns if name.startswith(BAR)]
+    if not bars:
+        return None
+    best = max(bars, key=lambda name: (len(np.unique(rows.column(name))), float(name[len(BAR) :])))
+    total = best[len(BAR) :]
+    before, after = rows.column(best), rows.column(f"{NEXT}{total}")
+    if len(np.unique(before)) < 3:
+        return None
+    # A bar is drawn at intervals, so that it may lag; what is drawn after a line does not.
+    step = before
+    if not _even(before) and _even(after[~np.isnan(after)]):
+        step = np.where(np.isnan(after), before, after)
+    return step, np.full(len(step), float(total))
+
+
+def _even(step: Floats) -> bool:
+    gaps = np.diff(step)
+    return len(gaps) > 1 and bool((gaps > 0).all()) and float(np.ptp(gaps)) == 0
+
+
+def _carried_on(
+    step: Floats, total: Floats, epoch: Floats | None, epochs: float
+) -> tuple[Floats, float | None]:
+    """Steps over all epochs where each epoch counts them anew; the steps that were planned."""
+    known = total[~np.isnan(total)]
+    end = float(np.median(known)) if len(known) else None
+    if epoch is None or end is None:
+        return step, end
+    whole = ~np.isnan(step) & ~np.isnan(epoch)
+    s, e = step[whole], epoch[whole]
+    if len(e) < 2 or (e != np.rint(e)).any() or s.max() > end:
+        return step, end
+    rises = np.flatnonzero(np.diff(e) > 0)
+    if len(rises) and (s[rises + 1] < s[rises]).any():
+        out = step + np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min()))) * end
+        return out, end * epochs if epochs else None
+    if not len(rises) and epochs > 1:
+        return step, end * epochs
+    return step, end
+
+
+def _ranks(rows: Rows, step: str | None) -> Floats | None:
+    """The rank that printed each row, where there are several."""
+    rank = rows.column(RANK)
+    if np.isnan(rank).all() and step is not None:
+        rank = rows.column(LABEL)
+    known = rank[~np.isnan(rank)]
+    return rank if len(np.unique(known)) > 1 and len(known) == len(rank) else None
+
