@@ -35,6 +35,7 @@ VIEWS = {
     "race.leader_plot": ("plotting.race_plot", "plot_leader"),
     "race.plot": ("plotting.race_plot", "plot_race"),
     "race.text": ("races.text", "text"),
+    "runs.load": ("sources", "load"),  # paths in the place of runs
     "surface.dict": ("surfaces.text", "as_dict"),
     "surface.notes": ("surfaces.checks", "notes_of"),
     "surface.plot": ("plotting.surface_plot", "plot_surface"),

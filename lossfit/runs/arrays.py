@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..engine.devices import host_array
-from .intake import Raw
+from .raw import Raw
 
 __all__ = ["raw_from_arrays"]
 

@@ -9,9 +9,9 @@ axis            derived, where the log does not have it, as
 ``flops``       6 x params x tokens
 ==============  ==================================================================
 
-Three more axes are never derived: ``epoch`` (passes over the data), ``hours`` (of the clock since the
-log began, pauses included) and ``record`` (1, 2, ...: the rows of a log that says nothing of where
-they lie).  A log is read along one of them only where it has none of the four.
+Three more axes are never derived: ``epoch`` (passes over the data), ``hours`` (of the clock since
+the log began, pauses included) and ``record`` (1, 2, ...: the rows of a log that says nothing of
+where they lie).  A log is read along one of them only where it has none of the four.
 
 FLOPs are training FLOPs of a dense transformer without the attention term: 6 per parameter and
 token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).

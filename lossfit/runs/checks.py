@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.views import view
 from .axes import AXES
 from .limits import AXIS_LIMIT
+from .tables import is_table
 
 if TYPE_CHECKING:
     from .collection import Runs
@@ -19,7 +22,14 @@ __all__ = ["as_runs", "axis_values", "check_prob", "choose_axis", "whole"]
 
 
 def as_runs(runs: Any) -> Runs:
-    """Runs as they are, or made of one run or a tidy frame."""
+    """Runs as they are, or made of one run, a table, or logs.
+
+    Parameters
+    ----------
+    runs : Runs, Run, table, path, or a list of paths
+        A table is what `Runs.from_frame` takes; paths and names of collections go to
+        `lossfit.load`.
+    """
     from .collection import Runs
     from .run import Run
 
@@ -27,11 +37,17 @@ def as_runs(runs: Any) -> Runs:
         return cast(Runs, runs.alone())
     if isinstance(runs, Runs):
         return runs
-    if hasattr(runs, "columns") and hasattr(runs, "iloc"):
+    if is_table(runs):
         return Runs.from_frame(runs)
+    if isinstance(runs, (str, PathLike)) or (
+        isinstance(runs, (list, tuple))
+        and runs
+        and all(isinstance(path, (str, PathLike)) for path in runs)
+    ):
+        return cast(Runs, view("runs.load")(runs))
     raise DataError(
-        f"runs must be lossfit.Runs or a tidy pandas frame, got {type(runs).__name__}; "
-        f"lossfit.load reads files"
+        f"runs must be lossfit.Runs, a table (pandas, polars, pyarrow, a dict of arrays) or paths "
+        f"of logs, got {type(runs).__name__}"
     )
 
 

@@ -164,7 +164,7 @@ def usable_rows(
     if zero.any():
         keep &= ~zero
         for run, count in _nonzero(counts(zero, offsets)):
-            words = f"the last {_plural(count, 'loss')} are exactly 0, as of a run that broke"
+            words = f"the last {count} losses are exactly 0, as of a run that broke"
             flags.append(Flag(names[run], "zero_loss", count, words))
     negative = np.flatnonzero(keep & (x < 0))
     if negative.size:
@@ -197,9 +197,9 @@ def _zero_tails(loss: Floats, keep: Bools, offsets: Ints) -> Bools:
         rows = np.flatnonzero(keep[offsets[run] : offsets[run + 1]]) + offsets[run]
         tail = rows[len(rows) - count :]
         before = loss[rows[: len(rows) - count]]
-        if count >= MINIMUM_POINTS and is_zero[tail].all() and len(before) >= MINIMUM_POINTS:
-            if before.min() > 0 and before[-1] > ZERO_SHARE * before[0]:
-                zero[tail] = True
+        enough = count >= MINIMUM_POINTS and len(before) >= MINIMUM_POINTS
+        if enough and is_zero[tail].all() and before.min() > 0:
+            zero[tail] = before[-1] > ZERO_SHARE * before[0]
     return zero
 
 

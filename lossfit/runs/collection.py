@@ -16,11 +16,12 @@ from .arrays import raw_from_arrays
 from .axes import AXES, Columns, check_axis, derive, needed
 from .cleaning import MINIMUM_POINTS
 from .columns import cut, described, joined
-from .frames import raw_from_frame
 from .intake import clean
 from .known import Known, NumberByRun, ScheduleByRun, close_to, schedules_by_run
 from .run import Run
+from .selection import raw_of
 from .show import SHOWN, as_html, as_text
+from .tables import frame_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,23 +77,32 @@ class Runs:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Any,
         *,
+        loss: str = "train",
+        columns: Mapping[str, str] | None = None,
         params: NumberByRun = None,
         tokens_per_step: NumberByRun = None,
         gpu_hours: NumberByRun = None,
         schedules: ScheduleByRun = None,
         meta: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Runs:
-        """Runs from a tidy frame: one row a logged point, in log order.
+        """Runs from a table: one row a logged point, in log order.
 
         Parameters
         ----------
-        frame : pandas.DataFrame
-            Columns ``loss``; at least one of ``step``, ``tokens``, ``gpu_hours``, ``flops``; and
-            optionally ``run`` (else there is one run, called "run"), ``lr``, ``params`` and one of
-            ``se`` (standard error of the point), ``count`` (observations averaged in it) and
-            ``weight`` (relative precision).  The frame is not changed.
+        frame : table
+            A pandas, polars or pyarrow table, a dict of arrays, a list of dicts, a run of W&B (its
+            whole history) or what Keras' ``fit`` gives.  It has a column of losses; at least one of
+            ``step``, ``tokens``, ``gpu_hours``, ``flops`` (else ``epoch``, ``hours``, or the number
+            of the row, with a flag); and optionally ``run`` (else there is one run, called "run"),
+            ``lr``, ``params``, ``rank`` and one of ``se`` (standard error of the point), ``count``
+            (observations averaged in it) and ``weight`` (relative precision).  These, and the names
+            that trainers give to them (`lossfit.runs.names`), are known.  It is not changed.
+        loss : str
+            Which losses: ``"train"``, ``"val"`` or the name of a column, as in `lossfit.load`.
+        columns : dict, optional
+            Which column to read as what, e.g. ``{"tokens": "seen"}``.
         params : float or dict by run, optional
             Model parameters.
         tokens_per_step : float or dict by run, optional
@@ -116,7 +126,8 @@ class Runs:
             run, the row and the mend.
         """
         known = Known(params, tokens_per_step, gpu_hours, schedules, meta)
-        return cls._of(clean(raw_from_frame(frame), known))
+        raw, _ = raw_of(frame_from(frame), loss, columns)
+        return cls._of(clean(raw, known))
 
     @classmethod
     def from_arrays(

@@ -16,15 +16,13 @@ it than to that of the first start.  Two runs are never merged: where nothing te
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 
 from .._base.ragged import Bools, Floats, Ints, spans
 from .cleaning import MINIMUM_POINTS, Flag
-
-if TYPE_CHECKING:
-    from .intake import Raw
+from .raw import Raw
 
 __all__ = ["untangled"]
 
@@ -111,19 +109,23 @@ def _rebuilt(
         return None if values is None else values[take]
 
     where = raw.where
-    return replace(
-        raw,
-        names=tuple(name for name, _, _ in parts),
-        offsets=offsets,
-        loss=np.concatenate([part.loss for _, part, _ in parts]),
-        axes=axes,
-        lr=of(raw.lr),
-        params=of(raw.params),
-        precision=of(raw.precision),
+    return (
+        replace(
+            raw,
+            names=tuple(name for name, _, _ in parts),
+            offsets=offsets,
+            loss=np.concatenate([part.loss for _, part, _ in parts]),
+            axes=axes,
+            lr=of(raw.lr),
+            params=of(raw.params),
+            precision=of(raw.precision),
             rank=None,
-        where=lambda row: where(int(take[row])),
-        flags=flags,
-    ), x, [axis for _, _, axis in parts]
+            where=lambda row: where(int(take[row])),
+            flags=flags,
+        ),
+        x,
+        [axis for _, _, axis in parts],
+    )
 
 
 def _of_ranks(
@@ -212,8 +214,7 @@ def _carried_on(
         return [part], []  # resumed in its middle, or in no order
     periodic = len(falls) >= PERIODS - 1 and _alike(x, bounds)
     kinds = [
-        "middle" if not at_start[i] else
-        "on" if rises[i] else _kind(x, loss, bounds, i, periodic)
+        "middle" if not at_start[i] else "on" if rises[i] else _kind(x, loss, bounds, i, periodic)
         for i in range(len(falls))
     ]
     if "on" not in kinds and "other" not in kinds:
@@ -296,7 +297,7 @@ def _rises(epoch: Floats | None, known: Ints, falls: Ints) -> Bools:
 
 def _alike(x: Floats, bounds: list[int]) -> bool:
     """Whether the pieces end and begin alike, as those of a counter within epochs do."""
-    pieces = [x[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)][:-1]
+    pieces = [x[a:b] for a, b in pairwise(bounds)][:-1]
     ends = np.array([piece[-1] for piece in pieces])
     return len(pieces) >= PERIODS - 1 and float(np.ptp(ends)) <= 0.02 * float(ends.max())
 

@@ -12,9 +12,9 @@ from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
 from .axes import AXES
 from .cleaning import Flag
-from .intake import Raw
 from .known import close_to, listed
 from .labels import names_text
+from .raw import Raw
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts, spans
 from .axes import AXES, Columns
-from .counters import untangled
 from .cleaning import MINIMUM_POINTS, Flag, inspect, usable_rows
+from .counters import untangled
 from .known import Known, NumberByRun, meta_by_run, numbers, schedules_by_run
 from .limits import (
     AXIS_LIMIT,
@@ -22,6 +22,7 @@ from .limits import (
     check_losses,
     check_names,
 )
+from .raw import Raw
 
 __all__ = ["Raw", "clean", "join"]
 
@@ -29,38 +30,6 @@ __all__ = ["Raw", "clean", "join"]
 ORDER = ("step", "tokens", "flops", "gpu_hours")
 # Along one of these only where it has none of the others.
 LAST_RESORT = ("epoch", "hours", "record")
-
-
-@dataclass(frozen=True)
-class Raw:
-    """Rows of logs, grouped by run, in log order.
-
-    Attributes
-    ----------
-    names : tuple of str, length R
-    offsets : ndarray of int, shape (R + 1,)
-    loss : ndarray, shape (N,)
-        NaN where missing; so are the others.
-    axes : dict of str to ndarray, shape (N,)
-    lr, params, precision, rank : ndarray, shape (N,), or None
-        Learning rate; model parameters; relative precision of each point; the process that
-        logged it.
-    where : callable
-        The words for a row (by its number here), as the user knows it.
-    flags : list of Flag
-        Flags found while reading.
-    """
-
-    names: tuple[str, ...]
-    offsets: Ints
-    loss: Floats
-    axes: dict[str, Floats]
-    lr: Floats | None = None
-    params: Floats | None = None
-    precision: Floats | None = None
-    rank: Floats | None = None
-    where: Callable[[int], str] = "row {}".format
-    flags: list[Flag] = field(default_factory=list)
 
 
 def join(raws: Sequence[Raw]) -> Raw:

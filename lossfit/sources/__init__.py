@@ -6,27 +6,25 @@ To add a format, write ``lossfit/sources/NAME.py`` with the functions ``matches(
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import Any, cast
 
 from .._base.errors import DataError, LossfitWarning
 from ..runs.cleaning import Flag
 from ..runs.collection import Runs
-from ..runs.frames import raw_from_frame
-from ..runs.intake import Raw, clean, join
-from ..runs.known import Known, NumberByRun, ScheduleByRun, close_to
+from ..runs.intake import clean
+from ..runs.intake import join as combined
+from ..runs.known import Known, NumberByRun, ScheduleByRun
 from ..runs.labels import names_text
-from ._folders import logs_in
-from ._selection import choose, splits
+from ..runs.raw import Raw
+from ..runs.selection import raw_of, splits
+from ..runs.tables import is_table
+from ._joining import joined
+from ._opening import LogSource, grouped, items_of, opened, told_apart
 from ._source import Reader, Source, Table
-from .tensorboard import is_event_file
 
 __all__ = ["READERS", "Log", "Reader", "Source", "Table", "load", "survey"]
 
@@ -50,8 +48,19 @@ READERS: tuple[str, ...] = (
 )
 """The formats, tried in this order: the first that matches reads the log."""
 
-LOUD = ("sampled_history", "damaged_lines")
-LogSource: TypeAlias = "str | os.PathLike[str] | IO[Any] | Source"
+LOUD = (
+    "sampled_history",
+    "damaged_lines",
+    "text_cells",
+    "counter",
+    "other_run",
+    "ranks",
+    "joined",
+    "follows",
+    "other_logs",
+    "zero_loss",
+)
+"""Flags that `load` says at once, in a warning."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ def load(
     format: str | None = None,
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
+    join: bool | None = None,
     params: NumberByRun = None,
     tokens_per_step: NumberByRun = None,
     gpu_hours: NumberByRun = None,
@@ -99,10 +109,11 @@ def load(
 
     Parameters
     ----------
-    source : str, path, file object, or a list of them
+    source : str, path, file object, or a list of them; or a table
         The name of a collection ("llama1", "llama2", "llama", "cosine_ablation"); a path; "-" for
         standard input; an open file.  A log without a column ``run`` holds one run, named after
         the file.  Of a folder the logs in it are read.  In a list, collections come first.
+        A table is what `Runs.from_frame` takes.
     format : str, optional
         One of `READERS`, if the log is not recognized by itself (docs/formats.md).
     loss : str
@@ -111,6 +122,10 @@ def load(
         only, these are what ``"train"`` reads, with a flag.
     columns : dict, optional
         Which column of the log to read as what, e.g. ``{"tokens": "seen"}``.
+    join : bool, optional
+        Whether several logs are parts of one run: True joins all of them (and runs of equal names),
+        False none.  By default logs whose names differ in numbers only are joined where one begins
+        where another ends, with a flag.
     params, tokens_per_step, gpu_hours, schedules, meta
         As in `Runs.from_frame`; not for built-in collections, which know them.
 
@@ -127,10 +142,22 @@ def load(
     Warns
     -----
     LossfitWarning
-        Once, if a log is a sample of a longer one, or has damaged lines.
+        Once, if a log was read in a way that may not be what was meant: a sample of a longer one,
+        damaged lines, a counter that begins again, ranks averaged, logs joined or not read.
     """
+    if is_table(source):
+        return Runs.from_frame(
+            source,
+            loss=loss,
+            columns=columns,
+            params=params,
+            tokens_per_step=tokens_per_step,
+            gpu_hours=gpu_hours,
+            schedules=schedules,
+            meta=meta,
+        )
     known = Known(params, tokens_per_step, gpu_hours, schedules, meta)
-    runs = survey(source, format=format, loss=loss, columns=columns, known=known)[0]
+    runs = survey(source, format=format, loss=loss, columns=columns, join=join, known=known)[0]
     _warn(runs)
     return runs
 
@@ -141,13 +168,14 @@ def survey(
     format: str | None = None,
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
+    join: bool | None = None,
     known: Known | None = None,
 ) -> tuple[Runs, list[Log]]:
     """What `load` reads, and what was found in each log.
 
     Parameters
     ----------
-    source, format, loss, columns
+    source, format, loss, columns, join
         As in `load`.
     known : Known, optional
         What the user knows besides.
@@ -161,9 +189,9 @@ def survey(
     from ..runs import datasets
 
     known = known or Known()
-    items = _items(source)
+    items = items_of(source)
     built_in = [item for item in items if isinstance(item, str) and item in datasets.NAMES]
-    sources = _grouped([log for item in items if item not in built_in for log in _opened(item)])
+    sources = grouped([log for item in items if item not in built_in for log in opened(item)])
     if not sources and (
         known != Known() or format is not None or columns is not None or loss != "train"
     ):
@@ -174,19 +202,51 @@ def survey(
     parts = [datasets.collection(name) for name in built_in]
     found: list[Log] = []
     if sources:
-        pieces = [
-            piece for log in _told_apart(sources) for piece in _read(log, format, loss, columns)
-        ]
+        pieces, unread = _all_pieces(told_apart(sources), format, loss, columns)
         if len(sources) > 1:
             pieces = [_naming_its_log(piece) for piece in pieces]
         found = [piece.log for piece in pieces]
+        raws = joined([piece.raw for piece in pieces], join)
+        names = {name for raw in raws for name in raw.names}
         for piece in pieces:
-            known = _known_of(piece, known)
-        parts.append(Runs._of(clean(join([piece.raw for piece in pieces]), known)))
+            known = _known_of(piece, known, names)
+        raw = combined(raws)
+        parts.append(Runs._of(clean(replace(raw, flags=[*raw.flags, *unread]), known)))
     runs = parts[0]
     for part in parts[1:]:
         runs = runs + part
     return runs, found
+
+
+def _all_pieces(
+    logs: list[Source], format: str | None, loss: str, columns: Mapping[str, str] | None
+) -> tuple[list[_Piece], list[Flag]]:
+    """All logs, and a flag for those that were not read.
+
+    Files of a folder that hold no losses are left out, unless there are no others.
+    """
+    pieces: list[_Piece] = []
+    errors: list[tuple[Source, DataError]] = []
+    for log in logs:
+        try:
+            pieces += _read(log, format, loss, columns)
+        except DataError as error:
+            if not log.optional:
+                raise
+            errors.append((log, error))
+    if not pieces:
+        raise errors[0][1]
+    flags = []
+    if errors:
+        some = "; ".join(str(error) for _, error in errors[:3])
+        words = f"files of the folder that were not read: {some}"
+        flags.append(Flag(None, "unread_logs", len(errors), words))
+    beside = [path for log in logs for path in log.beside]
+    if beside:
+        some = ", ".join(str(path) for path in beside[:5]) + (", ..." if len(beside) > 5 else "")
+        words = f"logs beside those that were read: {some}; give them by name to read them"
+        flags.append(Flag(None, "other_logs", len(beside), words))
+    return pieces, flags
 
 
 def _warn(runs: Runs) -> None:
@@ -199,98 +259,6 @@ def _warn(runs: Runs) -> None:
             words.append(f"{flag} ({who}): {found[0].detail}")
     if words:
         warnings.warn(LossfitWarning(f"reading: {'; '.join(words)}"), stacklevel=3)
-
-
-def _items(source: LogSource | Sequence[LogSource]) -> list[LogSource]:
-    if isinstance(source, (str, os.PathLike, Source)) or hasattr(source, "read"):
-        return [cast(LogSource, source)]
-    if not isinstance(source, Sequence) or isinstance(source, (bytes, bytearray)):
-        raise DataError(
-            f"load needs a collection, a path, an open file or a list of them, got "
-            f"{type(source).__name__}"
-        )
-    items = list(source)
-    if not items:
-        raise DataError("load needs at least one path")
-    for item in items:
-        if not (isinstance(item, (str, os.PathLike, Source)) or hasattr(item, "read")):
-            raise DataError(f"a log is a path or an open file, got {item!r}")
-    return items
-
-
-def _opened(item: LogSource) -> list[Source]:
-    """The logs in memory: one, or those of a folder."""
-    from ..runs.datasets import NAMES
-
-    if isinstance(item, Source):
-        return [item]
-    if isinstance(item, str) and item == "-":
-        return [Source.of_stream(sys.stdin.buffer, "standard input", "stdin", "")]
-    if isinstance(item, (str, os.PathLike)):
-        name = os.fsdecode(os.fspath(item))
-        if not name:
-            raise DataError("the path is empty: give a log file or a built-in collection")
-        path = Path(name)
-        if not _exists(path) and not path.suffix and os.sep not in name:
-            raise DataError(
-                f"there is no collection and no file {name!r}{close_to(name, NAMES)}"
-                f" (collections: {', '.join(NAMES)})"
-            )
-        if not path.is_dir():
-            return [Source.of_path(path, name)]
-        return [
-            replace(_parts([Source.of_path(file, str(file)) for file in files]), stem=stem)
-            for stem, files in logs_in(path, name)
-        ]
-    name = str(getattr(item, "name", "the open file"))
-    path = Path(name) if hasattr(item, "name") else Path("run")
-    return [Source.of_stream(item, name, path.stem, "")]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
-def _grouped(logs: list[Source]) -> list[Source]:
-    """The logs, event files of one folder being one log named after the folder."""
-    by_folder: dict[Path, list[Source]] = {}
-    out: list[Source] = []
-    for log in logs:
-        if len(log.paths) == 1 and is_event_file(log.paths[0]) and "tfevents" in log.stem:
-            folder = log.paths[0].resolve().parent
-            if folder not in by_folder:
-                by_folder[folder] = []
-                out.append(log)
-            by_folder[folder].append(log)
-        else:
-            out.append(log)
-    for i, log in enumerate(out):
-        for folder, some in by_folder.items():
-            if log is some[0]:
-                out[i] = replace(_parts(some), stem=folder.name or "run")
-    return out
-
-
-def _parts(logs: list[Source]) -> Source:
-    """Files of one run as one log."""
-    if len(logs) == 1:
-        return logs[0]
-    paths = tuple(sorted(path for log in logs for path in log.paths))
-    return replace(logs[0], paths=paths)
-
-
-def _told_apart(logs: list[Source]) -> list[Source]:
-    """The logs with stems that differ: files of one name also take that of their folder."""
-    count = Counter(log.stem for log in logs)
-    return [
-        replace(log, stem=f"{Path(log.name).resolve().parent.name}/{log.stem}")
-        if count[log.stem] > 1
-        else log
-        for log in logs
-    ]
 
 
 @dataclass(frozen=True)
@@ -315,7 +283,7 @@ def _read(
         table = _module(name).read(log)
         if loss != "both":
             return [_piece(log, name, table, loss, columns, "")]
-        halves = splits(table)
+        halves = splits(table.frame)
         endings = [f"/{half}" for half in halves] if len(halves) > 1 else [""]
         return [
             _piece(log, name, table, half, columns, ending)
@@ -336,20 +304,19 @@ def _piece(
     ending: str,
 ) -> _Piece:
     """The losses asked for; the runs' names get the ending."""
-    chosen = choose(table, loss, columns)
-    raw = raw_from_frame(chosen.frame, name=log.stem, row_words=chosen.row_words)
-    before = raw.names
-    names = tuple(f"{name}{ending}" for name in before)
-    renamed = dict(zip(before, names, strict=True))
-    flags: list[Flag] = []
-    for flag in [*chosen.flags, *raw.flags]:
-        if flag.run == "":  # of every run of the log; of the only one, mostly
-            one = names[0] if len(names) == 1 else None
-            flags.append(replace(flag, run=one))
-        elif flag.run is None or flag.run in renamed:
-            flags.append(replace(flag, run=renamed.get(flag.run) if flag.run else None))
-    found = Log(log.name, format, len(chosen.frame), chosen.column, chosen.kind, names)
-    return _Piece(replace(raw, names=names, flags=flags), found, table)
+    raw, chosen = raw_of(
+        table.frame,
+        loss,
+        columns,
+        name=log.stem,
+        ending=ending,
+        row_words=table.row_words,
+        flags=table.flags,
+        loss_flags=table.loss_flags,
+        long=table.long,
+    )
+    found = Log(log.name, format, len(chosen.frame), chosen.column, chosen.kind, raw.names)
+    return _Piece(raw, found, table)
 
 
 def _naming_its_log(piece: _Piece) -> _Piece:
@@ -363,9 +330,9 @@ def _naming_its_log(piece: _Piece) -> _Piece:
     return replace(piece, raw=replace(piece.raw, flags=flags))
 
 
-def _known_of(piece: _Piece, known: Known) -> Known:
+def _known_of(piece: _Piece, known: Known, there: set[str]) -> Known:
     """What the user knows and, where that says nothing, what the log says of its runs."""
-    names = piece.raw.names
+    names = [name for name in piece.raw.names if name in there]
     tokens, meta = known.tokens_per_step, known.meta
     size = piece.table.tokens_per_step
     if size is not None and (tokens is None or isinstance(tokens, Mapping)):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ..runs.known import listed
-from ._names import role_of
+from ..runs.names import role_of
 from ._records import frame_of
 from ._source import Table
 

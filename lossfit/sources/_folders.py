@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .._base.errors import DataError
 from .tensorboard import is_event_file
 
-__all__ = ["logs_in"]
+__all__ = ["FoundLog", "logs_in"]
 
-LOG_NAMES = ("trainer_state.json", "metrics.csv", "main.log")
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".log", ".txt")
+# What trainers always call the same, the best first: Hugging Face, Lightning, llm.c, YOLO,
+# LLaMA-Factory, MMEngine, detectron2, DETR.
+LOG_NAMES = (
+    "trainer_state.json",
+    "metrics.csv",
+    "main.log",
+    "results.csv",
+    "trainer_log.jsonl",
+    "vis_data/scalars.json",
+    "metrics.json",
+    "files/output.log",
+)
+ENDINGS = (
+    ".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".log", ".txt", ".out", ".err",
+    ".log.json",
+)  # fmt: skip
+NO_LOGS = ("requirements", "readme", "license", "hparams", "args", "config", "vocab", "merges")
 CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 DEEPEST = 2
 MOST_FOLDERS = 2000
 
 
-def logs_in(folder: Path, name: str) -> list[tuple[str, list[Path]]]:
-    """The logs of a folder: for each the name of its run and its files.
+class FoundLog(NamedTuple):
+    """A log in a folder: the name of its run, its files, and logs beside it that are not read."""
 
-    In this order: a file that trainers always call the same (``trainer_state.json``,
-    ``metrics.csv``, ``main.log``); the ``trainer_state.json`` of the last ``checkpoint-N``;
-    TensorBoard's event files, those of one folder being one run, here or up to two folders
-    deeper; these same files in the folders in it, a run each; all files that end like logs.
+    stem: str
+    files: list[Path]
+    others: list[Path]
+
+
+def logs_in(folder: Path, name: str) -> list[FoundLog]:
+    """The logs of a folder.
+
+    In this order: a file that trainers always call the same (`LOG_NAMES`); the
+    ``trainer_state.json`` of the last ``checkpoint-N``; TensorBoard's event files, those of one
+    folder being one run; these same files in the folders in it, up to two deeper, a run each; all
+    files that end like logs.
 
     Raises
     ------
@@ -31,18 +56,19 @@ def logs_in(folder: Path, name: str) -> list[tuple[str, list[Path]]]:
         None of these.
     """
     try:
-        found = _known(folder)
-        if found:
-            return [(folder.resolve().name or "run", found)]
+        known = _known(folder)
+        if known:
+            return [FoundLog(folder.resolve().name or "run", known, _beside(folder, known))]
         runs = _deeper(folder)
+        files = sorted(_logs(folder))
         if runs:
-            return runs
-        files = sorted(p for p in folder.iterdir() if p.is_file() and _is_log(p))
+            # A job's own output lies beside the folders of its runs.
+            return [*runs[:-1], runs[-1]._replace(others=[*runs[-1].others, *files])]
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error}") from None
     if not files:
         raise DataError(f"{name} is a directory: give the log files in it; it holds no known log")
-    return [(_stem(path), [path]) for path in files]
+    return [FoundLog(_stem(path), [path], []) for path in files]
 
 
 def _known(folder: Path) -> list[Path]:
@@ -63,9 +89,20 @@ def _known(folder: Path) -> list[Path]:
     return sorted(events)
 
 
-def _deeper(folder: Path) -> list[tuple[str, list[Path]]]:
+def _beside(folder: Path, known: list[Path]) -> list[Path]:
+    """Other logs of a folder."""
+    events = [path for path in folder.iterdir() if is_event_file(path) and path.is_file()]
+    named = [folder / log for log in LOG_NAMES if (folder / log).is_file()]
+    return sorted({*_logs(folder), *events, *named} - set(known))
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.is_file() and _is_log(path))
+
+
+def _deeper(folder: Path) -> list[FoundLog]:
     """The runs in the folders in it."""
-    runs: list[tuple[str, list[Path]]] = []
+    runs: list[FoundLog] = []
     if folder.resolve().parent == folder.resolve():  # the whole machine is no project
         return runs
     looked = 0
@@ -80,11 +117,12 @@ def _deeper(folder: Path) -> list[tuple[str, list[Path]]]:
                 if looked > MOST_FOLDERS:
                     return runs
                 try:
-                    found = _known(path)
+                    known = _known(path)
+                    others = _beside(path, known) if known else []
                 except OSError:
                     continue
-                if found:
-                    runs.append((path.relative_to(folder).as_posix(), found))
+                if known:
+                    runs.append(FoundLog(path.relative_to(folder).as_posix(), known, others))
                 else:
                     inner.append(path)
         level = inner
@@ -93,7 +131,7 @@ def _deeper(folder: Path) -> list[tuple[str, list[Path]]]:
 
 def _is_log(path: Path) -> bool:
     name = path.name.lower().removesuffix(".gz")
-    return name.endswith(ENDINGS) and not path.name.startswith(".")
+    return name.endswith(ENDINGS) and not path.name.startswith(".") and not name.startswith(NO_LOGS)
 
 
 def _stem(path: Path) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ._prefixes import hours_between, plain
 from ._rows import Rows
 
@@ -144,9 +144,7 @@ def table_of_lines(
     return Table(frame, LineWords(rows.numbers(), source.name), flags)
 
 
-def _shorter(
-    line: str, row: dict[str, float], recent: deque[tuple[dict[str, float], str]]
-) -> bool:
+def _shorter(line: str, row: dict[str, float], recent: deque[tuple[dict[str, float], str]]) -> bool:
     """Whether the last line lacks a column or digits that the last one of its kind had.
 
     Numbers are printed with a fixed count of decimals; one with fewer was cut.

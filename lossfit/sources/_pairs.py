@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ._names import HELD_OUT, is_loss, role_of
+from ..runs.names import HELD_OUT, is_loss, role_of
 
 __all__ = ["Pairs", "amount_of", "pairs_of"]
 

@@ -142,8 +142,10 @@ def hours_between(times: list[str]) -> list[float] | None:
             if not form:
                 form = next(f for f in FORMS if _reads(whole, f))
             # A leap day needs a year of one.
-            moment = datetime.strptime(f"2024 {whole}", f"%Y {form}") if "%Y" not in form else (
-                datetime.strptime(whole, form)
+            moment = (
+                datetime.strptime(f"2024 {whole}", f"%Y {form}")
+                if "%Y" not in form
+                else (datetime.strptime(whole, form))
             )
         except (StopIteration, ValueError):
             return None
@@ -162,8 +164,9 @@ def hours_between(times: list[str]) -> list[float] | None:
 
 def _reads(text: str, form: str) -> bool:
     try:
-        datetime.strptime(f"2024 {text}" if "%Y" not in form else text,
-                          f"%Y {form}" if "%Y" not in form else form)
+        datetime.strptime(
+            f"2024 {text}" if "%Y" not in form else text, f"%Y {form}" if "%Y" not in form else form
+        )
     except ValueError:
         return False
     return True

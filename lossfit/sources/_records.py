@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..runs.cleaning import Flag
 from ..runs.frames import COLUMNS
-from ._names import ALIASES, LOSS, VALIDATION
+from ..runs.names import role_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CELLS", "frame_of"]
 
 MOST_CELLS = 8_000_000
-KNOWN = frozenset(
-    (*COLUMNS, *ALIASES, *VALIDATION, *(a for some in ALIASES.values() for a in some))
-)
+KNOWN = frozenset(COLUMNS)
 
 
 def frame_of(records: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[Flag]]:
@@ -53,5 +51,4 @@ def frame_of(records: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[Flag
 
 
 def _is_known(key: str) -> bool:
-    low = str(key).lower()
-    return low in KNOWN or LOSS.search(low) is not None
+    return str(key) in KNOWN or role_of(str(key)) != ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.ragged import Floats, Ints
-from ._names import role_of
+from ..runs.names import role_of
 
 if TYPE_CHECKING:
     import pandas as pd

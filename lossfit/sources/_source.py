@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ._prefixes import plain
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Source:
         The contents, unpacked.
     paths : tuple of Path
         The files themselves, where there are any; several are parts of one run, in order.
+    beside : tuple of Path
+        Other logs in its folder, which are not read.
+    optional : bool
+        One of several files of a folder: left out where it holds no losses.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Source:
     suffix: str
     data: bytes
     paths: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
+    optional: bool = False
 
     @classmethod
     def of_path(cls, path: Path, name: str) -> Source:
@@ -202,7 +208,7 @@ class Table:
     ----------
     frame : pandas.DataFrame
         Tidy, with the column names of `lossfit.runs.frames.COLUMNS` where it has them.  A column
-        ``count`` is about the training losses (`lossfit.sources._selection`).
+        ``count`` is about the training losses (`lossfit.runs.selection`).
     row_words : callable
         The words for a row by position, e.g. "line 7".
     flags : list of Flag

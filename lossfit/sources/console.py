@@ -9,7 +9,7 @@
         train/CrossEntropyLoss=6.186
 
 What launchers put before the lines is taken off (`lossfit.sources._prefixes`); names are those of
-`lossfit.sources._names`.  Where a line says that it is about held-out data (``valid | loss 6.8``)
+`lossfit.runs.names`.  Where a line says that it is about held-out data (``valid | loss 6.8``)
 its losses are validation losses.  A step that is counted anew in each epoch is carried on.
 """
 
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..runs.cleaning import Flag
-from .._base.errors import DataError
+from ..runs.names import ALIASES, is_held_out, is_loss, plain_name, role_of
 from . import delimited
-from ._names import ALIASES, is_held_out, is_loss, plain_name, role_of
 from ._pairs import Pairs, pairs_of
 from ._prefixes import PlainLine, hours_between, plain
 from ._rows import Rows
@@ -40,14 +40,17 @@ INTEREST = re.compile(
     re.IGNORECASE,
 )
 KERAS = re.compile(r"^\s*(\d+)/(\d+)\s*(?:\[[=>.\s]*\]|[━╸╺ ]{4,}|\s-\s.*\bloss:)")
-MEAN_OF_EPOCH = re.compile(r"^\s*(?:train\s*\|\s*)?(?:\|\s*)?epoch\s+\d+\s*\|\s*(?:train\s+)?loss\s")
+MEAN_OF_EPOCH = re.compile(
+    r"^\s*(?:train\s*\|\s*)?(?:\|\s*)?epoch\s+\d+\s*\|\s*(?:train\s+)?loss\s"
+)
 LOOKED_AT = 4_000  # lines in which a console log shows itself
 BLOCK = 80  # lines that a block may have
 MOST_TIMES = 3_000_000
 MOST_NAMES = 10_000
 # Columns that are not shown: a bar's place, a number at the start of a line, a rank.
-AT, OF, FIRST, LABEL, RANK, BAR, NEXT = (f"\0{n}" for n in
-    ("at", "of", "first", "label", "rank", "bar ", "next "))
+AT, OF, FIRST, LABEL, RANK, BAR, NEXT = (
+    f"\0{n}" for n in ("at", "of", "first", "label", "rank", "bar ", "next ")
+)
 LOSSES = ("loss", "val_loss", "other_loss")
 
 
@@ -385,4 +388,3 @@ def _ranks(rows: Rows, step: str | None) -> Floats | None:
         rank = rows.column(LABEL)
     known = rank[~np.isnan(rank)]
     return rank if len(np.unique(known)) > 1 and len(known) == len(rank) else None
-

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.errors import DataError
 from .._base.ragged import Ints
 from ..runs.cleaning import Flag
-from .._base.errors import DataError
 from ..runs.frames import BLANK
+from ..runs.names import RUN_LIKE, plain_name
 from ._lines import LineWords
-from ._names import RUN_LIKE, plain_name
 from ._source import Source, Table
 
 if TYPE_CHECKING:
@@ -178,18 +178,19 @@ def _by_arrow(
         true_values=["\0"],
         false_values=["\0"],
     )
-    reading = arrow.ReadOptions(
-        column_names=names, skip_rows=head.skip + 1, block_size=1 << 22
-    )
+    reading = arrow.ReadOptions(column_names=names, skip_rows=head.skip + 1, block_size=1 << 22)
     try:
         table = arrow.read_csv(
-            io.BytesIO(source.data), read_options=reading, parse_options=parse,
+            io.BytesIO(source.data),
+            read_options=reading,
+            parse_options=parse,
             convert_options=convert,
         )
         kinds = pyarrow.types
         for name, column in zip(names, table.columns, strict=True):
             if name not in as_text and not (
-                kinds.is_integer(column.type) or kinds.is_floating(column.type)
+                kinds.is_integer(column.type)
+                or kinds.is_floating(column.type)
                 or kinds.is_null(column.type)
             ):
                 return None
@@ -279,7 +280,8 @@ def _without_headers(
     import pandas as pd
 
     objects = [
-        name for name in frame.columns
+        name
+        for name in frame.columns
         if name not in as_text and not pd.api.types.is_numeric_dtype(frame[name].dtype)
     ]
     if not objects:

@@ -18,8 +18,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
+from ..runs.cleaning import Flag
 from ._documents import table_of_document
 from ._lines import LineWords
 from ._rows import Rows
@@ -142,8 +142,12 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
                 for field in (column.type if plain is None else (None,))
             ]
             table = table.flatten().rename_columns(inner)
-        if any(pyarrow.types.is_boolean(c.type) or pyarrow.types.is_nested(c.type)
-               or pyarrow.types.is_temporal(c.type) for c in table.columns):
+        if any(
+            pyarrow.types.is_boolean(c.type)
+            or pyarrow.types.is_nested(c.type)
+            or pyarrow.types.is_temporal(c.type)
+            for c in table.columns
+        ):
             return None  # what is to be said of these is said line by line
         frame: pd.DataFrame = table.to_pandas()
     except (pyarrow.ArrowException, ValueError, OSError):
@@ -190,7 +194,7 @@ def _line_by_line(source: Source) -> Table:
 
 
 def _loads() -> Callable[[str], Any]:
-    """orjson where it is installed, else json; json too for what orjson refuses, such as NaN."""
+    """Orjson where it is installed, else json; json too for what orjson refuses, such as NaN."""
     try:
         import orjson
     except ImportError:
@@ -204,4 +208,3 @@ def _loads() -> Callable[[str], Any]:
             return json.loads(line)
 
     return loads
-

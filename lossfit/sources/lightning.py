@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from ..runs.cleaning import Flag
+from ..runs.names import ALIASES, plain_name, role_of
 from . import delimited
-from ._names import ALIASES
 from ._source import Source, Table
 
 __all__ = ["matches", "read"]
@@ -43,7 +43,9 @@ def read(source: Source) -> Table:
     there = {str(column).lower(): column for column in frame.columns}
     flags: list[Flag] = []
     step = next((there[name] for name in STEP if name in there), None)
-    plain = any(name in there for name in ("loss", *ALIASES["loss"]) if name not in STEP)
+    skip = {plain_name(name) for name in (*STEP, *EPOCH)}
+    roles = {plain_name(str(c)): role_of(str(c)) for c in frame.columns}
+    plain = any(role == "loss" and name not in skip for name, role in roles.items())
     if step is not None and "loss" not in there:
         frame = frame.rename(columns={step: "loss"})
     elif not plain:
@@ -53,7 +55,7 @@ def read(source: Source) -> Table:
             frame = frame.rename(columns={epoch: "loss"})
             words = f"each loss ({epoch}) is a mean over an epoch"
             flags.append(Flag("", "window_average", count, words))
-    if not any(name in there for name in ("lr", *ALIASES["lr"])):
+    if not any(name in ALIASES["lr"] for name in roles):
         rates = [column for column in frame.columns if RATE.match(str(column))]
         if len(rates) == 1:
             frame = frame.rename(columns={rates[0]: "lr"})

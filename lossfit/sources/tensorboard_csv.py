@@ -10,8 +10,8 @@ import re
 
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
+from ..runs.names import HELD_OUT
 from . import delimited
-from ._names import HELD_OUT
 from ._source import Source, Table
 
 __all__ = ["matches", "read"]

@@ -17,11 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
+from ..runs.cleaning import Flag
+from ..runs.names import role_of
 from . import delimited
 from ._lines import LineWords
-from ._names import role_of
 from ._prefixes import plain
 from ._rows import Rows
 from ._source import Source, Table
@@ -104,8 +104,10 @@ def _is_header(cells: list[str]) -> bool:
     if len(set(cells)) < len(cells) or any(NUMBER.fullmatch(cell) for cell in cells):
         return False
     roles = {role_of(SPACY.get(cell, cell)) for cell in cells}
-    return bool(roles & set(LOSSES)) and bool(roles & set(AXES)) and not any(
-        ":" in cell or "=" in cell for cell in cells
+    return (
+        bool(roles & set(LOSSES))
+        and bool(roles & set(AXES))
+        and not any(":" in cell or "=" in cell for cell in cells)
     )
 
 

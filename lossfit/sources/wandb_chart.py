@@ -17,8 +17,8 @@ import numpy as np
 
 from .._base.errors import DataError
 from ..runs.cleaning import MINIMUM_POINTS, Flag
+from ..runs.names import is_loss, loss_column, role_of
 from . import delimited
-from ._names import ALIASES, LOSS, loss_column
 from ._source import Source, Table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def matches(source: Source) -> bool:
     return (
         len(names) > 1
         and all(SEPARATOR in name for name in names[1:])
-        and (names[0] == "Step" or names[0].lower() in ("epoch", *ALIASES["step"]))
+        and role_of(names[0]) in ("step", "epoch")
     )
 
 
@@ -116,18 +116,15 @@ def read(source: Source) -> Table:
 
 
 def _axis(x: str) -> str | None:
-    low = x.lower()
-    for axis in ("step", "tokens", "flops"):
-        if low == axis or low in ALIASES[axis]:
-            return axis
-    return None
+    role = role_of(x)
+    return role if role in ("step", "tokens", "flops", "epoch") else None
 
 
 def _check(name: str, metrics: list[str]) -> None:
     """`DataError` unless the chart shows a loss."""
     if not metrics:
         raise DataError(f"{name}: the chart shows no metric: export one of a loss")
-    if not any(LOSS.search(metric.lower()) for metric in metrics):
+    if not any(is_loss(metric) for metric in metrics):
         some = ", ".join(map(repr, metrics[:5]))
         raise DataError(f"{name}: the chart shows {some} and no loss: export the chart of a loss")
 

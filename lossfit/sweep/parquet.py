@@ -22,8 +22,8 @@ from .._base.errors import DataError
 from .._base.ragged import spans
 from ..runs.axes import AXES
 from ..runs.frames import COLUMNS
-from ..runs.intake import Raw
 from ..runs.known import Known
+from ..runs.raw import Raw
 from .pieces import FramePiece, Piece, RawPiece
 
 __all__ = ["Parquet"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
-from ..runs.cleaning import Flag
-from ..runs.frames import COLUMNS
-from ..runs.known import close_to, listed
+from .cleaning import Flag
+from .frames import COLUMNS
+from .known import close_to, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -275,9 +275,7 @@ def plain_name(name: str) -> str:
     return plain.rstrip("_") if plain.startswith("_") and name[:1] == "_" else plain.strip("_")
 
 
-KNOWN_ROLE = {
-    alias: known for known, aliases in reversed(ALIASES.items()) for alias in aliases
-}
+KNOWN_ROLE = {alias: known for known, aliases in reversed(ALIASES.items()) for alias in aliases}
 
 
 @lru_cache(maxsize=16384)
@@ -381,9 +379,7 @@ def _training_column(columns: Sequence[str]) -> str | None:
         raise DataError(_choose("training", whole or losses, bool(whole)))
     if validation_columns(columns):
         return None
-    objectives = [
-        c for c in columns if OBJECTIVE.search(plain_name(c)) and not is_held_out(c)
-    ]
+    objectives = [c for c in columns if OBJECTIVE.search(plain_name(c)) and not is_held_out(c)]
     if len(objectives) > 1:
         raise DataError(_choose("training", objectives, True))
     return objectives[0] if objectives else None
@@ -391,7 +387,9 @@ def _training_column(columns: Sequence[str]) -> str | None:
 
 def _choose(kind: str, columns: Sequence[str], whole: bool = False) -> str:
     what = "losses" if whole else "component losses"
-    which = f"there are {len(columns)} {what}" if len(columns) > 1 else f"there is one of the {what}"
+    which = (
+        f"there are {len(columns)} {what}" if len(columns) > 1 else f"there is one of the {what}"
+    )
     return (
         f"{which} of {kind} ({listed(columns, 8)}) and none that is known to be the whole: choose "
         f"one with loss={columns[0]!r} (--loss on the command line)"
@@ -476,9 +474,7 @@ def _first(
             c for name, cs in by_name.items() if RATE.match(name) for c in cs if c not in named
         ]
     if known == "run" and not candidates:
-        candidates = [
-            c for alias in RUN_LIKE for c in by_name.get(alias, ()) if _several(frame[c])
-        ]
+        candidates = [c for alias in RUN_LIKE for c in by_name.get(alias, ()) if _several(frame[c])]
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     filled = [int(frame[c].notna().sum()) for c in candidates]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._base.ragged import Bools, Ints
-from ..runs.axes import AXES
-from ..runs.cleaning import Flag
 from .._base.errors import DataError
-from ..runs.frames import BLANK
-from ..runs.known import close_to, listed
-from ._names import (
+from .._base.ragged import Bools, Ints
+from .axes import AXES
+from .cleaning import Flag
+from .frames import BLANK, RowWords, raw_from_frame
+from .known import close_to, listed
+from .names import (
     is_held_out,
     is_loss,
     loss_column,
@@ -24,12 +24,12 @@ from ._names import (
     validation_columns,
     with_known_names,
 )
-from ._source import Table
+from .raw import Raw
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chosen", "choose", "splits"]
+__all__ = ["Chosen", "chosen_rows", "raw_of", "splits"]
 
 SPLITS = ("train", "val")
 MODES = ("mode", "split", "phase", "stage", "set", "subset", "partition", "dataset", "part")
@@ -73,9 +73,9 @@ class Chosen:
     kind: str
 
 
-def splits(table: Table) -> list[str]:
-    """Which of "train" and "val" the log has."""
-    frame, _ = _by_mode(table.frame)
+def splits(frame: pd.DataFrame) -> list[str]:
+    """Which of "train" and "val" a log has."""
+    frame, _ = _by_mode(frame)
     columns = _of_numbers(frame)
     try:
         has_train = loss_column(columns, "train")[1] == "train"
@@ -87,7 +87,78 @@ def splits(table: Table) -> list[str]:
     return found or ["train"]
 
 
-def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen:
+def raw_of(
+    frame: pd.DataFrame,
+    loss: str = "train",
+    columns: Mapping[str, str] | None = None,
+    *,
+    name: str = "run",
+    ending: str = "",
+    row_words: RowWords | None = None,
+    flags: Sequence[Flag] = (),
+    loss_flags: Sequence[Flag] = (),
+    long: bool = False,
+) -> tuple[Raw, Chosen]:
+    """Rows of a frame whose columns have any names, grouped by run.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    loss, columns
+        As in `chosen_rows`.
+    name : str
+        Name of the run of a frame without a column that names runs.
+    ending : str
+        What to add to the names of runs.
+    row_words : callable, optional
+        The words for a row by position.
+    flags, loss_flags : sequence of Flag
+        Flags to pass on; ``loss_flags`` where training losses are read.  Those of run "" are of
+        every run.
+    long : bool
+        Each row has the value of one column.
+
+    Returns
+    -------
+    raw : Raw
+    chosen : Chosen
+    """
+    if row_words is None:
+        index = frame.index
+        row_words = _Labels(index)
+    chosen = chosen_rows(frame, row_words, loss, columns, long=long)
+    found = [*flags, *(loss_flags if chosen.kind == "train" else []), *chosen.flags]
+    raw = raw_from_frame(chosen.frame, name=name, row_words=chosen.row_words)
+    before = raw.names
+    names = tuple(f"{name}{ending}" for name in before)
+    renamed = dict(zip(before, names, strict=True))
+    told: list[Flag] = []
+    for flag in [*found, *raw.flags]:
+        if flag.run == "":  # of every run of the log; of the only one, mostly
+            told.append(replace(flag, run=names[0] if len(names) == 1 else None))
+        elif flag.run is None or flag.run in renamed:
+            told.append(replace(flag, run=renamed.get(flag.run) if flag.run else None))
+    return replace(raw, names=names, flags=told), chosen
+
+
+class _Labels:
+    """The words for a row by the frame's index."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def __call__(self, i: int) -> str:
+        return f"row {self.index[i]}"
+
+
+def chosen_rows(
+    frame: pd.DataFrame,
+    row_words: RowWords,
+    loss: str,
+    columns: Mapping[str, str] | None,
+    *,
+    long: bool = False,
+) -> Chosen:
     """The rows with the losses asked for, under the names that lossfit knows.
 
     Rows that hold other losses only are left out with a flag; a learning rate that was logged in a
@@ -95,18 +166,22 @@ def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen
 
     Parameters
     ----------
-    table : Table
+    frame : pandas.DataFrame
+    row_words : callable
+        The words for a row by position.
     loss : {"train", "val"} or str
         Which losses; a name is that of a column.
     columns : dict, optional
         The user's names, as in `lossfit.load`; its ``"loss"`` goes before ``loss``.
+    long : bool
+        Each row has the value of one column: one without a loss is not missing it.
 
     Raises
     ------
     DataError
         No such losses, or no such column; several losses of which none is known to be the whole.
     """
-    frame, flags = _by_mode(table.frame)
+    frame, flags = _by_mode(frame)
     there = [str(column) for column in frame.columns]
     named = dict(columns or {})
     kind = "named"
@@ -126,7 +201,7 @@ def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen
     column = named_column(named["loss"], there, "columns= names") if "loss" in named else ""
     frame = _with_hours(frame, set(named.values()))
     frame, renamed = with_known_names(frame, named)
-    flags = [*table.flags, *(table.loss_flags if kind == "train" else []), *renamed, *flags]
+    flags = [*renamed, *flags]
     if "loss" not in frame.columns:
         raise DataError(_no_loss(there))
     names = [str(name) for name in frame.columns]
@@ -137,8 +212,8 @@ def choose(table: Table, loss: str, columns: Mapping[str, str] | None) -> Chosen
     ]
     if kind != "train" and "count" in frame.columns and "count" not in named:
         frame = frame.drop(columns="count")
-    frame, kept, found = _own_rows(frame, others, table.long)
-    words = table.row_words if kept is None else _Moved(table.row_words, kept)
+    frame, kept, found = _own_rows(frame, others, long)
+    words = row_words if kept is None else _Moved(row_words, kept)
     return Chosen(frame, words, [*flags, *found], column, kind)
 
 
