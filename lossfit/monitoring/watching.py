@@ -411,7 +411,7 @@ class _Log:
                 raise DataError(f"there is no file {self.path} yet")
             files = [self.path]
             if self.path.is_dir():
-                files = [f for _, group in logs_in(self.path, str(self.path)) for f in group]
+                files = [f for log in logs_in(self.path, str(self.path)) for f in log.files]
             stats = [(str(file), file.stat()) for file in files]
         except (OSError, ValueError) as error:
             if isinstance(error, DataError):
@@ -606,5 +606,5 @@ def _reference(reference: Any) -> Runs | str | None:
 def _only(runs: Runs, name: str) -> Runs:
     if len(runs) == 1:
         return runs
-    listed = ", ".join(map(repr, runs.names[:6])) + (", ..." if len(runs) > 6 else "")
-    raise DataError(f"{name} has {len(runs)} runs ({listed}): name one as PATH:RUN")
+    some = ", ".join(map(repr, runs.names[:6])) + (", ..." if len(runs) > 6 else "")
+    raise DataError(f"{name} has {len(runs)} runs ({some}): name one as PATH:RUN")

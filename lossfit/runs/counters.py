@@ -30,6 +30,7 @@ NEAR = 5  # points before and after a fall that are compared
 APART = 4.0  # standard deviations that the end must lie from the start, to tell them apart
 SHARE = 0.9  # of the steps that are logged by several ranks
 GROUPS = 8
+BACK = 0.8  # of the way to the least step that a counter goes which begins again
 PERIODS = 3  # starts over that show a counter within epochs where losses tell nothing
 
 
@@ -208,8 +209,12 @@ def _carried_on(
         return [part], []
     bounds = [0, *falls.tolist(), len(x)]
     stride = _stride(x)
-    at_start = x[falls] <= x[0] + 1.5 * stride
     rises = _rises(epoch, known, falls)
+    low = float(x.min())
+    back = x[falls - 1] - x[falls]
+    at_start = (x[falls] <= low + 1.5 * stride) & (back >= BACK * (x[falls - 1] - low))
+    if len(x) < GROUPS and not rises.all():
+        return [part], []
     if (~at_start).any() and at_start.mean() < 0.8:
         return [part], []  # resumed in its middle, or in no order
     periodic = len(falls) >= PERIODS - 1 and _alike(x, bounds)
@@ -316,7 +321,9 @@ def _kind(x: Floats, loss: Floats, bounds: list[int], i: int, periodic: bool) ->
     end = float(np.median(loss[before][-k:]))
     start = float(np.median(loss[: bounds[1]][:k]))
     piece = loss[before]
-    noise = float(np.median(np.abs(np.diff(piece)))) * 1.05 if len(piece) > 2 else 0.0
+    # Of a point from the mean of its neighbours, which the trend hardly moves.
+    bend = np.abs(piece[1:-1] - (piece[:-2] + piece[2:]) / 2)
+    noise = float(np.median(bend)) / 0.826 if len(bend) else 0.0
     if abs(end - start) > APART * noise:
         return "on" if abs(now - end) < abs(now - start) else "other"
     return "on" if periodic else "other"

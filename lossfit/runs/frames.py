@@ -30,6 +30,7 @@ MOST_NAMED = 40  # ignored columns in a flag's words
 BLANK = frozenset(
     {"", "nan", "-nan", "+nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-", "--"}
 )
+BY_THE_WAY = ("epoch", "hours", "record", "rank")  # columns of no use where they are no numbers
 MOST_ODD = 0.01  # of a column's cells may be text: a damaged line does not refuse a log
 RowWords = Callable[[int], str]
 
@@ -73,9 +74,17 @@ def raw_from_frame(
     codes, names = _runs_of(frame, name, row_words)
     columns: dict[str, Floats] = {}
     found = list(flags)
+    ignored = [str(column) for column in frame.columns if column not in COLUMNS]
     for column in (*AXES, "loss", "lr", "params", *WEIGHTS, "rank"):
         if column in frame.columns:
-            columns[column] = _numbers(frame[column], column, names, codes, row_words, found)
+            try:
+                values = _numbers(frame[column], column, names, codes, row_words, found)
+            except DataError:
+                if column not in BY_THE_WAY or not _has_axis_beside(frame, column):
+                    raise
+                ignored.append(column)
+                continue
+            columns[column] = values
     if not any(axis in columns for axis in AXES):
         columns["record"] = _records(codes)
     axes = {axis: columns[axis] for axis in AXES if axis in columns}
@@ -92,7 +101,6 @@ def raw_from_frame(
         return f"{text} ({at})" if at else text
 
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
-    ignored = [str(column) for column in frame.columns if column not in COLUMNS]
     if ignored:
         found.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
     return Raw(
@@ -131,6 +139,11 @@ def _check_columns(frame: pd.DataFrame) -> None:
         raise DataError(f"give one of the columns {' and '.join(weights)}, not both")
     if not len(frame):
         raise DataError("there are no rows: give at least three points of a run")
+
+
+def _has_axis_beside(frame: pd.DataFrame, column: str) -> bool:
+    """Whether the frame has an axis, this column apart."""
+    return any(axis in frame.columns and axis != column for axis in AXES)
 
 
 def _axis_like(frame: pd.DataFrame) -> list[str]:
@@ -224,8 +237,9 @@ def _numbers(
             if len(odd) > len(cells) * MOST_ODD:
                 raise odd[0][1] from None
     if odd:
-        i = odd[0][0]
-        words = f"{what} is text in {len(odd)} rows (first: {cells.iloc[i]!r:.40}, {row_words(i)})"
+        first = odd[0][0]
+        shown = f"{cells.iloc[first]!r:.40}, {row_words(first)}"
+        words = f"{what} is text in {len(odd)} rows (first: {shown})"
         flags.append(Flag(None, "text_cells", len(odd), words))
     return values
 

@@ -1,8 +1,8 @@
 """Names that logs give to the columns that lossfit knows, and which losses are read.
 
-Names are compared in plain form (`plain_name`): ``Train Loss``, ``train/loss`` and ``trainLoss`` are
-one name.  Training and validation losses are never mixed, and a component of a loss (a box loss, a
-regulariser) is read only when it is asked for by name.
+Names are compared in plain form (`plain_name`): ``Train Loss``, ``train/loss`` and ``trainLoss``
+are one name.  Training and validation losses are never mixed, and a component of a loss (a box
+loss, a regulariser) is read only when it is asked for by name.
 """
 
 from __future__ import annotations
@@ -377,7 +377,7 @@ def _training_column(columns: Sequence[str]) -> str | None:
         return whole[0]
     if losses:
         raise DataError(_choose("training", whole or losses, bool(whole)))
-    if validation_columns(columns):
+    if any(is_loss(column) for column in validation_columns(columns)):
         return None
     objectives = [c for c in columns if OBJECTIVE.search(plain_name(c)) and not is_held_out(c)]
     if len(objectives) > 1:

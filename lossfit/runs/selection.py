@@ -181,6 +181,7 @@ def chosen_rows(
     DataError
         No such losses, or no such column; several losses of which none is known to be the whole.
     """
+    _check_once(frame)
     frame, flags = _by_mode(frame)
     there = [str(column) for column in frame.columns]
     named = dict(columns or {})
@@ -217,10 +218,19 @@ def chosen_rows(
     return Chosen(frame, words, [*flags, *found], column, kind)
 
 
+def _check_once(frame: pd.DataFrame) -> None:
+    """`DataError` where a column is there twice."""
+    names = [str(column) for column in frame.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the column {twice!r} is there twice: keep one of them")
+
+
 def _no_loss(there: list[str]) -> str:
     columns = f"the columns are {listed(there)}" if there else "it has no columns"
     hint = close_to("loss", there)
-    example = hint.split("'")[1] if hint else "..."
+    unknown = [name for name in there if not role_of(name)]
+    example = hint.split("'")[1] if hint else (unknown or there or ["..."])[-1]
     return (
         f"there is no column 'loss'; {columns}{hint}: say which column holds it with "
         f"loss={example!r} (--loss on the command line)"

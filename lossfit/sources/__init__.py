@@ -7,7 +7,7 @@ To add a format, write ``lossfit/sources/NAME.py`` with the functions ``matches(
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, cast
@@ -26,7 +26,7 @@ from ._joining import joined
 from ._opening import LogSource, grouped, items_of, opened, told_apart
 from ._source import Reader, Source, Table
 
-__all__ = ["READERS", "Log", "Reader", "Source", "Table", "load", "survey"]
+__all__ = ["READERS", "Log", "Reader", "Source", "Table", "load", "survey", "tables"]
 
 READERS: tuple[str, ...] = (
     "wandb_history",
@@ -247,6 +247,20 @@ def _all_pieces(
         words = f"logs beside those that were read: {some}; give them by name to read them"
         flags.append(Flag(None, "other_logs", len(beside), words))
     return pieces, flags
+
+
+def tables(paths: Sequence[LogSource], format: str | None = None) -> Iterator[tuple[Source, Table]]:
+    """Each log with its table, before any loss is chosen.
+
+    Parameters
+    ----------
+    paths : sequence
+    format : str, optional
+    """
+    logs = [log for item in paths for log in opened(item)]
+    for log in told_apart(grouped(logs)):
+        name = _format_of(log) if format is None else format
+        yield log, _module(name).read(log)
 
 
 def _warn(runs: Runs) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def _of_lists(items: list[list[Any]], name: str) -> Table:
     if widths == {3} and all(_is_number(item[0]) and item[0] > EPOCH_SECONDS for item in items):
         wall, step, value = zip(*items, strict=True)
         return Table(_frame({"wall_time": wall, "step": step, "value": value}), _words(name))
-    if len(widths) == 1 and 1 < (width := widths.pop()) <= 50:
+    if len(widths) == 1 and 1 < widths.pop() <= 50:
         columns = zip(*items, strict=True)
         return Table(
             _frame({f"column {i + 1}": column for i, column in enumerate(columns)}), _words(name)
@@ -178,7 +178,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _frame(data: dict[str, Sequence[Any]]) -> pd.DataFrame:
+def _frame(data: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     import pandas as pd
 
     out = {}

@@ -90,10 +90,11 @@ def _known(folder: Path) -> list[Path]:
 
 
 def _beside(folder: Path, known: list[Path]) -> list[Path]:
-    """Other logs of a folder."""
+    """Other logs of a folder; of texts those that are called logs."""
     events = [path for path in folder.iterdir() if is_event_file(path) and path.is_file()]
     named = [folder / log for log in LOG_NAMES if (folder / log).is_file()]
-    return sorted({*_logs(folder), *events, *named} - set(known))
+    logs = [path for path in _logs(folder) if path.suffix != ".txt" or "log" in path.stem.lower()]
+    return sorted({*logs, *events, *named} - set(known))
 
 
 def _logs(folder: Path) -> Iterator[Path]:

@@ -54,7 +54,8 @@ def joined(raws: Sequence[Raw], join_all: bool | None) -> list[Raw]:
         One for each log.
     join_all : bool or None
         True: logs of one run each are one run, and runs of equal names are one.  None: logs whose
-        names differ in numbers only are one run where each begins where another ends.  False: never.
+        names differ in numbers only are one run where each begins where another ends.  False:
+        never.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def _follows(first: _Ends, second: _Ends) -> bool:
         apart = float(np.median(second.loss[:NEAR]) - np.median(first.loss[-NEAR:]))
         size = NEAR
     noise = max(first.noise, second.noise)
-    return abs(apart) <= NOISES * noise / min(size, NEAR) ** 0.5 + 1e-3 * abs(first.loss[-1])
+    return bool(abs(apart) <= NOISES * noise / min(size, NEAR) ** 0.5 + 1e-3 * abs(first.loss[-1]))
 
 
 def _chained(raws: list[Raw]) -> Raw:

@@ -51,7 +51,8 @@ AFTER = re.compile(
     rf"""\s*(?:
       (?!(?:step|iter|iteration|epoch|batch|update|loss)\b)[\w.<>@-]+:\d+(?=\t)
     | (?![^\n]{{0,3}}{STEP_WORDS}\b)[\w.<>@-]+(?::[\w.<>]+)*:\d+(?=[\s:\]|])\]?(?:\s*[:|\-](?=\s))?
-    | (?!(?:train|val|valid|validation|eval|test|dev)\b)(?!{STEP_WORDS}[\s_]?\d)[A-Za-z_][\w.]*\s+[-|]\s+
+    | (?!(?:train|val|valid|validation|eval|test|dev)\b)(?!{STEP_WORDS}[\s_]?\d)
+        [A-Za-z_][\w.]*\s+[-|]\s+
     | (?!{STEP_WORDS}\b)[A-Za-z_]\w*(?:\.\w+)*:(?=[A-Za-z\[{{])
     | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][A-Za-z_./\ |-]*\]:?
     | [-|:>](?=\s)

@@ -144,7 +144,9 @@ class _Console:
             return
         if pairs.held_out:
             values = self._held_out(values)
-        if placed or (loss and self._clashes(values, number)):
+        if (placed and not self._continues(values, number)) or (
+            loss and self._clashes(values, number)
+        ):
             self.close()
             self._begin(values, bare, number)
         elif loss and not self.open:
@@ -165,9 +167,9 @@ class _Console:
                 self.epochs = total
             elif role_of(name) == "step":
                 values[OF] = total
-        if pairs.progress is not None and not (pairs.bar and not values):
-            if not any(role_of(name) == "step" for name in values):
-                values[AT], values[OF] = pairs.progress
+        alone = pairs.bar and not values
+        if pairs.progress is not None and not alone and not _has_step(values):
+            values[AT], values[OF] = pairs.progress
         return values
 
     def _printed(self, name: str) -> str:
@@ -206,6 +208,12 @@ class _Console:
         if not self.open or number - self.opened[1] > BLOCK:
             return True
         return any(role_of(name) in LOSSES and name in self.open for name in values)
+
+    def _continues(self, values: dict[str, float], number: int) -> bool:
+        """Whether a line with a step is a further line of a block that has no loss yet."""
+        if not self.open or self.has_loss or number - self.opened[1] > BLOCK:
+            return False
+        return all(self.open.get(name, value) == value for name, value in values.items())
 
     def _bar(self, pairs: Pairs) -> None:
         if pairs.progress is not None:
@@ -252,6 +260,10 @@ class _Console:
         self.has_loss = False
 
 
+def _has_step(values: dict[str, float]) -> bool:
+    return any(role_of(name) == "step" for name in values)
+
+
 def _table(source: Source, log: _Console) -> Table:
     """The rows with one step, one rank and one clock."""
     rows = log.rows
@@ -264,6 +276,8 @@ def _table(source: Source, log: _Console) -> Table:
     if step is not None and name is not None:
         step, planned = _carried_on(step, total, epoch, log.epochs)
         frame[name] = step
+        rest = [str(c) for c in frame.columns if role_of(str(c)) == "step" and c != name]
+        frame = frame.rename(columns={c: f"{c} (not the axis)" for c in rest})
     placed = np.zeros(len(frame), dtype=bool)
     if step is not None:
         placed |= ~np.isnan(step)
@@ -311,7 +325,7 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
     ]
     place = rows.column(AT)
     if not candidates:
-        if not np.isnan(place).all():
+        if np.isfinite(place).mean() >= 0.5:
             return place, total, "step"
         bar = _bar_steps(rows)
         if bar is not None:
@@ -321,7 +335,7 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
             return label, total, "step"
         return None, total, None
     filled = [int(frame[c].notna().sum()) for c in candidates]
-    name = next(c for c, n in zip(candidates, filled, strict=True) if n >= 0.5 * max(filled))
+    name = next(c for c, n in zip(candidates, filled, strict=True) if n >= 0.95 * max(filled))
     step = frame[name].to_numpy(dtype=float).copy()
     other = next((c for c in candidates if c != name and "iter" in plain_name(c)), None)
     if other is not None and _repeats(step) and not _repeats(frame[other].to_numpy()):

@@ -139,7 +139,7 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
                 for plain, name, column in zip(
                     names, table.column_names, table.columns, strict=True
                 )
-                for field in (column.type if plain is None else (None,))
+                for field in (list(column.type) if plain is None else [column])
             ]
             table = table.flatten().rename_columns(inner)
         if any(
@@ -196,7 +196,7 @@ def _line_by_line(source: Source) -> Table:
 def _loads() -> Callable[[str], Any]:
     """Orjson where it is installed, else json; json too for what orjson refuses, such as NaN."""
     try:
-        import orjson
+        import orjson  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return json.loads
     fast: Callable[[str], Any] = orjson.loads

@@ -30,8 +30,8 @@ __all__ = ["matches", "read"]
 
 HEAD = re.compile(r"(?:^|[\s|])iteration\s+(\d+)\s*/\s*(\d+)\s*\|")
 HELD_OUT = re.compile(
-    r"(?:valid(?:ation)?|test) (?:loss|results)(?: at| for)? +(?:iteration|the end of training)\D{0,20}"
-    r"(\d+)"
+    r"(?:valid(?:ation)?|test) (?:loss|results)(?: at| for)? +"
+    r"(?:iteration|the end of training)\D{0,20}(\d+)"
 )
 FIELD = re.compile(rf"\|\s*([A-Za-z][A-Za-z_ ()/.-]{{0,60}}?)\s*:?\s+({NUMBER})(?=\s*(?:\||$))")
 LIKE = re.compile(r"(?:^|[\s|])iteration\s+\d+\s*/\s*\d*\s*(?:\||$)")

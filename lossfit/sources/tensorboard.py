@@ -77,8 +77,8 @@ def read(source: Source) -> Table:
     frame = pd.concat(parts, ignore_index=True)
     tags = [tag for tag in steps for _ in steps[tag]]
     at = [i for tag in steps for i in range(len(steps[tag]))]
-    words = "value {} of tag {} in {}".format
-    return Table(frame, lambda i: words(at[i] + 1, tags[i], source.name), flags, long=True)
+    told = "value {} of tag {} in {}".format
+    return Table(frame, lambda i: told(at[i] + 1, tags[i], source.name), flags, long=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from .._base.errors import DataError
 from ..runs.collection import Runs
 from ..runs.known import Known
+from ..runs.selection import chosen_rows
 from .pieces import FramePiece
 
 __all__ = ["read_logs"]
@@ -69,20 +70,13 @@ def _rows(paths: list[Any], known: Known, format: str | None) -> list[FramePiece
         return None
     found = []
     try:
-        logs = [log for one in paths for log in sources._opened(one)]
-        for log in sources._told_apart(sources._grouped(logs)):
-            name = sources._format_of(log) if format is None else format
-            table = sources._module(name).read(log)
-            there = [str(column) for column in table.frame.columns]
-            loss = sources._names.loss_column(there, "train")[0]
-            asked = {"loss": loss} if loss not in (None, "loss") else None
-            frame, _ = sources._names.with_known_names(table.frame, asked)
-            if "loss" not in frame.columns:
-                return None
+        for log, table in sources.tables(paths, format):
+            chosen = chosen_rows(table.frame, table.row_words, "train", None, long=table.long)
+            frame = chosen.frame
             if "run" not in frame.columns:
                 frame = frame.assign(run=log.stem)
             frame = frame.reset_index(drop=True)
-            found.append(FramePiece.of_frame(frame, known, table.row_words))
+            found.append(FramePiece.of_frame(frame, known, chosen.row_words))
     except DataError:
         return None
     return found

@@ -168,7 +168,7 @@ class Parquet:
         """The column with the runs' names, and the columns to read with our names for them."""
         import pandas as pd
 
-        from ..sources._names import loss_column, with_known_names
+        from ..runs.names import loss_column, with_known_names
 
         columns = list(fragment.physical_schema.names)
         loss = loss_column(columns, "train")[0]

@@ -102,8 +102,8 @@ def test_until_takes_a_share_of_each_run_or_axis_values():
     for wrong in (0, -0.5, 1.5, float("nan"), "half", True):
         with pytest.raises(DataError, match="until"):
             runs.until(wrong)
-    with pytest.raises(DataError, match="no axis is called 'epoch'"):
-        runs.until({"epoch": 1})
+    with pytest.raises(DataError, match="no axis is called 'week'"):
+        runs.until({"week": 1})
 
 
 def test_a_shortened_run_shows_nothing_of_its_rest(curve):
