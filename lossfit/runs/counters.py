@@ -60,7 +60,7 @@ def untangled(raw: Raw, x: Floats, axes: list[str]) -> tuple[Raw, Floats, list[s
     x : ndarray
     axes : list of str
     """
-    usable = np.isfinite(x) & np.isfinite(raw.loss)
+    usable = np.isfinite(x) & np.isfinite(raw.loss) & (x >= 0)
     rows = np.flatnonzero(usable)
     offsets = np.searchsorted(rows, raw.offsets)
     fall = np.flatnonzero(np.diff(x[rows]) <= 0) + 1
@@ -202,7 +202,7 @@ def _carried_on(
     name: str, axis: str, part: _Part, epoch: Floats | None
 ) -> tuple[list[_Part], list[Flag]]:
     """Rows whose counter begins again: carried on, or taken for another run."""
-    known = np.flatnonzero(np.isfinite(part.x) & np.isfinite(part.loss))
+    known = np.flatnonzero(np.isfinite(part.x) & np.isfinite(part.loss) & ~(part.x < 0))
     x, loss = part.x[known], part.loss[known]
     falls = np.flatnonzero(np.diff(x) < 0) + 1
     if not len(falls):

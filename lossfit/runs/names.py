@@ -29,6 +29,7 @@ __all__ = [
     "is_held_out",
     "is_loss",
     "loss_column",
+    "may_be_loss",
     "named_column",
     "plain_name",
     "role_of",
@@ -302,6 +303,13 @@ def is_loss(name: str) -> bool:
     """Whether a column holds a loss by its name, a component or one of held-out data included."""
     plain = plain_name(name)
     return LOSS.search(plain) is not None and not NO_LOSS.search(plain)
+
+
+@lru_cache(maxsize=16384)
+def may_be_loss(name: str) -> bool:
+    """Whether a column is a loss, or a measure that may be the objective, by its name."""
+    role = role_of(name)
+    return role in ("loss", "val_loss", "other_loss") or bool(OBJECTIVE.search(plain_name(name)))
 
 
 def is_held_out(name: str) -> bool:

@@ -18,6 +18,7 @@ from .names import (
     is_held_out,
     is_loss,
     loss_column,
+    may_be_loss,
     named_column,
     plain_name,
     role_of,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Chosen", "chosen_rows", "raw_of", "splits"]
 
 SPLITS = ("train", "val")
+SEEN = 200  # cells of a column that are looked at
 MODES = ("mode", "split", "phase", "stage", "set", "subset", "partition", "dataset", "part")
 # Clocks that logs keep, and how many of their units are an hour.
 CLOCKS = {
@@ -238,24 +240,40 @@ def _no_loss(there: list[str]) -> str:
 
 
 def _of_numbers(frame: pd.DataFrame) -> list[str]:
-    """The columns that hold numbers: a text is no loss whatever its name."""
+    """The columns without those that are called losses and hold none: texts, or nothing."""
     import pandas as pd
 
     out = []
     for column in frame.columns:
+        if not may_be_loss(str(column)):
+            out.append(str(column))
+            continue
         values = frame[column]
         if not pd.api.types.is_numeric_dtype(values.dtype):
-            filled = values.dropna().astype(str).str.strip()
-            filled = filled[~filled.str.lower().isin(BLANK)]
-            some = pd.to_numeric(filled.iloc[:200], errors="coerce")
-            if len(some) and some.isna().all() and "," not in str(filled.iloc[0]):
-                continue
-            if not len(some) and len(frame.columns) > 2 and len(values):
+            if _is_text(values, len(frame.columns)):
                 continue
         elif len(values) and values.isna().all():
             continue
         out.append(str(column))
     return out
+
+
+def _is_text(values: pd.Series, columns: int) -> bool:
+    """Whether none of the cells is a number, of those that are looked at."""
+    cells = [cell for cell in values.iloc[:SEEN].tolist() if cell is not None and cell == cell]
+    words = [str(cell).strip() for cell in cells]
+    words = [word for word in words if word.lower() not in BLANK]
+    if not words:
+        return columns > 2 and len(values) > 0
+    if "," in words[0]:
+        return False  # a decimal comma, of which the reader of numbers says more
+    for word in words:
+        try:
+            float(word)
+        except ValueError:
+            continue
+        return False
+    return True
 
 
 def _by_mode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Flag]]:

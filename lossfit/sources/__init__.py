@@ -295,6 +295,10 @@ def _read(
         raise DataError(f"no log format is called {name!r}; there are {', '.join(READERS)}")
     try:
         table = _module(name).read(log)
+        if log.is_text and log.encoding != "utf-16" and b"\0" in log.data:
+            lines = sum(1 for line in log.data.split(b"\n") if b"\0" in line)
+            words = f"{lines} lines with NUL bytes, as a crash while writing leaves them"
+            table.flags.append(Flag("", "damaged_lines", lines, words))
         if loss != "both":
             return [_piece(log, name, table, loss, columns, "")]
         halves = splits(table.frame)

@@ -90,10 +90,9 @@ class _Head:
                 f"{name} is not a table: its first line must name columns, e.g. step,loss; it is "
                 f"{line[:60]!r}; and no line of it names a loss, such as 'step 10 | loss: 3.21'"
             )
-        if self.separator and line.count(self.separator) >= MOST_COLUMNS:
+        if self.separator and (columns := line.count(self.separator) + 1) > MOST_COLUMNS:
             raise DataError(
-                f"{name}: {line.count(self.separator) + 1:,} columns, which no log has: write one "
-                "row for each step"
+                f"{name}: {columns:,} columns or more, which no log has: write one row for each step"
             )
 
     def _cells(self, name: str) -> list[str]:
@@ -304,7 +303,9 @@ def _of_numbers(frame: pd.DataFrame, stem: str) -> pd.DataFrame:
     """Numbers without names: a metric file of MLflow, or one column of losses."""
     names = list(frame.columns)
     loss = "val_loss" if "val" in stem.lower() or "eval" in stem.lower() else "loss"
-    if len(names) in (3, 4) and (frame[names[0]] > MILLISECONDS).all():
+    times = frame[names[0]]
+    is_time = times.dtype.kind in "if" and len(times) > 0 and bool((times > MILLISECONDS).all())
+    if len(names) in (3, 4) and is_time:
         named = ("timestamp_ms", stem if "loss" in stem.lower() else "value", "step", "dataset")
         return frame.rename(columns=dict(zip(names, named, strict=False)))
     if len(names) == 1 and "loss" in stem.lower():

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF001 (lines as tools print them)
 """Logs of a made-up run in the layouts of public tools: what each prints, and what is to be read.
 
 Written from the tools' documentation, source and issue threads; numbers are made up.
