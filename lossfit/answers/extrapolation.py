@@ -16,7 +16,14 @@ from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
 from ..forecasts.question import LawSpec, Question
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, choose_axis
+from ..runs.checks import (
+    as_runs,
+    axis_values,
+    beyond_reason,
+    check_meant,
+    choose_axis,
+    has_words,
+)
 from .answer import Answer
 
 if TYPE_CHECKING:
@@ -139,7 +146,7 @@ def extrapolate(
     else:
         axis = choose_axis(runs.select(asked), axis)
         check_axis(axis)
-        where = _targets(asked, at)
+        where = _targets(runs, axis, asked, at)
     question = Question.of(
         runs,
         axis,
@@ -243,16 +250,22 @@ def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> str:
     raise DataError("compute_of= needs GPU-hours or FLOPs of every run: " + "; ".join(reasons))
 
 
-def _targets(asked: Sequence[str], at: Any) -> Floats:
+def _targets(runs: Runs, axis: str, asked: Sequence[str], at: Any) -> Floats:
     """Axis values, shape (n_runs, most targets of a run), NaN beyond a run's last."""
-    if not isinstance(at, Mapping):
-        return np.tile(axis_values(at), (len(asked), 1))
+    if not isinstance(at, Mapping) and not has_words(at):  # one for all, without a loop
+        values = axis_values(at)
+        for name in beyond_reason(runs.select(asked), axis, values):
+            check_meant(runs[name], axis, values)
+        return np.tile(values, (len(asked), 1))
     each = []
     for name in asked:
+        run = runs[name]
         try:
-            each.append(axis_values(at[name]))
+            values = axis_values(at[name] if isinstance(at, Mapping) else at, run.end(axis))
         except DataError as error:
             raise DataError(f"run {name!r}: {error}") from None
+        check_meant(run, axis, values)
+        each.append(values)
     out = np.full((len(asked), max(map(len, each))), np.nan)
     for row, values in zip(out, each, strict=True):
         row[: len(values)] = values

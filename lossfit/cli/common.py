@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._base.errors import DataError, DeviceError, LossfitWarning
+from .._base.units import amount_of as number
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -30,8 +31,6 @@ __all__ = [
     "with_finished_runs",
 ]
 
-SUFFIXES = {"k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-
 
 def load_runs(source: Sequence[str], reading: Mapping[str, Any], run: Sequence[str] = ()) -> Runs:
     """The runs that the arguments name; some of them by `run`."""
@@ -43,6 +42,11 @@ def load_runs(source: Sequence[str], reading: Mapping[str, Any], run: Sequence[s
 
 def with_finished_runs(asked: dict[str, Any], reading: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the logs that ``siblings`` and ``calibrate_on`` name read."""
+    # Columns that were named, and the joining, are of the logs that are asked about.
+    own = {"columns": None, "join": None, "loss": reading.get("loss", "train")}
+    if own["loss"] not in ("train", "val"):
+        own["loss"] = "train"
+    reading = {**reading, **own}
     paths = {name: asked[name] for name in ("siblings", "calibrate_on") if name in asked}
     loaded: dict[str, Any] = {}
     for name, logs in paths.items():
@@ -104,18 +108,6 @@ def where_of(
         ]
         for run in asked
     }, axis
-
-
-def number(word: str) -> float:
-    """An axis value as people write it: 4e12, 4T, 500k."""
-    factor = SUFFIXES.get(word[-1:], 1.0)
-    digits = word[:-1] if factor != 1.0 else word
-    try:
-        return float(digits) * factor
-    except ValueError:
-        raise DataError(
-            f"{word!r} is no axis value: write 4e12, 4T, 500k, or 2x for twice the data"
-        ) from None
 
 
 def window_of(text: str) -> Any:

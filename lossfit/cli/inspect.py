@@ -15,17 +15,14 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.option(
-    "--loss",
-    default="train",
-    show_default=True,
-    help="Losses to read: train, val, both, or the name of a column.",
-)
-@options("source", "reading", "plot", as_json={"help": "Print JSON (schema lossfit.inspect/1)."})
+@options(
+    "source", "reading", "plot",
+    loss={"help": "Losses to read: train, val, both, or the name of a column."},
+    as_json={"help": "Print JSON (schema lossfit.inspect/1)."},
+)  # fmt: skip
 def command(
     source: tuple[str, ...],
     reading: dict[str, Any],
-    loss: str,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -39,13 +36,13 @@ def command(
     from ..sources import survey
     from ..sources.inspecting import inspect_dict, inspect_text
 
-    format = reading.pop("format")
+    table = {name: reading.pop(name) for name in ("format", "loss", "columns", "join")}
     known = Known(**reading)
     failed = []
     with guarded():
         given = list(source)
         try:
-            runs, logs = survey(given, format=format, loss=loss, known=known)
+            runs, logs = survey(given, **table, known=known)
         except DataError:
             if len(given) == 1:
                 raise
@@ -53,13 +50,13 @@ def command(
             good = []
             for one in given:
                 try:
-                    survey(one, format=format, loss=loss, known=known)
+                    survey(one, **table, known=known)
                     good.append(one)
                 except DataError as error:
                     failed.append(str(error))
             if not good or not failed:
                 raise
-            runs, logs = survey(good, format=format, loss=loss, known=known)
+            runs, logs = survey(good, **table, known=known)
         if as_json:
             print_json(inspect_dict(runs, logs))
         else:

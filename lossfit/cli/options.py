@@ -20,7 +20,7 @@ from .common import number, window_of
 
 __all__ = ["AMOUNT", "ASKED", "OWN", "READING", "options"]
 
-AXES = ("auto", "tokens", "step", "gpu_hours", "flops")
+AXES = ("auto", "tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record")
 FIGURE = click.Path(dir_okay=False, writable=True)
 
 
@@ -49,11 +49,47 @@ def _laws(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     return list(value) or "auto"
 
 
+def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    named: dict[str, str] = {}
+    for part in value.split(","):
+        known, equals, column = (word.strip() for word in part.partition("="))
+        if not (known and equals and column):
+            raise click.BadParameter(f"write NAME=COLUMN, such as step=iteration; got {part!r}")
+        named[known] = column
+    return named
+
+
 Table = Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
 
 #: What `lossfit.load` takes.
 READING: Table = {
     "format": (("--format",), {"help": "Format of the logs, if it is not recognized."}),
+    "loss": (
+        ("--loss",),
+        {
+            "default": "train",
+            "show_default": True,
+            "help": "Losses to read: train, val, or the name of a column.",
+        },
+    ),
+    "columns": (
+        ("--columns",),
+        {
+            "callback": _columns,
+            "metavar": "NAME=COLUMN,...",
+            "help": "Columns of the logs by what they are: step=it,loss=train/nll,lr=rate.",
+        },
+    ),
+    "join": (
+        ("--join/--no-join",),
+        {
+            "default": None,
+            "help": "Several logs are parts of one run (found by itself where one begins where "
+            "another ends).",
+        },
+    ),
     "params": (("--params",), {"type": float, "help": "Model parameters of the runs."}),
     "tokens_per_step": (("--tokens-per-step",), {"type": float, "help": "Batch size in tokens."}),
     "gpu_hours": (("--gpu-hours",), {"type": float, "help": "GPU-hours of a whole run."}),

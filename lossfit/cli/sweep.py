@@ -112,12 +112,14 @@ def cli_fit(
     from ..sweep.sweeping import fit_to
 
     with guarded():
-        known = {name: value for name, value in reading.items() if name != "format"}
-        format = reading["format"]
-        streamed = not run and format in (None, "parquet") and _is_parquet(list(source))
+        table = {name: reading[name] for name in ("format", "loss", "columns", "join")}
+        known = {name: value for name, value in reading.items() if name not in table}
+        plain = table["loss"] == "train" and table["columns"] is None and table["join"] is None
+        streamable = not run and plain and table["format"] in (None, "parquet")
+        streamed = streamable and _is_parquet(list(source))
         runs: Any = source[0] if len(source) == 1 else list(source)
         if not streamed:
-            runs = read_logs(source, Known(**known), format)
+            runs = read_logs(source, Known(**known), **table)
             if run:
                 runs = runs if isinstance(runs, Runs) else load_runs(source, reading)
                 runs = runs.select(run)

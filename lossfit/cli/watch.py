@@ -21,7 +21,6 @@ __all__ = ["command"]
     metavar="RUN_OR_FILE",
     help="A run to compare with: of the log by name, FILE, FILE:RUN, or a built-in run.",
 )
-@click.option("--loss", default="train", show_default=True, help="train, val or a column's name.")
 @click.option("--interval", default=5.0, show_default=True, help="Seconds between two looks.")
 @click.option("--once", is_flag=True, help="Answer for what is there, and stop.")
 @options(
@@ -41,7 +40,6 @@ def command(
     file: str,
     reading: dict[str, Any],
     asked: dict[str, Any],
-    loss: str,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -56,7 +54,8 @@ def command(
     with guarded():
         # Finished runs may be in another format than the log that is followed.
         asked = with_finished_runs(asked, reading | {"format": None})
-        updates = watch(file, loss=loss, **reading, **given, **asked)
+        reading.pop("join")  # one log is followed
+        updates = watch(file, **reading, **given, **asked)
         told: set[str] = set()
         try:
             for update in updates:

@@ -6,10 +6,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.units import amount_of, multiple_of
 from .._base.views import view
 from .axes import AXES
 from .limits import AXIS_LIMIT
@@ -17,8 +17,22 @@ from .tables import is_table
 
 if TYPE_CHECKING:
     from .collection import Runs
+    from .run import Run
 
-__all__ = ["as_runs", "axis_values", "check_prob", "choose_axis", "whole"]
+FAR = 1e3  # times the data, or a part of them: asked about where another axis would fit
+FARTHEST = 1e6
+NEARBY = 100.0
+
+__all__ = [
+    "as_runs",
+    "axis_values",
+    "beyond_reason",
+    "check_meant",
+    "check_prob",
+    "choose_axis",
+    "has_words",
+    "whole",
+]
 
 
 def as_runs(runs: Any) -> Runs:
@@ -64,11 +78,27 @@ def choose_axis(runs: Runs, axis: str) -> str:
     )
 
 
-def axis_values(at: ArrayLike) -> Floats:
-    """Positive axis values as a flat array."""
+def axis_values(at: Any, end: float | None = None) -> Floats:
+    """Positive axis values as a flat array.
+
+    Parameters
+    ----------
+    at : number, word such as "2T" or "40k", or a list of them
+    end : float, optional
+        Where the data end: what "2x" is a multiple of.
+
+    Raises
+    ------
+    DataError
+        Not numbers, or not positive; "2x" without an end.
+    """
     try:
+        if has_words(at):
+            at = [_of_word(each, end) for each in ([at] if isinstance(at, str) else at)]
         points = np.atleast_1d(np.asarray(at, np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"axis values must be numbers, got {at!r}") from None
     if (
         points.ndim != 1
@@ -81,6 +111,63 @@ def axis_values(at: ArrayLike) -> Floats:
             f"axis values must lie between {1 / AXIS_LIMIT:g} and {AXIS_LIMIT:g}, got {at!r}"
         )
     return points
+
+
+def has_words(at: Any) -> bool:
+    """Whether axis values are words such as "2x", or have such words among them."""
+    return isinstance(at, str) or (
+        isinstance(at, (list, tuple)) and any(isinstance(each, str) for each in at)
+    )
+
+
+def beyond_reason(runs: Runs, axis: str, values: Floats) -> list[str]:
+    """Names of the runs for which one of the values is far from their data (`check_meant`)."""
+    flat = runs.flat(axis)
+    ends = flat.x[flat.offsets[1:] - 1]
+    low, high = float(np.min(values)), float(np.max(values))
+    odd = (low < ends / FAR) | (high > ends * FAR)
+    return [runs.names[i] for i in np.flatnonzero(odd)]
+
+
+def _of_word(word: Any, end: float | None) -> Any:
+    if not isinstance(word, str):
+        return word
+    times = multiple_of(word)
+    if times is None:
+        return amount_of(word)
+    if end is None:
+        raise DataError(f"{word!r} is a multiple of a run's data; give an axis value here")
+    return times * end
+
+
+def check_meant(run: Run, axis: str, values: Floats) -> None:
+    """Targets that can be meant, on the axis they are given on.
+
+    Raises
+    ------
+    DataError
+        A target that is a millionth of the data or a million times them; one that is a thousandth
+        or a thousand times and would fit another axis of the run, or a multiple of the data.
+    """
+    end = run.end(axis)
+    for value in values[np.isfinite(values)].tolist():
+        ratio = value / end
+        if 1 / FAR <= ratio <= FAR:
+            continue
+        others = [
+            other for other in run.axes if other != axis and 0.5 <= value / run.end(other) <= NEARBY
+        ]
+        hint = ""
+        if others:
+            hint = f"; it fits the axis {others[0]}: did you mean axis={others[0]!r}?"
+        elif ratio < 1 and 1 < value <= NEARBY:
+            hint = f"; did you mean '{value:g}x', {value:g} times the data?"
+        elif 1 / FARTHEST <= ratio <= FARTHEST:
+            continue
+        raise DataError(
+            f"run {run.name!r}: the target {value:g} is {ratio:.2g} times its {axis} "
+            f"({end:g}){hint or ', which no run makes: check the number and the axis'}"
+        )
 
 
 def whole(value: Any, what: str, least: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.units import amount_of
 from ..schedules.shapes import Schedule
 from .limits import NUMBER_LIMIT
 
@@ -27,6 +28,7 @@ __all__ = [
     "schedules_by_run",
 ]
 
+LEAST_PARAMS = 100  # of a model
 MOST_COMPARED = 2000  # names that a misspelt one is compared with
 LONGEST_NAME = 60  # of a column or run in a message, in characters
 
@@ -82,11 +84,18 @@ def numbers(
 
 
 def _positive(value: object, what: str, most: float) -> float:
+    if isinstance(value, str):
+        value = amount_of(value)
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
             number = np.inf
+        if what.startswith("params") and 0 < number < LEAST_PARAMS:
+            raise DataError(
+                f"{what} is {number:g}, which no model has: for {number:g} billion parameters "
+                f"write {number:g}e9 ({number:g}B on the command line)"
+            )
         if 1 / most <= number <= most:
             return number
         if number > 0:

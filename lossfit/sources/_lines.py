@@ -26,6 +26,7 @@ NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|inf
 
 LINE = re.compile(r"[^\r\n]+")
 REMEMBERED = 500  # points before the last, with one of which it is compared
+LONGEST = 1 << 14  # characters of a line whose prefix is taken off
 MOST_TIMES = 3_000_000
 
 
@@ -97,7 +98,7 @@ def table_of_lines(
     for number, line in source.lines():
         last = number
         row, rank, time = point(line), np.nan, ""
-        if row is None:
+        if row is None and len(line) <= LONGEST:
             bare = plain(line)
             if bare.text is not line:
                 line, time = bare.text, bare.time

@@ -25,6 +25,7 @@ HEAD = 4096
 SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
 CHUNK = 1 << 22
 PLAIN_LINES = 5_000
+LONGEST_PLAIN = 1 << 14  # characters
 LINE = re.compile(r"[^\r\n]+")
 LONGEST_LINE = 1 << 26  # 64 MiB
 LARGEST_FILE = 1 << 31  # 2 GiB
@@ -126,7 +127,7 @@ class Source:
     def plain_head(self) -> str:
         """The first lines of `head` without control codes and prefixes (`_prefixes.plain`)."""
         lines = itertools.islice(self.lines(head=True), PLAIN_LINES)
-        return "\n".join(plain(line).text for _, line in lines)
+        return "\n".join(plain(line[:LONGEST_PLAIN]).text for _, line in lines)
 
     def shows(self, pattern: re.Pattern[str]) -> bool:
         """Whether the pattern is found near the start of a text, with prefixes or without."""

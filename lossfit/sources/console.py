@@ -44,6 +44,7 @@ MEAN_OF_EPOCH = re.compile(
     r"^\s*(?:train\s*\|\s*)?(?:\|\s*)?epoch\s+\d+\s*\|\s*(?:train\s+)?loss\s"
 )
 LOOKED_AT = 4_000  # lines in which a console log shows itself
+LONGEST = 1 << 14  # characters of a line that is looked at
 BLOCK = 80  # lines that a block may have
 MOST_TIMES = 3_000_000
 MOST_NAMES = 10_000
@@ -118,7 +119,7 @@ class _Console:
 
     def feed(self, number: int, line: str) -> None:
         """One more line."""
-        if not INTEREST.search(line):
+        if len(line) > LONGEST or not INTEREST.search(line):
             self.others += bool(line.strip())
             return
         bare = plain(line)

@@ -32,6 +32,7 @@ __all__ = ["header", "matches", "read"]
 SEPARATORS = ",\t;|"
 MOST_COLUMNS = 30_000
 TEXT_COLUMNS = ("run", "run_name", "run_id", *RUN_LIKE[:13])
+LONGEST_HEADER = 1 << 20  # characters
 FAST = 1 << 21  # smaller tables are read by pandas
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)", re.I)
 BLANKS = [*sorted(BLANK), "NaN", "None", "NA", "N/A", "NULL", "Null", "<NA>", "NAN", "#N/A", "-NaN"]
@@ -40,7 +41,10 @@ MILLISECONDS = 1e11  # MLflow's times since 1970
 
 def header(source: Source) -> list[str]:
     """Names of the columns as the first line has them; [] where that line is no header."""
-    line = source.first_line.lstrip("# ")
+    line = source.first_line
+    if len(line) > LONGEST_HEADER:
+        return []
+    line = line.lstrip("# ")
     separator = _separator(line)
     if not separator or not line.count(separator):
         return []
@@ -92,7 +96,8 @@ class _Head:
             )
         if self.separator and (columns := line.count(self.separator) + 1) > MOST_COLUMNS:
             raise DataError(
-                f"{name}: {columns:,} columns or more, which no log has: write one row for each step"
+                f"{name}: {columns:,} columns or more, which no log has: write one row for "
+                "each step"
             )
 
     def _cells(self, name: str) -> list[str]:

@@ -35,6 +35,7 @@ SPACY = {"E": "epoch", "#": "step"}
 AXES = ("step", "epoch", "tokens")
 LOSSES = ("loss", "val_loss", "other_loss")
 LOOKED_AT = 3_000
+LONGEST = 1 << 14  # characters of a line that is looked at
 
 
 def matches(source: Source) -> bool:
@@ -78,6 +79,8 @@ def _rows_of(source: Source, head: bool = False) -> Iterator[tuple[int, dict[str
     for count, (number, line) in enumerate(source.lines(head=head)):
         if head and count > LOOKED_AT:
             return
+        if len(line) > LONGEST:
+            continue
         if names and not any(map(str.isdigit, line)) and "loss" not in line.lower():
             continue
         cells = _cells(line)

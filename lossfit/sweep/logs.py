@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._base.errors import DataError
@@ -15,7 +15,12 @@ __all__ = ["read_logs"]
 
 
 def read_logs(
-    sources: Sequence[Any], known: Known, format: str | None = None
+    sources: Sequence[Any],
+    known: Known,
+    format: str | None = None,
+    loss: str = "train",
+    columns: Mapping[str, str] | None = None,
+    join: bool | None = None,
 ) -> Runs | list[FramePiece]:
     """The runs, as `lossfit.load` gives them; if it refuses them, their rows as they are.
 
@@ -25,8 +30,8 @@ def read_logs(
         Paths, collections or "-".
     known : Known
         What the user knows of the runs.
-    format : str, optional
-        Of the logs.
+    format, loss, columns, join
+        As in `lossfit.load`.
 
     Raises
     ------
@@ -45,6 +50,9 @@ def read_logs(
         return load(
             paths,
             format=format,
+            loss=loss,
+            columns=columns,
+            join=join,
             params=known.params,
             tokens_per_step=known.tokens_per_step,
             gpu_hours=known.gpu_hours,
@@ -53,7 +61,7 @@ def read_logs(
         for one in paths:
             if hasattr(one, "seek"):
                 one.seek(0)
-        found = _rows(paths, known, format)
+        found = _rows(paths, known, format, loss, columns)
         # A log of one run is that run: what is wrong with it is wrong with the input.
         if found is None or sum(len(piece.names) for piece in found) < 2:
             raise
@@ -61,7 +69,13 @@ def read_logs(
         return found
 
 
-def _rows(paths: list[Any], known: Known, format: str | None) -> list[FramePiece] | None:
+def _rows(
+    paths: list[Any],
+    known: Known,
+    format: str | None,
+    loss: str,
+    columns: Mapping[str, str] | None,
+) -> list[FramePiece] | None:
     """Rows of the logs by run; None where they cannot be read as tables."""
     from .. import sources
     from ..runs import datasets
@@ -71,7 +85,7 @@ def _rows(paths: list[Any], known: Known, format: str | None) -> list[FramePiece
     found = []
     try:
         for log, table in sources.tables(paths, format):
-            chosen = chosen_rows(table.frame, table.row_words, "train", None, long=table.long)
+            chosen = chosen_rows(table.frame, table.row_words, loss, columns, long=table.long)
             frame = chosen.frame
             if "run" not in frame.columns:
                 frame = frame.assign(run=log.stem)

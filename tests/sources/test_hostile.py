@@ -155,7 +155,11 @@ VARIANTS: dict[str, tuple[str, bytes, str]] = {
         CSV.decode().encode("utf-16-le"),
         "looks like UTF-16 text without a byte-order mark: save the file as UTF-8",
     ),
-    "cut UTF-16": ("x.csv", CSV.decode().encode("utf-16")[:-1], "line 60 of .*: loss '0.152542.' is not a number"),
+    "cut UTF-16": (
+        "x.csv",
+        CSV.decode().encode("utf-16")[:-1],
+        "line 60 of .*: loss '0.152542.' is not a number",
+    ),
     "a log of code alone": (
         "main.log",
         b"import os\nprint('s:1 trl:')\n" * 90,

@@ -14,7 +14,7 @@ from lossfit._base.sparkline import sparkline
 from lossfit.cli.inspect import command
 from lossfit.sources.inspecting import noise_of
 
-FILES = Path(__file__).parent / "sources" / "files"
+FILES = Path(__file__).parent / "files"
 
 
 def run(*words, given=None):
@@ -42,7 +42,7 @@ def test_json():
     assert [log["format"] for log in data["logs"]] == ["trainer_state"]
     (one,) = data["runs"]
     assert (one["points"], one["decimals"], one["planned_steps"]) == (30, 4, 1000)
-    assert one["axes"] == {"step": [1, 300]}
+    assert one["axes"] == {"step": [1, 300], "epoch": [0.01, 3]}
     assert one["lr"]["points"] == 30
     assert one["smoothed"] is False
     assert {flag["flag"] for flag in one["flags"]} >= {"run_average", "window_average", "missing"}
