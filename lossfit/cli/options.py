@@ -90,8 +90,11 @@ READING: Table = {
             "another ends).",
         },
     ),
-    "params": (("--params",), {"type": float, "help": "Model parameters of the runs."}),
-    "tokens_per_step": (("--tokens-per-step",), {"type": float, "help": "Batch size in tokens."}),
+    "params": (("--params",), {"type": AMOUNT, "help": "Model parameters of the runs: 7B."}),
+    "tokens_per_step": (
+        ("--tokens-per-step",),
+        {"type": AMOUNT, "help": "Batch size in tokens: 4M."},
+    ),
     "gpu_hours": (("--gpu-hours",), {"type": float, "help": "GPU-hours of a whole run."}),
 }
 

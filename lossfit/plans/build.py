@@ -98,6 +98,7 @@ def plan(
     for name, value in given.items():
         if value is not None:
             _positive(value, name)
+            _meant(float(value), name)
     if tokens is not None and epochs is not None:
         raise DataError("give one of tokens= and epochs=")
     if epochs is not None and unique_tokens is None:
@@ -155,6 +156,28 @@ def _positive(value: Any, name: str) -> None:
         good = False
     if not good:
         raise DataError(f"{name} must be a positive number, got {value!r}")
+
+
+# The least that a plan's numbers can be, and what was probably meant by less.
+LEAST = {
+    "params": (1e3, "for {0:g} billion parameters write {0:g}e9 ({0:g}B on the command line)"),
+    "tokens": (1e4, "for {0:g} trillion tokens write {0:g}e12 ({0:g}T on the command line)"),
+    "unique_tokens": (1e4, "for {0:g} trillion tokens write {0:g}e12 ({0:g}T on the command line)"),
+    "compute": (1e9, "a budget is in FLOP, such as 5.88e23"),
+    "flops_per_gpu_hour": (1e9, "it is in FLOP, such as 1.4e18"),
+}
+MOST = {"params": 1e17, "tokens": 1e20, "unique_tokens": 1e20, "compute": 1e35, "epochs": 1e6}
+
+
+def _meant(value: float, name: str) -> None:
+    """Sizes and budgets that some model could have."""
+    least, words = LEAST.get(name, (0.0, ""))
+    if value < least:
+        raise DataError(f"{name} is {value:g}, which no model has: {words.format(value)}")
+    if value > MOST.get(name, np.inf):
+        raise DataError(
+            f"{name} is {value:g}, beyond all that was ever trained: check the number and its unit"
+        )
 
 
 def _throughput(surface: Any) -> tuple[float, str]:

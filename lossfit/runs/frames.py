@@ -229,12 +229,14 @@ def _numbers(
     # pandas takes a truth value among numbers for 0 or 1.
     truths = np.fromiter((isinstance(cell, (bool, np.bool_)) for cell in cells), bool, len(cells))
     odd: list[tuple[int, DataError]] = []
+    of_run: dict[int, int] = {}
     for i in np.flatnonzero(np.isnan(values) | truths):
         try:
             values[i] = _number(cells.iloc[i], what, names[codes[i]], partial(row_words, int(i)))
         except DataError as error:
             odd.append((int(i), error))
-            if len(odd) > len(cells) * MOST_ODD:
+            of_run[codes[i]] = of_run.get(codes[i], 0) + 1
+            if of_run[codes[i]] > np.count_nonzero(codes == codes[i]) * MOST_ODD:
                 raise odd[0][1] from None
     if odd:
         first = odd[0][0]

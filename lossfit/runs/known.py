@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -85,13 +86,14 @@ def numbers(
 
 def _positive(value: object, what: str, most: float) -> float:
     if isinstance(value, str):
-        value = amount_of(value)
+        with suppress(DataError):  # said below
+            value = amount_of(value)
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
             number = np.inf
-        if what.startswith("params") and 0 < number < LEAST_PARAMS:
+        if what.startswith("params") and 1e-3 < number < LEAST_PARAMS:
             raise DataError(
                 f"{what} is {number:g}, which no model has: for {number:g} billion parameters "
                 f"write {number:g}e9 ({number:g}B on the command line)"

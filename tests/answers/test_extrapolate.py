@@ -218,7 +218,7 @@ def test_what_only_laws_with_a_schedule_use_is_refused_for_others(runs):
         ({"run": "run7"}, "run7"),
         ({"axis": "miles"}, "no axis is called"),
         ({"window": {"run9": "all"}}, "that is not there"),
-        ({"at": "soon"}, "axis values must be"),
+        ({"at": "soon"}, "is no axis value"),
     ],
 )
 def test_wrong_options_are_refused(runs, options, message):

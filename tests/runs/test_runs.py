@@ -60,7 +60,7 @@ def test_axes_follow_from_what_is_known():
 def test_step_follows_from_tokens_and_tokens_from_flops():
     runs = Runs.from_arrays("tokens", np.arange(1.0, 9), 5 / np.arange(1.0, 9), tokens_per_step=2)
     np.testing.assert_allclose(runs["0"].axis("step"), np.arange(1, 9) / 2)
-    runs = Runs.from_arrays("flops", np.arange(1.0, 9) * 600, np.ones(8), params=10)
+    runs = Runs.from_arrays("flops", np.arange(1.0, 9) * 6e4, np.ones(8), params=1000)
     np.testing.assert_allclose(runs["0"].axis("tokens"), np.arange(1, 9) * 10)
 
 
