@@ -5,8 +5,7 @@ Rows that cannot be used are dropped, in this order:
 1. a row whose loss or axis is blank or NaN (``missing``) or infinite (``not_finite``);
 2. a row followed at once by another at the same axis value: the later one is kept
    (``duplicate_step``);
-3. zeros at the end of a run whose losses were far above it (``zero_loss``);
-4. where the axis goes down the run was restarted: the rows logged before, at or beyond the restart
+3. where the axis goes down the run was restarted: the rows logged before, at or beyond the restart
    point, are dropped and the later ones kept (``restart``).
 
 Everything else is kept and described: ``spike``, ``zero_axis``, ``nonpositive_loss``, ``constant``,
@@ -40,7 +39,6 @@ MEANINGS: dict[str, str] = {
     "record_axis": "points whose axis is the number of their row, for want of steps",
     "joined": "parts of one run, in several logs, that were joined",
     "header_again": "rows dropped: the line of names stood there again",
-    "zero_loss": "rows dropped: losses of exactly 0 at the end of a run that was far above it",
     "text_cells": "rows dropped: text in the place of a number",
     "unusable_axis": "rows whose value of a further axis is missing or does not increase; that "
     "axis was left out of the run",
@@ -75,7 +73,6 @@ MINIMUM_POINTS = 3  # what a run needs to be of any use
 SPIKE_MADS = 8.0  # a spike is off the running median by more than this many MADs ...
 SPIKE_SHARE = 1e-3  # ... and this share of the loss
 SPIKE_POINTS = 8  # shorter runs say too little of their own noise
-ZERO_SHARE = 1e-3  # of the first loss that the last must be, for zeros after it to be no losses
 ABSURD_FACTOR = 100.0  # times the others, at a run's start and in runs too short for the rule above
 ROUNDED_DECIMALS = 4  # losses with at most this many decimals are flagged
 SMOOTHED_POINTS = 50
@@ -160,12 +157,6 @@ def usable_rows(
             for run, count in _nonzero(counts(mask, offsets)):
                 words = MEANINGS[flag].removeprefix("rows dropped: ")
                 flags.append(Flag(names[run], flag, count, f"{_plural(count, 'row')}: {words}"))
-    zero = _zero_tails(loss, keep, offsets)
-    if zero.any():
-        keep &= ~zero
-        for run, count in _nonzero(counts(zero, offsets)):
-            words = f"the last {count} losses are exactly 0, as of a run that broke"
-            flags.append(Flag(names[run], "zero_loss", count, words))
     negative = np.flatnonzero(keep & (x < 0))
     if negative.size:
         row = int(negative[0])
@@ -187,20 +178,6 @@ def usable_rows(
         keep[mine] = kept
         flags += found
     return keep, flags
-
-
-def _zero_tails(loss: Floats, keep: Bools, offsets: Ints) -> Bools:
-    """Losses of exactly 0 at the end of runs whose other losses are all well above it."""
-    zero = np.zeros(len(loss), dtype=bool)
-    is_zero = keep & (loss == 0)
-    for run, count in _nonzero(counts(is_zero, offsets)):
-        rows = np.flatnonzero(keep[offsets[run] : offsets[run + 1]]) + offsets[run]
-        tail = rows[len(rows) - count :]
-        before = loss[rows[: len(rows) - count]]
-        enough = count >= MINIMUM_POINTS and len(before) >= MINIMUM_POINTS
-        if enough and is_zero[tail].all() and before.min() > 0:
-            zero[tail] = before[-1] > ZERO_SHARE * before[0]
-    return zero
 
 
 def _where_of(where: Callable[[int], str], rows: Ints, i: int) -> str:

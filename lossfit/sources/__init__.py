@@ -58,7 +58,6 @@ LOUD = (
     "joined",
     "follows",
     "other_logs",
-    "zero_loss",
 )
 """Flags that `load` says at once, in a warning."""
 

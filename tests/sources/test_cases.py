@@ -49,7 +49,7 @@ READ: list[tuple[str, Sequence[str], int, str, tuple[float, float], bool, float 
     ("two_parts", ["slurm-101.out", "slurm-102.out"], 120, "step", STEPS, False, None),
     ("wandb_hf_history", ["history.csv"], 120, "step", STEPS, True, None),
     ("wandb_run_dir", [""], 120, "step", STEPS, False, None),
-    ("zeros_after_nan", ["metrics.csv"], 70, "step", (10, 700), False, None),
+    ("zeros_after_nan", ["metrics.csv"], 120, "step", STEPS, False, None),
 ]
 
 
@@ -99,7 +99,7 @@ def test_its_validation_losses_are_read(case, files, points):
         ("json_indented_columns", ["loss_history.json"], "record_axis"),
         ("ranks_csv", ["log.csv"], "ranks"),
         ("two_parts", ["slurm-101.out", "slurm-102.out"], "joined"),
-        ("zeros_after_nan", ["metrics.csv"], "zero_loss"),
+        ("zeros_after_nan", ["metrics.csv"], "nonpositive_loss"),
     ],
 )
 def test_what_was_done_is_said(case, files, flag):

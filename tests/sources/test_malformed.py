@@ -135,7 +135,7 @@ FLAGGED = {
     "one value for ever": (frame(loss=2.5), {"constant": 6}),
     "a run that diverged to zero": (
         frame(loss=[5.000001, 4, 3, 0, 0, 0]),
-        {"zero_loss": 3},
+        {"nonpositive_loss": 3},
     ),
     "an axis with holes": (
         frame(tokens=[1, 2, np.nan, 4, 5, 6]),
