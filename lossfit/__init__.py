@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .fits.prior_curves import prior_predictive
     from .fits.storage import from_netcdf
     from .forecasts.learning import Priors, learn_priors
+    from .ladders import Ladder, fit_ladder
     from .laws import Law, Linear, Nonlinear, priors
     from .monitoring.watching import Update, watch
     from .phase_models import Phases, phases
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .reports import Report, report
     from .runs.collection import Run, Runs
     from .sources import load
-    from .surfaces import Surface, fit_surface
+    from .surfaces import Surface, fit_surface, fit_surfaces
     from .sweep import StoreError, StoreWriteError, SweepResult, fit_to, open_store
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "Fit",
+    "Ladder",
     "Law",
     "Linear",
     "LossfitWarning",
@@ -65,7 +67,9 @@ __all__ = [
     "best_tail",
     "extrapolate",
     "fit",
+    "fit_ladder",
     "fit_surface",
+    "fit_surfaces",
     "fit_to",
     "from_netcdf",
     "laws",
@@ -90,6 +94,7 @@ _HOMES = {
     "Answer": "answers.answer",
     "Check": "backtests.backtesting",
     "Fit": "fits.posterior",
+    "Ladder": "ladders",
     "Law": "laws",
     "Linear": "laws",
     "Nonlinear": "laws",
@@ -111,7 +116,9 @@ _HOMES = {
     "best_tail": "answers.tails",
     "extrapolate": "answers.extrapolation",
     "fit": "fits.fitting",
+    "fit_ladder": "ladders",
     "fit_surface": "surfaces",
+    "fit_surfaces": "surfaces",
     "fit_to": "sweep",
     "from_netcdf": "fits.storage",
     "laws": "",

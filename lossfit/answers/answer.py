@@ -155,7 +155,7 @@ class Answer:
         """The record of the answer's law at a horizon, in one line; "" where it has none."""
         from ..forecasts.record import sentence
 
-        if len(self.question.laws) > 1:
+        if len(self.question.laws) > 1 or self.question.ladder is not None:
             return ""
         return sentence(self._record_key, ratio)
 
@@ -387,6 +387,55 @@ class Answer:
         if run == self.compute_of and self.final is not None:
             return self.final
         return _final_loss(self.question, self.runs, run)
+
+    def time_to(
+        self, loss: ArrayLike, *, axis: str | None = None, gpus: float | None = None
+    ) -> pd.DataFrame:
+        """When the curve reaches a loss.
+
+        Parameters
+        ----------
+        loss : float or sequence of float
+            Targets, in the units of the log.
+        axis : str, optional
+            Units of the places: ``step``, ``tokens``, ``gpu_hours``, ``flops``, or ``hours``, which
+            are GPU-hours over ``gpus``.  By default the answer's axis.
+        gpus : float, optional
+            Number of GPUs, for ``hours``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a run and loss: run, loss, lower, median, upper (units of the axis; infinite where
+            that share of the draws does not get there within the horizon), prob_reached within the
+            horizon, horizon (the run's farthest target) and axis.
+
+        Raises
+        ------
+        DataError
+            No finite losses; an axis that a run does not have.
+
+        Notes
+        -----
+        Every draw is one curve without noise; a place is where it first comes to the loss, inside
+        of the data too (from a tenth of them on).  Along the plan the curve is that of the plan,
+        beyond its end the loss *had the run been planned to end there*.
+
+        Examples
+        --------
+        >>> answer.time_to([2.0, 1.9])  # doctest: +SKIP
+        """
+        table: pd.DataFrame = view("answer.time_to")(self, loss, axis, gpus)
+        return table
+
+    def curves_at(self, name: str, at: Floats) -> Floats:
+        """Draws of one run's curve at other places of the answer's axis, shape (k, draws)."""
+        return np.asarray(curves_of(self.question, self.runs.select([name]), at[None]).curves[0])
+
+    def units_of(self, name: str, axis: str) -> float:
+        """Units of another axis in a unit of the answer's, for one run."""
+        run = self.runs[name]
+        return run.end(axis) / run.end(self.axis)
 
     def _index(self, at: Floats) -> pd.MultiIndex:
         import pandas as pd

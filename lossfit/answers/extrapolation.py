@@ -14,7 +14,7 @@ from .._base.ragged import Floats
 from .._base.seeds import Seed
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
-from ..forecasts.question import LawSpec, Question
+from ..forecasts.question import LawSpec, Question, Sisters
 from ..runs.axes import check_axis
 from ..runs.checks import (
     as_runs,
@@ -55,6 +55,7 @@ def extrapolate(
     priors: Priors | Mapping[str, Prior] | None = None,
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
+    ladder: Sisters | None = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -103,6 +104,10 @@ def extrapolate(
         one model; the name of an entry of ``meta``, or a dict, that says which model each run is
         of.  Every schedule must be known, and ``laws`` be "auto": the fit is an equal stack of the
         annealing and the multi-power response (`lossfit.forecasts.joint`).
+    ladder : Ladder, optional
+        Finished runs of other sizes (`lossfit.fit_ladder`), for a large run that has begun: its own
+        forecast is pooled with what the ladder says of it, by precision.  The ladder counts for
+        less the more of the run there is.
     prob : float
         Probability of the intervals.
     window : WindowSpec
@@ -157,6 +162,7 @@ def extrapolate(
         priors=priors,
         calibrate_on=calibrate_on,
         share=share,
+        ladder=ladder,
         prob=prob,
         window=window,
         draws=draws,

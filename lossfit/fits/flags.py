@@ -61,6 +61,7 @@ ANSWER_MEANINGS = {
     "only matters for how fast the loss responds to the learning rate",
     "smoothed_noise": "the losses were smoothed before logging (an exponential moving average): "
     "their noise was corrected for it",
+    "ladder": "pooled with what a ladder of finished runs of other sizes says",
     "calibrated": "the interval was widened or narrowed by backtests on the runs of calibrate_on",
     "not_calibrated": "calibrate_on gave too few forecasts to learn from: the interval was left as "
     "it is",
@@ -94,6 +95,7 @@ QUIET = frozenset(
         "smoothed_noise",
         "schedule_stretched",
         "calibrated",
+        "ladder",
     }
 )
 

@@ -132,6 +132,9 @@ def curves_of(
     if question.widen != 1.0:
         middle = np.median(curves, axis=-1, keepdims=True)
         curves = middle + question.widen * (curves - middle)
+    if question.ladder is not None:
+        curves, more = question.ladder.joined(question, runs, at, curves)
+        row_flags.update(more)
     return Mixed(curves, sigma, by_law, floor, flags, row_flags, forecasts)
 
 

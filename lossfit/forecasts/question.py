@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 
 from .. import laws as registry
 from .._base.errors import DataError
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
 from ..engine.devices import Place, Work, place
 from ..fits.fitting import work_of
@@ -36,6 +36,7 @@ __all__ = [
     "LawSpec",
     "Options",
     "Question",
+    "Sisters",
     "laws_of",
     "refuse_unused",
 ]
@@ -44,6 +45,16 @@ AUTO_LAWS = ("annealing",)
 COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
 
 LawSpec: TypeAlias = str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw]
+
+
+class Sisters(Protocol):
+    """A ladder of finished runs of other sizes; see `lossfit.ladders.Ladder`."""
+
+    def joined(
+        self, question: Question, runs: Runs, at: Floats, curves: Floats
+    ) -> tuple[Floats, dict[str, Bools]]:
+        """Curves (R, T, D) of begun runs with what the ladder says of them, and row flags."""
+        ...
 
 
 class Options(TypedDict, total=False):
@@ -56,6 +67,7 @@ class Options(TypedDict, total=False):
     priors: Priors | Mapping[str, Prior] | None
     calibrate_on: Runs | pd.DataFrame | None
     share: Share
+    ladder: Sisters | None
     prob: float
     window: WindowSpec
     draws: int
@@ -86,6 +98,8 @@ class Question:
         Which model each run is of, where runs of a model are fitted together.
     company : Runs or None
         All runs of the question, for these joint fits.
+    ladder : Ladder or None
+        Finished runs of other sizes, with which the runs' own curves are pooled.
     widen : float
         Factor on the distance of draws from their median (conformal calibration).
     prob : float
@@ -106,6 +120,7 @@ class Question:
     calibrate_on: Runs | None = None
     models: Mapping[str, str] | None = None
     company: Runs | None = None
+    ladder: Sisters | None = None
     widen: float = 1.0
     prob: float = 0.9
     draws: int = 1000
@@ -126,6 +141,7 @@ class Question:
         priors: Priors | Mapping[str, Prior] | None = None,
         calibrate_on: Runs | pd.DataFrame | None = None,
         share: Share = None,
+        ladder: Sisters | None = None,
         prob: float = 0.9,
         window: WindowSpec = "auto",
         draws: int = 1000,
@@ -160,6 +176,12 @@ class Question:
             raise DataError("share= fits the default law: leave laws= out")
         if models is not None and calibrate_on is not None:
             raise DataError("share= takes no calibrate_on= yet: leave one of them out")
+        if ladder is not None and not hasattr(ladder, "joined"):
+            raise DataError(
+                f"ladder= takes what lossfit.fit_ladder gives, got {type(ladder).__name__}"
+            )
+        if ladder is not None and calibrate_on is not None:
+            raise DataError("ladder= takes no calibrate_on= yet: leave one of them out")
         question = cls(
             axis=axis,
             laws=chosen,
@@ -170,6 +192,7 @@ class Question:
             calibrate_on=None if calibrate_on is None else as_runs(calibrate_on),
             models=models,
             company=None if models is None else runs,
+            ladder=ladder,
             prob=check_prob(prob),
             draws=whole(draws, "draws", 10),
             seed=seed_integer(random_seed),
@@ -215,7 +238,14 @@ class Question:
     def to(self, *laws: Law | ScheduleLaw) -> Question:
         """The same question to other laws, each run by itself."""
         return replace(
-            self, laws=laws, compared=(), models=None, company=None, widen=1.0, calibrate_on=None
+            self,
+            laws=laws,
+            compared=(),
+            models=None,
+            company=None,
+            widen=1.0,
+            calibrate_on=None,
+            ladder=None,
         )
 
     @property

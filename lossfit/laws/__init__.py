@@ -43,7 +43,7 @@ NAMES: tuple[str, ...] = (
 SCHEDULE_NAMES: tuple[str, ...] = ("annealing", "multi_power")
 """Laws that respond to the learning-rate schedule, for `lossfit.extrapolate`."""
 
-SURFACE_NAMES: tuple[str, ...] = ("chinchilla", "data_constrained")
+SURFACE_NAMES: tuple[str, ...] = ("coupled", "kaplan", "chinchilla", "data_constrained")
 """Laws of final losses by size and tokens, for `lossfit.fit_surface` and `lossfit.plan`."""
 
 

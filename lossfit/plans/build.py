@@ -38,7 +38,7 @@ def plan(
     Parameters
     ----------
     surface : Surface, Runs, pandas.DataFrame or str
-        From `fit_surface`; or finished runs or a table of final losses, to which Chinchilla's law
+        From `fit_surface`; or finished runs or a table of final losses, to which the default law
         is fitted; or the name of a published surface (see `lossfit.surfaces.published`).
     compute : float, optional
         Budget in FLOP: 6 x params x tokens of training, and serving where it is asked for.
@@ -208,11 +208,13 @@ def _problem(
     surface: Surface, unique: float | None, served: float, seed: int, extra: dict[str, str]
 ) -> Problem:
     """The draws that the plan uses; repeats by published constants where the surface has none."""
+    from ..laws.coupled import REPEATED
     from ..laws.data_constrained import LAW, MUENNIGHOFF, REPEATS
 
     law, values = surface.law, dict(surface.values)
     if unique is not None and not law.repeats:
-        law = LAW
+        law = LAW if surface.missed is None else REPEATED
+        values.setdefault("gamma", values["beta"])  # of Kaplan's law
         rng = np.random.default_rng(int(run_keys(seed, ["repeats"], "plan")[0]))
         for name, prior in REPEATS.items():
             centre = MUENNIGHOFF.values[name]
@@ -224,4 +226,6 @@ def _problem(
             f"{MUENNIGHOFF.values['R_N']:.1f}"
             + (", each to a factor of 2)" if surface.n_draws > 1 else ")")
         )
-    return Problem(law, values, None if unique is None else float(unique), float(served))
+    return Problem(
+        law, values, None if unique is None else float(unique), float(served), surface.missed
+    )

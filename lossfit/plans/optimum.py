@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from .._base.ragged import Floats
 from ..laws import SurfaceLaw
 from ..laws.chinchilla import optimum as closed_form
+from ..laws.coupled import inner
+from ..surfaces.missed import Missed
 
 __all__ = ["Problem"]
 
@@ -18,8 +20,11 @@ FLOPS_PER_PARAM_TOKEN = 6.0
 FLOPS_PER_PARAM_SERVED = 2.0
 HALF_WIDTH = 9.0  # of the first look in log params, about Chinchilla's optimum
 NODES = 181
+ROUGH_HALF, ROUGH_NODES = 4.5, 241  # where what the law misses makes the loss rough
 ZOOMS, ZOOM_NODES = 3, 21
 SECANTS = 12
+BUDGETS, COARSE = 61, 41  # budgets and sizes at which the least loss is tabulated
+BUDGET_RANGE = (-7.0, 3.0)  # of these budgets, in e-folds of the one asked about
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +39,20 @@ class Problem:
         Tokens that there are; more are repeats.
     inference_tokens : float
         Tokens that the model will serve; each costs 2 FLOP a parameter out of the budget.
+    missed : Missed or None
+        What the law misses, in every draw.
     """
 
     law: SurfaceLaw
     values: Mapping[str, Floats]
     unique_tokens: float | None
     inference_tokens: float
+    missed: Missed | None = None
 
     @property
     def closed(self) -> bool:
         """Whether the optimum has a closed form."""
-        return self.unique_tokens is None and not self.inference_tokens
+        return self.unique_tokens is None and not self.inference_tokens and self.missed is None
 
     def tokens_for(self, compute: ArrayLike, params: ArrayLike) -> Floats:
         """Training tokens that the budget leaves for a size; 0 or less where it leaves none."""
@@ -73,6 +81,8 @@ class Problem:
         unique = safe if self.unique_tokens is None else np.full(1, self.unique_tokens)
         with np.errstate(over="ignore", under="ignore", divide="ignore"):
             out = self.law.evaluate(values, params, safe, unique)
+        if self.missed is not None:
+            out = self.missed.applied(out, params, safe)
         return np.where(np.broadcast_to(tokens >= 1.0, out.shape), out, np.inf)
 
     def best(self, compute: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -84,18 +94,18 @@ class Problem:
 
         Notes
         -----
-        In closed form for Chinchilla's law.  Else a grid in log params and three zooms about its
-        least node: to 1e-4 in log params, where the loss is flat.
+        In closed form for laws that are taken for true.  Else a grid in log params and three zooms
+        about its least node: to 1e-4 in log params, where the loss is flat.
         """
         budget = np.broadcast_to(np.asarray(compute, float), self.values["E"].shape)
-        start, tokens = closed_form(budget, self.values)
+        start, tokens = closed_form(budget, inner(self.values))
         if self.closed:
             return start, tokens, self.loss(start[:, None], tokens[:, None])[:, 0]
         centre = np.log(start)
         if self.inference_tokens:
             most = np.log(budget / (FLOPS_PER_PARAM_SERVED * self.inference_tokens))
             centre = np.minimum(centre, most - 0.5)
-        half, nodes = HALF_WIDTH, NODES
+        half, nodes = (HALF_WIDTH, NODES) if self.missed is None else (ROUGH_HALF, ROUGH_NODES)
         for _ in range(ZOOMS + 1):
             log_n = centre[:, None] + half * np.linspace(-1, 1, nodes)
             n = np.exp(log_n)
@@ -131,8 +141,11 @@ class Problem:
         """The budget whose optimum has a given loss, for every draw: shape (draws,).
 
         The reducible loss of the optimum is close to a power of the budget, so a secant in the
-        logarithms of both converges at once; exactly so for Chinchilla's law.
+        logarithms of both converges at once; exactly so for Chinchilla's law.  With what a law
+        misses it is no power: then the least losses of a row of budgets are looked through.
         """
+        if self.missed is not None:
+            return self._first_budget(loss, compute)
         floor = self.values["E"]
         target = np.log(np.maximum(loss - floor, 1e-300))
         x0 = np.full(len(floor), np.log(compute))
@@ -149,3 +162,21 @@ class Problem:
             if np.abs(target - y0).max() < 1e-6:
                 break
         return np.asarray(np.exp(x0))
+
+    def _first_budget(self, loss: Floats, compute: float) -> Floats:
+        """The smallest budget of a table whose least loss is at or below a loss, (draws,)."""
+        log_c = np.log(compute) + np.linspace(*BUDGET_RANGE, BUDGETS)
+        least = np.empty((len(loss), BUDGETS))
+        for k, budget in enumerate(np.exp(log_c)):
+            start, _ = closed_form(np.full(len(loss), budget), inner(self.values))
+            sizes = np.exp(np.log(start)[:, None] + np.linspace(-3.0, 3.0, COARSE))
+            least[:, k] = self.loss(sizes, self.tokens_for(budget, sizes)).min(axis=1)
+        least = np.minimum.accumulate(least, axis=1)
+        good = least <= loss[:, None]
+        first = np.where(good.any(axis=1), good.argmax(axis=1), BUDGETS - 1)
+        row, before = np.arange(len(loss)), np.maximum(first - 1, 0)
+        high, low = least[row, before], least[row, first]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.clip((high - loss) / (high - low), 0.0, 1.0)
+        share = np.where(first == before, 0.0, np.nan_to_num(share, nan=1.0))
+        return np.asarray(np.exp(log_c[before] + share * (log_c[first] - log_c[before])))

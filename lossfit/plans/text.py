@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.records import rows_of
 from ..runs.labels import size_text
-from ..surfaces.result import FAR, RECORD
+from ..surfaces.result import FAR
 
 if TYPE_CHECKING:
     from .result import Choice, Plan
@@ -37,8 +37,8 @@ def notes_of(plan: Plan) -> dict[str, str]:
                 f"the best choice lies {beyond:.3g}x outside of the table's range (sizes "
                 f"{size_text(seen.params[0])} to {size_text(seen.params[1])}, tokens "
                 f"{size_text(seen.tokens[0])} to {size_text(seen.tokens[1])}; the budget is "
-                f"{plan.compute / seen.compute:.3g}x its largest): nothing there was seen, and "
-                f"intervals take the law for true; {RECORD}"
+                f"{plan.compute / seen.compute:.3g}x its largest): nothing there was seen"
+                f"{surface.trust}"
             )
     notes.update(plan.extra)
     if plan.choice is not None:

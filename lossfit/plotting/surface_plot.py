@@ -43,6 +43,7 @@ def plot_surface(
     """
     from .._base.summaries import quantiles
     from ..laws.chinchilla import optimum
+    from ..laws.coupled import inner
 
     if surface.table is None and compute is None:
         raise DataError("published constants have no table to choose budgets from: give compute=")
@@ -55,7 +56,7 @@ def plot_surface(
     shown, rows, low, high = [], [], [], []
     for k, budget in enumerate(budgets):
         colour = COLOURS[k % len(COLOURS)]
-        centre = float(optimum(budget, values)[0])
+        centre = float(optimum(budget, inner(values))[0])
         if table is not None:
             near = np.abs(np.log(table.compute / budget)) < NEAR
             used |= near

@@ -1,12 +1,14 @@
 """Laws of final losses in parameters and tokens: `fit_surface` and `published`.
 
-`table` reads final losses, `target` is the posterior, sampled by `quadrature` or `ensemble`;
-`constants` has published surfaces; `result`, `checks` and `text` are what comes back.
+`table` reads final losses.  `forms` are laws that are fitted with what they miss (`missed`), many
+tables at once (`batch`, by `hamiltonian`); `target` is the posterior of laws that are taken for
+true, sampled by `quadrature` or `ensemble`.  `constants` has published surfaces; `result`, `checks`
+and `text` are what comes back.
 """
 
 from __future__ import annotations
 
-from .fitting import fit_surface, published
+from .fitting import fit_surface, fit_surfaces, published
 from .result import Surface
 
-__all__ = ["Surface", "fit_surface", "published"]
+__all__ = ["Surface", "fit_surface", "fit_surfaces", "published"]

@@ -25,6 +25,7 @@ LEAST_ROWS_TESTED = 20
 COLLINEAR = 0.98
 FLOOR = 0.1  # E over the lowest loss
 MOST_RHAT = 1.02
+MOST_RHAT_OF_MANY = 1.1  # of the many short chains of Hamiltonian Monte Carlo
 
 
 def notes_of(surface: Surface) -> dict[str, str]:
@@ -41,10 +42,32 @@ def notes_of(surface: Surface) -> dict[str, str]:
             "parameter at a time at most, from which no honest interval of a loss follows"
         }
     notes: dict[str, str] = {}
-    if surface.rhat > MOST_RHAT:
+    many = surface.method == "hamiltonian"
+    if surface.rhat > (MOST_RHAT_OF_MANY if many else MOST_RHAT):
         notes["not_converged"] = (
             f"the sampler's chains differ (R-hat {surface.rhat:.3f}): a flat posterior; proper "
             f"priors= or more rows would help"
+        )
+    copies = int((table.copies > 1).sum())
+    if copies:
+        counted = (
+            "each set of them counts as one row"
+            if surface.missed is not None
+            else "they count as often as they stand there, which makes intervals too narrow"
+        )
+        notes["equal_rows"] = (
+            f"{copies} rows have the same size, tokens and loss as another: {counted}; drop the "
+            f"copies, or give runs that were repeated with their own losses"
+        )
+    if table.high_rate is not None and table.high_rate.any():
+        high = [label for label, bad in zip(table.labels, table.high_rate, strict=True) if bad]
+        notes["not_annealed"] = (
+            f"{names_text(high)} ended with the learning rate above half of its peak: such losses "
+            f"lie above those of runs that were annealed; fit them apart, or as a ladder of curves"
+        )
+    if surface.missed is None and (table.error is not None or table.weight is not None):
+        notes["weights_unused"] = (
+            f"law {surface.law.name!r} takes no standard errors or weights: every row counts alike"
         )
     if len(table) < FEW_ROWS:
         notes["few_rows"] = f"{len(table)} rows: the priors matter"
@@ -90,7 +113,7 @@ def notes_of(surface: Surface) -> dict[str, str]:
             f"scales from the surface; {kept}"
         )
     found = _structure(frame["standardised"].to_numpy(), table.params, table.tokens)
-    if found is not None:
+    if found is not None and surface.missed is None:
         notes["residual_structure"] = (
             f"residuals have a pattern in size and tokens (it explains {found:.0%} of them): the "
             f"law misses something, and its intervals are too narrow"

@@ -1,24 +1,26 @@
 """Surfaces without a table: published constants, and what the Chinchilla points say.
 
-The posterior of the points is kept as its mean and covariance in the coordinates of
-`lossfit.surfaces.target`, in which it is close to normal: quantiles of parameters and losses agree
-with those of the fit itself to a few percent of their widths (tests/surfaces/test_surface.py fits
-the points again where they are at hand).
+The posterior of the points is kept as draws (tests/surfaces fits the points again where they are at
+hand).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
 from .._base.ragged import Floats
+from .._base.seeds import run_keys
 from ..laws.chinchilla import EPOCH, HOFFMANN
 from ..laws.data_constrained import MUENNIGHOFF
+from .missed import Missed, Outside
 
-__all__ = ["CONSTANTS", "POINTS", "PUBLISHED", "Seen", "Summary"]
+__all__ = ["CONSTANTS", "KNOTS", "POINTS", "PUBLISHED", "Seen", "Summary"]
 
+KNOTS = 6  # of each function of what the law misses, that a summary keeps
 CONSTANTS = {one.name: one for one in (EPOCH, HOFFMANN, MUENNIGHOFF)}
 
 
@@ -33,72 +35,74 @@ class Seen:
 
 @dataclass(frozen=True)
 class Summary:
-    """A posterior of Chinchilla's law by its first two moments.
+    """Draws of a posterior of the coupled law and of what it misses, kept in a file.
 
     Attributes
     ----------
-    name, source : str
+    name, source, file : str
+        ``file`` lies in lossfit/data: a row a draw, of the six coordinates of
+        `lossfit.laws.coupled`, sigma, kappa, and g_N and g_D at `KNOTS` places each, even from the
+        lowest to just below the highest size (token count).
     centre : tuple of float
         Means of log params and log tokens of the rows.
     level : float
         Median loss.
-    mean : tuple of float
-        Of log E / level, log a, log b (the terms at the centre over the level), log sigma, log
-        alpha, log beta, log nu.
-    upper : tuple of float
-        Upper triangle of their covariance, row by row.
+    pilot : tuple of float
+        Coordinates of the pilot fit.
     seen : Seen
     """
 
     name: str
     source: str
+    file: str
     centre: tuple[float, float]
     level: float
-    mean: tuple[float, ...]
-    upper: tuple[float, ...]
+    pilot: tuple[float, ...]
     seen: Seen
 
-    @property
-    def covariance(self) -> Floats:
-        """The covariance, shape (7, 7)."""
-        out = np.zeros((7, 7))
-        out[np.triu_indices(7)] = self.upper
-        return np.asarray(out + np.triu(out, 1).T)
-
-    def draw(self, draws: int, rng: np.random.Generator) -> Mapping[str, Floats]:
-        """Draws of the parameters in their own units."""
-        root = np.linalg.cholesky(self.covariance)
-        z = np.exp(np.array(self.mean) + rng.standard_normal((draws, 7)) @ root.T).T
-        return {
-            "E": self.level * z[0],
-            "A": self.level * z[1] * np.exp(z[4] * self.centre[0]),
-            "B": self.level * z[2] * np.exp(z[5] * self.centre[1]),
-            "alpha": z[4],
-            "beta": z[5],
-            "sigma": z[3],
-            "nu": z[6],
+    def draw(self, draws: int, seed: int) -> tuple[Mapping[str, Floats], Missed]:
+        """Draws of the parameters in their own units, and of what the law misses."""
+        keys = [int(key) for key in run_keys(seed, ["law", "functions", "last"], "published")]
+        with resources.files("lossfit.data").joinpath(self.file).open() as file:
+            kept = np.loadtxt(file, delimiter=",", skiprows=1)
+        turn = np.random.default_rng(keys[0])
+        rounds = -(-draws // len(kept))
+        x = kept[np.concatenate([turn.permutation(len(kept)) for _ in range(rounds)])[:draws]]
+        theta = x[:, :6]
+        alpha, beta = np.exp(theta[:, 3]), np.exp(theta[:, 4])
+        parameters = {
+            "E": self.level * np.exp(theta[:, 0]),
+            "A": self.level * np.exp(theta[:, 1] + alpha * self.centre[0]),
+            "B": self.level * np.exp(theta[:, 2] + beta * self.centre[1]),
+            "alpha": alpha,
+            "beta": beta,
+            "gamma": np.exp(theta[:, 5]),
+            "sigma": x[:, 6].copy(),
+            "kappa": x[:, 7].copy(),
         }
+        (n_low, n_high), (d_low, d_high) = (np.log(r) for r in (self.seen.params, self.seen.tokens))
+        paths = Outside(
+            (float(n_low), float(n_high)), (float(d_low), float(d_high)),
+            (x[:, 8 : 8 + KNOTS], x[:, 8 + KNOTS :]), parameters["kappa"], keys[1],
+        )  # fmt: skip
+        last = np.random.default_rng(keys[2]).standard_t(4, draws)
+        missed = Missed(
+            paths, np.array(self.pilot), self.centre, self.level,
+            float(np.log(self.seen.compute)), last,
+        )  # fmt: skip
+        return parameters, missed
 
 
-# fit_surface(points, draws=20000, random_seed=0) of benches/surface.py, 240 of 245 points.
+# python -m benches.surface --tables 0 --kept chinchilla_points.csv, 240 of 245 points.
 POINTS = Summary(
     name="chinchilla",
     source="our posterior from 240 of the points of Hoffmann et al. 2022, figure 4, as read from "
     "the figure by Besiroglu et al. 2024, arXiv 2404.10102 (which leaves out the same five)",
+    file="chinchilla_posterior.csv",
     centre=(20.559282582879277, 23.553231356058664),
     level=2.5969714788717795,
-    mean=(-0.362903, -1.917064, -1.913351, -5.501135, -1.064349, -1.020794, 1.031829),
-    upper=(
-        7.436341e-05, -1.845430e-04, -1.842983e-04, 1.131544e-04, 1.555384e-04, 1.581560e-04,
-        3.047275e-04,
-        1.144514e-03, -2.330857e-04, -3.395570e-04, -8.953807e-04, 1.497444e-04, -9.111130e-04,
-        1.159621e-03, -2.202643e-04, 1.235026e-04, -9.451340e-04, -5.802357e-04,
-        7.082844e-03, 2.638817e-04, 2.535199e-04, 1.042062e-02,
-        7.255459e-04, -7.643211e-05, 7.159017e-04,
-        8.001494e-04, 6.651127e-04,
-        3.974476e-02,
-    ),
+    pilot=(-0.376583, -1.725646, -1.711168, -1.098591, -1.053478, -0.276944),
     seen=Seen((5.7334e7, 1.6183e10), (8.1868e8, 3.1775e11), 1.2956e22),
-)  # fmt: skip
+)
 
 PUBLISHED: tuple[str, ...] = (POINTS.name, *CONSTANTS)

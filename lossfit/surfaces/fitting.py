@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,34 @@ from ..laws import SurfaceLaw, surface_law
 from ..laws.priors import Prior
 from .constants import CONSTANTS, POINTS, PUBLISHED
 from .result import FAR, Surface
-from .table import read_table, table_of_runs
+from .table import Table, read_table, table_of_runs
 
-__all__ = ["FAR", "PUBLISHED", "Surface", "as_surface", "fit_surface", "published"]
+__all__ = [
+    "FAR",
+    "PUBLISHED",
+    "Surface",
+    "as_surface",
+    "fit_surface",
+    "fit_surfaces",
+    "published",
+]
+
+AUTO = "coupled"
+WITH_DISCREPANCY = ("coupled", "kaplan")
 
 LEAST_EFFECTIVE = 0.75  # effective proposals for a draw below which the ensemble takes over
 
 
 def fit_surface(
     table: Any,
-    law: str | SurfaceLaw = "chinchilla",
+    law: str | SurfaceLaw = "auto",
     *,
     params: str = "params",
     tokens: str = "tokens",
     loss: str = "loss",
     flops: str = "flops",
+    se: str = "se",
+    weight: str = "weight",
     unique_tokens: str | float = "unique_tokens",
     noise: str = "student_t",
     priors: Mapping[str, Prior] | None = None,
@@ -43,18 +56,21 @@ def fit_surface(
     ----------
     table : pandas.DataFrame, mapping of columns, or Runs
         One row a finished run.  Of `Runs`, the final losses are taken.
-    law : {"chinchilla", "data_constrained"} or SurfaceLaw
+    law : {"auto", "coupled", "kaplan", "chinchilla", "data_constrained"} or SurfaceLaw
+        ``"auto"`` is ``coupled``.  It and ``kaplan`` are fitted together with what they miss, so
+        that intervals stay honest beyond the table; the other two take their law for true.
     params, tokens, loss : str
         Columns: model parameters, training tokens, final loss.
     flops : str
         Column of training FLOP, 6 x params x tokens, which stands in for params or tokens.
+    se, weight : str
+        Columns that may be there: standard errors of the losses, or relative precision of rows.
     unique_tokens : str or float
         For ``data_constrained``: the column, or one number for all rows.
     noise : {"student_t", "gaussian"}
-        Noise of the logarithm of the loss.  Student-t noise, whose degrees of freedom are
-        estimated, keeps outliers from pulling the surface.
+        Noise of the loss.  Student-t noise keeps outliers from pulling the surface.
     priors : dict of str to Prior, optional
-        For the nonlinear parameters: alpha, beta, R_D, R_N (uniform, normal or log-normal).
+        For the nonlinear parameters: alpha, beta, gamma, R_D, R_N (uniform, normal or log-normal).
     prob : float
         Probability of the intervals.
     draws : int
@@ -80,12 +96,13 @@ def fit_surface(
 
     Notes
     -----
+    The coupled law and what it misses: `lossfit.surfaces.batch`, docs/plan.md.  By law:
     ``log loss = log L(params, tokens) + sigma t``.  Priors are proper: E and the two other terms at
     the table's centre are half-normal with the median loss as sd, exponents are log-normal about
     0.35 (90 % between 0.13 and 0.94), sigma is log-normal about 1 % of the loss, the degrees of
     freedom gamma(2, 0.1) on 1 to 100 (Juarez and Steel 2010).  Given the exponents E, A, B and
-    sigma are integrated out (`lossfit.surfaces.quadrature`); the law of repeated data is sampled
-    (`lossfit.surfaces.ensemble`).
+    sigma of Chinchilla's law are integrated out (`lossfit.surfaces.quadrature`); the law of
+    repeated data is sampled (`lossfit.surfaces.ensemble`).
 
     Examples
     --------
@@ -96,13 +113,87 @@ def fit_surface(
     >>> table = {"params": params, "tokens": tokens, "loss": loss(params, tokens, **EPOCH.values)}
     >>> surface = lossfit.fit_surface(table)  # doctest: +SKIP
     """
-    from ..runs.checks import check_prob, whole
-    from ..runs.collection import Runs
-    from .target import Target, check_prior
+    from .target import Target
 
-    found = surface_law(law)
-    prob = check_prob(prob)
-    draws = whole(draws, "draws", 10)
+    found, prob, draws, chosen = _checked(law, prob, draws, noise, device, priors)
+    data = _data(table, found, params, tokens, loss, flops, se, weight, unique_tokens)
+    seed = seed_integer(random_seed)
+    rng = np.random.default_rng(int(run_keys(seed, [found.name], "surface")[0]))
+    if found.name in WITH_DISCREPANCY:
+        surface = _with_discrepancy([data], found, chosen, noise, prob, draws, seed, rng)[0]
+    else:
+        surface = _fitted(Target.of(data, found, chosen, noise), prob, draws, seed, rng)
+    surface.warn()
+    return surface
+
+
+def fit_surfaces(
+    tables: Iterable[Any],
+    law: str | SurfaceLaw = "auto",
+    *,
+    params: str = "params",
+    tokens: str = "tokens",
+    loss: str = "loss",
+    flops: str = "flops",
+    se: str = "se",
+    weight: str = "weight",
+    noise: str = "student_t",
+    priors: Mapping[str, Prior] | None = None,
+    prob: float = 0.9,
+    draws: int = 1000,
+    random_seed: Seed = 0,
+) -> list[Surface]:
+    """Fit the same law to many tables at once; see `fit_surface`.
+
+    Parameters
+    ----------
+    tables : iterable
+        Of what `fit_surface` takes.
+    law : {"auto", "coupled", "kaplan"}
+        A law that is fitted with what it misses.
+    params, tokens, loss, flops, se, weight, noise, priors, prob, draws, random_seed
+        As in `fit_surface`.
+
+    Returns
+    -------
+    list of Surface
+        In the order of the tables.  No warning is given: each has its `Surface.flags`.
+
+    Raises
+    ------
+    DataError
+        As `fit_surface`; another law.
+    """
+    found, prob, draws, chosen = _checked(law, prob, draws, noise, "auto", priors)
+    if found.name not in WITH_DISCREPANCY:
+        raise DataError(
+            f"many tables are fitted by {' or '.join(WITH_DISCREPANCY)}, not by {found.name!r}: "
+            f"leave law= out, or call fit_surface for each"
+        )
+    data = [
+        _data(table, found, params, tokens, loss, flops, se, weight, "unique_tokens")
+        for table in tables
+    ]
+    if not data:
+        raise DataError("there is no table to fit: give at least one")
+    seed = seed_integer(random_seed)
+    rng = np.random.default_rng(int(run_keys(seed, [found.name], "surface")[0]))
+    return _with_discrepancy(data, found, chosen, noise, prob, draws, seed, rng)
+
+
+def _checked(
+    law: str | SurfaceLaw,
+    prob: float,
+    draws: int,
+    noise: str,
+    device: str,
+    priors: Mapping[str, Prior] | None,
+) -> tuple[SurfaceLaw, float, int, dict[str, Prior]]:
+    """The law, the options, and the law's priors with those given."""
+    from ..runs.checks import check_prob, whole
+    from .target import check_prior
+
+    found = surface_law(AUTO if isinstance(law, str) and law == "auto" else law)
     if noise not in ("student_t", "gaussian"):
         raise DataError(f"noise must be 'student_t' or 'gaussian', got {noise!r}")
     if device not in ("auto", "cpu"):
@@ -117,24 +208,72 @@ def fit_surface(
                 f"law {found.name!r} takes priors of {', '.join(chosen)}, not of {name!r}"
             )
         chosen[name] = check_prior(name, prior)
+    return found, check_prob(prob), whole(draws, "draws", 10), chosen
+
+
+def _data(
+    table: Any,
+    law: SurfaceLaw,
+    params: str,
+    tokens: str,
+    loss: str,
+    flops: str,
+    se: str,
+    weight: str,
+    unique_tokens: str | float,
+) -> Table:
+    """The table as it is fitted."""
+    from ..runs.collection import Runs
+
     if isinstance(table, Runs):
         unique = unique_tokens if not isinstance(unique_tokens, str) else None
-        data = table_of_runs(table, unique if found.repeats else None)
+        data = table_of_runs(table, unique if law.repeats else None)
     else:
         data = read_table(
-            table, params=params, tokens=tokens, loss=loss, flops=flops,
-            unique_tokens=unique_tokens if found.repeats else None,
+            table, params=params, tokens=tokens, loss=loss, flops=flops, error=se, weight=weight,
+            unique_tokens=unique_tokens if law.repeats else None,
         )  # fmt: skip
-    if found.repeats and data.unique_tokens is None:
+    if law.repeats and data.unique_tokens is None:
         raise DataError(
-            f"law {found.name!r} needs to know how many tokens were unique: a column "
+            f"law {law.name!r} needs to know how many tokens were unique: a column "
             f"{unique_tokens!r}, or unique_tokens=1e9 for all rows"
         )
-    seed = seed_integer(random_seed)
-    rng = np.random.default_rng(int(run_keys(seed, [found.name], "surface")[0]))
-    surface = _fitted(Target.of(data, found, chosen, noise), prob, draws, seed, rng)
-    surface.warn()
-    return surface
+    return data
+
+
+def _with_discrepancy(
+    tables: list[Table],
+    law: SurfaceLaw,
+    priors: dict[str, Prior],
+    noise: str,
+    prob: float,
+    draws: int,
+    seed: int,
+    rng: np.random.Generator,
+) -> list[Surface]:
+    """Fit laws together with what they miss."""
+    from .batch import posteriors
+    from .conditioning import missed_of, values_of
+    from .forms import form_of
+
+    form = form_of(law, priors)
+    sampled = posteriors(tables, form, draws, rng, robust=noise == "student_t")
+    return [
+        Surface(
+            law=law,
+            table=table,
+            values=values_of(batch, b, posterior, law),
+            priors=priors,
+            noise=noise,
+            method="hamiltonian",
+            ess=float(draws),
+            rhat=posterior.rhat,
+            prob=prob,
+            random_seed=seed,
+            missed=missed_of(table, batch, b, posterior, seed),
+        )
+        for table, (batch, b, posterior) in zip(tables, sampled, strict=True)
+    ]
 
 
 @patience("fitting the surface")
@@ -203,11 +342,12 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
     prob = check_prob(prob)
     if name == POINTS.name:
         seed = seed_integer(random_seed)
-        rng = np.random.default_rng(int(run_keys(seed, [name], "published")[0]))
+        values, missed = POINTS.draw(whole(draws, "draws", 10), seed)
         return Surface(
-            law=surface_law("chinchilla"),
+            law=surface_law(AUTO),
             table=None,
-            values=POINTS.draw(whole(draws, "draws", 10), rng),
+            values=values,
+            missed=missed,
             method="published",
             ess=float(draws),
             prob=prob,

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..runs.collection import Runs
+    from ..runs.run import Run
 
 __all__ = ["MINIMUM_ROWS", "Table", "read_table", "table_of_runs"]
 
 MINIMUM_ROWS = 3
 FINAL_SHARE = 0.99  # of a run's tokens, from which its losses are averaged for the final one
 FLOPS_PER_PARAM_TOKEN = 6.0
+STILL_HIGH = 0.5  # share of the peak rate at which a run that ends has not annealed
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,12 @@ class Table:
         Tokens of which ``tokens`` are repeats; at most ``tokens``.
     labels : tuple of str, length n
         What a row is called in messages.
+    error : ndarray, shape (n,), or None
+        Standard errors of the losses.
+    weight : ndarray, shape (n,), or None
+        Relative precision.
+    high_rate : ndarray of bool, shape (n,), or None
+        Rows of runs whose learning rate was still high when they ended.
     """
 
     params: Floats
@@ -40,9 +48,27 @@ class Table:
     loss: Floats
     unique_tokens: Floats | None
     labels: tuple[str, ...]
+    error: Floats | None = None
+    weight: Floats | None = None
+    high_rate: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    @property
+    def copies(self) -> Ints:
+        """How often each row's size, tokens and loss stand in the table, shape (n,)."""
+        rows = np.column_stack([self.params, self.tokens, self.loss])
+        _, which, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        return np.asarray(counts[which.ravel()])
+
+    @property
+    def first(self) -> Bools:
+        """Rows that are no copy of one above them, shape (n,)."""
+        rows = np.column_stack([self.params, self.tokens, self.loss])
+        out = np.zeros(len(self), bool)
+        out[np.unique(rows, axis=0, return_index=True)[1]] = True
+        return out
 
     @property
     def compute(self) -> Floats:
@@ -72,6 +98,8 @@ def read_table(
     loss: str,
     flops: str,
     unique_tokens: str | float | None,
+    error: str = "se",
+    weight: str = "weight",
 ) -> Table:
     """Check a frame of final losses.
 
@@ -82,6 +110,8 @@ def read_table(
         Names of columns; ``flops`` (6 x params x tokens) stands in for params or tokens.
     unique_tokens : str, float or None
         A column, one number for all rows, or None: there are none.
+    error, weight : str
+        Columns that may be there: standard errors of the losses, relative precision.
 
     Raises
     ------
@@ -140,7 +170,18 @@ def read_table(
         unique = np.full(len(frame), value)
     if unique is not None:
         unique = np.minimum(unique, found["tokens"])
-    return Table(found["params"], found["tokens"], losses, unique, labels)
+    extra = {
+        name: _positive(frame, column, labels) if column in frame.columns else None
+        for name, column in (("error", error), ("weight", weight))
+    }
+    if extra["error"] is not None and extra["weight"] is not None:
+        raise DataError(
+            f"the table has both {error!r} (standard errors) and {weight!r} (relative precision): "
+            f"keep one"
+        )
+    return Table(
+        found["params"], found["tokens"], losses, unique, labels, extra["error"], extra["weight"]
+    )
 
 
 def _labels(frame: pd.DataFrame) -> tuple[str, ...]:
@@ -175,7 +216,7 @@ def table_of_runs(runs: Runs, unique_tokens: float | None = None) -> Table:
     DataError
         A run without params or tokens; too few runs.
     """
-    rows = []
+    rows, high = [], []
     for run in runs:
         if run.params is None:
             raise DataError(
@@ -183,6 +224,7 @@ def table_of_runs(runs: Runs, unique_tokens: float | None = None) -> Table:
                 f"runs are made, or a column params"
             )
         tokens = run.axis("tokens")
+        high.append(_ends_high(run))
         late = (tokens >= FINAL_SHARE * tokens[-1]) & ~run.spike
         final = float(run.loss[late].mean()) if late.any() else float(run.loss[-1])
         rows.append((run.params, float(tokens[-1]), final))
@@ -193,4 +235,17 @@ def table_of_runs(runs: Runs, unique_tokens: float | None = None) -> Table:
         )
     params, tokens, loss = (np.array(column) for column in zip(*rows, strict=True))
     unique = None if unique_tokens is None else np.minimum(tokens, float(unique_tokens))
-    return Table(params, tokens, loss, unique, tuple(runs.names))
+    return Table(
+        params, tokens, loss, unique, tuple(runs.names), high_rate=np.array(high, dtype=bool)
+    )
+
+
+def _ends_high(run: Run) -> bool:
+    """Whether the learning rate is known to have been high still when the run ended."""
+    if run.schedule is not None:
+        place = run.end(run.schedule.axis)
+        return bool(run.schedule(place) > STILL_HIGH * run.schedule.peak)
+    lr = run.lr
+    if lr is None or not np.isfinite(lr[-1]):
+        return False
+    return bool(lr[-1] > STILL_HIGH * np.nanmax(lr))

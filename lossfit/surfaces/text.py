@@ -57,6 +57,11 @@ def _how(surface: Surface) -> str:
             f"{surface.n_draws:,} draws by quadrature over (alpha, beta), {surface.cells:.0f} "
             f"effective cells; {noise} noise of the log loss"
         )
+    if surface.method == "hamiltonian":
+        return (
+            f"{surface.n_draws:,} draws by Hamiltonian Monte Carlo, with what the law misses; "
+            f"{noise} noise"
+        )
     return f"{surface.n_draws:,} draws by an ensemble of walkers; {noise} noise of the log loss"
 
 

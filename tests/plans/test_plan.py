@@ -17,7 +17,8 @@ from lossfit.laws import chinchilla, data_constrained
 from lossfit.laws.chinchilla import EPOCH
 from lossfit.laws.data_constrained import MUENNIGHOFF
 from lossfit.plans.build import Plan, plan
-from lossfit.surfaces.fitting import Surface, published
+from lossfit.surfaces.constants import Seen
+from lossfit.surfaces.fitting import Surface
 
 mpl.use("Agg")
 
@@ -30,9 +31,45 @@ def quiet(*args: object, **options: object) -> Plan:
         return plan(*args, **options)  # type: ignore[arg-type]
 
 
+# Moments of the posterior of Chinchilla's law from 240 of the Chinchilla points: logarithms of E, A
+# and B at the centre over the level, sigma, alpha, beta and nu.
+CENTRE, LEVEL = (20.559282582879277, 23.553231356058664), 2.5969714788717795
+MEAN = (-0.362903, -1.917064, -1.913351, -5.501135, -1.064349, -1.020794, 1.031829)
+UPPER = (
+        7.436341e-05, -1.845430e-04, -1.842983e-04, 1.131544e-04, 1.555384e-04, 1.581560e-04,
+        3.047275e-04,
+        1.144514e-03, -2.330857e-04, -3.395570e-04, -8.953807e-04, 1.497444e-04, -9.111130e-04,
+        1.159621e-03, -2.202643e-04, 1.235026e-04, -9.451340e-04, -5.802357e-04,
+        7.082844e-03, 2.638817e-04, 2.535199e-04, 1.042062e-02,
+        7.255459e-04, -7.643211e-05, 7.159017e-04,
+        8.001494e-04, 6.651127e-04,
+        3.974476e-02,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def surface() -> Surface:
-    return published("chinchilla")
+    """Chinchilla's law taken for true: optima have a closed form."""
+    covariance = np.zeros((7, 7))
+    covariance[np.triu_indices(7)] = UPPER
+    covariance += np.triu(covariance, 1).T
+    normal = np.random.default_rng(0).standard_normal((1000, 7))
+    z = np.exp(np.array(MEAN) + normal @ np.linalg.cholesky(covariance).T).T
+    return Surface(
+        law=chinchilla.LAW,
+        table=None,
+        values={
+            "E": LEVEL * z[0],
+            "A": LEVEL * z[1] * np.exp(z[4] * CENTRE[0]),
+            "B": LEVEL * z[2] * np.exp(z[5] * CENTRE[1]),
+            "alpha": z[4],
+            "beta": z[5],
+            "sigma": z[3],
+            "nu": z[6],
+        },
+        method="published",
+        summarised=Seen((5.7334e7, 1.6183e10), (8.1868e8, 3.1775e11), 1.2956e22),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +331,7 @@ def test_command(tmp_path: Path) -> None:
     run = CliRunner()
     answer = run.invoke(command, ["chinchilla", "--compute", "5.88e23", "--params", "7B"])
     assert answer.exit_code == 0
+    assert "law coupled" in answer.output
     assert "best size" in answer.output
     params, tokens = np.meshgrid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e12, 6))
     loss = chinchilla.loss(params, tokens, **EPOCH.values)

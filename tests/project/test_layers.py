@@ -30,6 +30,7 @@ LAYERS = (
     "races",
     "phase_models",
     "surfaces",
+    "ladders",
     "plans",
     "sweep",
     "plotting",

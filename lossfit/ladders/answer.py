@@ -1,0 +1,207 @@
+"""The answer for a size that was never trained: an `Answer` like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.errors import DataError
+from .._base.ragged import Floats
+from .._base.summaries import describe
+from .._base.views import view
+from ..answers.answer import Answer
+from ..forecasts.mixture import Mixed
+from ..runs.labels import AXIS_UNITS, amount, size_text
+from .notes import NO_VERDICT
+
+if TYPE_CHECKING:
+    from .parts import LadderParts
+
+__all__ = ["LAW", "LadderAnswer", "LadderLaw", "LadderQuestion", "answer_of"]
+
+SCHEMA = "lossfit.ladder_answer/1"
+
+
+@dataclass(frozen=True)
+class LadderLaw:
+    """The law's name and formula, as answers show them."""
+
+    name: str = "ladder"
+    formula: str = (
+        "E + [(A / N^alpha)^(1/gamma) + (B / X^beta)^(1/gamma)]^gamma - c N^eta Resp(t; tau, p)"
+    )
+
+
+LAW = LadderLaw()
+
+
+@dataclass(frozen=True, eq=False)
+class LadderQuestion:
+    """What was asked of a ladder; stands where a `Question` stands in an answer.
+
+    Attributes
+    ----------
+    axis : str
+    prob : float
+    draws, seed : int
+    """
+
+    axis: str
+    prob: float
+    draws: int
+    seed: int
+    laws: tuple[LadderLaw, ...] = (LAW,)
+    compared: tuple[Any, ...] = ()
+    comparison: None = None
+    models: None = None
+    priors: None = None
+    ladder: None = None
+    window: str = "auto"
+    weights: Floats = field(default_factory=lambda: np.ones(1))
+
+    def learned(self, name: str) -> None:
+        """Nothing is learned from siblings: the ladder is made of them."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LadderAnswer(Answer):
+    """The loss of a model of a size that was never trained; made by `Ladder.extrapolate`.
+
+    Its frame has NaN for horizon_ratio, since there are no data to measure the horizon by.
+    """
+
+    ladder: LadderParts | None = None
+    params: float = float("nan")
+    curve: Callable[[Floats], Floats] | None = None
+    target_notes: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def ends(self) -> Floats:
+        """No data: NaN."""
+        return np.full(len(self.names), np.nan)
+
+    def curves_at(self, name: str, at: Floats) -> Floats:
+        """Draws of the curve at other places, shape (k, draws)."""
+        assert self.curve is not None
+        return self.curve(np.asarray(at, float))
+
+    def units_of(self, name: str, axis: str) -> float:
+        """Units of another axis in one of the ladder's."""
+        assert self.ladder is not None
+        return self.ladder.units(self.params, axis)
+
+    def final_loss(self, run: str) -> Floats:
+        """The loss of a run of the ladder at the end of its data, draws of its noise included."""
+        assert self.ladder is not None
+        return self.ladder.final_loss(run, self.question.draws)
+
+    def prob_below(self, other: str | float | None = None, at: ArrayLike | None = None) -> Any:
+        """Probability that the loss is below a loss, or a finished run's; see `Answer.prob_below`.
+
+        NaN beyond 6 times the largest size of the ladder, where no verdict is given.
+        """
+        assert self.ladder is not None
+        if self.params > NO_VERDICT * self.ladder.largest:
+            return float("nan")
+        if other is None:
+            raise DataError("prob_below needs a run of the ladder or a loss to compare with")
+        curves = self.mixed.curves[0]
+        if at is not None:
+            curves = self.curves_at(self.names[0], np.atleast_1d(np.asarray(at, float)))
+        final = self.final_loss(other) if isinstance(other, str) else np.array([float(other)])
+        above = final.size - np.searchsorted(np.sort(final), curves, side="right")
+        below = above.mean(axis=-1) / final.size
+        return float(below[0]) if below.size == 1 else below
+
+    @property
+    def record(self) -> Any:
+        """No record of this law by horizon: docs/ladder.md has that by size."""
+        return lambda ratio: ""
+
+    @property
+    def warning(self) -> str:
+        """What the one `LossfitWarning` of this answer says."""
+        assert self.ladder is not None
+        notes = {**self.target_notes, **self.ladder.notes}
+        notes.pop("schedule_stretched", None)
+        return "; ".join(f"{flag}: {note}" for flag, note in notes.items())
+
+    def __str__(self) -> str:
+        unit = AXIS_UNITS[self.axis]
+        lines = [
+            f"{self.names[0]} ({size_text(self.params)} parameters), never trained, from a ladder "
+            f"of {len(self.runs)} runs"
+        ]
+        for _, row in self.frame.iterrows():
+            where = amount(float(row["at"]), self.axis)
+            lines.append(
+                f"  at {where}: {row['median']:.3f} ({100 * self.prob:g} % interval "
+                f"{row['lower']:.3f} to {row['upper']:.3f})"
+            )
+        assert self.ladder is not None
+        lines.append(f"  {LAW.formula}, X the cumulative learning rate in {unit} at the peak")
+        for flag, note in {**self.target_notes, **self.ladder.notes}.items():
+            lines.append(f"  ! {flag}: {note}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Answer for {self.names[0]} from a ladder of {len(self.runs)} runs"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain data for JSON; ``schema`` names its form."""
+        from .. import __version__
+        from .._base.records import rows_of
+
+        assert self.ladder is not None
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "run": self.names[0],
+            "params": self.params,
+            "axis": self.axis,
+            "prob": self.prob,
+            "random_seed": self.question.seed,
+            "rows": rows_of(self.frame),
+            "ladder": {"runs": list(self.runs.names), "flags": dict(self.ladder.notes)},
+            "flags": dict(self.target_notes),
+        }
+
+    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+        """The ladder's curves, and the band of the unseen one."""
+        return view("ladder.answer_plot")(self, ax=ax, **options)
+
+
+def answer_of(
+    ladder: LadderParts,
+    name: str,
+    params: float,
+    at: Floats,
+    curve: Callable[[Floats], Floats],
+    notes: dict[str, str],
+    prob: float,
+    draws: int,
+    seed: int,
+) -> LadderAnswer:
+    """An answer from what draws a curve."""
+    curves = curve(at)[None]
+    moments = describe(curves, prob)
+    flags = tuple(dict.fromkeys([*notes, *ladder.notes]))
+    mixed = Mixed(
+        curves=curves,
+        sigma=np.full((1, draws), np.nan),
+        by_law=moments[None],
+        below_floor=np.zeros((1, 1, len(at)), bool),
+        flags=[[flags]],
+        row_flags={},
+        forecasts=[],
+    )
+    question: Any = LadderQuestion(ladder.axis, prob, draws, seed)
+    return LadderAnswer(
+        ladder.runs, (name,), at[None], question, mixed, ladder=ladder, params=params, curve=curve,
+        target_notes=notes,
+    )  # fmt: skip

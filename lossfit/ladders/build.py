@@ -1,0 +1,80 @@
+"""Fit a ladder: finished runs of several sizes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from .._base.errors import DataError, LossfitWarning
+from .._base.seeds import Seed, run_keys, seed_integer
+from ..runs.checks import as_runs, check_prob
+from .core import readings
+from .notes import levels, notes_of
+from .result import Ladder
+from .rungs import rungs_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..runs.collection import Runs
+
+__all__ = ["Ladder", "fit_ladder"]
+
+
+def fit_ladder(
+    runs: Runs | pd.DataFrame,
+    axis: str = "tokens",
+    *,
+    prob: float = 0.9,
+    random_seed: Seed = 0,
+) -> Ladder:
+    """Fit one law of sizes and schedules to the whole curves of finished runs.
+
+    Parameters
+    ----------
+    runs : Runs or pandas.DataFrame
+        Finished runs of at least two sizes, with params, and their learning-rate schedules given or
+        logged.  Runs of different losses, tokenizers or data are to be fitted apart.
+    axis : {"tokens", "step"}
+    prob : float
+        Probability of the intervals.
+    random_seed : int, numpy.random.Generator or None
+
+    Returns
+    -------
+    Ladder
+
+    Raises
+    ------
+    DataError
+        Runs of one size only; a run without params, or whose schedule alone is not known.
+
+    Warns
+    -----
+    LossfitWarning
+        What `Ladder.flags` names, such as too few sizes or a run that lies off the others.
+
+    Examples
+    --------
+    >>> ladder = lossfit.fit_ladder(runs)  # doctest: +SKIP
+    >>> ladder.extrapolate(params=7e10, at=[1e12, 2e12])  # doctest: +SKIP
+    """
+    runs = as_runs(runs)
+    if axis not in ("tokens", "step"):
+        raise DataError(f"a ladder counts tokens or steps: axis='tokens' or 'step', got {axis!r}")
+    known = rungs_of(runs, axis)
+    if levels(known.rungs) < 2:
+        size = known.rungs[0].params
+        raise DataError(
+            f"a ladder needs finished runs of at least two sizes, and all {len(runs)} have about "
+            f"{size:.3g} parameters: add runs of a smaller and of a larger size"
+        )
+    seed = seed_integer(random_seed)
+    fitted = readings(known.rungs, int(run_keys(seed, ["readings"], "ladder")[0]))
+    ladder = Ladder(
+        runs, known.rungs, fitted, axis, check_prob(prob), seed, notes_of(known, fitted)
+    )
+    if ladder.notes:
+        text = "; ".join(f"{flag}: {note}" for flag, note in ladder.notes.items())
+        warnings.warn(LossfitWarning(f"ladder: {text}"), stacklevel=2)
+    return ladder

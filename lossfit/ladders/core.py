@@ -1,0 +1,88 @@
+"""Both readings of a ladder and what they say together of a curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._base.ragged import Floats
+from .pooling import pooled, precision_share
+from .reading import Reading, read
+from .rows import Rung
+
+__all__ = ["Readings", "grow_together", "readings"]
+
+TOGETHER = 0.8  # correlation of log size and log tokens from which ends can't tell them apart
+APART = 0.3  # sd of log tokens below which they hardly differ
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """A ladder by its whole curves, and by their ends.
+
+    Attributes
+    ----------
+    whole : Reading
+    ends : Reading or None
+        None for a run that has begun: its own rows tell the level.
+    together : bool
+        Whether sizes and tokens grow together: then the ends are not asked.
+    begun : bool
+    """
+
+    whole: Reading
+    ends: Reading | None
+    together: bool
+    begun: bool
+
+    def curves(
+        self, rung: Rung, tokens: Floats, seed: int, draws: int = 1000, noisy: bool = False
+    ) -> Floats:
+        """Joint draws of a run's loss at increasing tokens, shape (k, draws)."""
+        rng = np.random.default_rng(seed)
+        curves = self.whole.curves(rung, tokens, rng, draws, noisy, self.begun)
+        if self.ends is None or self.together:
+            return curves
+        end = self.ends.curves(rung, tokens[-1:], rng, draws, noisy)[0]
+        return pooled(curves, end, precision_share(curves[-1], end))
+
+    def ends_of(self, rungs: list[Rung], seed: int, draws: int = 1000) -> Floats:
+        """Joint draws of the last losses of several runs to come, shape (len(rungs), draws)."""
+        rng = np.random.default_rng(seed)
+        out = self.whole.ends_of(rungs, rng, draws)
+        if self.ends is None or self.together:
+            return out
+        others = self.ends.ends_of(rungs, rng, draws)
+        for k, other in enumerate(others):
+            share = precision_share(out[k], other)
+            out[k] = pooled(out[k : k + 1], other, share)[0]
+        return out
+
+
+def grow_together(rungs: list[Rung]) -> bool:
+    """Whether the ends of the curves can't tell size from tokens."""
+    n = np.log([rung.params for rung in rungs])
+    x = np.log([rung.clock.at(rung.tokens[-1:])[0][0] for rung in rungs])
+    if len(rungs) < 2 or x.std() <= APART or n.std() == 0:
+        return False
+    return bool(abs(np.corrcoef(n, x)[0, 1]) > TOGETHER)
+
+
+def readings(rungs: list[Rung], seed: int, begun: Rung | None = None) -> Readings:
+    """Fit both readings.
+
+    Parameters
+    ----------
+    rungs : list of Rung
+        Finished runs.
+    seed : int
+    begun : Rung, optional
+        A run of the target's size that is still in training.
+    """
+    rng = np.random.default_rng(seed)
+    if begun is not None:
+        return Readings(read([*rungs, begun], rng, begun=True), None, False, True)
+    together = grow_together(rungs)
+    whole = read(rungs, rng)
+    return Readings(whole, None if together else read(rungs, rng, ends=True), together, False)

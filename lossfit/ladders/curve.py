@@ -1,0 +1,54 @@
+"""The curve of a size that was never trained, as races and plans take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._base.ragged import Floats
+from .._base.seeds import run_keys
+from .rows import Rung
+
+if TYPE_CHECKING:
+    from .parts import LadderParts
+
+__all__ = ["LadderCurve"]
+
+
+@dataclass(frozen=True, eq=False)
+class LadderCurve:
+    """What a ladder says of one run to come; made by `Ladder.curve`.
+
+    Attributes
+    ----------
+    ladder : LadderParts
+    rung : Rung
+        Size, schedule and length; no data.
+    stretched : bool
+        Whether its schedule was stretched to its length.
+    """
+
+    ladder: LadderParts
+    rung: Rung
+    stretched: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.rung.name
+
+    @property
+    def params(self) -> float:
+        """Model parameters."""
+        return self.rung.params
+
+    def span(self, axis: str) -> tuple[float, float]:
+        """First and last place of an axis at which it is known."""
+        factor = self.ladder.units(self.params, axis)
+        return self.rung.start * factor, self.rung.end * factor
+
+    def draw(self, at: Floats, draws: int, seed: int, axis: str | None = None) -> Floats:
+        """Joint draws of the loss without noise at increasing places, shape (k, draws)."""
+        factor = 1.0 if axis is None else self.ladder.units(self.params, axis)
+        key = int(run_keys(seed, [self.name], "ladder")[0])
+        return self.ladder.readings.curves(self.rung, at / factor, key, draws)

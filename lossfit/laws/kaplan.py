@@ -1,0 +1,39 @@
+"""The law of Kaplan et al. 2020 (arXiv 2001.08361, equation 1.5): no floor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._surface_law import SurfaceLaw
+from .chinchilla import EXPONENT
+from .coupled import LAW as COUPLED
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["LAW"]
+
+
+def _evaluate(
+    values: Mapping[str, Any], params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None
+) -> NDArray[np.float64]:
+    return COUPLED.evaluate({**values, "gamma": values["beta"]}, params, tokens, None)
+
+
+LAW = SurfaceLaw(
+    name="kaplan",
+    formula="[(A / params^alpha)^(1/beta) + (B / tokens^beta)^(1/beta)]^beta",
+    doc="Kaplan et al. 2020, arXiv 2001.08361, equation 1.5: the coupled law without a floor.",
+    parameters={
+        "E": "the floor, 0 in this law",
+        "A": "amplitude of the size term",
+        "B": "amplitude of the data term",
+        "alpha": "exponent of the size",
+        "beta": "exponent of the tokens",
+    },
+    priors={"alpha": EXPONENT, "beta": EXPONENT},
+    evaluate=_evaluate,
+)

@@ -1,0 +1,83 @@
+"""Pictures of a ladder: its curves with the law's, and the band of a size never trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .style import BLUE, COLOURS, GREY, Scale, axes, bands, finish, grid_between, note, set_axis
+
+if TYPE_CHECKING:
+    from ..ladders.answer import LadderAnswer
+    from ..ladders.result import Ladder
+
+__all__ = ["plot_ladder", "plot_unseen"]
+
+POINTS = 60
+DRAWS = 200
+MOST_CURVES = 12
+
+
+def plot_ladder(ladder: Ladder, *, ax: Any = None, scale: Scale = "log") -> Any:
+    """Curves of the runs, with the law's draws along each.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    ax : matplotlib axes, optional
+    scale : {"auto", "log", "linear"}
+        Of the axis.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    rungs = sorted(ladder.rungs, key=lambda rung: (rung.params, rung.end))
+    if len(rungs) > MOST_CURVES:
+        pick = np.linspace(0, len(rungs) - 1, MOST_CURVES).round().astype(int)
+        rungs = [rungs[k] for k in pick]
+    low = min(rung.start for rung in rungs)
+    high = max(rung.end for rung in rungs)
+    set_axis(ax, ladder.axis, low, high, scale)
+    for k, rung in enumerate(rungs):
+        colour = COLOURS[k % len(COLOURS)]
+        used = rung.tokens >= rung.start
+        ax.plot(rung.tokens[used], rung.loss[used], color=colour, linewidth=1, label=rung.name)
+        at = grid_between(rung.start, rung.end, POINTS)
+        middle = np.median(ladder.readings.curves(rung, at, ladder.random_seed, DRAWS), axis=1)
+        ax.plot(at, middle, color=colour, linestyle="--", linewidth=1)
+    note(ax, "dashed: what the ladder would say of a new run of that size")
+    return finish(ax, f"A ladder of {len(ladder.rungs)} runs", "upper right")
+
+
+def plot_unseen(answer: LadderAnswer, *, ax: Any = None, scale: Scale = "log") -> Any:
+    """The ladder's curves in grey, and the band of the unseen run up to its last place.
+
+    Parameters
+    ----------
+    answer : LadderAnswer
+    ax : matplotlib axes, optional
+    scale : {"auto", "log", "linear"}
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    ax = axes(ax)
+    ladder = answer.ladder
+    assert ladder is not None
+    last = float(np.nanmax(answer.at))
+    low = min(rung.start for rung in ladder.rungs)
+    set_axis(ax, answer.axis, low, max(last, max(rung.end for rung in ladder.rungs)), scale)
+    for k, rung in enumerate(ladder.rungs):
+        used = rung.tokens >= rung.start
+        label = "runs of the ladder" if k == 0 else None
+        ax.plot(rung.tokens[used], rung.loss[used], color=GREY, linewidth=0.8, label=label)
+    at = grid_between(min(0.04 * last, low), last, POINTS)
+    curves = answer.curves_at(answer.names[0], at)
+    bands(ax, at, curves, (0.5, answer.prob), BLUE, f"of the curve of {answer.names[0]}")
+    lines = [f"{flag}" for flag in answer.target_notes]
+    note(ax, *lines)
+    return finish(ax, f"{answer.names[0]}, never trained", "upper right")

@@ -1,0 +1,233 @@
+"""What a surface's law misses, as two unknown functions of size and of tokens: draws of both.
+
+    L(N, D) = law + R(N, D) [ g_N(log N) + g_D(log D) ]
+
+g_N and g_D are Brownian motions (and a smooth part) away from the largest size and token count of
+the table, where they are 0; R is the reducible loss of a pilot fit.  A draw of the surface is a
+draw of the law and of both functions, so it is one surface everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._base.ragged import Floats
+from ..laws.coupled import reducible
+from .brownian import brownian
+
+__all__ = ["LAST", "NU", "SMOOTH", "Conditioned", "Missed", "Outside", "Paths", "kernel"]
+
+SMOOTH = 0.5  # variance of the integrated part
+NU = 4.0  # degrees of freedom of a run's noise
+LAST = (
+    0.002  # a draw's last factor is exp(LAST rho t4): rho are e-folds of compute beyond the table
+)
+OUTWARD = 16.0  # e-folds beyond the table at which the functions end
+INSIDE_NODES, OUTSIDE_NODES = 48, 40
+FLOPS_PER_PARAM_TOKEN = 6.0
+
+
+class Paths(Protocol):
+    """Draws of g at nodes."""
+
+    @property
+    def nodes(self) -> tuple[Floats, Floats]:
+        """Nodes of log params and of log tokens."""
+        ...
+
+    @property
+    def values(self) -> tuple[Floats, Floats]:
+        """g_N and g_D there, shape (draws, nodes) each."""
+        ...
+
+
+def kernel(u: Floats, v: Floats) -> Floats:
+    """Covariance of g for kappa = 1 at distances from the table's largest value."""
+    return brownian(u, v, SMOOTH)
+
+
+def nodes_over(low: float, high: float) -> Floats:
+    """Nodes over a range and far beyond it on both sides."""
+    inside = np.linspace(low, high, INSIDE_NODES) if high > low else np.array([low])
+    outside = np.geomspace(0.05, OUTWARD, OUTSIDE_NODES)
+    return np.concatenate([low - outside[::-1], inside, high + outside])
+
+
+@dataclass(frozen=True, eq=False)
+class Missed:
+    """Draws of what the law misses.
+
+    Attributes
+    ----------
+    paths : Paths
+    pilot : ndarray, shape (6,)
+        Coordinates of the pilot fit (`lossfit.laws.coupled`).
+    centre : tuple of float
+        Of log params and log tokens in these.
+    level : float
+        Loss in units of which they are.
+    log_compute : float
+        Logarithm of the table's largest training FLOP.
+    last : ndarray, shape (draws,)
+        Student-t numbers of the last factor.
+    """
+
+    paths: Paths
+    pilot: Floats
+    centre: tuple[float, float]
+    level: float
+    log_compute: float
+    last: Floats
+
+    def applied(self, loss: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Losses of the law (draws, ...) with what it misses.
+
+        Parameters
+        ----------
+        loss : ndarray, shape (draws, ...)
+        params, tokens : ndarray
+            Broadcast to ``loss`` or, without the axis of draws, to its other axes.
+        """
+        shape = loss.shape
+        rank = max(np.ndim(params), np.ndim(tokens))
+        each = rank == len(shape)
+        n, d = (np.log(np.asarray(v, float)) for v in np.broadcast_arrays(params, tokens))
+        place = np.broadcast_to(n, shape if each else shape[1:])
+        other = np.broadcast_to(d, place.shape)
+        flat = (len(shape) and shape[0], -1) if each else (-1,)
+        place, other = place.reshape(flat), other.reshape(flat)
+        above = self._reducible(place, other) * self.level
+        sizes, budgets = self.paths.nodes
+        g_n, g_d = self.paths.values
+        missed = above * (_along(sizes, g_n, place) + _along(budgets, g_d, other))
+        beyond = place + other + np.log(FLOPS_PER_PARAM_TOKEN) - self.log_compute
+        factor = np.exp(LAST * np.maximum(beyond, 0.0) * self.last[:, None])
+        return np.asarray(((loss.reshape(shape[0], -1) + missed) * factor).reshape(shape))
+
+    def _reducible(self, n: Floats, d: Floats) -> Floats:
+        return reducible(self.pilot, n - self.centre[0], d - self.centre[1]).loss
+
+
+def _along(nodes: Floats, values: Floats, at: Floats) -> Floats:
+    """Straight lines between the nodes of every draw's function, shape (draws, k).
+
+    ``at`` has shape (k,), or (draws, k) for places of each draw's own.
+    """
+    place = np.clip(np.interp(at, nodes, np.arange(len(nodes))), 0, len(nodes) - 1)
+    below = np.minimum(place.astype(np.int64), max(len(nodes) - 2, 0))
+    part = place - below
+    if at.ndim == 1:
+        return np.asarray((1 - part) * values[:, below] + part * values[:, below + 1])
+    row = np.arange(len(values))[:, None]
+    return np.asarray((1 - part) * values[row, below] + part * values[row, below + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned:
+    """g given the rows of a table, drawn when it is asked for (Matheron's rule).
+
+    Attributes
+    ----------
+    sizes, budgets : ndarray, shape (k,)
+        Log params and log tokens of the rows.
+    reducible, noise : ndarray, shape (k,)
+        R and the noise for sigma = 1 at the rows, over the level.
+    residual : ndarray, shape (draws, k)
+        Rows less the law of every draw, over the level.
+    sigma, kappa : ndarray, shape (draws,)
+    turn : ndarray, shape (k, k)
+        U / noise: the eigenvectors of the discrepancy's covariance over that of the noise.
+    eigenvalues : ndarray, shape (k,)
+    seed : int
+    """
+
+    sizes: Floats
+    budgets: Floats
+    reducible: Floats
+    noise: Floats
+    residual: Floats
+    sigma: Floats
+    kappa: Floats
+    turn: Floats
+    eigenvalues: Floats
+    seed: int
+
+    @cached_property
+    def nodes(self) -> tuple[Floats, Floats]:
+        """Nodes of log params and of log tokens."""
+        n, d = self.sizes, self.budgets
+        return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
+
+    @cached_property
+    def values(self) -> tuple[Floats, Floats]:
+        """g_N and g_D at the nodes."""
+        rng = np.random.default_rng(self.seed)
+        draws = len(self.sigma)
+        prior, across = [], []
+        for rows, nodes in zip((self.sizes, self.budgets), self.nodes, strict=True):
+            both = np.concatenate([nodes, rows]) - rows.max()
+            covariance = kernel(both, both)
+            values, vectors = np.linalg.eigh(covariance)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            prior.append(rng.standard_normal((draws, len(both))) @ root.T)
+            across.append(covariance[: len(nodes), len(nodes) :] * self.reducible)
+        k = len(self.sizes)
+        at_rows = sum(path[:, -k:] for path in prior) * self.kappa[:, None] * self.reducible
+        error = rng.standard_normal((draws, k)) * self.sigma[:, None] * self.noise
+        k2 = self.kappa[:, None] ** 2
+        spread = self.sigma[:, None] ** 2 + k2 * self.eigenvalues
+        pull = (self.residual - at_rows - error) @ self.turn / spread
+        out = [
+            self.kappa[:, None] * path[:, :-k] + k2 * (pull @ (block @ self.turn).T)
+            for path, block in zip(prior, across, strict=True)
+        ]
+        return out[0], out[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """g from a summary: known at knots inside of a table's range, Brownian from its edges outwards.
+
+    Attributes
+    ----------
+    sizes, budgets : tuple of float
+        Lowest and highest log params and log tokens.
+    knots : tuple of ndarray, shape (draws, KNOTS)
+        g_N and g_D at places even from the lowest to just below the highest, where g is 0.
+    kappa : ndarray, shape (draws,)
+    seed : int
+    """
+
+    sizes: tuple[float, float]
+    budgets: tuple[float, float]
+    knots: tuple[Floats, Floats]
+    kappa: Floats
+    seed: int
+
+    @cached_property
+    def nodes(self) -> tuple[Floats, Floats]:
+        """Nodes of log params and of log tokens."""
+        return nodes_over(*self.sizes), nodes_over(*self.budgets)
+
+    @cached_property
+    def values(self) -> tuple[Floats, Floats]:
+        """g_N and g_D at the nodes."""
+        rng = np.random.default_rng(self.seed)
+        out = []
+        for (low, high), nodes, knots in zip(
+            (self.sizes, self.budgets), self.nodes, self.knots, strict=True
+        ):
+            outwards = np.minimum(nodes - low, 0) + np.maximum(nodes - high, 0)
+            values, vectors = np.linalg.eigh(kernel(outwards, outwards))
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            normal = rng.standard_normal((len(self.kappa), len(nodes)))
+            whole = np.column_stack([knots, np.zeros(len(knots))])
+            places = np.linspace(low, high, whole.shape[1])
+            inside = _along(places, whole, np.clip(nodes, low, high))
+            out.append(inside + self.kappa[:, None] * (normal @ root.T))
+        return out[0], out[1]
