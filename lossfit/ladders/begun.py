@@ -97,4 +97,6 @@ def planned_run(run: Run, plan: Any) -> Run:
         schedule = schedule.get(run.name)
     if schedule is None:
         return run
-    return run.alone().with_schedule(schedule)[run.name]
+    alone: Any = run.alone()
+    planned: Run = alone.with_schedule(schedule)[run.name]
+    return planned
