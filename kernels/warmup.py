@@ -15,6 +15,9 @@ import numpy as np
 from . import compiling
 from .cells import Grid
 from .columns import Program
+from .curve_data import Asked, Observed
+from .curve_forecast import forecast_curves
+from .curve_law import FEATURES, NUMBERS, CellGrid, HyperPrior, n_marginals
 from .driver import Batch, PriorTable, fit_batch, predict_batch
 from .forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
 from .jit import scalar
@@ -99,6 +102,37 @@ def _forecast() -> None:
     )
 
 
+def _curves() -> None:
+    one = np.ones(1)
+    nothing = np.full(1, np.nan)
+    x, loss, weight, offsets = _curve()
+    path = np.zeros(1, np.int64)
+    grid = CellGrid(
+        one, one, one, UNITS, one, GROUPS, np.array([[0.0, 1.0, 1.0]]), 8, 0.3, 1.0, 1.0, 0.1, 0.1,
+        1.0,
+    )  # fmt: skip
+    n_rows = n_marginals(grid) + 1 + len(NUMBERS) + 3
+    hyper = HyperPrior(
+        np.zeros((n_rows, 2 * len(FEATURES))), 1, 1, np.zeros(3), np.zeros(1),
+        np.ones((3, 2, 1, 3)),
+    )  # fmt: skip
+    forecast_curves(
+        Observed(
+            x, loss, weight, offsets, np.zeros(1), one, np.zeros(1), nothing, nothing,
+            np.ones(1, np.uint64),
+        ),
+        Asked(
+            np.array([1.5]), np.array([0, 1], np.int64), np.array([0, 1], np.int64), path, path,
+            np.zeros(1), np.array([0, 1], np.int64), path, np.full(1, 2.0), path, nothing, path,
+            np.array([[0.0, 1.0]]),
+        ),
+        grid,
+        hyper,
+        *_shapes(),
+        draws=8,
+    )  # fmt: skip
+
+
 #: What compiles each kernel, the quickest first.
 STEPS: dict[str, Callable[[], None]] = {
     "scales.run_scales": _scales,
@@ -106,6 +140,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "driver._predict_range": _predict,
     "forecast_driver._forecast_range": _forecast,
     "driver._fit_range": _fit,
+    "curve_forecast._forecast_range": _curves,
 }
 
 

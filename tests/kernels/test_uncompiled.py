@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lossfit.kernels import driver, forecast_driver, paths, scales, warmup
+from lossfit.kernels import curve_forecast, driver, forecast_driver, paths, scales, warmup
 from lossfit.kernels.entries import Entry
 from lossfit.kernels.uncompiled import driver as plain_driver
 from lossfit.kernels.uncompiled import forecast_driver as plain_forecast
@@ -112,7 +112,7 @@ def test_the_uncompiled_kernels_need_no_numba(root):
 def test_every_kernel_that_python_calls_is_warmed_up():
     entries = {
         value.name
-        for module in (driver, forecast_driver, paths, scales)
+        for module in (curve_forecast, driver, forecast_driver, paths, scales)
         for value in vars(module).values()
         if isinstance(value, Entry)
     }
