@@ -1,4 +1,4 @@
-"""What cards can do in a clock, how many blocks they hold, and what bounds a kernel on them.
+"""What GPUs can do in a clock, how many blocks they hold, and what bounds a kernel on them.
 
 Rates are those of the tables of NVIDIA's CUDA programming guide (arithmetic instructions; technical
 specifications), clocks and bandwidths those of the data sheets.  Nothing here was measured.
@@ -36,7 +36,7 @@ class Architecture(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A card: its multiprocessors, their clock in GHz, and bandwidth in GB/s."""
+    """A GPU: its multiprocessors, their clock in GHz, and bandwidth in GB/s."""
 
     name: str
     architecture: Architecture
@@ -139,7 +139,7 @@ def load(executed: Counter[str]) -> Counter[str]:
 
 
 class Bound(NamedTuple):
-    """Runs a second that a card cannot exceed, and that it may reach.
+    """Runs a second that a GPU cannot exceed, and that it may reach.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class Bound(NamedTuple):
 
 
 def bound(card: Card, units: Counter[str], alone: float, blocks: int) -> Bound:
-    """What bounds a kernel on a card.
+    """What bounds a kernel on a GPU.
 
     Parameters
     ----------

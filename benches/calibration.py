@@ -163,7 +163,7 @@ def main() -> None:
     arguments = _report.parser(__doc__)
     arguments.add_argument("folder", help="folder of curves")
     arguments.add_argument("--plot", help="write the default's picture here")
-    arguments.add_argument("--leave-one-out", action="store_true", help="choose constants anew")
+    arguments.add_argument("--leave-one-out", action="store_true", help="choose constants again")
     arguments.add_argument("--priors", action="store_true", help="B by source")
     options = arguments.parse_args()
     warnings.simplefilter("ignore", lossfit.LossfitWarning)

@@ -1,4 +1,4 @@
-"""Fits and answers a second on a card, or on the CPU: `lossfit bench`, with its record kept.
+"""Fits and answers a second on a GPU, or on the CPU: `lossfit bench`, with its record kept.
 
 Usage: python -m benches.gpu [--device cuda] [--dtype both] [--seconds 120] [--json]
 """

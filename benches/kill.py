@@ -67,7 +67,7 @@ def there(store: Path, process: subprocess.Popen[str], seconds: float = 120) -> 
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, int]:
-    """Runs that were there and chunks that were made anew."""
+    """Runs that were there and chunks that were made again."""
     out, _ = process.communicate()
     assert process.returncode == 0, process.returncode
     resumed, redone = out.split()[1:]
@@ -129,7 +129,7 @@ def main() -> None:
             states[state] += 1
             print(
                 f"kill {number + 1:2} {state}: {resumed:,} runs were there, {redone} chunks made "
-                f"anew, {parts} files half written: {'identical' if same else 'DIFFERENT'}",
+                f"again, {parts} files half written: {'identical' if same else 'DIFFERENT'}",
                 flush=True,
             )
             if not same:

@@ -101,7 +101,7 @@ def phases_section() -> Section:
     figure = save(found.plot(run="llama2-7B").figure, "phases.png")
     text = (
         f"Four models of phases are compared on each of the eight curves: one power law; with a line "
-        f"after it; with a flatter tip; with both. Beside them stands a law without phases that "
+        f"after it; with a flat end; with both. Beside them stands a law without phases that "
         f"responds to the cosine schedule. The line begins at {100 * shares['linear'].min():.0f} to "
         f"{100 * shares['linear'].max():.0f} % of a run, the tip at "
         f"{100 * shares['tip'].min():.0f} to {100 * shares['tip'].max():.0f} % (medians)."
@@ -114,12 +114,12 @@ def phases_section() -> Section:
         ),
         Box(
             "The very tip flattens.",
-            f"P(a flatter tip) {percent(min(tip))} to {percent(max(tip))}",
+            f"P(a flat end) {percent(min(tip))} to {percent(max(tip))}",
             verdict(min(tip)),
         ),
         Box(
             "These are phases of learning, more than the mark of the learning rate.",
-            f"the schedule alone foretells held-out parts better on {len(explained)} of {len(names)} "
+            f"the schedule alone predicts held-out parts better on {len(explained)} of {len(names)} "
             f"curves, phases do on {len(names) - len(explained) - len(unsure)}, about equally on "
             f"{len(unsure)}",
             "not supported"
@@ -338,12 +338,12 @@ def tip_section() -> Section:
     lift = scenario.differences().iloc[0]
     figure = save(scenario.plot().figure, "tip_constant.png")
     text = (
-        f"Cut each of the eight runs at {100 * TIP_CUT:.0f} % and foretell its end: what does the law need to "
+        f"Cut each of the eight runs at {100 * TIP_CUT:.0f} % and predict its end: what does the law need to "
         "know?\n\n| law | mean absolute error | mean error | in the "
         f"{100 * PROB:.0f} % interval |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "Had the learning rate stayed at its peak, the 7B would have ended "
         f"{interval(lift, sign='+')} nats higher, by the law that responds to it: the near-linear fall is the "
-        "cosine's middle, where the rate falls fastest, and the flat tip its end, where it stops falling."
+        "cosine's middle, where the rate falls fastest, and the flat end its end, where it stops falling."
     )
     straight = errors["power_linear"]
     share = float((straight < 0).mean())
@@ -356,7 +356,7 @@ def tip_section() -> Section:
         ),
         Box(
             "The flattened tip is an artefact of the cosine.",
-            f"told of the cosine only, the law foretells the tip within its interval on "
+            f"told of the cosine only, the law predicts the tip within its interval on "
             f"{covered['auto']} of {len(runs)} runs, and better than the line on "
             f"{100 * better:.0f} %",
             "supported" if covered["auto"] == len(runs) and better == 1 else "can't tell",
@@ -455,7 +455,7 @@ def ablation_section() -> Section:
                 (save(scenario.plot().figure, "cosine_ablation.png"), "Figure A1, 12.8 M sequences")
             )
     text = (
-        "Fitted to the cycles 1.0 and 5.0 of a budget, the law foretells the four others (readings "
+        "Fitted to the cycles 1.0 and 5.0 of a budget, the law predicts the four others (readings "
         "are good to about 0.003):\n\n| sequences | cycle / budget | observed | median and interval | |\n"
         "|---|---|---|---|---|\n" + "\n".join(lines)
     )

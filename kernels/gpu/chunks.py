@@ -1,4 +1,4 @@
-"""How a batch of runs is cut into chunks that a card holds.
+"""How a batch of runs is cut into chunks that a GPU holds.
 
 A run is never cut: a chunk is a range of runs ``start`` to ``stop`` (exclusive).
 """
@@ -32,7 +32,7 @@ class Need(NamedTuple):
     Attributes
     ----------
     device : int
-        Bytes on the card: inputs, scratch and results.
+        Bytes on the GPU: inputs, scratch and results.
     host : int
         The larger of the bytes that go up and that come down.
     points : int
@@ -100,7 +100,7 @@ def plan(
     if start >= stop:
         return []
     chunks = _greedy(need, start, stop, limits)
-    # No short last chunk: the card would idle in it.
+    # No short last chunk: the GPU would idle in it.
     even = limits._replace(runs=min(limits.runs, -(-(stop - start) // len(chunks))))
     evened = _greedy(need, start, stop, even)
     return evened if len(evened) == len(chunks) else chunks

@@ -183,11 +183,11 @@ def _schedule(answer: Answer) -> str:
 
 def _strength(answer: Answer) -> list[str]:
     """What the answer says of the response to the learning rate."""
-    found = answer.mixed.forecasts[0]
-    fall = float(found.falls[0, 0])
+    block = answer.mixed.forecasts[0]
+    fall = float(block.falls[0, 0])
     if not np.isfinite(fall) or abs(fall) < 5e-4:
         return []
-    mean, sd = found.strength[0]
+    mean, sd = block.strength[0]
     text = f"the change of the learning rate from here to there takes {fall:.3f} off"
     if fall < 0:
         text = f"the change of the learning rate from here to there adds {-fall:.3f}"
@@ -249,8 +249,8 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
         "compare": compare,
         "schedules": {
             name: shares
-            for found in answer.mixed.forecasts[:1]
-            for name, shares in zip(answer.names, found.shares, strict=True)
+            for block in answer.mixed.forecasts[:1]
+            for name, shares in zip(answer.names, block.shares, strict=True)
         },
         "record": answer.record(float(answer.frame["horizon_ratio"].max())) or None,
         "calibration_factor": answer.calibration.factor if answer.calibration else None,

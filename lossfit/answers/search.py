@@ -148,11 +148,11 @@ class Problem:
         slope -= float(self.slopes @ d_phi) * self.area
         top = self.rate_before
         for p in np.unique(self.slow[:, 2]) if len(self.slow) else ():
-            mine = self.slow[:, 2] == p
-            b, q = self.slow_b[mine], safe**p
-            piece = b @ self.slow_piece[mine]
-            first = float(b @ self.slow_first[mine])
-            total -= float(b @ self.slow_history[mine]) + first * (top**p - q[0])
+            of_power = self.slow[:, 2] == p
+            b, q = self.slow_b[of_power], safe**p
+            piece = b @ self.slow_piece[of_power]
+            first = float(b @ self.slow_first[of_power])
+            total -= float(b @ self.slow_history[of_power]) + first * (top**p - q[0])
             total -= float(piece @ (q[:-1] - q[1:]))
             d_q = np.zeros(len(q))
             d_q[0] += first
@@ -177,9 +177,9 @@ class Problem:
 
     def _multi_power(self, rho: Floats, safe: Floats, x: float, p: float) -> tuple[float, Floats]:
         """Sum of B times the multi-power responses with this p, and its slope in rho."""
-        mine = self.fast[:, 4] == p
-        c, beta, gamma = (self.fast[mine, i][:, None] for i in (1, 2, 3))
-        b = self.fast_b[mine][:, None]
+        of_power = self.fast[:, 4] == p
+        c, beta, gamma = (self.fast[of_power, i][:, None] for i in (1, 2, 3))
+        b = self.fast_b[of_power][:, None]
         slope = np.zeros(len(rho))
         # What changed before: its response grows with the LR time of the tail.
         level, drop, at = _changes(self.held, p)
@@ -241,26 +241,26 @@ def search(
     falls = LinearConstraint(np.eye(n)[:-1] - np.eye(n)[1:], 0.0, np.inf)
 
     def descend(v: Floats) -> tuple[float, Floats]:
-        found = minimize(
+        solution = minimize(
             problem.value, v, jac=True, method="SLSQP", bounds=[(low, high)] * n,
             constraints=[falls], options={"maxiter": iterations, "ftol": 1e-10},
         )  # fmt: skip
-        v = np.clip(np.minimum.accumulate(found.x), low, high)
+        v = np.clip(np.minimum.accumulate(solution.x), low, high)
         v = np.where(v - low < NEAR * high, low, v)
         return float(problem.value(v)[0]), v
 
-    found = []
+    solutions = []
     for start in starts:
         v = np.sqrt(np.clip(np.minimum.accumulate(start), floor, top))
         # Off the bounds, where the gradient in v is 0 at rho = 0.
-        found.append(descend(np.clip(v, low + 0.02 * (high - low), high)))
-    value, v = min(found, key=lambda one: one[0])
+        solutions.append(descend(np.clip(v, low + 0.02 * (high - low), high)))
+    value, v = min(solutions, key=lambda candidate: candidate[0])
     for _ in range(ROUNDS):
         # The response to very low rates is not convex: the floor may be reached earlier.
         sooner = [np.where(np.arange(n) >= k, low, v) for k in range(1, n)]
-        trial = min(((float(problem.value(one)[0]), i) for i, one in enumerate(sooner)))
+        trial = min(((float(problem.value(candidate)[0]), i) for i, candidate in enumerate(sooner)))
         if not trial[0] < value - 1e-9:
             break
         again = descend(sooner[trial[1]])
-        value, v = min((trial[0], sooner[trial[1]]), again, key=lambda one: one[0])
+        value, v = min((trial[0], sooner[trial[1]]), again, key=lambda candidate: candidate[0])
     return Found(problem.step, v * v, value)

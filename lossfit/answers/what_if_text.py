@@ -29,7 +29,7 @@ def text(answer: WhatIf) -> str:
             line = f"  {r['schedule']:<{width}}  at {amount(r['at'], answer.axis)}: "
             line += f"{r['median']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
             if r["schedule"] != OWN:
-                line += f"; to its own there {r['difference']:+.3f} "
+                line += f"; vs own schedule: {r['difference']:+.3f} "
                 line += f"({r['difference_lower']:+.3f} to {r['difference_upper']:+.3f}), "
                 line += f"P(better) {probability(r['prob_better'], answer.curves.shape[1])}"
             lines.append(line)

@@ -206,7 +206,7 @@ def backtest(
     DataError
         Options that make no sense; no run gives a forecast.
     DeviceError
-        A card is asked for and cannot be used; the message names what is missing and the mend.
+        A GPU is asked for and cannot be used; the message names what is missing and the fix.
 
     Notes
     -----
@@ -280,7 +280,7 @@ def _of_cases(
     behind = dict(zip(cases.runs.names, cases.names, strict=True))
     priors = None
     if question.responds and learned is not None:
-        priors = {case: one for case, run in behind.items() if (one := learned[run]) is not None}
+        priors = {c: prior for c, run in behind.items() if (prior := learned[run]) is not None}
     window = question.window
     if isinstance(window, Mapping):
         window = {case: window[run] for case, run in behind.items() if run in window}
@@ -322,20 +322,20 @@ def _scored(
             [np.arange(at.shape[1])] if not alone else [np.array([j]) for j in range(at.shape[1])]
         )
         for columns in sets:
-            there = ~np.isnan(at[:, columns]).all(axis=1)
-            some = (
+            has_target = ~np.isnan(at[:, columns]).all(axis=1)
+            block = (
                 runs
-                if there.all()
-                else runs.select([name for name, ok in zip(runs.names, there, strict=True) if ok])
+                if has_target.all()
+                else runs.select([n for n, ok in zip(runs.names, has_target, strict=True) if ok])
             )
-            mixed = curves_of(question, some, at[there][:, columns], advance)
-            place = np.cumsum(there) - 1
+            mixed = curves_of(question, block, at[has_target][:, columns], advance)
+            place = np.cumsum(has_target) - 1
             for i in np.flatnonzero(np.isin(column, columns)):
                 r, t = place[cases.case[i]], column[i] - columns[0]
                 curves[i], sigma[i] = mixed.curves[r, t], mixed.sigma[r]
-                found = [name for name, where in mixed.row_flags.items() if where[r, t]]
+                flags_of_case = [name for name, where in mixed.row_flags.items() if where[r, t]]
                 fits = dict.fromkeys(flag for law in mixed.flags for flag in law[r])
-                flags[i] = (*found, *fits)
+                flags[i] = (*flags_of_case, *fits)
     rng_keys = run_keys(question.seed, runs.names, "backtest noise")
     last = np.append(first[1:], len(order))
     for r in range(len(runs)):

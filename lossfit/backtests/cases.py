@@ -92,9 +92,9 @@ def make_cases(
                 continue
             short = False
             # In the units of the cut run, whose weights have mean 1: its sigma is of them.
-            found = _targets(x, loss, weight / weight[:n].mean(), float(x[n - 1]), horizons)
-            if found:
-                rows += [(len(chosen), *target) for target in found]
+            outcomes = _targets(x, loss, weight / weight[:n].mean(), float(x[n - 1]), horizons)
+            if outcomes:
+                rows += [(len(chosen), *target) for target in outcomes]
                 chosen.append((r, float(cutoff), n))
         if len(chosen) == before:
             reason = (
@@ -204,6 +204,6 @@ def _logged(run: Any, axis: str) -> kinds.Schedule | None:
     """The whole logged learning rate as a schedule."""
     for own in ("step", "tokens"):
         if run.has(own):
-            found = history_of(run, own)
-            return None if found is None else kinds.from_points(*found, axis=own)
+            history = history_of(run, own)
+            return None if history is None else kinds.from_points(*history, axis=own)
     return None

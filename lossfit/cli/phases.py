@@ -1,4 +1,4 @@
-"""``lossfit phases``: a power law, then perhaps a line, then perhaps a flatter tip."""
+"""``lossfit phases``: a power law, then perhaps a line, then perhaps a flat end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    r"""Where a power-law phase hands over to a line, and where the tip flattens.
+    r"""Where a power-law phase hands over to a line, and where the end flattens.
 
     \b
     lossfit phases llama2 --run llama2-7B --plot phases.png

@@ -169,18 +169,18 @@ def learn_priors(
         from ..kernels.forecast import PARAMETERS
 
         broad = replace(law.strength, scales=(1.0,), sds=(BROAD,), weights=(1.0,), slopes=np.inf)
-        some = runs.select(chosen)
-        ends = np.array([[run.end(axis)] for run in some])
-        found = forecast(
-            some, law, axis, window, ends, Plan(),
+        usable = runs.select(chosen)
+        ends = np.array([[run.end(axis)] for run in usable])
+        fitted = forecast(
+            usable, law, axis, window, ends, Plan(),
             lambda last: broad.components(last, law.unit_weights),
             draws=4000, seed=0, parameters=True,
         )  # fmt: skip
         rows = [runs.names.index(name) for name in chosen]
-        b[rows], sd[rows] = found.strength.T
-        slope[rows] = found.slope
-        level[rows] = [float(run.loss[-1]) for run in some]
-        tau, power = (found.parameters[:, PARAMETERS.index(n)] for n in ("tau", "power"))
+        b[rows], sd[rows] = fitted.strength.T
+        slope[rows] = fitted.slope
+        level[rows] = [float(run.loss[-1]) for run in usable]
+        tau, power = (fitted.parameters[:, PARAMETERS.index(n)] for n in ("tau", "power"))
         for k, unit in enumerate(law.units):
             units[rows, k] = ((tau == unit.tau) & (power == unit.power)).mean(axis=1)
         for i in rows:

@@ -244,14 +244,14 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
         for flag, where in made.flags.items():
             flags[flag][r] = where & beyond
         labels.append(made.labels)
-    used = max(1, max(len(found) for found in labels))
+    used = max(1, max(len(names) for names in labels))
     shapes, paths = book.arrays()
-    found = Hypotheses(
+    hypotheses = Hypotheses(
         np.ascontiguousarray(history[:, :used]),
         np.ascontiguousarray(future[:, :, :used]),
         np.ascontiguousarray(log_weight[:, :used]),
     )
-    return Rates(shapes, paths, found, labels, flags)
+    return Rates(shapes, paths, hypotheses, labels, flags)
 
 
 class _Made(NamedTuple):

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["PHASE_MEANINGS", "Phases", "RunPhases", "verdict_of"]
 
 PHASE_MEANINGS = {
-    "schedule_explains": "the learning-rate schedule alone, without phases, foretells held-out "
+    "schedule_explains": "the learning-rate schedule alone, without phases, predicts held-out "
     "parts of the curve better: break points describe the curve, they are no change of regime",
-    "cannot_tell": "phases and the learning-rate schedule foretell the held-out parts of the curve "
+    "cannot_tell": "phases and the learning-rate schedule predict the held-out parts of the curve "
     "about equally well, or the end and the rest say different things: these data can't tell",
     "schedule_unknown": "the learning-rate schedule is not known, so that its part in the shape of "
     "the curve can't be told: give schedule= or an lr column",
@@ -46,7 +46,7 @@ class RunPhases:
     weights : ndarray, shape (4,)
         Posterior of the models of `lossfit.phase_models.models.MODELS`.
     handover, tip : ndarray, shape (D,)
-        Where the power law hands over to a line, and where a flatter tip begins; NaN in draws of
+        Where the power law hands over to a line, and where a flat end begins; NaN in draws of
         models without.
     slopes : ndarray, shape (2, D)
         Slope of the line, and of the tip, in loss per unit of the axis.
@@ -92,7 +92,7 @@ class RunPhases:
 
     @property
     def prob_tip(self) -> float:
-        """P(there is a flatter tip)."""
+        """P(there is a flat end)."""
         return float(sum(w for w, m in zip(self.weights, MODELS, strict=True) if "tip" in m))
 
 
@@ -284,7 +284,7 @@ def _word(probability: float) -> str:
 
 def verdict_of(result: RunPhases) -> str:
     """Which phases a run has, and whether the schedule explains them, in words."""
-    text = f"a linear phase: {_word(result.prob_linear)}; a flatter tip: {_word(result.prob_tip)}"
+    text = f"a linear phase: {_word(result.prob_linear)}; a flat end: {_word(result.prob_tip)}"
     if "schedule_explains" in result.flags:
         text += "; but the learning-rate schedule alone explains the curve better"
     elif "cannot_tell" in result.flags:

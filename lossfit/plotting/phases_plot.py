@@ -71,11 +71,11 @@ def plot_phases(
     ax.set_ylim(float(seen.min()) - 0.35 * span, float(seen.max()) + 0.08 * span)
     title = result.name
     if "schedule_explains" in result.flags:
-        title += ": the schedule alone foretells held-out parts better"
+        title += ": the schedule alone predicts held-out parts better"
     elif "cannot_tell" in result.flags:
         title += ": phases or schedule, these data can't tell"
     elif result.gain is not None:
-        title += ": phases foretell held-out parts better than the schedule alone"
+        title += ": phases predict held-out parts better than the schedule alone"
     finish(ax, title, "upper right")
     ax.grid(False)  # the shades are enough
     return ax

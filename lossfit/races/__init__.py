@@ -1,7 +1,7 @@
 """Runs against each other on a compute axis: `race`.
 
 `build` asks the forecasts, `curves` joins them to what the data say (`smoothing`), `crossings` and
-`frontier` compare the curves (`device` on a card), `result` and `text` are what comes back.
+`frontier` compare the curves (`device` on a GPU), `result` and `text` are what comes back.
 """
 
 from __future__ import annotations

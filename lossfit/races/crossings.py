@@ -67,8 +67,8 @@ def crossings(gap: Array, place: Array, margin: Array) -> Crossings:
     before = nan
     for g in range(n_places):
         now = gap[:, g, :]
-        there = xp.isfinite(now)
-        new = xp.where(there, xp.sign(now), sign)
+        finite = xp.isfinite(now)
+        new = xp.where(finite, xp.sign(now), sign)
         new = xp.where(new == 0, sign, new)
         if g > 0:
             # Where the earlier one is missing the lead changed unseen, and is dated here.
@@ -77,13 +77,13 @@ def crossings(gap: Array, place: Array, margin: Array) -> Crossings:
             here = place[g - 1] + part * (place[g] - place[g - 1])
             at = xp.where(new * sign < 0, here, at)
         sign = new
-        reached = there & (xp.abs(now) >= margin[:, g, None]) & (sign != state)
+        reached = finite & (xp.abs(now) >= margin[:, g, None]) & (sign != state)
         crossed = reached & (state != 0)
         for side, ahead in enumerate((-1, 1) if bool(xp.any(crossed)) else ()):
-            mine = crossed & (sign == ahead)
+            of_rank = crossed & (sign == ahead)
             for k in range(RANKS):
-                times[side][k] = xp.where(mine & (counts[side] == k), at, times[side][k])
-            counts[side] = xp.where(mine, counts[side] + 1, counts[side])
+                times[side][k] = xp.where(of_rank & (counts[side] == k), at, times[side][k])
+            counts[side] = xp.where(of_rank, counts[side] + 1, counts[side])
         first = xp.where(reached & (state == 0), sign, first)
         state = xp.where(reached, sign, state)
         before = now
@@ -111,10 +111,10 @@ def interpolated(curves: Array, place: Array, where: Array) -> Array:
     below = above - 1
     low, high = xp.take(place, below), xp.take(place, above)
     part = ((where - low) / (high - low))[None, :, None]
-    one, two = xp.take(curves, below, axis=1), xp.take(curves, above, axis=1)
-    mixed = (1 - part) * one + part * two
+    before, after = xp.take(curves, below, axis=1), xp.take(curves, above, axis=1)
+    mixed = (1 - part) * before + part * after
     # A curve that begins or ends at a place is known there.
-    mixed = xp.where(part == 0, one, mixed)
-    mixed = xp.where(part == 1, two, mixed)
+    mixed = xp.where(part == 0, before, mixed)
+    mixed = xp.where(part == 1, after, mixed)
     inside = (where >= place[0]) & (where <= place[-1])
     return xp.where(inside[None, :, None], mixed, mixed + xp.nan)

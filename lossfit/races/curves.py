@@ -54,15 +54,15 @@ class RaceCurves(NamedTuple):
 
     def only(self, i: int) -> RaceCurves:
         """What there is of one run, without its draws."""
-        one = slice(i, i + 1)
+        row = slice(i, i + 1)
         return RaceCurves(
-            self.draws[one, :0],
-            self.start[one],
-            self.end[one],
-            {name: np.asarray(where[one], bool) for name, where in self.row_flags.items()},
-            self.fit_flags[one],
-            self.gap[one],
-            self.gap_sd[one],
+            self.draws[row, :0],
+            self.start[row],
+            self.end[row],
+            {name: np.asarray(where[row], bool) for name, where in self.row_flags.items()},
+            self.fit_flags[row],
+            self.gap[row],
+            self.gap_sd[row],
         )
 
 
@@ -87,8 +87,8 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
     fit_flags: list[tuple[str, ...]] = [()] * len(runs)
     draws = np.full((len(runs), len(at), question.draws), np.nan)
     # The columns with data of some run; the rest need not be drawn.
-    some = _stretch(inside)
-    past = np.clip(np.broadcast_to(at[some], inside[:, some].shape), smooth.start[:, None],
+    stretch = _stretch(inside)
+    past = np.clip(np.broadcast_to(at[stretch], inside[:, stretch].shape), smooth.start[:, None],
                    end[:, None])  # fmt: skip
     far = _stretch(beyond)
     scores, left = None, None
@@ -118,11 +118,11 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
         smoothed, past = smoothed[:, :-1], past[:, :-1]
         part = np.exp(np.log(past / end[:, None]) / TAPER)
         smoothed += part[:, :, None] * left[:, None, :]
-    np.copyto(draws[:, some], smoothed, where=inside[:, some, None])
+    np.copyto(draws[:, stretch], smoothed, where=inside[:, stretch, None])
     return RaceCurves(draws, smooth.start, end, flags, fit_flags, gap, gap_sd)
 
 
-def _stretch(there: Bools) -> slice:
+def _stretch(inside: Bools) -> slice:
     """The columns from the first to the last that holds something."""
-    columns = np.flatnonzero(there.any(axis=0))
+    columns = np.flatnonzero(inside.any(axis=0))
     return slice(int(columns[0]), int(columns[-1]) + 1) if columns.size else slice(0, 0)

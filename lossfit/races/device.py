@@ -19,7 +19,7 @@ __all__ = ["back", "placed"]
 
 @contextmanager
 def placed(question: Question) -> Iterator[Callable[[Any], Any]]:
-    """What puts arrays on the question's (first) card; on the CPU it leaves them as they are."""
+    """What puts arrays on the question's (first) GPU; on the CPU it leaves them as they are."""
     where = question.place(question.laws[0])
     if not where.cards:
         yield np.asarray

@@ -38,11 +38,11 @@ def best(curves: Array, first: int = 0) -> tuple[Array, Array]:
     return loss, xp.where(xp.isinf(loss), -1, run)
 
 
-def merge_best(one: tuple[Array, Array], two: tuple[Array, Array]) -> tuple[Array, Array]:
+def merge_best(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
     """The better of two results of `best`."""
-    xp = array_namespace(one[0], two[0])
-    lower = two[0] < one[0]
-    return xp.where(lower, two[0], one[0]), xp.where(lower, two[1], one[1])
+    xp = array_namespace(first[0], second[0])
+    lower = second[0] < first[0]
+    return xp.where(lower, second[0], first[0]), xp.where(lower, second[1], first[1])
 
 
 def leading(run: Array, n_runs: int) -> Array:

@@ -275,11 +275,11 @@ class Race:
         """Curves of the kept runs at places; each run within what exists of it, shape (K, T, D)."""
         if where is self.at:
             return self._curves(forecast)
-        found = crossing.interpolated(self.curves, np.log(self.at), np.log(where))
+        losses = crossing.interpolated(self.curves, np.log(self.at), np.log(where))
         if not forecast:
             over = where > self.ends[self.kept, None] * (1 + 1e-9)
-            found = np.where(over[:, :, None], np.nan, found)
-        return np.asarray(found)
+            losses = np.where(over[:, :, None], np.nan, losses)
+        return np.asarray(losses)
 
     def overtakes(
         self,
@@ -349,12 +349,12 @@ class Race:
         place = np.log(self.at[within])
         order = {k: i for i, k in enumerate(chosen)}
         for first in range(0, len(pairs), PAIRS):
-            some = pairs[first : first + PAIRS]
-            found = self._crossings(curves, some, place, self.margin[within])
-            for p, (a, b) in enumerate(some):
+            pair_block = pairs[first : first + PAIRS]
+            crossed = self._crossings(curves, pair_block, place, self.margin[within])
+            for p, (a, b) in enumerate(pair_block):
                 both = np.log(min(self.ends[self.kept[a]], self.ends[self.kept[b]]))
                 for side, pair in enumerate(((a, b), (b, a))):
-                    rows += self._rows(found, p, side, pair, both, horizon, least)
+                    rows += self._rows(crossed, p, side, pair, both, horizon, least)
         rows.sort(key=lambda row: (order[row.pop("_a")], order[row.pop("_b")], row["rank"]))
         return pd.DataFrame(rows)
 
@@ -362,11 +362,11 @@ class Race:
         self, curves: Floats, pairs: Sequence[tuple[int, int]], place: Floats, margin: Floats
     ) -> crossing.Crossings:
         """Crossings of some pairs of kept runs, found where the forecasts were computed."""
-        one, two = (list(side) for side in zip(*pairs, strict=True))
+        first, second = (list(side) for side in zip(*pairs, strict=True))
         need = np.tile(margin, (len(pairs), 1))
         with placed(self.question) as put, np.errstate(invalid="ignore", divide="ignore"):
-            found = crossing.crossings(put(curves[one] - curves[two]), put(place), put(need))
-            return crossing.Crossings(*(back(part) for part in found))
+            crossed = crossing.crossings(put(curves[first] - curves[second]), put(place), put(need))
+            return crossing.Crossings(*(back(part) for part in crossed))
 
     def _chosen(self, runs: Sequence[str] | str | None) -> list[int]:
         every = list(range(len(self.kept)))
@@ -392,7 +392,7 @@ class Race:
 
     def _rows(
         self,
-        found: crossing.Crossings,
+        crossed: crossing.Crossings,
         p: int,
         side: int,
         pair: tuple[int, int],
@@ -401,16 +401,16 @@ class Race:
         least: float,
     ) -> list[dict[str, Any]]:
         """Rows of one ordered pair; `both` is the (log) end of the data that both have."""
-        counts = found.counts[side, p]
-        back = found.counts[1 - side, p]
+        counts = crossed.counts[side, p]
+        back = crossed.counts[1 - side, p]
         ahead = -1 if side == 0 else 1
-        led = found.first[p] == ahead  # the overtaker was ahead at first
+        led = crossed.first[p] == ahead  # the overtaker was ahead at first
         tail = (1 - self.prob) / 2
         shares = (tail, 0.5, 1 - tail)
         a, b = pair
         rows = []
         for k in range(crossing.RANKS):
-            times = found.times[side, k, p]
+            times = crossed.times[side, k, p]
             happens = ~np.isnan(times)
             prob = float(happens.mean())
             if prob < least or (k > 0 and prob == 0):
@@ -438,7 +438,7 @@ class Race:
                 row[f"prob_{n}"] = float((counts == n).mean())
             row["prob_more"] = float((counts > 2).mean())
             row["prob_ahead_first"] = float(led.mean())
-            row["prob_ahead_last"] = float((found.last[p] == ahead).mean())
+            row["prob_ahead_last"] = float((crossed.last[p] == ahead).mean())
             row["until"], row["prob"] = until, self.prob
             row["_a"], row["_b"] = a, b
             rows.append(row)
@@ -471,8 +471,8 @@ class Race:
         if truncated:
             curves = self._stopped[1 if forecast else 0]
         loss, run, reached = front.lowest_so_far(*front.best(curves))
-        there = np.isfinite(loss[:, 0])
-        loss, run, reached, at = loss[there], run[there], reached[there], self.at[there]
+        finite = np.isfinite(loss[:, 0])
+        loss, run, reached, at = loss[finite], run[finite], reached[finite], self.at[finite]
         tail = (1 - self.prob) / 2
         lower, median, upper = quantiles(loss, (tail, 0.5, 1 - tail))
         shares = front.leading(run, len(self.kept))
@@ -532,19 +532,19 @@ class Race:
 
         whole, *_ = front.lowest_so_far(*front.best(self._curves(forecast)))
         cut, *_ = front.lowest_so_far(*front.best(self._stopped[1 if forecast else 0]))
-        there = np.isfinite(whole[:, 0])
-        gap = cut[there] - whole[there]
+        finite = np.isfinite(whole[:, 0])
+        gap = cut[finite] - whole[finite]
         tail = (1 - self.prob) / 2
         lower, median, upper = quantiles(gap, (tail, 0.5, 1 - tail))
         return pd.DataFrame(
             {
-                "at": self.at[there],
+                "at": self.at[finite],
                 "mean": gap.mean(axis=1),
                 "lower": lower,
                 "median": median,
                 "upper": upper,
                 "prob": self.prob,
-                "prob_positive": (gap > self.margin[there][:, None]).mean(axis=1),
+                "prob_positive": (gap > self.margin[finite][:, None]).mean(axis=1),
             }
         )
 

@@ -196,17 +196,17 @@ def smoothers(runs: Runs, axis: str) -> Smoothers:
     axis : str
     """
     t, y, w, floor, points = binned(runs, axis)
-    there = w > 0
-    start = np.array([row[ok][0] for row, ok in zip(t, there, strict=True)])
-    end = np.array([row[ok][-1] for row, ok in zip(t, there, strict=True)])
+    weighted = w > 0
+    start = np.array([row[ok][0] for row, ok in zip(t, weighted, strict=True)])
+    end = np.array([row[ok][-1] for row, ok in zip(t, weighted, strict=True)])
     # Bins have their mean place: the data reach a little farther.
     flat = runs.flat(axis)
     start = np.minimum(start, _first_positive(flat.x, flat.offsets))
     end = flat.x[flat.offsets[1:] - 1]
-    t = np.where(there, t, end[:, None])
+    t = np.where(weighted, t, end[:, None])
     root = np.sqrt(w)
     centre = (w * y).sum(axis=1) / w.sum(axis=1)
-    y = np.where(there, y - centre[:, None], 0.0)
+    y = np.where(weighted, y - centre[:, None], 0.0)
     slope = _slopes(t, y, w, start, end)
     columns = root[:, :, None] * _columns(t, end)
     augmented = np.concatenate(
@@ -225,7 +225,7 @@ def smoothers(runs: Runs, axis: str) -> Smoothers:
     values, vectors = np.linalg.eigh(np.swapaxes(rest, 1, 2) @ rest)
     values = np.maximum(values, 0.0)
     signal = (np.swapaxes(rest @ vectors, 1, 2) @ left)[:, :, 0]
-    n = there.sum(axis=1)
+    n = weighted.sum(axis=1)
     freedom = np.maximum(n - COLUMNS, 1) + PRIOR_POINTS
     total = (left[:, :, 0] ** 2).sum(axis=1)
     q = 10.0**LOG_Q
@@ -263,9 +263,9 @@ def binned(runs: Runs, axis: str) -> tuple[Floats, Floats, Floats, Floats, Ints]
     points = np.zeros(n_runs, np.int64)
     most = 0
     for r in range(n_runs):
-        some = slice(int(flat.offsets[r]), int(flat.offsets[r + 1]))
-        keep = ~flat.spike[some] & (flat.x[some] > 0)
-        x, loss, weight = flat.x[some][keep], flat.loss[some][keep], flat.weight[some][keep]
+        rows = slice(int(flat.offsets[r]), int(flat.offsets[r + 1]))
+        keep = ~flat.spike[rows] & (flat.x[rows] > 0)
+        x, loss, weight = flat.x[rows][keep], flat.loss[rows][keep], flat.weight[rows][keep]
         points[r] = n = len(x)
         if n > BINS:
             v = clock(x[None], x[:1], x[-1:])[0]

@@ -67,9 +67,9 @@ def _far(race: Race, r: int) -> bool:
 def _stretches(race: Race) -> str:
     """Who leads where, as far as one run has most of the probability."""
     leads = race.leads
-    there = leads.sum(axis=1) > 0
-    who = np.where(leads.max(axis=1) > SURE, leads.argmax(axis=1), -1)[there]
-    at = race.at[there]
+    has_leader = leads.sum(axis=1) > 0
+    who = np.where(leads.max(axis=1) > SURE, leads.argmax(axis=1), -1)[has_leader]
+    at = race.at[has_leader]
     edges = np.flatnonzero(np.diff(who)) + 1
     first = np.concatenate([[0], edges])
     last = np.concatenate([edges, [len(who)]]) - 1
@@ -103,7 +103,7 @@ def _overtakes(race: Race, draws: int) -> list[str]:
         line = f"    {_pair(row):<{width}}  {where[1]} ({where[0]} to {where[2]}), "
         line += f"P {probability(float(row['prob_ever']), draws)}, {_inside(row)}"
         if row["prob_returns"] >= LEAST:
-            line += f"; the other comes back: {probability(float(row['prob_returns']), draws)}"
+            line += f"; the other passes back: {probability(float(row['prob_returns']), draws)}"
         lines.append(line)
     more = len(table) - SHOWN
     if more > 0:

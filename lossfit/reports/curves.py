@@ -101,12 +101,12 @@ class Drawing:
     @property
     def shown(self) -> int:
         """Points drawn."""
-        return sum(one.shown for one in self.runs)
+        return sum(run.shown for run in self.runs)
 
     @property
     def total(self) -> int:
         """Points there are."""
-        return sum(one.total for one in self.runs)
+        return sum(run.total for run in self.runs)
 
 
 def packed(values: ArrayLike) -> str:
@@ -200,11 +200,11 @@ def bands(
     names = [" + ".join(law.name for law in question.laws), *(law.name for law in beside)]
     out, targets = [], []
     if len(runs) > MANY:
-        questions = [replace(one, draws=min(one.draws, FEWER_DRAWS)) for one in questions]
-    for name, one in zip(names, questions, strict=True):
-        found, sigma = _curves(runs, one, where)
-        out.append(Band(name, found[:, :, :count], sigma))
-        targets.append(found[:3, :, count:])
+        questions = [replace(asked, draws=min(asked.draws, FEWER_DRAWS)) for asked in questions]
+    for name, asked in zip(names, questions, strict=True):
+        mixed, sigma = _curves(runs, asked, where)
+        out.append(Band(name, mixed[:, :, :count], sigma))
+        targets.append(mixed[:3, :, count:])
     return grid, out, targets
 
 
@@ -231,15 +231,15 @@ def _curves(runs: Runs, question: Question, where: Floats) -> tuple[Floats, Floa
     )
     step = max(1, BLOCK_VALUES // (n_at * question.draws))
     for first in range(0, n_runs, step):
-        some = slice(first, min(first + step, n_runs))
-        block = runs if step >= n_runs else runs.select(runs.names[some])
-        found = curves_of(question, block, where[some])
-        noise[some] = np.median(found.sigma, axis=1)
-        out[[0, 1, 2], some] = quantiles(found.curves, (tail, 0.5, 1 - tail))
+        block_rows = slice(first, min(first + step, n_runs))
+        block = runs if step >= n_runs else runs.select(runs.names[block_rows])
+        mixed = curves_of(question, block, where[block_rows])
+        noise[block_rows] = np.median(mixed.sigma, axis=1)
+        out[[0, 1, 2], block_rows] = quantiles(mixed.curves, (tail, 0.5, 1 - tail))
         # One standard normal number a draw, the same at every place: the edges are then smooth, and
         # each place alone has the predictive distribution.
-        noisy = found.curves + (found.sigma * z[some])[:, None, :]
-        out[[3, 4], some] = quantiles(noisy, (tail, 1 - tail))
+        noisy = mixed.curves + (mixed.sigma * z[block_rows])[:, None, :]
+        out[[3, 4], block_rows] = quantiles(noisy, (tail, 1 - tail))
     return out, noise
 
 
@@ -247,7 +247,7 @@ def drawing(
     runs: Runs,
     axis: str,
     grid: Floats,
-    found: Sequence[Band],
+    band_list: Sequence[Band],
     rows: dict[str, int],
 ) -> Drawing:
     """Every run as plain data for the page.
@@ -269,8 +269,8 @@ def drawing(
     for run in runs:
         x = run.axis(axis)
         end = float(x[-1])
-        there = (x > 0) & ~run.spike
-        share, loss = x[there] / end, run.loss[there]
+        usable = (x > 0) & ~run.spike
+        share, loss = x[usable] / end, run.loss[usable]
         keep = thinned(share, loss, most) if len(share) else np.arange(0)
         spikes = np.flatnonzero((x > 0) & run.spike)
         spikes = spikes[np.argsort(-run.loss[spikes], kind="stable")[:MOST_SPIKES]]
@@ -293,9 +293,9 @@ def drawing(
             r = rows[run.name]
             good = ~np.isnan(grid[r])
             data["g"] = packed(grid[r, good] / end)
-            data["b"] = [packed(one.curves[:, r][:, good]) for one in found]
-        drawn.append(Drawn(data, len(keep), int(there.sum())))
-    axes = tuple(a for a in AXES if any(a in one.data["e"] for one in drawn))
+            data["b"] = [packed(item.curves[:, r][:, good]) for item in band_list]
+        drawn.append(Drawn(data, len(keep), int(usable.sum())))
+    axes = tuple(a for a in AXES if any(a in item.data["e"] for item in drawn))
     return Drawing(tuple(drawn), axes)
 
 
@@ -308,11 +308,11 @@ def _bent(run: Run, axis: str) -> dict[str, list[str]]:
         if other == axis:
             continue
         y = run.axis(other)
-        mine = y / y[-1]
-        seen = (share > 1e-3) & (mine > 0)
-        if not seen.any() or np.abs(mine[seen] / share[seen] - 1).max() < 1e-3:
+        own_curve = y / y[-1]
+        seen = (share > 1e-3) & (own_curve > 0)
+        if not seen.any() or np.abs(own_curve[seen] / share[seen] - 1).max() < 1e-3:
             continue
-        rows = np.flatnonzero((share > 0) & (mine > 0))
+        rows = np.flatnonzero((share > 0) & (own_curve > 0))
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, KNOTS).round().astype(int))]
-        out[other] = [packed(share[rows]), packed(mine[rows])]
+        out[other] = [packed(share[rows]), packed(own_curve[rows])]
     return out

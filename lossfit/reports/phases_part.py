@@ -30,7 +30,7 @@ TITLE = "Phases"
 def phases_section(
     runs: Runs, axis: str, place: dict[str, int], most: int, asked: Mapping[str, Any]
 ) -> Section:
-    """Where the power law hands over to a line, and where the tip flattens.
+    """Where the power law hands over to a line, and where the end flattens.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def phases_section(
     )
     text = [
         paragraph(
-            "Is there a power-law phase, then nearly a line, then a flatter tip? The first number "
+            "Is there a power-law phase, then nearly a line, then a flat end? The first number "
             "is the posterior probability that the phase exists, the place is where it begins if "
             "it does."
         )

@@ -110,10 +110,10 @@ def _overtakes(race: Race, best: list[str]) -> pd.DataFrame | None:
     """Overtakings among these runs, the most probable first."""
     if len(best) < 2:
         return None
-    found = race.overtakes(best, least=LEAST)
-    if not len(found):
+    table = race.overtakes(best, least=LEAST)
+    if not len(table):
         return None
-    return found.sort_values(["prob_ever", "median"], ascending=[False, True], kind="stable")
+    return table.sort_values(["prob_ever", "median"], ascending=[False, True], kind="stable")
 
 
 def _table(race: Race, overtakes: pd.DataFrame | None, place: dict[str, int]) -> str:
@@ -122,7 +122,7 @@ def _table(race: Race, overtakes: pd.DataFrame | None, place: dict[str, int]) ->
     percent = f"{100 * race.prob:g} %"
     unit = AXIS_UNITS[race.axis]
     head = ["overtaker", "overtakes", "rank", "probability", f"at ({unit}), median"]
-    head += [f"{percent} from", "to", "within the data", "the other comes back"]
+    head += [f"{percent} from", "to", "within the data", "the other passes back"]
     draws = race.curves.shape[2]
     rows, which = [], []
 
@@ -159,37 +159,37 @@ def _data(
     race: Race, best: list[str], overtakes: pd.DataFrame | None, place: dict[str, int]
 ) -> dict[str, Any]:
     """What the two figures draw."""
-    some = np.unique(np.linspace(0, len(race.at) - 1, PLACES).round().astype(int))
+    places = np.unique(np.linspace(0, len(race.at) - 1, PLACES).round().astype(int))
     frame = race.frame
     column = {n: i for i, n in enumerate(race.names)}
     curves = []
     for name in best[:MOST_RACED]:
-        mine = frame[frame["run"] == name]
-        keep = np.unique(np.linspace(0, len(mine) - 1, PLACES).round().astype(int))
-        mine = mine.iloc[keep]
+        rows = frame[frame["run"] == name]
+        keep = np.unique(np.linspace(0, len(rows) - 1, PLACES).round().astype(int))
+        rows = rows.iloc[keep]
         curves.append(
             {
                 "n": name,
                 "i": place.get(name),
-                "x": packed(mine["at"]),
-                "b": packed(mine[["lower", "median", "upper"]].to_numpy().T),
+                "x": packed(rows["at"]),
+                "b": packed(rows[["lower", "median", "upper"]].to_numpy().T),
                 "end": float(race.ends[column[name]]),
             }
         )
-    leads = race.leads[some]
+    leads = race.leads[places]
     shown = [n for n in best[:MOST_RACED] if leads[:, column[n]].max() >= LEADS]
     rest = leads.sum(axis=1) - leads[:, [column[n] for n in shown]].sum(axis=1)
     out: dict[str, Any] = {
         "axis": race.axis,
         "label": AXIS_LABELS[race.axis],
-        "at": packed(race.at[some]),
+        "at": packed(race.at[places]),
         "curves": curves,
         "leaders": [
             {"n": n, "i": place.get(n), "c": best.index(n), "p": packed(leads[:, column[n]])}
             for n in shown
         ],
-        "frontier": _line(race.frontier(), some),
-        "truncated": _line(race.truncated_frontier(), some),
+        "frontier": _line(race.frontier(), places),
+        "truncated": _line(race.truncated_frontier(), places),
     }
     if rest.max() >= LEADS:
         out["rest"] = packed(np.maximum(rest, 0))
@@ -214,8 +214,8 @@ def _data(
     return out
 
 
-def _line(frame: pd.DataFrame, some: np.ndarray[Any, Any]) -> dict[str, str]:
-    rows = np.unique(np.minimum(some, len(frame) - 1))
+def _line(frame: pd.DataFrame, places: np.ndarray[Any, Any]) -> dict[str, str]:
+    rows = np.unique(np.minimum(places, len(frame) - 1))
     part = frame.iloc[rows]
     return {
         "x": packed(part["at"]),

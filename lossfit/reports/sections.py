@@ -88,7 +88,7 @@ def default_title(answer: Answer) -> str:
 def page_data(
     answer: Answer,
     picture: Drawing,
-    found: Sequence[Band],
+    band_list: Sequence[Band],
     beside: Sequence[Law | ScheduleLaw],
     known: dict[str, int],
 ) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def page_data(
     laws = [*answer.question.laws, *beside] if len(answer.question.laws) == 1 else [None, *beside]
     farthest = float(answer.frame["horizon_ratio"].max())
     menu = []
-    for i, (band, law) in enumerate(zip(found, laws, strict=True)):
+    for i, (band, law) in enumerate(zip(band_list, laws, strict=True)):
         share = record_of(answer._record_key if i == 0 and law is not None else band.law, farthest)
         menu.append(
             {
@@ -115,7 +115,7 @@ def page_data(
         "laws": menu,
         "focus": known.get(best, 0),
         "other": known.get(other) if other is not None else None,
-        "runs": [one.data for one in picture.runs],
+        "runs": [run.data for run in picture.runs],
     }
 
 
@@ -127,8 +127,8 @@ def answer_section(context: Context) -> Section:
     lines += _one(answer) if len(rows) == 1 else _several(context)
     lines.append(f'<ul class="basis">{"".join(f"<li>{safe(x)}</li>" for x in _basis(answer))}</ul>')
     flags: dict[str, list[str]] = {}
-    for run, found in zip(rows["run"], rows["flags"], strict=True):
-        for flag in found:
+    for run, flags_of_row in zip(rows["run"], rows["flags"], strict=True):
+        for flag in flags_of_row:
             if flag not in QUIET and run not in flags.setdefault(flag, []):
                 flags[flag].append(run)
     if flags:
@@ -279,17 +279,17 @@ def diagnostics_section(context: Context) -> Section:
     runs = context.banded
     fit = _diagnosed(context)
     text = []
-    found: dict[str, list[str]] = {}
+    runs_of_flag: dict[str, list[str]] = {}
     for run in answer.runs:
         for flag in run.flags:
-            found.setdefault(flag.flag, []).append(run.name)
+            runs_of_flag.setdefault(flag.flag, []).append(run.name)
     for run_name, flags in zip(runs.names, fit.flags, strict=True):
-        for one in flags:
-            if one in FIT_MEANINGS:
-                found.setdefault(one, []).append(run_name)
+        for flag_name in flags:
+            if flag_name in FIT_MEANINGS:
+                runs_of_flag.setdefault(flag_name, []).append(run_name)
     of = len(answer.runs)
     text.append("<h3>Flags of the data and of the fits</h3>")
-    text.append(flag_list(found, ALL_MEANINGS, of) or paragraph("None."))
+    text.append(flag_list(runs_of_flag, ALL_MEANINGS, of) or paragraph("None."))
     text.append("<h3>What was dropped</h3>")
     text += _dropped(context)
     text.append("<h3>Residuals</h3>")
@@ -367,7 +367,7 @@ def _fit_table(context: Context, fit: Fit) -> str:
         head += ["B (mean)", "B (sd)"]
         for run_name, (mean, sd) in zip(context.answer.names, forecasts[0].strength, strict=True):
             response[run_name] = (float(mean), float(sd))
-    head += ["residual rho", "worth points", "flags"]
+    head += ["residual rho", "effective points", "flags"]
     rows, which = [], []
     table_ = fit.diagnostics
     for i, (run_name, row) in enumerate(
@@ -437,8 +437,8 @@ def notes(context: Context, picture: Drawing, left_out: list[str], n_shown: int)
         f"lossfit {__version__}; law of the answer {laws}; axis {question.axis}, window "
         f"{question.window}, {question.draws:,} draws, random seed {question.seed}.",
         "Intervals are of the loss curve, without observation noise, and equal-tailed.",
-        "Bands are drawn anew for their places: at a target they differ from the answer's interval "
-        "by the error of its draws.",
+        "Bands have draws of their own: at a target they differ from the answer's interval by the "
+        "error of its draws.",
         "Another axis than the answer's is a change of units: within the data as logged, beyond "
         "them at the run's mean rate.",
     ]

@@ -1,4 +1,4 @@
-"""Flat columns cut, joined and described anew; each function gives new columns."""
+"""Flat columns cut, joined and described again; each function gives new columns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cut(table: Columns, runs: Ints, starts: Ints, stops: Ints) -> Columns:
 
 
 def described(table: Columns) -> Columns:
-    """The same rows, inspected anew, with weights of mean 1."""
+    """The same rows, inspected again, with weights of mean 1."""
     x = np.empty(len(table.loss))
     row_base = np.repeat(table.base, np.diff(table.offsets))
     for axis, values in table.logged.items():

@@ -2,7 +2,7 @@
 
 CSV, JSON lines or Parquet with the column ``_step``, and mostly ``_runtime`` and ``_timestamp``.
 ``history()`` draws a sample of 500 rows from a longer log, another one at each call.  GPU-hours do
-not follow from ``_runtime``: nothing says how many cards there were, and it counts evaluations.
+not follow from ``_runtime``: nothing says how many GPUs there were, and it counts evaluations.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def put(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def write_error(path: Path, error: OSError) -> StoreWriteError:
-    """What went wrong with a file, and the mend."""
+    """What went wrong with a file, and the fix."""
     mends = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",

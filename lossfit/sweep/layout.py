@@ -192,18 +192,18 @@ def layout(spec: Spec) -> tuple[list[Array], dict[str, NDArray[Any]]]:
 
 def chunk_files(number: int, fitted: Fitted, spec: Spec, arrays: list[Array]) -> dict[str, bytes]:
     """The files of a chunk, by path within the store."""
-    found = fitted.arrays
+    columns = fitted.arrays
     out = {}
     for array in arrays:
         if array.grows is None or array.path.startswith(("errors/", "ledger/")):
             continue
         head, _, name = array.path.rpartition("/")
         if head and name in spec.parameters:
-            draws = found["draws"][:, spec.parameters.index(name)]
+            draws = columns["draws"][:, spec.parameters.index(name)]
             split = draws.reshape(len(draws), spec.chains, spec.draws)
             values = np.moveaxis(split, 0, -1)
         else:
-            values = found["window_end" if name == "x_ref" else name]
+            values = columns["window_end" if name == "x_ref" else name]
         out[array.file(number)] = array.encode(values)
     return out
 

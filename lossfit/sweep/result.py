@@ -30,7 +30,7 @@ class SweepResult:
     resumed : int
         Runs that were in the store before.
     redone : int
-        Chunks that were in the store but damaged or incomplete, and were made anew.
+        Chunks that were in the store but damaged or incomplete, and were made again.
     seconds : float
         Wall time.
     flags : dict
@@ -79,7 +79,7 @@ class SweepResult:
         if self.resumed:
             lines.append(f"{self.resumed:,} runs were there already")
         if self.redone:
-            lines.append(f"{self.redone:,} damaged or incomplete chunks were made anew")
+            lines.append(f"{self.redone:,} damaged or incomplete chunks were made again")
         if self.failed:
             first = self.errors.head(3)
             lines += [f"! {row.message}" for row in first.itertuples()]

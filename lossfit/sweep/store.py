@@ -3,7 +3,7 @@
 ``ledger/entry`` is an array of texts, one for each chunk of runs: what it was made from, the
 checksums of its files, the runs that failed.  An entry is written when the files that it names are
 on the disk; a chunk without an entry, or whose files do not match it, does not count and is made
-anew.  Entries are text that was written whole, and have a checksum of their own.
+again.  Entries are text that was written whole, and have a checksum of their own.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Store:
         if not resume:
             raise StoreError(
                 f"there is a store {self.path}: resume=True (--resume) goes on with it; remove it "
-                f"to start anew"
+                f"to start again"
             )
         self._compare(attrs)
         for left in self.path.rglob(f"*{PARTIAL}"):  # of a process that was killed

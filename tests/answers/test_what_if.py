@@ -1,4 +1,4 @@
-"""Runs under schedules that they did not have: `lossfit.what_if`."""
+"""Runs under other schedules: `lossfit.what_if`."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_flags(pair):
 def test_text_plot_and_draws(asked):
     text = str(asked)
     assert "cosine under other learning-rate schedules" in text
-    assert "to its own there" in text
+    assert "vs own schedule:" in text
     assert "fitted together" in text
     ax = asked.plot()
     assert {line.get_label() for line in ax.lines} >= {"own schedule", "wsd", "cosine"}

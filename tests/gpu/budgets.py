@@ -3,7 +3,7 @@
 Registers come in steps: a quarter of a multiprocessor has 16,384 of them, in units of 256 a warp,
 so that 128 registers a thread allow 16 blocks of one warp, 168 allow 12, and 255 allow 8.  Shared
 memory (and 1 KB a block for the system) allows 12 blocks at 18 KB on an H100, whose
-multiprocessors have 228 KB; an A100 has 164 KB, the consumer cards 100 KB.
+multiprocessors have 228 KB; an A100 has 164 KB, the consumer GPUs 100 KB.
 """
 
 from __future__ import annotations

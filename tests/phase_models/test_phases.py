@@ -218,7 +218,7 @@ def test_same_seed_same_answer() -> None:
 
 def test_text_json_and_picture(broken: Phases) -> None:
     text = str(broken)
-    assert "r: a linear phase: yes; a flatter tip: yes" in text
+    assert "r: a linear phase: yes; a flat end: yes" in text
     assert "P(exists)" in text
     plain = json.loads(json.dumps(broken.to_dict(), allow_nan=False))
     assert plain["schema"] == "lossfit.phases/1"

@@ -187,7 +187,7 @@ def test_array_api() -> None:
 
 
 def test_races_on_a_device(llama1: Race, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another array library stands for a card."""
+    """Another array library stands for a GPU."""
     from contextlib import nullcontext
 
     from lossfit.races import result as race_result

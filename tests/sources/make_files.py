@@ -1,6 +1,6 @@
 """Writes tests/sources/files: small logs of made-up runs, in the exact form of each trainer.
 
-``python tests/sources/make_files.py`` writes them anew, byte for byte the same.
+``python tests/sources/make_files.py`` writes them again, byte for byte the same.
 """
 
 from __future__ import annotations

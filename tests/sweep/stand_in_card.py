@@ -1,4 +1,4 @@
-"""A card that is none, for this process or (as a Dask preload) for workers.
+"""A GPU that is none, for this process or (as a Dask preload) for workers.
 
 Kernels are their PTX, executed on the CPU.
 """
@@ -18,7 +18,7 @@ def card() -> tuple[Any, Any]:
 
 
 def dask_setup(worker: Any) -> None:
-    """Give a worker the card."""
+    """Give a worker the GPU."""
     from lossfit.engine import devices
 
     devices.find, devices.Place.open = card()  # type: ignore[method-assign]
