@@ -1,5 +1,5 @@
 # make demo    the first answer, in an environment of its own (.venv)
-# make test    lint, types, tests and the README's code, in another (.venv-test)
+# make test    lint, types, tests and the code of README and docs, in another (.venv-test)
 # make docs    docs/chinchillas_death.md and its figures
 # make bench   the benches (benches/README.md), in that of the tests
 # make nightly property tests with many examples, and what takes too long for make test
@@ -29,7 +29,7 @@ lint: $(TEST_VENV)/installed
 types: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/mypy
 
-# The README's code blocks are run by tests/project/test_docs.py.
+# The code blocks of README and docs are run by tests/project/test_docs.py.
 pytest: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
@@ -37,7 +37,7 @@ docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py
 
 nightly: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu tests/project
 
 audit: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

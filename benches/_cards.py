@@ -158,7 +158,7 @@ def bound(card: Card, units: Counter[str], alone: float, blocks: int) -> Bound:
 
     Parameters
     ----------
-    card : Card
+    GPU : GPU
     units : Counter
         Instructions of a run for each unit (`load`).
     alone : float

@@ -25,7 +25,7 @@ class Workload(NamedTuple):
     ----------
     name : str
     run : callable
-        From (device, single) to the bytes that the card's memory gives and takes for a run, and
+        From (device, single) to the bytes that the GPU's memory gives and takes for a run, and
         the number of runs; launches its kernels on the device.
     precisions : tuple of str
         Those that its kernels have.

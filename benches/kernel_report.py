@@ -1,10 +1,10 @@
-"""What the CUDA kernels need of a card, and what cards can make of them: no card is used.
+"""What the CUDA kernels need of a GPU, and what GPUs can make of them: no GPU is used.
 
     python -m benches.kernel_report            # or python benches/kernel_report.py
     python -m benches.kernel_report --hot      # and where a run's instructions are
 
 Kernels are compiled and linked; typical runs are executed by the tests' PTX emulator, whose counts
-become counts of machine instructions (`_sass`); from these and the cards' data (`_cards`) follow
+become counts of machine instructions (`_sass`); from these and the GPUs' data (`_cards`) follow
 bounds.  docs/gpu.md explains them.  Needs the extra cuda-check.
 """
 
@@ -63,7 +63,7 @@ class Cost(NamedTuple):
 def costs_of(
     workload: Workload, single: bool, capability: tuple[int, int]
 ) -> tuple[list[Cost], float]:
-    """Execute and count: the cost in each kernel, and bytes of the card's memory."""
+    """Execute and count: the cost in each kernel, and bytes of the GPU's memory."""
     latency = next(
         card.architecture.double_latency
         for card in CARDS
@@ -163,7 +163,7 @@ def sass_size(cubin: bytes) -> int | str:
 
 
 def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
-    """Print what each card can make of typical runs, with the arithmetic."""
+    """Print what each GPU can make of typical runs, with the arithmetic."""
     rows = []
     for workload in workloads():
         if not workload.name.startswith(only):
@@ -201,7 +201,7 @@ def explain(costs: list[Cost], n_bytes: float) -> None:
 
 
 def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict[str, Any]:
-    """Print and return the bounds of a card; kernels run one after the other."""
+    """Print and return the bounds of a GPU; kernels run one after the other."""
     architecture = card.architecture
     units: Counter[str] = Counter()
     latency = expected = 0.0  # seconds a run

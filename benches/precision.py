@@ -3,7 +3,7 @@
     python -m benches.precision                      # the built-in curves
     python -m benches.precision CURVES --plot OUT    # and those of a folder (benches/curves.py)
 
-The fit kernel's PTX is executed in both precisions (by the tests' emulator: no card is used), with
+The fit kernel's PTX is executed in both precisions (by the tests' emulator: no GPU is used), with
 the library's own windows and priors.  Compared are the tabulated log posterior of the nonlinear
 parameter (differences from its mean, within 3 nats of the maximum), its quantiles, and quantiles of
 draws of all parameters (where both precisions accept the same draws), in posterior sd.  The kernel

@@ -1,8 +1,8 @@
-"""Curves of a fitted run under schedules that it did not have.
+"""Curves of a fitted run under other schedules.
 
 The law is fitted to the run under the learning rate that it had, with other runs of its model or
 alone: an equal stack of two responses (`joint`).  Under another schedule LR time and
-response are computed anew from the first step on; level, slope, exponent and strength of the
+response are computed again from the first step on; level, slope, exponent and strength of the
 response stay.  What no law explains, the discrepancy g, has two parts.  Most of its variance is
 common to the runs of a model and carries over to any schedule: what the data showed of it holds for
 the other schedule too.  The rest belongs to each run: a run under another schedule has its own,
@@ -86,7 +86,7 @@ def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rat
     return Rate(np.append(0.0, rate.step), np.append(1.0, rho)) if rho[0] != 1 else rate
 
 
-def own_rate(run: Run, one: Runs, axis: str, end: float, step_size: float) -> Rate:
+def own_rate(run: Run, single: Runs, axis: str, end: float, step_size: float) -> Rate:
     """The rate that a run had, and would go on with, in steps.
 
     Raises
@@ -94,19 +94,19 @@ def own_rate(run: Run, one: Runs, axis: str, end: float, step_size: float) -> Ra
     DataError
         It is not known.
     """
-    found = rates(one, axis, np.array([end]), np.array([[end]]), Plan())
-    if len(found.labels[0]) > 1:
+    paths = rates(single, axis, np.array([end]), np.array([[end]]), Plan())
+    if len(paths.labels[0]) > 1:
         raise DataError(
             f"run {run.name!r}: the learning rate that it had is not known, so there is nothing "
             f"to compare with: give it with Runs.with_schedule(...) or an lr column"
         )
-    past = int(found.hypotheses.history[0, 0])
-    coming = int(found.hypotheses.future[0, 0, 0])
-    rate = rate_of(found, past, step_size)
+    past = int(paths.hypotheses.history[0, 0])
+    coming = int(paths.hypotheses.future[0, 0, 0])
+    rate = rate_of(paths, past, step_size)
     if coming == past:
         return rate
     # A logged rate, and the cosine or line that it follows from there on.
-    form = rate_of(found, coming, step_size)
+    form = rate_of(paths, coming, step_size)
     last = end / step_size
     done, ahead = rate.step <= last, form.step > last
     return Rate(
@@ -162,21 +162,21 @@ class FittedRun:
 
     def curves(self, scenarios: Sequence[Scenario]) -> list[Floats]:
         """Draws of the curves without noise, each of shape (n_at, n_draws)."""
-        asked = [(one.rate, one.steps, self.curve if one.own else None) for one in scenarios]
+        asked = [(s.rate, s.steps, self.curve if s.own else None) for s in scenarios]
         return self.members.joint.forecast_all(asked, self.key, self.n_draws)
 
     @property
     def seen(self) -> tuple[float, float]:
         """Lowest and highest relative rate within the windows of all the runs."""
-        found = self.members
+        members = self.members
         return _seen(
             [
                 (
-                    rate_of(found.rates, int(found.rates.hypotheses.history[i, 0]), size),
-                    found.start[i] / size,
-                    found.end[i] / size,
+                    rate_of(members.rates, int(members.rates.hypotheses.history[i, 0]), size),
+                    members.start[i] / size,
+                    members.end[i] / size,
                 )
-                for i, size in enumerate(found.steps)
+                for i, size in enumerate(members.steps)
             ]
         )
 
@@ -211,13 +211,13 @@ def fit_models(
     """
     out = {}
     for model in dict.fromkeys(models[name] for name in names):
-        some = runs.select([name for name in runs.names if models[name] == model])
-        asked = [name for name in some.names if name in names]
-        ends = np.array([[run.end(axis)] for run in some])
+        runs_of_model = runs.select([name for name in runs.names if models[name] == model])
+        asked = [name for name in runs_of_model.names if name in names]
+        ends = np.array([[run.end(axis)] for run in runs_of_model])
         constants = constants_from(learned[asked[0]])
-        members = fit_members(some, axis, window, ends, Plan(), constants)
+        members = fit_members(runs_of_model, axis, window, ends, Plan(), constants)
         for name in asked:
-            out[name] = FittedRun(some, name, model, members, axis, draws=draws, seed=seed)
+            out[name] = FittedRun(runs_of_model, name, model, members, axis, draws=draws, seed=seed)
     return {name: out[name] for name in names}
 
 

@@ -320,21 +320,21 @@ def best_tail(
     engine = engines[name]
     begin, end = _span(engine, start, total)
     low, top = _bounds(engine, begin, floor, peak)
-    found = _solve(engine, begin, end, low, top, segments, question.prob, unused)
+    tail = _solve(engine, begin, end, low, top, segments, question.prob, unused)
     lowest = engine.seen[0]
-    if "rate_below_data" in found.flags and low < lowest < top:
+    if "rate_below_data" in tail.flags and low < lowest < top:
         within = _solve(engine, begin, end, lowest, top, segments, question.prob, unused)
-        found = _with(found, within)
-    text = found.warning
+        tail = _with(tail, within)
+    text = tail.warning
     if text:
         warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)
-    return found
+    return tail
 
 
-def _with(found: Tail, within: Tail) -> Tail:
+def _with(tail: Tail, within: Tail) -> Tail:
     from dataclasses import replace
 
-    return replace(found, within=within)
+    return replace(tail, within=within)
 
 
 def _span(engine: FittedRun, start: float | None, total: float | None) -> tuple[float, float]:
@@ -363,10 +363,10 @@ def _span(engine: FittedRun, start: float | None, total: float | None) -> tuple[
 
 
 def _single(value: Any, what: str) -> float:
-    found = axis_values(value)
-    if len(found) != 1:
+    values = axis_values(value)
+    if len(values) != 1:
         raise DataError(f"{what} is one place on the axis, got {value!r}")
-    return float(found[0])
+    return float(values[0])
 
 
 def _bounds(
@@ -424,8 +424,8 @@ def _solve(
     problem = Problem(laws, engine.rate, step)
     others = _compared(step, top, low)
     starts = [np.interp(step, at, rho) for at, rho in others.values()]
-    found = search(problem, low, top, starts)
-    tails = {BEST: (problem.fine, problem.spread @ found.rho), **others}
+    solution = search(problem, low, top, starts)
+    tails = {BEST: (problem.fine, problem.spread @ solution.rho), **others}
     rates = {name: tail_rate(engine.rate, float(step[0]), *tail) for name, tail in tails.items()}
     last = np.array([end / size])
     curves = np.concatenate(engine.curves([Scenario(rate, last) for rate in rates.values()]))
@@ -440,8 +440,8 @@ def _solve(
         axis=engine.axis,
         start=begin,
         total=end,
-        at=found.step * size,
-        lr=found.rho * unit,
+        at=solution.step * size,
+        lr=solution.rho * unit,
         floor=low * unit,
         peak=top * unit,
         schedule=_schedule(engine, rates[BEST], begin, tails[BEST]),
@@ -512,17 +512,17 @@ def _schedule(engine: FittedRun, rate: Rate, begin: float, tail: tuple[Floats, F
     return make.from_points(np.append(before, at), np.append(lr, rho), axis=axis)
 
 
-def _shape(found: Tail) -> str:
+def _shape(tail: Tail) -> str:
     """The tail in words: where it leaves the top, halves it, and ends."""
-    fine = np.linspace(found.start, found.total, 2001)
-    at, lr = found._tails[BEST]
+    fine = np.linspace(tail.start, tail.total, 2001)
+    at, lr = tail._tails[BEST]
     rate = np.interp(fine, at, lr)
     top = rate[0]
     words = []
     for share, what in ((0.95, "is held to"), (0.5, "halves by"), (0.1, "is down to a tenth by")):
         under = np.flatnonzero(rate < share * top)
         if len(under):
-            done = (fine[under[0]] - found.start) / (found.total - found.start)
+            done = (fine[under[0]] - tail.start) / (tail.total - tail.start)
             words.append(f"{what} {100 * done:.0f} %")
-    ends = f"ends at {found.lr[-1]:.3g}"
+    ends = f"ends at {tail.lr[-1]:.3g}"
     return f"the rate of {top:.3g} " + ", ".join([*words, ends]) + " (shares of the tail)"

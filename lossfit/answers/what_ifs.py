@@ -71,7 +71,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WhatIf:
-    """Runs under schedules that they did not have; made by `lossfit.what_if`.
+    """Runs under other schedules; made by `lossfit.what_if`.
 
     Attributes
     ----------
@@ -247,8 +247,8 @@ class WhatIf:
     def curve(self, run: str, schedule: str, at: ArrayLike) -> Floats:
         """Draws of a run's curve under one of the schedules at other places, (n_at, n_draws)."""
         engine = self._engines[run]
-        one = _scenario(engine, self._schedule_of(run, schedule), axis_values(at))
-        return engine.curves([one])[0]
+        scenario = _scenario(engine, self._schedule_of(run, schedule), axis_values(at))
+        return engine.curves([scenario])[0]
 
     def _schedule_of(self, run: str, schedule: str) -> Schedule | None:
         """None for the run's own."""
@@ -364,7 +364,7 @@ def what_if(
     ------
     DataError
         A learning rate that is not known, a schedule that is none, input that does not fit
-        together; the message names the run and the mend.
+        together; the message names the run and the fix.
 
     Warns
     -----
@@ -373,12 +373,12 @@ def what_if(
 
     Notes
     -----
-    The law is fitted to the run under the learning rate that it had; LR time and response are then
-    computed anew for the other schedule from the first step.  It is an equal stack of the annealing
-    and the multi-power response (`joint`), for a run alone too: under other schedules that
-    was nearer to the truth than the law of `lossfit.extrapolate`.  `lossfit.answers.scenarios`
-    says what is done with the discrepancy, and docs/how_we_checked_it.md how far such answers were
-    right.
+    The law is fitted to the run under the learning rate that it had; the cumulative learning rate
+    and the response are then computed for the other schedule from its first step.  It is an equal
+    stack of the annealing and the multi-power response (`joint`), for a run alone too, because on
+    other schedules it was nearer to the truth than the law of `lossfit.extrapolate`.
+    `lossfit.answers.scenarios` says what is done with the discrepancy, and
+    docs/how_we_checked_it.md how far such answers were right.
 
     Examples
     --------
@@ -414,8 +414,8 @@ def what_if(
     for name in names:
         engine = engines[name]
         extra = ("siblings_unused",) if unused else ()
-        some, values, base = _one_run(engine, asked, at, extra)
-        rows += some
+        asked_rows, values, base = _one_run(engine, asked, at, extra)
+        rows += asked_rows
         curves.append(values)
         own.append(base)
     strength = {name: (float(e.strength[0]), float(e.strength[1])) for name, e in engines.items()}
@@ -513,9 +513,9 @@ def _list(run: str | Sequence[str]) -> list[str]:
 
 def _known(runs: Runs, name: str, axis: str) -> None:
     """Raise where the learning rate of a run is not known."""
-    one = runs.select([name])
-    end = one[name].end(axis)
-    own_rate(one[name], one, axis, end, 1.0)
+    single = runs.select([name])
+    end = single[name].end(axis)
+    own_rate(single[name], single, axis, end, 1.0)
 
 
 def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
@@ -526,7 +526,7 @@ def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
         given = {given: given}
     elif not isinstance(given, Mapping):
         try:
-            given = {str(one): one for one in given}
+            given = {str(kind): kind for kind in given}
         except TypeError:
             raise DataError(
                 "schedules= is a dict of lossfit.schedules by name, such as "
@@ -549,20 +549,20 @@ def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
                 raise DataError(f"schedules[{name!r}] has none for run {lacking[0]!r}")
             for run in value:
                 _ = runs[run]
-        for one in each:
-            if not isinstance(one, Schedule):
+        for kind in each:
+            if not isinstance(kind, Schedule):
                 raise DataError(
                     f"schedules[{name!r}] must be made with lossfit.schedules, e.g. "
-                    f"lossfit.schedules.linear(...); got {type(one).__name__}"
+                    f"lossfit.schedules.linear(...); got {type(kind).__name__}"
                 )
         out[name] = value
     return out
 
 
 def _of_run(value: Any, run: str, name: str) -> Schedule:
-    found = value[run] if isinstance(value, Mapping) else value
-    assert isinstance(found, Schedule), name
-    return found
+    schedule = value[run] if isinstance(value, Mapping) else value
+    assert isinstance(schedule, Schedule), name
+    return schedule
 
 
 def _scenario(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scenario:
@@ -575,9 +575,9 @@ def _scenario(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scena
 
 def _end_of(engine: FittedRun, schedule: Schedule | None) -> float:
     """Where a schedule ends on the axis; the run's own, or its data, where it has no end."""
-    for one in (schedule, engine.run.schedule):
-        if one is not None and one.total is not None:
-            return one.total * axis_factor(engine.run, one, engine.axis)
+    for candidate in (schedule, engine.run.schedule):
+        if candidate is not None and candidate.total is not None:
+            return candidate.total * axis_factor(engine.run, candidate, engine.axis)
     return engine.run.end(engine.axis)
 
 
@@ -611,14 +611,14 @@ def _one_run(
     scenarios = [_scenario(engine, one, places[name]) for name, one in chosen.items()]
     every = np.unique(np.concatenate(list(places.values())))
     scenarios.append(_scenario(engine, None, every))
-    found = engine.curves(scenarios)
+    curves = engine.curves(scenarios)
     rows, own = [], []
     for (name, schedule), scenario in zip(chosen.items(), scenarios, strict=False):
         for place, step in zip(places[name], scenario.steps, strict=True):
             flags = _flags(engine, schedule, scenario, float(place), float(step))
             rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
-        own.append(found[-1][np.searchsorted(every, places[name])])
-    return rows, np.concatenate(found[:-1]), np.concatenate(own)
+        own.append(curves[-1][np.searchsorted(every, places[name])])
+    return rows, np.concatenate(curves[:-1]), np.concatenate(own)
 
 
 def _flags(

@@ -1,4 +1,4 @@
-"""``lossfit extrapolate``: the loss of runs at compute that they did not have."""
+"""``lossfit extrapolate``: the loss that runs would reach with more compute."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    r"""The loss of runs at compute that they did not have.
+    r"""Predict the loss that each run would reach with more compute.
 
     \b
     lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B

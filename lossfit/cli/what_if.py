@@ -1,4 +1,4 @@
-"""``lossfit what-if``: runs under learning-rate schedules that they did not have."""
+"""``lossfit what-if``: runs under other learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    r"""The loss of runs under learning-rate schedules that they did not have.
+    r"""The loss that runs would have under other learning-rate schedules.
 
     \b
     lossfit what-if llama2 --run llama2-7B --schedule cosine@250k --schedule constant
@@ -60,10 +60,10 @@ def command(
             kind, _, end = word.partition("@")
             total = number(end) if end else None
             schedules[word] = {
-                one.name: standard_schedule(one, kind, total)
-                for one in (runs.select(names) if names else runs)
+                item.name: standard_schedule(item, kind, total)
+                for item in (runs.select(names) if names else runs)
             }
-        where = [number(w.strip()) for one in at for w in one.split(",") if w.strip()] or None
+        where = [number(w.strip()) for item in at for w in item.split(",") if w.strip()] or None
         asked = with_finished_runs(asked, reading)
     with guarded(notes=as_json):
         answer = what_if(runs, names, schedules=schedules, at=where, **asked)

@@ -102,7 +102,7 @@ def bench(
     Parameters
     ----------
     device, dtype : str
-        As in `lossfit.fit`; ``dtype="both"`` times both precisions of a card.
+        As in `lossfit.fit`; ``dtype="both"`` times both precisions of a GPU.
     seconds : float
         About how long it may take; larger batches are left out when it is over.
     most : int
@@ -226,7 +226,7 @@ def _transfers(cards: Any, made: Any, program: Any, draws: int, single: bool) ->
 
 
 def _share(cards: Any, row: dict[str, Any]) -> float | None:
-    """Part of the card's issue slots that fits of 512 points without draws need by count."""
+    """Part of the GPU's issue slots that fits of 512 points without draws need by count."""
     slots = ISSUE_SLOTS.get(row["dtype"])
     if slots is None or row["points"] != POINTS or row["draws"] or not cards[0].clock:
         return None

@@ -36,7 +36,7 @@ KEPT = ("draws", "device", "summary")
 CHAINS = 4  # of the samplers, by default
 TUNE = {"ensemble": 500, "student_t": 200}
 SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept
-SUMMARY_RUNS_ON_CARDS = 16384  # the same where a card is to be kept busy
+SUMMARY_RUNS_ON_CARDS = 16384  # the same where a GPU is to be kept busy
 SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
 
 
@@ -76,8 +76,8 @@ def fit(
     draws : int
         Posterior draws for each run (and chain); 0 keeps a summary only, made from 1,000 draws.
     device : str
-        Where to compute: ``"cpu"``; ``"cuda"`` or ``"cuda:1"``, one card; ``"cuda:all"``, all
-        cards, among which the runs are split.  ``"auto"`` takes a card where there is one and the
+        Where to compute: ``"cpu"``; ``"cuda"`` or ``"cuda:1"``, one GPU; ``"cuda:all"``, all
+        GPUs, among which the runs are split.  ``"auto"`` takes a GPU where there is one and the
         method has CUDA kernels, else the CPU.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only, not on the other runs or on threads; to the
@@ -93,12 +93,12 @@ def fit(
     priors : dict of Prior, optional
         Replace the law's priors by name (`lossfit.priors`).
     dtype : {"auto", "float64", "float32"}
-        Precision of a card's arithmetic.  ``"auto"`` is float64 on cards that compute it at half
+        Precision of a GPU's arithmetic.  ``"auto"`` is float64 on GPUs that compute it at half
         the rate of float32 (A100, H100, B200 and their like), and float32 on others.  The CPU
         computes in float64.
     keep : {"draws", "device", "summary"}
         Where the draws are kept: ``"draws"`` brings them to the host; ``"device"`` leaves them on
-        the card (`Fit.device_draws`), from which `Fit.summary` brings the numbers that it shows;
+        the GPU (`Fit.device_draws`), from which `Fit.summary` brings the numbers that it shows;
         with ``"summary"`` only mean, standard deviation and interval of each parameter are kept:
         for very many runs.
     prob : float
@@ -117,9 +117,9 @@ def fit(
     Raises
     ------
     DataError
-        Input or options that do not fit together; the message names the run and the mend.
+        Input or options that do not fit together; the message names the run and the fix.
     DeviceError
-        A card is asked for and cannot be used; the message names what is missing and the mend.
+        A GPU is asked for and cannot be used; the message names what is missing and the fix.
 
     Warns
     -----
@@ -192,7 +192,7 @@ def fit_quietly(
     where = place(work_of(chosen, method, noise), device, dtype)
     if keep == "device" and (draws == 0 or not where.cards):
         raise DataError(
-            "keep='device' keeps draws on a card, and "
+            "keep='device' keeps draws on a GPU, and "
             + ("there are none with draws=0" if where.cards else "this fit runs on the CPU")
             + ": use keep='draws' or 'summary'"
         )
@@ -214,17 +214,17 @@ def fit_quietly(
     count = np.empty(n_runs, np.int32)
     scales = np.empty((n_runs, 2), np.float32 if summary_only else np.float64)
     info: Any = None
-    kept: Any = None
+    result: Any = None
     with bar(n_runs, "fitting", progress) as advance:
         driver = None
         if not where.cards and method != "emcee":
             driver = serve("driver", "_fit_range", _seconds(chosen, n_runs if exact else np.inf))
         for first in range(0, n_runs, step):
             last = min(first + step, n_runs)
-            some = slice(first, last)
+            block = slice(first, last)
             ready = prepare(flat, runs.names, chosen, rule, first, last, keep_spikes=keep_spikes)
-            start[some], end[some], count[some] = ready.start, ready.end, ready.n_points
-            scales[some] = ready.scales
+            start[block], end[block], count[block] = ready.start, ready.end, ready.n_points
+            scales[block] = ready.scales
             keys = run_keys(seed, runs.names[first:last])
             if where.cards:
                 from ..engine.device_draws import in_axis_units
@@ -241,16 +241,16 @@ def fit_quietly(
             if info is None:
                 number = np.float32 if summary_only else np.float64
                 info = np.empty(n_runs, [(name, number) for name in found.dtype.names or ()])
-            info[some] = found
+            info[block] = found
             if summary_only:
-                if kept is None:
-                    kept = Moments.empty(n_runs, len(chosen.parameters) + 1)
+                if result is None:
+                    result = Moments.empty(n_runs, len(chosen.parameters) + 1)
                 if where.cards:
-                    kept.take(some, drawn.describe(prob, in_axis_units(chosen, ready.end)))
+                    result.take(block, drawn.describe(prob, in_axis_units(chosen, ready.end)))
                 else:
-                    kept.fill(some, _in_axis_units(chosen, drawn, ready.end), prob)
+                    result.fill(block, _in_axis_units(chosen, drawn, ready.end), prob)
             else:
-                kept = drawn
+                result = drawn
     settings = Settings(
         axis=axis,
         window=rule.text,
@@ -273,9 +273,9 @@ def fit_quietly(
         count=count,
         scales=scales,
         info=info,
-        draws=None if summary_only or keep == "device" else kept,
-        moments=kept if summary_only else None,
-        device_draws=kept if keep == "device" else None,
+        draws=None if summary_only or keep == "device" else result,
+        moments=result if summary_only else None,
+        device_draws=result if keep == "device" else None,
     )
 
 
@@ -340,7 +340,7 @@ def _draw_on(
     names: tuple[str, ...],
     advance: Any,
 ) -> tuple[Any, NDArray[np.void]]:
-    """`_draw` on cards; with `on_card` the draws are `DeviceDraws`."""
+    """`_draw` on GPUs; with `on_card` the draws are `DeviceDraws`."""
     from ..engine.device_draws import DeviceDraws
     from ..kernels.gpu.batch import fit_batch_on
 

@@ -45,15 +45,15 @@ ANSWER_MEANINGS = {
     "no_plan": "neither the learning-rate schedule nor the planned end of the run is known: the "
     "answer averages over schedules and ends; schedule=, an lr column or total= would sharpen it",
     "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was "
-    "stretched to end there; schedule= says otherwise",
+    "stretched to end there; schedule= names another continuation",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
-    "total= says otherwise",
+    "total= changes that",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
     "axis",
     "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "
     "total=: the answer averages over five ways from its last value to that end",
     "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
-    "will win: that part of the answer is the prior's; siblings= (finished runs of the same "
+    "will win: that part of the answer rests on the prior; siblings= (finished runs of the same "
     "project) would sharpen it",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to "
     "the learning rate: the shipped prior was used",
@@ -125,8 +125,8 @@ def warning_text(
 ) -> str:
     """One text for all flags that matter, with the runs that have them; "" if there are none."""
     by_flag: dict[str, list[str]] = {}
-    for name, found in zip(names, flags, strict=True):
-        for flag in found:
+    for name, flags_of_run in zip(names, flags, strict=True):
+        for flag in flags_of_run:
             if flag not in QUIET:
                 runs = by_flag.setdefault(flag, [])
                 if not runs or runs[-1] != name:

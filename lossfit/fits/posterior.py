@@ -59,7 +59,7 @@ class Fit:
     moments : Moments or None
         The kept summary.
     device_draws : DeviceDraws or None
-        The draws where they stayed on a card; `to_host` brings them here.
+        The draws where they stayed on a GPU; `to_host` brings them here.
     """
 
     runs: Runs
@@ -240,10 +240,10 @@ class Fit:
     def flags(self) -> list[tuple[str, ...]]:
         """Flags of each run: the fit's own (`lossfit.fits.flags`), then those of its data."""
         info = self.info
-        mine = fit_flags(self.count, info)
+        flags_of_fit = fit_flags(self.count, info)
         data = self.runs._columns.flags
         out = [tuple(f.flag for f in data.get(name, ())) for name in self.runs.names]
-        for flag, has in reversed(mine.items()):
+        for flag, has in reversed(flags_of_fit.items()):
             for r in np.flatnonzero(has):
                 out[r] = (flag, *out[r])
         return out
@@ -285,7 +285,7 @@ class Fit:
         )
 
     def to_host(self) -> Fit:
-        """The same fit with its draws in the memory of the host, where they stayed on a card."""
+        """The same fit with its draws in the memory of the host, where they stayed on a GPU."""
         if self.device_draws is None:
             return self
         return replace(self, draws=self.device_draws.to_host(), device_draws=None)

@@ -41,7 +41,7 @@ def write(fit: Fit, path: str | os.PathLike[str]) -> None:
     """See `Fit.to_netcdf`."""
     import xarray as xr
 
-    fit = fit.to_host()  # where its draws are on a card
+    fit = fit.to_host()  # where its draws are on a GPU
     tree: dict[str, xr.Dataset] = {}
     if fit.draws is not None:
         from .arviz_groups import groups

@@ -75,7 +75,7 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
 
 
 def _on_card(fit: Fit, prob: float, scaled: bool) -> Floats:
-    """Median, mean, sd, lower and upper of draws on a card, each (n_runs, n_parameters)."""
+    """Median, mean, sd, lower and upper of draws on a GPU, each (n_runs, n_parameters)."""
     from ..engine.device_draws import in_axis_units
 
     assert fit.device_draws is not None

@@ -1,4 +1,4 @@
-"""Phases of training curves, a power law, nearly a line, a flatter tip: `phases`."""
+"""Phases of training curves, a power law, nearly a line, a flat end: `phases`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Phases", "phases"]
 
 START = 0.03  # share of the run before which points are not used, by default
-PAST = 0.6  # share of the run from which the rest is foretold for the held-out score
-BLOCKS = 5  # of the later part of the run, each foretold from all other points
+PAST = 0.6  # share of the run from which the rest is predicted for the held-out score
+BLOCKS = 5  # of the later part of the run, each predicted from all other points
 LEAST_BINS = 12
 CLEAR = 1.0  # difference of log scores that is called a win
 PLACES = 160  # at which curves are kept
@@ -62,7 +62,7 @@ def phases(
     random_seed: Seed = 0,
     progress: bool = False,
 ) -> Phases:
-    """Where a power-law phase hands over to a nearly linear one, and where the tip flattens.
+    """Where a power-law phase hands over to a nearly linear one, and where the end flattens.
 
     Parameters
     ----------
@@ -101,11 +101,11 @@ def phases(
 
     Notes
     -----
-    `models` has the models: four of phases (one, with a line, with a flat tip, with
+    `models` has the models: four of phases (one, with a line, with a flat end, with
     both), equally probable beforehand, and the law that responds to the learning-rate schedule,
     without phases.  P(a phase exists) sums the posterior of the models that have it.  The schedule
     is compared by held-out score, not by evidence: log density of the last 40 % of the run,
-    foretold from the first 60 %; and of each fifth of it, foretold from all other points.  Where
+    predicted from the first 60 %; and of each fifth of it, predicted from all other points.  Where
     the schedule's model wins one and loses neither, it explains the curve without phases, and the
     flag ``schedule_explains`` says so: break points are then a description only.  Where they
     disagree or nothing is between them, these data can't tell (``cannot_tell``).

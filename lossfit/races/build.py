@@ -110,9 +110,9 @@ def race(
     ------
     DataError
         Fewer than two runs; input or options that do not fit together; the message names the run
-        and the mend.
+        and the fix.
     DeviceError
-        A card is asked for and cannot be used.
+        A GPU is asked for and cannot be used.
 
     Warns
     -----
@@ -227,30 +227,30 @@ def _run_it(
     parts, lead, draws = _drawn(runs, question, grid, end, few, progress)
     if draws is None:
         shares = np.bincount(lead[1][lead[1] >= 0], minlength=n)
-        kept = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
-        kept = kept[shares[kept] > 0]
-        draws = race_curves(runs.select([runs.names[r] for r in kept]), grid, question).draws
+        shown_runs = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
+        shown_runs = shown_runs[shares[shown_runs] > 0]
+        draws = race_curves(runs.select([runs.names[r] for r in shown_runs]), grid, question).draws
     else:
-        kept = np.arange(n)
+        shown_runs = np.arange(n)
     start = np.concatenate([part.start for part in parts])
     end = np.concatenate([part.end for part in parts])
     flags: list[tuple[str, ...]] = []
     for part in parts:
         for r in range(len(part.end)):
-            mine = [name for name, where in part.row_flags.items() if where[r]]
-            mine += part.fit_flags[r]
+            flags_of_run = [name for name, where in part.row_flags.items() if where[r]]
+            flags_of_run += part.fit_flags[r]
             if abs(part.gap[r]) > DISAGREE * part.gap_sd[r]:
-                mine.append("end_disagrees")
+                flags_of_run.append("end_disagrees")
             ratio = grid[-1] / part.end[r]
-            mine += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > UNTESTED)
-            flags.append(tuple(dict.fromkeys(mine)))
+            flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > UNTESTED)
+            flags.append(tuple(dict.fromkeys(flags_of_run)))
     if margin is None:
         need = MARGIN * np.abs(np.median(lead[0], axis=1))
     else:
         need = np.full(len(grid), margin)
     return Race(
-        runs, question, grid, draws, kept, _shares(lead[1], n), lead[0], lead[1], need, start, end,
-        tuple(flags),
+        runs, question, grid, draws, shown_runs, _shares(lead[1], n), lead[0], lead[1], need,
+        start, end, tuple(flags),
     )  # fmt: skip
 
 
@@ -271,13 +271,13 @@ def _drawn(
 
     def one(which: Ints) -> tuple[RaceCurves, tuple[Floats, Ints], Floats | None]:
         alone = len(which) == len(end)
-        some = runs if alone else runs.select([runs.names[r] for r in which])
-        part = race_curves(some, grid, question)
+        chosen_runs = runs if alone else runs.select([runs.names[r] for r in which])
+        part = race_curves(chosen_runs, grid, question)
         loss, run = front.best(part.draws)
         here = loss, np.where(run >= 0, which[run], -1)
         return part._replace(draws=part.draws[:, :0].copy()), here, part.draws if keep else None
 
-    found: dict[int, RaceCurves] = {}
+    by_block: dict[int, RaceCurves] = {}
     lead, draws = None, None
     threads = min(len(blocks), _processors())
     with bar(len(end), "racing", progress) as advance, ThreadPoolExecutor(threads) as pool:
@@ -285,11 +285,11 @@ def _drawn(
             lead = here if lead is None else front.merge_best(lead, here)
             draws = drawn
             for i, r in enumerate(which):
-                found[int(r)] = part.only(i)
+                by_block[int(r)] = part.only(i)
             if advance is not None:
                 advance(len(which))
     assert lead is not None
-    return [found[r] for r in range(len(end))], lead, draws
+    return [by_block[r] for r in range(len(end))], lead, draws
 
 
 def _processors() -> int:

@@ -179,9 +179,9 @@ def report(
     reasons: dict[str, str] = {}
     if at is None and compute_of is None:
         names = [run] if isinstance(run, str) else list(run or runs.names)
-        some = runs.select(names)
-        axis = choose_axis(some, axis)
-        at, reasons = plan_ends(some, axis, schedule, total)
+        asked_runs = runs.select(names)
+        axis = choose_axis(asked_runs, axis)
+        at, reasons = plan_ends(asked_runs, axis, schedule, total)
     from ..answers.extrapolation import extrapolate
 
     with warnings.catch_warnings():
@@ -267,8 +267,8 @@ def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:
     own = [law.name for law in answer.question.laws]
     if len(own) > 1:
         own = []  # a mixture: its parts are worth a look
-    found = [registry.find(law) for law in beside]
-    return [law for law in found if law.name not in own]
+    registered = [registry.find(law) for law in beside]
+    return [law for law in registered if law.name not in own]
 
 
 @patience("computing the report")
@@ -284,10 +284,10 @@ def _content(
     from . import sections as parts
 
     runs, axis = answer.runs, answer.axis
-    have = [one.name for one in runs if one.has(axis)]
+    have = [band_or_run.name for band_or_run in runs if band_or_run.has(axis)]
     first = [*answer.names, *(n for n in have if n not in set(answer.names))]
     shown = runs if first == list(runs.names) else runs.select(first)
-    left_out = [one.name for one in runs if not one.has(axis)]
+    left_out = [band_or_run.name for band_or_run in runs if not band_or_run.has(axis)]
     drawn = shown if len(shown) <= MOST_DRAWN else shown.select(shown.names[:MOST_DRAWN])
     chosen = menu(answer, beside, min(len(shown), MOST_BANDS))
     banded = shown if len(shown) <= MOST_BANDS else shown.select(shown.names[:MOST_BANDS])
@@ -298,13 +298,13 @@ def _content(
             raise
         banded = shown.select(answer.names[:MOST_BANDS])
         made = _banded(answer, banded, chosen)
-    at, grid, found, targets = made
+    at, grid, band_list, targets = made
     rows = {n: i for i, n in enumerate(banded.names)}
-    picture = drawing(drawn, axis, grid, found, rows)
-    _put_targets(picture, answer, [one.law for one in found], targets, at)
-    known = {one.data["n"]: i for i, one in enumerate(picture.runs)}
-    data = parts.page_data(answer, picture, found, chosen, known)
-    context = parts.Context(answer, shown, banded, known, found, reasons, options, most_phases)
+    picture = drawing(drawn, axis, grid, band_list, rows)
+    _put_targets(picture, answer, [band_or_run.law for band_or_run in band_list], targets, at)
+    known = {band_or_run.data["n"]: i for i, band_or_run in enumerate(picture.runs)}
+    data = parts.page_data(answer, picture, band_list, chosen, known)
+    context = parts.Context(answer, shown, banded, known, band_list, reasons, options, most_phases)
     all_sections = [
         parts.answer_section(context),
         parts.picture_section(context),
@@ -349,17 +349,17 @@ def _put_targets(
     if len(names) > 1 and len(picture.runs) <= MANY:  # else the fits of the bands will do
         for row in answer.by_law.itertuples(index=False):
             compared[(row.law, row.run, row.at)] = [row.lower, row.median, row.upper]
-    for r, one in enumerate(picture.runs[: len(at)]):
-        run, out = one.data["n"], []
-        end = one.data["e"][answer.axis]
+    for r, drawn_run in enumerate(picture.runs[: len(at)]):
+        run, out = drawn_run.data["n"], []
+        end = drawn_run.data["e"][answer.axis]
         for k in np.flatnonzero(~np.isnan(at[r])):
             place = float(at[r, k])
             intervals = []
             for i, law in enumerate(names):
-                found = own.get((run, place)) if i == 0 else compared.get((law, run, place))
-                if found is None:
-                    found = [float(v) for v in targets[i][:, r, k]]
-                intervals.append([round(float(v), 6) for v in found])
+                triple = own.get((run, place)) if i == 0 else compared.get((law, run, place))
+                if triple is None:
+                    triple = [float(v) for v in targets[i][:, r, k]]
+                intervals.append([round(float(v), 6) for v in triple])
             out.append([place / end, intervals])
         if out:
-            one.data["t"] = out
+            drawn_run.data["t"] = out

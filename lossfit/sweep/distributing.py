@@ -2,7 +2,7 @@
 
 That the client writes keeps the promise of one writer, needs no shared disk and lets a worker die
 at any moment: it has nothing that counts.  A task has one slot of its worker, so it uses one
-thread: give workers as many slots as they have processors (or, with cards, one for each card).
+thread: give workers as many slots as they have processors (or, with GPUs, one for each GPU).
 """
 
 from __future__ import annotations

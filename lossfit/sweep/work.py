@@ -28,7 +28,7 @@ __all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
 
 BLOCK_RUNS = 256  # runs that a thread takes at once, for draws that stay in the cache ...
 BLOCK_POINTS = 1 << 18  # ... and their points
-CARD_RUNS = 16384  # the same where a card is to be kept busy
+CARD_RUNS = 16384  # the same where a GPU is to be kept busy
 DIAGNOSTICS = ("effective_nodes", "bound_share", "acceptance", "rho1")
 # What no run is to blame for: it ends the sweep.
 FATAL = (MemoryError, OSError, DeviceError, ImportError)
@@ -196,11 +196,11 @@ def fit_chunk(
     parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
 
     def one(part: tuple[int, Piece]) -> list[Failure]:
-        found: list[Failure] = []
-        _fit_or_divide(part[1], part[0], spec, where, out, found)
+        failures: list[Failure] = []
+        _fit_or_divide(part[1], part[0], spec, where, out, failures)
         if progress is not None:
             progress(len(part[1].names))
-        return found
+        return failures
 
     count = 1 if where.cards else _threads(threads, len(parts))
     failures = [
@@ -329,7 +329,7 @@ def _fit(
     flat = runs.flat(spec.axis)
     window = spec.window
     if isinstance(window, dict):
-        window = {name: one for name, one in window.items() if name in runs}
+        window = {name: index for name, index in window.items() if name in runs}
     rule = rule_of(window, runs)
     ready = prepare(
         flat, names, spec.law, rule, 0, n, keep_spikes=spec.noise == "student_t", same_bits=True
@@ -364,13 +364,13 @@ def _fit(
     rho = np.clip(info["rho1"], -0.99, 0.99)
     n_eff = np.clip(ready.n_points * (1 - rho) / (1 + rho), 1, ready.n_points)
     arrays["n_eff"][rows] = n_eff
-    mine = fit_flags(ready.n_points, info)
+    flags_of_fit = fit_flags(ready.n_points, info)
     data = runs._columns.flags
-    found = [[f.flag for f in data.get(name, ())] for name in names]
-    for flag, has in reversed(mine.items()):
-        for one in np.flatnonzero(has):
-            found[one].insert(0, flag)
-    for k, flags in enumerate(found):
+    flags_of_run = [[f.flag for f in data.get(name, ())] for name in names]
+    for flag, has in reversed(flags_of_fit.items()):
+        for index in np.flatnonzero(has):
+            flags_of_run[index].insert(0, flag)
+    for k, flags in enumerate(flags_of_run):
         if flags:
             arrays["flags"][at + k] = ",".join(dict.fromkeys(flags))
     named = {name: draws[:, k] for k, name in enumerate(spec.parameters)}

@@ -1,4 +1,4 @@
-"""Kernels compiled to PTX and to machine code, where there is neither a card nor a driver.
+"""Kernels compiled to PTX and to machine code, where there is neither a GPU nor a driver.
 
 For tests and reports only: `lossfit.kernels.gpu.device.CupyDevice` compiles with the same
 compilers.  numba-cuda makes LLVM code once for a kernel, NVVM makes PTX from it for each compute
@@ -41,7 +41,7 @@ __all__ = [
     "resources",
 ]
 
-ARCHITECTURES = ((8, 0), (9, 0), (12, 0))  # A100; H100 and H200; the consumer cards of 2025
+ARCHITECTURES = ((8, 0), (9, 0), (12, 0))  # A100; H100 and H200; the consumer GPUs of 2025
 
 Capability = tuple[int, int]
 

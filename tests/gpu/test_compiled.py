@@ -1,4 +1,4 @@
-"""Every kernel, compiled and linked: what it needs of a card, and what float32 must not contain."""
+"""Every kernel, compiled and linked: what it needs of a GPU, and what float32 must not contain."""
 
 from __future__ import annotations
 

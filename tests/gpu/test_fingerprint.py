@@ -72,15 +72,15 @@ def test_what_cannot_be_told_is_not_cached():
     assert digest(build(scale=object())) is None
 
 
-# What asks the driver is told of a card, so that a kernel is compiled and kept without one.
+# What asks the driver is told of a GPU, so that a kernel is compiled and kept without one.
 COMPILE = """
 import sys
 from types import SimpleNamespace
-card = SimpleNamespace(compute_capability=(9, 0), id=0)
+GPU = SimpleNamespace(compute_capability=(9, 0), id=0)
 import numba.cuda.codegen as codegen
 import numba.cuda.dispatcher as dispatcher
-dispatcher.get_current_device = lambda: card
-codegen.devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=card))
+dispatcher.get_current_device = lambda: GPU
+codegen.devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=GPU))
 dispatcher._Kernel.bind = lambda self: self._codelibrary.get_cubin(cc=(9, 0))
 import numpy as np
 from numba import cuda, types

@@ -241,7 +241,7 @@ def test_cards_work_at_the_same_time():
 
     class Watched(Sums):
         def fill(self, start, stop, inputs):
-            met.wait()  # fails where one card waits for the other to finish
+            met.wait()  # fails where one GPU waits for the other to finish
             super().fill(start, stop, inputs)
 
     job = Watched(*ragged((20,) * 40))

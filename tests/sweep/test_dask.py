@@ -135,7 +135,7 @@ def test_a_law_of_ones_own(cluster, tmp_path):
 
 
 def test_workers_with_cards(tmp_path, monkeypatch):
-    """One task a card and chunk: the store of the same device here; every chunk was on a card."""
+    """One task a GPU and chunk: the store of the same device here; every chunk was on a GPU."""
     if (reason := compiled.missing()) is not None:
         pytest.skip(reason)
     from lossfit.engine import devices
@@ -147,7 +147,7 @@ def test_workers_with_cards(tmp_path, monkeypatch):
         distributed.LocalCluster(**WORKERS, preload=[stand_in_card.__file__]) as cluster,
         distributed.Client(cluster) as client,
     ):
-        # The client itself has no card: workers say what they have.
+        # The client itself has no GPU: workers say what they have.
         result = fit_to(tmp_path / "a.zarr", some, client=client, **options)
         assert result.runs == 4
         assert result.failed == 0
