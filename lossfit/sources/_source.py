@@ -19,7 +19,7 @@ from ._prefixes import plain
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LARGEST_FILE", "LONGEST_LINE", "Reader", "Source", "Table", "read_bounded"]
+__all__ = ["LARGEST_FILE", "LONGEST_LINE", "Example", "Reader", "Source", "Table", "read_bounded"]
 
 HEAD = 4096
 SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
@@ -238,8 +238,32 @@ class Table:
         return {} if self.planned_steps is None else {"planned_steps": self.planned_steps}
 
 
+@dataclass(frozen=True)
+class Example:
+    """A small log of a format, which the tests of all formats read.
+
+    Attributes
+    ----------
+    log : str, or function without arguments that gives bytes
+        The log.
+    losses : dict of float to float
+        Its points: training losses (validation losses where it has no others) by step.  Empty for a
+        kind of file that is refused.
+    """
+
+    log: str | Callable[[], bytes]
+    losses: dict[float, float]
+
+    @property
+    def data(self) -> bytes:
+        """The log as bytes."""
+        return self.log.encode() if isinstance(self.log, str) else self.log()
+
+
 class Reader(Protocol):
-    """A log format.  A module of ``lossfit.sources`` is one: it has these two functions."""
+    """A log format: what a module of ``lossfit.sources`` has."""
+
+    EXAMPLE: Example
 
     def matches(self, source: Source) -> bool:
         """Whether the log is of this format, by its name and first bytes."""

@@ -28,12 +28,22 @@ from . import delimited
 from ._pairs import Pairs, pairs_of
 from ._prefixes import PlainLine, hours_between, plain
 from ._rows import Rows
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """loading shards
+step    10 | loss: 6.186200 | lr 1.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
+step    20 | loss: 5.432100 | lr 2.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
+step    30 | loss: 5.123400 | lr 3.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
+step    40 | loss: 4.987600 | lr 3.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
+""",
+    {10: 6.1862, 20: 5.4321, 30: 5.1234, 40: 4.9876},
+)
 
 INTEREST = re.compile(
     r"loss|step|iter|epoch|batch|update|train|val|test|rmse|nll|bpb|ppl|\d\s*/\s*\d|[:=]\s*[-+]?\d|\t",

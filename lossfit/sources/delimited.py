@@ -22,12 +22,22 @@ from ..runs.cleaning import Flag
 from ..runs.frames import BLANK
 from ..runs.names import RUN_LIKE, plain_name
 from ._lines import LineWords
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["header", "matches", "read"]
+__all__ = ["EXAMPLE", "header", "matches", "read"]
+
+EXAMPLE = Example(
+    """step,loss,lr
+10,6.1862,0.001
+20,5.4321,0.001
+30,5.1234,0.001
+40,4.9876,0.001
+""",
+    {10: 6.1862, 20: 5.4321, 30: 5.1234, 40: 4.9876},
+)
 
 SEPARATORS = ",\t;|"
 MOST_COLUMNS = 30_000

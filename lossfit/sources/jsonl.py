@@ -23,12 +23,21 @@ from ..runs.cleaning import Flag
 from ._documents import table_of_document
 from ._lines import LineWords
 from ._rows import Rows
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """{"step": 10, "loss": 6.1862, "lr": 0.001}
+{"step": 20, "loss": 5.4321, "lr": 0.001}
+{"step": 30, "loss": 5.1234, "lr": 0.001}
+{"step": 40, "loss": 4.9876, "lr": 0.001}
+""",
+    {10: 6.1862, 20: 5.4321, 30: 5.1234, 40: 4.9876},
+)
 
 # An array begins with a bracket or a value; "[2026-03-01 10:00:00] step 5" and "[rank0]" do not.
 ARRAY = re.compile(r'\[\s*(?:[{\["\]]|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*[,\]]|null\b|NaN\b)')

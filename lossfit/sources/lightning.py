@@ -11,9 +11,20 @@ import re
 from ..runs.cleaning import Flag
 from ..runs.names import ALIASES, plain_name, role_of
 from . import delimited
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """epoch,step,train_loss_step,val_loss
+0,49,6.1862,
+0,99,5.4321,
+0,99,,5.5000
+1,149,5.1234,
+1,199,4.9876,
+""",
+    {49: 6.1862, 99: 5.4321, 149: 5.1234, 199: 4.9876},
+)
 
 EPOCH = ("train_loss_epoch", "train/loss_epoch", "loss_epoch")
 STEP = ("train_loss_step", "train/loss_step", "loss_step")

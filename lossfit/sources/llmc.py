@@ -16,12 +16,22 @@ from typing import TYPE_CHECKING
 
 from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """s:0 tel:11.0102
+s:0 trl:11.0091 lr:0.000001 norm:15.1234
+s:1 trl:10.5432 lr:0.000002 norm:14.2000
+s:2 trl:10.1234 lr:0.000003 norm:12.1000
+s:3 trl:9.8765 lr:0.000004 norm:10.9000
+""",
+    {0: 11.0091, 1: 10.5432, 2: 10.1234, 3: 9.8765},
+)
 
 LINE = re.compile(
     rf"^s:(\d+)\s+(trl|tel):({NUMBER})(?:\s+lr:({NUMBER}))?(?:\s+norm:({NUMBER}))?\s*$"

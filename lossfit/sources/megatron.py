@@ -21,12 +21,22 @@ import numpy as np
 
 from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """using world size: 8, data-parallel size: 8
+ iteration      100/    1000 | learning rate: 1.000E-04 | lm loss: 9.123400E+00 |
+ iteration      200/    1000 | learning rate: 1.342E-04 | lm loss: 7.399415E+00 |
+ iteration      300/    1000 | learning rate: 1.500E-04 | lm loss: 6.812300E+00 |
+ iteration      400/    1000 | learning rate: 1.500E-04 | lm loss: 6.512300E+00 |
+""",
+    {100: 9.1234, 200: 7.399415, 300: 6.8123, 400: 6.5123},
+)
 
 HEAD = re.compile(r"(?:^|[\s|])iteration\s+(\d+)\s*/\s*(\d+)\s*\|")
 HELD_OUT = re.compile(

@@ -14,9 +14,19 @@ import re
 
 from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """import torch
+step:0/1530 val_loss:10.8258 train_time:0ms step_avg:nanms
+step:125/1530 val_loss:4.6210 train_time:12345ms step_avg:98.76ms
+step:250/1530 val_loss:4.1234 train_time:24690ms step_avg:98.76ms
+step:375/1530 val_loss:3.9876 train_time:37035ms step_avg:98.76ms
+""",
+    {0: 10.8258, 125: 4.6210, 250: 4.1234, 375: 3.9876},
+)
 
 LOSSES = {"train_loss": "loss", "val_loss": "val_loss"}
 LINE = re.compile(

@@ -17,9 +17,20 @@ import re
 
 from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """tokens per iteration will be: 491,520
+step 0: train loss 10.9876, val loss 10.9890
+iter 0: loss 10.9881, time 12345.67ms, mfu -100.00%
+iter 10: loss 9.8765, time 250.00ms, mfu 41.20%
+iter 20: loss 8.7654, time 250.00ms, mfu 41.20%
+iter 30: loss 7.6543, time 250.00ms, mfu 41.20%
+""",
+    {0: 10.9881, 10: 9.8765, 20: 8.7654, 30: 7.6543},
+)
 
 ESTIMATE = "estimated train loss"
 ITER = re.compile(rf"^\s*iter\s+(\d+):\s+loss\s+({NUMBER})(?=\s*(?:,|$))")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 from .._base.errors import DataError
-from ._source import PARQUET, Source, Table
+from ._source import PARQUET, Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
 
 # A column of one repeated value packs into nothing: a file may claim more rows than memory holds.
 MOST_CELLS = 50_000_000
@@ -48,3 +48,16 @@ def read(source: Source) -> Table:
         words = " ".join(str(error).split())
         raise DataError(f"{source.name} is not a Parquet file that can be read: {words}") from None
     return Table(frame.reset_index(drop=True), lambda i: f"row {i + 1} of {source.name}")
+
+
+def _file() -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    out = io.BytesIO()
+    columns = {"step": [10, 20, 30, 40], "loss": [6.1862, 5.4321, 5.1234, 4.9876]}
+    parquet.write_table(pyarrow.table(columns), out)
+    return out.getvalue()
+
+
+EXAMPLE = Example(_file, {10: 6.1862, 20: 5.4321, 30: 5.1234, 40: 4.9876})

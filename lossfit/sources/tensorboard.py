@@ -16,9 +16,9 @@ from typing import Any
 
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
-from ._source import EVENTS, Source, Table
+from ._source import EVENTS, Example, Source, Table
 
-__all__ = ["is_event_file", "matches", "read"]
+__all__ = ["EXAMPLE", "is_event_file", "matches", "read"]
 
 
 def is_event_file(path: Path) -> bool:
@@ -153,3 +153,23 @@ def _number(value: Any, plugin: str) -> float | None:
 
     array = tensor_util.make_ndarray(value.tensor)
     return float(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "fiu" else None
+
+
+def _events() -> bytes:
+    """Four scalars as TensorBoard's writer writes them."""
+    import tempfile
+
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        writer = EventFileWriter(folder)
+        for step, value in ((100, 6.0), (200, 5.5), (300, 5.25), (400, 5.125)):
+            scalar = Summary.Value(tag="train/loss", simple_value=value)
+            writer.add_event(Event(step=step, wall_time=step, summary=Summary(value=[scalar])))
+        writer.close()
+        return next(Path(folder).iterdir()).read_bytes()
+
+
+EXAMPLE = Example(_events, {100: 6.0, 200: 5.5, 300: 5.25, 400: 5.125})

@@ -12,9 +12,19 @@ from .._base.errors import DataError
 from ..runs.cleaning import Flag
 from ..runs.names import HELD_OUT
 from . import delimited
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """Wall time,Step,Value
+1700000001.5,100,6.1862
+1700000003.0,200,5.4321
+1700000004.5,300,5.1234
+1700000006.0,400,4.9876
+""",
+    {100: 6.1862, 200: 5.4321, 300: 5.1234, 400: 4.9876},
+)
 
 SAMPLE = 1000
 COLUMNS = ["Wall time", "Step", "Value"]

@@ -24,9 +24,20 @@ from . import delimited
 from ._lines import LineWords
 from ._prefixes import plain
 from ._rows import Rows
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """training on 8 devices
+step      train_loss  valid_loss  time
+100       6.1862      6.2000      00:12
+200       5.4321      5.5000      00:12
+300       5.1234      5.2000      00:12
+400       4.9876      5.1000      00:12
+""",
+    {100: 6.1862, 200: 5.4321, 300: 5.1234, 400: 4.9876},
+)
 
 SPLIT = re.compile(r"\s*[|┃│]\s*|\t+|\s{2,}")
 NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)%?", re.IGNORECASE)

@@ -18,9 +18,24 @@ from .._base.errors import DataError
 from .._base.ragged import Bools
 from ..runs.cleaning import Flag
 from ._records import frame_of
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """{
+  "global_step": 40,
+  "log_history": [
+    {"epoch": 0.1, "learning_rate": 0.0003, "loss": 6.1862, "step": 10},
+    {"epoch": 0.2, "learning_rate": 0.0002, "loss": 5.4321, "step": 20},
+    {"epoch": 0.3, "learning_rate": 0.0001, "loss": 5.1234, "step": 30},
+    {"epoch": 0.4, "learning_rate": 0.00005, "loss": 4.9876, "step": 40},
+    {"epoch": 0.4, "step": 40, "train_loss": 5.4323, "train_runtime": 12.3}
+  ]
+}
+""",
+    {10: 6.1862, 20: 5.4321, 30: 5.1234, 40: 4.9876},
+)
 
 SEEN = "num_input_tokens_seen"
 KEY = re.compile(r'"log_history"\s*:')

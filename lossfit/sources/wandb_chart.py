@@ -19,12 +19,22 @@ from .._base.errors import DataError
 from ..runs.cleaning import MINIMUM_POINTS, Flag
 from ..runs.names import is_loss, loss_column, role_of
 from . import delimited
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """"train/global_step","a - train/loss","a - train/loss__MIN","a - train/loss__MAX"
+"100","6.1862","6.1862","6.1862"
+"200","5.4321","5.4321","5.4321"
+"300","5.1234","5.1234","5.1234"
+"400","4.9876","4.9876","4.9876"
+""",
+    {100: 6.1862, 200: 5.4321, 300: 5.1234, 400: 4.9876},
+)
 
 SAMPLE = 1500  # points of a line, at most
 SEPARATOR = " - "

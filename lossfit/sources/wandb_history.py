@@ -11,9 +11,19 @@ import re
 
 from ..runs.cleaning import Flag
 from . import delimited, jsonl, parquet
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """_step,_runtime,_timestamp,train/loss
+0,1.5,1700000001.5,6.1862
+10,3.0,1700000003.0,5.4321
+20,4.5,1700000004.5,5.1234
+30,6.0,1700000006.0,4.9876
+""",
+    {0: 6.1862, 10: 5.4321, 20: 5.1234, 30: 4.9876},
+)
 
 SAMPLE = 500
 KEY = re.compile(r'"_step"\s*:')

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from .._base.errors import DataError
 from . import delimited
-from ._source import Source, Table
+from ._source import Example, Source, Table
 
-__all__ = ["matches", "read"]
+__all__ = ["EXAMPLE", "matches", "read"]
+
+EXAMPLE = Example(
+    """Name,State,Created,Runtime,train/loss
+a,finished,2025-01-01T00:00:00Z,3600,3.21
+b,finished,2025-01-02T00:00:00Z,3600,3.12
+""",
+    {},
+)
 
 STEPS = frozenset(("step", "_step", "steps", "global_step", "iter", "iteration"))
 

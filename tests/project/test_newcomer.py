@@ -127,6 +127,12 @@ def test_a_law_is_added_as_the_page_says(copy):
     assert re.search(r"^4 passed", run_tests(copy, quick), re.MULTILINE)
 
 
+def test_a_log_format_is_added_as_the_page_says(copy):
+    asked = follow(copy, "Add a log format", 3)
+    (quick,) = asked.commands
+    assert re.search(r"^9 passed", run_tests(copy, quick), re.MULTILINE)
+
+
 @pytest.mark.nightly(only="compiles the kernels for another law")
 def test_the_thorough_tests_of_an_added_law(copy):
     asked = follow(copy, "Add a law", 2)
