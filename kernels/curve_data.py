@@ -225,6 +225,7 @@ class Scratch(NamedTuple):
     of_draw: Floats
     index: Ints
     flip: Floats
+    sides: Floats
     gain: Floats
     drawn: Floats
     values: Floats
@@ -286,6 +287,7 @@ def make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper)
         np.empty((CELL_ROWS, BLOCK)),
         np.empty(BLOCK, np.int64),
         np.empty(n_draws),
+        np.empty((2, n_draws)),
         np.empty(n_draws),
         np.empty((DRAW_ROWS, n_draws)),
         np.empty(n_draws),

@@ -41,6 +41,7 @@ __all__ = [
     "GIVEN_ROWS",
     "N_KNOTS",
     "choose",
+    "choose_sides",
     "draw_parameters",
     "permutation",
 ]
@@ -198,6 +199,20 @@ def choose(n, n_strength, n_frames, weight, total, tails, key, frame, strength, 
         tail[i] = 0
         flip[i] = 0.5
         i += 1
+
+
+@kernel
+def choose_sides(n, tails, tail, flip, out):
+    """What the distance of each draw from the middle of its cell is multiplied with.
+
+    Row 0 where it is below the middle, row 1 where it is above; negative if it is mirrored.
+    """
+    for i in range(n):
+        t = tail[i]
+        below = tails[BELOW, t]
+        above = tails[ABOVE, t]
+        out[0, i] = -above if flip[i] < tails[FLIP_UP, t] else below
+        out[1, i] = -below if flip[i] < tails[FLIP_DOWN, t] else above
 
 
 @kernel

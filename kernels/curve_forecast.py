@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from .driver import spread
 from .entries import entry
 from .maths import kernel
 from .paths import Paths, Shapes
-from .records import as_records
+from .records import as_records, writable
 
 __all__ = ["forecast_curves"]
 
@@ -49,6 +50,11 @@ def _forecast_range(
             r, observed, asked, grid, hyper, shapes, paths, w, draws, parameters, shares,
             marginals[r], falls, records[r],
         )  # fmt: skip
+
+
+def _plain(values: Any) -> Any:
+    """A named tuple whose arrays are contiguous and writable: kernels are compiled for these."""
+    return type(values)(*(writable(v, v.dtype) if isinstance(v, np.ndarray) else v for v in values))
 
 
 def forecast_curves(
@@ -91,6 +97,8 @@ def forecast_curves(
     -------
     CurveForecast
     """
+    observed, asked, grid, hyper = _plain(observed), _plain(asked), _plain(grid), _plain(hyper)
+    shapes, paths = _plain(shapes), _plain(paths)
     n_runs = len(observed.keys)
     drawn = np.empty((len(asked.at), draws))
     kept = np.empty((n_runs, len(PARAMETERS), draws) if parameters else (0, 0, 0))

@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 
 from .curve_draws import (
-    ABOVE,
-    BELOW,
-    FLIP_DOWN,
-    FLIP_UP,
     N_KNOTS,
     NORMALS,
     OFF_A,
@@ -80,7 +76,7 @@ def describe_futures(n_at, log_ratio, window, grid, numbers, jitter, discrepancy
 
 
 @kernel
-def evaluate(n, phi, response, discrepancy, slow, tails, drawn, parts, tail, flip, out):
+def evaluate(n, phi, response, discrepancy, slow, drawn, parts, sides, out):
     """Values at one target beyond the data, on the fitted scale.
 
     Parameters
@@ -89,10 +85,11 @@ def evaluate(n, phi, response, discrepancy, slow, tails, drawn, parts, tail, fli
         Columns of the target.
     discrepancy : float64, shape (N_KNOTS, n_size)
     slow : float64, shape (n_noise,)
-    tails : float64, shape (TAIL_ROWS, n_tails)
     drawn : float64, shape (DRAW_ROWS, n)
-    parts, tail, flip
-        Of `draw_parameters` and `choose`.
+    parts : int64, shape (5, n)
+        What the draws' cells are of, as in `curve_weights.weigh`.
+    sides : float64, shape (2, n)
+        Of `curve_draws.choose_sides`.
     out : float64, shape (n,)
         Written.
     """
@@ -100,7 +97,6 @@ def evaluate(n, phi, response, discrepancy, slow, tails, drawn, parts, tail, fli
         p = phi[parts[0, i]]
         d = response[parts[1, i]]
         k = parts[3, i]
-        t = tail[i]
         middle = drawn[C, i] + drawn[A, i] * p + drawn[B, i] * d
         off = (
             drawn[OFF_C, i] + drawn[OFF_A, i] * p + drawn[OFF_COMING, i] * d
@@ -109,9 +105,7 @@ def evaluate(n, phi, response, discrepancy, slow, tails, drawn, parts, tail, fli
             + discrepancy[2, k] * drawn[NORMALS + 2, i]
             + slow[parts[4, i]] * drawn[NORMALS + 3, i]
         )  # fmt: skip
-        mirrored = flip[i] < (tails[FLIP_UP, t] if off < 0.0 else tails[FLIP_DOWN, t])
-        off = -off if mirrored else off
-        out[i] = middle + off * (tails[BELOW, t] if off < 0.0 else tails[ABOVE, t])
+        out[i] = middle + off * (sides[0, i] if off < 0.0 else sides[1, i])
 
 
 @kernel

@@ -17,6 +17,7 @@ from .curve_draws import (
     B,
     C,
     choose,
+    choose_sides,
     describe_tails,
     draw_parameters,
     permutation,
@@ -141,6 +142,7 @@ def _draw_run(window, n_paths, n_draws, longer, total, key, grid, hyper, w):
         n_draws, window, grid, math.exp(w.theta[at_numbers + RESPONSE]), longer, w.frame, w.frames,
         w.strengths, key, w.words, w.z, w.given, w.of_cell, w.of_draw, w.index, w.gain, w.drawn,
     )  # fmt: skip
+    choose_sides(n_draws, w.tails, w.tail, w.flip, w.sides)
     for row in range(w.parts.shape[0]):
         for i in range(n_draws):
             w.parts[row, i] = w.frame_parts[row, w.frames[i]]
@@ -173,8 +175,8 @@ def _evaluate_run(
         fall = 0.0
         if at[j] > window.end:
             evaluate(
-                n, w.phi_at[j], w.response_at[j], w.discrepancy[j], w.slow[j], w.tails, w.drawn,
-                w.parts, w.tail, w.flip, w.values,
+                n, w.phi_at[j], w.response_at[j], w.discrepancy[j], w.slow[j], w.drawn, w.parts,
+                w.sides, w.values,
             )  # fmt: skip
             widen(
                 n, w.log_ratio[j], knowledge, w.feature[LIKE], hyper, siblings[j], w.values,
