@@ -94,6 +94,11 @@ class Answer:
         return self.question.axis
 
     @property
+    def engine(self) -> str:
+        """"compiled", or "uncompiled" where kernels served in plain Python (docs/compiling.md)."""
+        return "uncompiled" if "uncompiled" in self.mixed.engines else "compiled"
+
+    @property
     def prob(self) -> float:
         """Probability of the intervals."""
         return self.question.prob

@@ -244,6 +244,7 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
             {"name": law.name, "formula": law.formula, "weight": float(weight)}
             for law, weight in zip(question.laws, question.weights, strict=True)
         ],
+        "engine": answer.engine,
         "rows": rows,
         "by_law": rows_of(answer._own_laws),
         "compare": compare,

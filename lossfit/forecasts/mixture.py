@@ -51,6 +51,8 @@ class Mixed(NamedTuple):
         Flags of the rows.
     forecasts : list of Forecasted
         What laws with a schedule say of themselves (without their draws).
+    engines : tuple of str
+        "compiled" or "uncompiled" for each law: which kernels served; () where nothing was asked.
     """
 
     curves: Floats
@@ -60,6 +62,7 @@ class Mixed(NamedTuple):
     flags: list[list[tuple[str, ...]]]
     row_flags: dict[str, Bools]
     forecasts: list[Forecasted]
+    engines: tuple[str, ...] = ()
 
 
 def curves_of(
@@ -89,6 +92,7 @@ def curves_of(
     flags: list[list[tuple[str, ...]]] = [[] for _ in question.laws]
     row_flags: dict[str, Bools] = {}
     forecasts: list[Forecasted] = []
+    engines: list[str] = []
     for k, law in enumerate(question.laws):
         mixed = slice(k, None, n_laws)
         if isinstance(law, ScheduleLaw):  # it keeps no parameters: no need of blocks
@@ -103,6 +107,7 @@ def curves_of(
             for name, where in found.flags.items():
                 row_flags[name] = row_flags.get(name, False) | where
             forecasts.append(replace(found, curves=found.curves[:, :, :0]))
+            engines.append(found.engine)
             continue
         for first in range(0, n_runs, BLOCK):
             some = slice(first, min(first + BLOCK, n_runs))
@@ -127,6 +132,8 @@ def curves_of(
             by_law[k][:, some] = describe(mine, question.prob)
             curves[some, :, mixed] = mine[:, :, mixed]
             sigma[some, mixed] = fit.draws[:, -1, mixed]
+            if first == 0:
+                engines.append(fit.settings.engine)
             if progress is not None:
                 progress(len(block))
     if question.widen != 1.0:
@@ -135,7 +142,7 @@ def curves_of(
     if question.ladder is not None:
         curves, more = question.ladder.joined(question, runs, at, curves)
         row_flags.update(more)
-    return Mixed(curves, sigma, by_law, floor, flags, row_flags, forecasts)
+    return Mixed(curves, sigma, by_law, floor, flags, row_flags, forecasts, tuple(engines))
 
 
 def _forecast(

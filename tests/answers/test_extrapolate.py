@@ -243,8 +243,8 @@ def test_the_answer_as_json(runs):
     data = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert data["schema"] == "lossfit.answer/1"
     assert set(data) == {
-        "schema", "lossfit", "question", "laws", "rows", "by_law", "compare", "schedules", "record",
-        "calibration_factor",
+        "schema", "lossfit", "question", "laws", "engine", "rows", "by_law", "compare", "schedules",
+        "record", "calibration_factor",
     }  # fmt: skip
     assert [row["run"] for row in data["rows"]] == ["run0", "run1"]
     assert data["rows"][0]["median"] == answer.frame["median"].iloc[0]
@@ -258,3 +258,12 @@ def test_many_runs_in_one_go():
     answer = ask(many, at=[1500, 2000, 3000], draws=100)
     assert len(answer.frame) == 900
     assert "300 runs" in str(answer)
+
+
+def test_the_answer_says_which_kernels_served(monkeypatch):
+    runs = lossfit.load("llama2").select(["llama2-7B"])
+    for engine in ("compiled", "uncompiled"):
+        monkeypatch.setenv("LOSSFIT_ENGINE", engine)
+        answer = lossfit.extrapolate(runs, at=2.2e12, draws=50)
+        assert answer.to_dict()["engine"] == answer.engine == engine
+        assert lossfit.fit(runs, "power", draws=20).settings.engine == engine
