@@ -10,11 +10,11 @@ import numpy as np
 from .curve_data import PARAMETERS, RECORD, Asked, CurveForecast, Observed, make_scratch
 from .curve_law import CellGrid, HyperPrior, n_marginals
 from .curve_run import forecast_run
-from .driver import spread
 from .entries import entry
 from .maths import kernel
 from .paths import Paths, Shapes
 from .records import as_records, writable
+from .spreading import spread
 
 __all__ = ["forecast_curves"]
 

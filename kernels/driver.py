@@ -1,15 +1,8 @@
-"""CPU driver: batches of ragged runs, spread over threads.
-
-Kernels release the GIL, so plain Python threads run them side by side: no threading layer of
-Numba's is needed, calls from several threads or after a fork are safe, and results do not depend on
-the number of threads because every run is done by itself.
-"""
+"""CPU driver of fits: batches of ragged runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +13,6 @@ from .columns import MAX_NONLINEAR, Program, call_column, own_program
 from .compress import compress
 from .ensemble import draw_ensemble
 from .entries import entry
-from .jit import COMPILED
 from .marginal import set_up
 from .maths import kernel
 from .posterior import draw_quadrature, residual_autocorrelation
@@ -34,6 +26,7 @@ from .records import (
     as_records,
     writable,
 )
+from .spreading import available_threads, spread
 from .student_t import draw_student_t
 from .work import Model, RunPrior, Tables, make_tables, make_work
 
@@ -53,7 +46,6 @@ __all__ = [
     "tables",
 ]
 
-CHUNK = 64  # runs that a thread takes at once
 LEAST_ACCEPTED = 0.05  # share of the ensemble's moves
 TUNE = {"ensemble": 500, "student_t": 100}  # sweeps that are discarded
 # Methods of `Sampling`
@@ -307,38 +299,6 @@ def _model(program: Program) -> Model:
         program.order,
         program.constant,
     )
-
-
-def available_threads(threads: int | None, n_runs: int) -> int:
-    """Threads for so many runs: as many as asked for, or one for each processor."""
-    if not COMPILED:  # plain Python runs one thread at a time
-        return 1
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(threads or available or 1, -(-n_runs // CHUNK)))
-
-
-def spread(
-    task: Callable[[int, int], None],
-    n_runs: int,
-    threads: int | None,
-    progress: Callable[[int], None] | None,
-) -> None:
-    """Call ``task(start, stop)`` for chunks of runs, on several threads where that pays."""
-    chunks = [(i, min(i + CHUNK, n_runs)) for i in range(0, n_runs, CHUNK)]
-
-    def one(chunk: tuple[int, int]) -> None:
-        task(*chunk)
-        if progress is not None:
-            progress(chunk[1] - chunk[0])
-
-    count = available_threads(threads, n_runs)
-    if count == 1:
-        for chunk in chunks:
-            one(chunk)
-        return
-    with ThreadPoolExecutor(count) as pool:
-        for _ in pool.map(one, chunks):
-            pass
 
 
 def fit_batch(

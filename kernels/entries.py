@@ -46,7 +46,9 @@ class Entry:
         """Numba's dispatcher."""
         from .linking import entry_point
 
-        return entry_point(self.py_func, self.folder, error_model="numpy", nogil=True)
+        # Code that is read from the cache needs no functions to compile it from.
+        options = {"error_model": "numpy", "nogil": True}
+        return entry_point(self.py_func, self.folder, join=not self.is_cached, **options)
 
     @functools.cached_property
     def made_of(self) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cells import Grid, RunInput, Scratch, gram_size
-from .driver import spread
 from .entries import entry
 from .forecast import PARAMETERS, STATE, forecast_run
 from .maths import allocating, inline
 from .paths import Paths, Shapes
 from .records import FORECAST, as_records, writable
+from .spreading import spread
 
 __all__ = ["Curves", "Forecast", "Hypotheses", "ResponsePrior", "forecast_batch"]
 

@@ -52,7 +52,10 @@ def _rebound(function: Callable[..., Any]) -> Any:
         if name in function.__globals__:
             value = function.__globals__[name]
             scope[name] = _joined(value) if hasattr(value, "joined_options") else value
-    scope["__name__"] = function.__module__
+    return _copied(function, {**scope, "__name__": function.__module__})
+
+
+def _copied(function: Callable[..., Any], scope: dict[str, Any]) -> Any:
     made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
     made.__qualname__ = function.__qualname__
     made.__module__ = function.__module__
@@ -72,13 +75,20 @@ def _stub(path: str, folder: Path) -> str:
     return str(stub)
 
 
-def entry_point(function: Callable[..., Any], folder: Path, **options: Any) -> Any:
-    """A dispatcher with a cache in a folder, for a function that Python calls."""
-    made = _rebound(function)
+def entry_point(
+    function: Callable[..., Any], folder: Path, *, join: bool = True, **options: Any
+) -> Any:
+    """A dispatcher with a cache in a folder, for a function that Python calls.
+
+    Without `join` what it calls is compiled the usual way, if it is compiled at all.
+    """
+    made = _rebound(function) if join else _copied(function, function.__globals__)
     if not writable():
         return njit(no_cfunc_wrapper=True, **options)(made)
     use(folder)
-    made.__code__ = made.__code__.replace(co_filename=_stub(function.__code__.co_filename, folder))
+    # Numba looks for the code by file and line, and neither says what it is made of.
+    stub = _stub(function.__code__.co_filename, folder)
+    made.__code__ = made.__code__.replace(co_filename=stub, co_firstlineno=1)
     before = _config.CACHE_DIR  # Numba reads the setting when a function is decorated
     _config.CACHE_DIR = str(folder)
     try:

@@ -95,7 +95,7 @@ class Answer:
 
     @property
     def engine(self) -> str:
-        """"compiled", or "uncompiled" where kernels served in plain Python (docs/compiling.md)."""
+        """Which kernels served: "compiled", or "uncompiled" in plain Python (docs/compiling.md)."""
         return "uncompiled" if "uncompiled" in self.mixed.engines else "compiled"
 
     @property

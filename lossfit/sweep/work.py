@@ -231,7 +231,7 @@ def fit_chunk(
 
 
 def _threads(threads: int | None, parts: int) -> int:
-    from ..kernels.driver import available_threads as available
+    from ..kernels.spreading import available_threads as available
 
     return max(1, min(available(threads, 1 << 30), parts))
 
