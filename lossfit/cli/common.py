@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from .._base.errors import DataError, DeviceError, LossfitWarning
 from .._base.units import amount_of as number
@@ -25,6 +26,7 @@ __all__ = [
     "save_plot",
     "say",
     "show",
+    "show_arrivals",
     "unicode_out",
     "where_of",
     "window_of",
@@ -135,6 +137,36 @@ def save_plot(draw: Callable[[], Any], path: str) -> None:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot write the figure {path}: {error}") from None
     say(f"wrote {path}")
+
+
+def show_arrivals(answer: Any, target: Sequence[float], as_json: bool) -> None:
+    """An answer, and when its curves reach some losses: a key time_to of the JSON."""
+    if not target:
+        show(answer, as_json)
+        return
+    table = answer.time_to(list(target))
+    if as_json:
+        from .._base.records import rows_of
+
+        print_json({**answer.to_dict(), "time_to": rows_of(table)})
+        return
+    click.echo(str(answer))
+    for _, row in table.iterrows():
+        click.echo(arrival_text(row))
+
+
+def arrival_text(row: Any) -> str:
+    """When a curve reaches a loss, in a line."""
+    from ..runs.labels import amount
+
+    places = [
+        amount(float(row[name]), row["axis"]) if np.isfinite(row[name]) else "beyond"
+        for name in ("median", "lower", "upper")
+    ]
+    return (
+        f"  {row['run']} reaches {row['loss']:g} at {places[0]} ({places[1]} to {places[2]}); "
+        f"P(within {amount(float(row['horizon']), row['axis'])}) {row['prob_reached']:.2f}"
+    )
 
 
 def show(answer: Any, as_json: bool) -> None:

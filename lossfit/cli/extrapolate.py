@@ -10,7 +10,7 @@ from .common import (
     guarded,
     load_runs,
     save_plot,
-    show,
+    show_arrivals,
     where_of,
     with_finished_runs,
 )
@@ -20,6 +20,7 @@ __all__ = ["command"]
 
 
 @click.command()
+@click.option("--target", multiple=True, type=float, help="A loss: when is it reached?")
 @options(
     "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
     "calibrate_on", "share", "window", "prob", "draws", "random_seed", "place", "plot",
@@ -32,6 +33,7 @@ def command(
     run: tuple[str, ...],
     compute_of: str | None,
     at: tuple[str, ...],
+    target: tuple[float, ...],
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(runs, names, compute_of=compute_of, **asked)
-        show(answer, as_json)
+        show_arrivals(answer, target, as_json)
     if plot is not None:
         with guarded():
             from ..plotting import plot_answers

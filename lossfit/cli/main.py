@@ -19,6 +19,7 @@ NAMES = (
     "race",
     "what-if",
     "phases",
+    "ladder",
     "plan",
     "watch",
     "report",

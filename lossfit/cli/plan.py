@@ -43,7 +43,7 @@ __all__ = ["command"]
     "--columns",
     help="Names of a table's columns: params=Model Size,flops=Training FLOP,loss=loss.",
 )
-@click.option("--law", default="chinchilla", show_default=True, help="Law to fit to a table.")
+@click.option("--law", default="auto", show_default=True, help="Law to fit to a table.")
 @options(
     "prob", "draws", "random_seed", "plot",
     draws={"help": "Posterior draws."},

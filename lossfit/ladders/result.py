@@ -338,6 +338,22 @@ class Ladder:
         sizes = sorted(rung.params for rung in self.rungs)
         return f"Ladder of {len(self.rungs)} runs, {size_text(sizes[0])} to {size_text(sizes[-1])}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """The ladder as plain data for JSON; ``schema`` names its form."""
+        from .. import __version__
+
+        return {
+            "schema": "lossfit.ladder/1",
+            "lossfit": __version__,
+            "axis": self.axis,
+            "runs": [
+                {"run": rung.name, "params": rung.params, "end": rung.end} for rung in self.rungs
+            ],
+            "prob": self.prob,
+            "random_seed": self.random_seed,
+            "flags": dict(self.notes),
+        }
+
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Curves of the runs, and what the law makes of them."""
         return view("ladder.plot")(self, ax=ax, **options)

@@ -121,6 +121,13 @@ class Update:
         """Flags of the answer."""
         return () if self.answer is None else tuple(self.answer.frame["flags"].iloc[0])
 
+    @property
+    def arrival(self) -> float:
+        """Where the curve reaches the target (median); infinite where it does not, NaN unasked."""
+        if self.answer is None or self.target is None:
+            return math.nan
+        return float(self.answer.time_to(self.target)["median"].iloc[0])
+
     def _of(self, column: str) -> float:
         return math.nan if self.answer is None else float(self.answer.frame[column].iloc[0])
 
@@ -135,6 +142,9 @@ class Update:
         )
         if self.prob_below is not None:
             words.append(f"; P(below {self.target:g}) {self.prob_below:.3f}")
+            arrival = self.arrival
+            if np.isfinite(arrival):
+                words.append(f", reached at about {amount(arrival, self.axis)}")
         if self.prob_behind is not None:
             words.append(f"; P(beaten by {self.reference}) {self.prob_behind:.3f}")
         if self.finished:

@@ -1,0 +1,121 @@
+"""``lossfit ladder``: the curve of a model of a size that was never trained, or has only begun."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._base.errors import DataError
+from .common import guarded, load_runs, number, save_plot, show, show_arrivals
+from .options import AMOUNT, options
+
+if TYPE_CHECKING:
+    from ..runs.collection import Runs
+    from ..schedules.shapes import Schedule
+
+__all__ = ["command"]
+
+KINDS = ("constant", "cosine", "linear", "wsd")
+DECAY = 0.2  # of a wsd schedule whose decay is not said
+
+
+@click.command()
+@click.option("--size", multiple=True, metavar="RUN=N", help="Parameters of a run: small=100M.")
+@click.option("--params", type=AMOUNT, metavar="N", help="The size that is asked for: 70B.")
+@click.option(
+    "--schedule",
+    metavar="KIND@END",
+    help="Of the run to come: cosine@2T, linear@2T, wsd@2T, constant; by default that of the "
+    "largest run, stretched to the end.",
+)
+@click.option("--begun", type=click.Path(), help="Log of a run that has begun, of that size.")
+@click.option("--target", multiple=True, type=float, help="A loss: when is it reached?")
+@options(
+    "source", "format", "loss", "columns", "tokens_per_step", "at", "prob", "draws", "random_seed",
+    "plot", as_json={"help": "Print JSON (schema lossfit.ladder_answer/1 or lossfit.answer/1)."},
+)  # fmt: skip
+def command(
+    source: tuple[str, ...],
+    reading: dict[str, Any],
+    asked: dict[str, Any],
+    size: tuple[str, ...],
+    params: float | None,
+    schedule: str | None,
+    begun: str | None,
+    target: tuple[float, ...],
+    at: tuple[str, ...],
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    r"""The curve of a model of a size that was never trained, from finished smaller ones.
+
+    SOURCE are finished runs of several sizes, with params and lr columns where they have them.
+
+    \b
+    lossfit ladder small.csv medium.csv large.csv --params 70B --at 2T --schedule cosine@2T
+    lossfit ladder ladder.csv --params 70B --begun big.csv --at 2T
+    lossfit ladder ladder.csv                     # what the ladder says of itself
+    """
+    from ..answers.extrapolation import extrapolate
+    from ..ladders import fit_ladder
+
+    if at and params is None:
+        raise click.UsageError("--at needs --params: which size is asked for?")
+    if params is not None and not at:
+        raise click.UsageError("--params needs --at: where on its curve?")
+    if begun is not None and params is None:
+        raise click.UsageError("--begun needs --params and --at")
+    sizes = {}
+    for word in size:
+        name, equals, value = word.rpartition("=")
+        if not equals:
+            raise click.BadParameter(f"write RUN=N, such as small=100M; got {word!r}")
+        sizes[name] = number(value)
+    with guarded(notes=as_json):
+        runs = load_runs(source, {**reading, "params": sizes or None})
+        ladder = fit_ladder(runs, prob=asked["prob"], random_seed=asked["random_seed"])
+        if params is None:
+            result: Any = ladder
+            show(ladder, as_json)
+        else:
+            places = [number(word) for each in at for word in each.split(",") if word.strip()]
+            plan = _schedule(schedule, max(places))
+            if begun is None:
+                result = ladder.extrapolate(
+                    params, places, plan, tokens_per_step=reading["tokens_per_step"], **asked
+                )
+            else:
+                begun_runs = load_runs([begun], {**reading, "params": params})
+                result = extrapolate(
+                    _one(begun_runs), at=places, axis="tokens", ladder=ladder, schedule=plan,
+                    **asked,
+                )  # fmt: skip
+            show_arrivals(result, target, as_json)
+    if plot is not None:
+        with guarded():
+            save_plot(lambda: result.plot().figure, plot)
+
+
+def _one(runs: Runs) -> Runs:
+    if len(runs) != 1:
+        raise DataError(f"--begun is the log of one run, and has {len(runs)}: name one file of one")
+    return runs
+
+
+def _schedule(word: str | None, end: float) -> Schedule | None:
+    """A schedule by tokens from KIND@END."""
+    from ..schedules import shapes
+
+    if word is None:
+        return None
+    kind, at, total = word.strip().partition("@")
+    last = number(total) if at else end
+    if kind not in KINDS:
+        raise DataError(f"no schedule is called {kind!r} here; there are {', '.join(KINDS)}")
+    if kind == "constant":
+        return shapes.constant(1.0, axis="tokens")
+    if kind == "wsd":
+        return shapes.wsd(1.0, last, decay=DECAY, axis="tokens")
+    make = shapes.cosine if kind == "cosine" else shapes.linear
+    return make(1.0, last, axis="tokens")
