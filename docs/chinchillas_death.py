@@ -280,11 +280,11 @@ def compute_section() -> Section:
         "compute (6 x params x tokens):\n\n| surface | 7B less 70B |\n|---|---|\n"
         + "\n".join(surfaces)
         + f"\n| our fit of Chinchilla's points | {interval(fitted, sign='+')} |"
-        f"\n| Chinchilla's law fitted to the four Llama 2 runs | {interval(own, sign='+')} |\n\n"
+        f"\n| the same law fitted to the four Llama 2 runs | {interval(own, sign='+')} |\n\n"
         "Published constants are points: their sources report no joint error from which an interval "
-        "would follow. The interval of our fit takes the law for true far beyond the table "
-        "([how_we_checked_it.md](how_we_checked_it.md) tells how often such intervals held: less than they say). That of the last row is mostly "
-        "the prior: four sizes, one number of tokens."
+        "would follow. The intervals of our fits know of what the law misses "
+        "([how_we_checked_it.md](how_we_checked_it.md#surfaces)), and reach to both sides of zero: surfaces can't tell at "
+        "this distance. That of the last row is mostly the prior: four sizes, one number of tokens."
     )
     boxes = [
         Box(
@@ -542,7 +542,7 @@ def epochs_section() -> Section:
     unique = 1e12
     lines = []
     sources: dict[str, Any] = {name: name for name in SURFACES}
-    sources["Chinchilla's law fitted to the four Llama 2 runs"] = lossfit.load("llama2")
+    sources["the same law fitted to the four Llama 2 runs"] = lossfit.load("llama2")
     regrets = {}
     for name, source in sources.items():
         plan = lossfit.plan(source, params=7e9, epochs=7, unique_tokens=unique, prob=PROB)
@@ -582,6 +582,57 @@ def epochs_section() -> Section:
         boxes,
         code,
         [(figure, "Loss along the budget, with 1 T unique tokens")],
+    )
+
+
+LARGEST = {"llama1": "llama1-65B", "llama2": "llama2-70B"}
+
+
+def ladder_section() -> Section:
+    lines, boxes = [], []
+    for collection, largest in LARGEST.items():
+        runs = lossfit.load(collection)
+        ladder = lossfit.fit_ladder(
+            runs.select([name for name in runs.names if name != largest]), prob=PROB
+        )
+        run = runs[largest]
+        end = run.end("tokens")
+        assert run.params is not None
+        answer = ladder.extrapolate(run.params, [end / 4, end / 2, end], run=f"{largest}, unseen")
+        for _, row in answer.frame.iterrows():
+            seen = float(np.interp(row["at"], run.axis("tokens"), run.loss))
+            lines.append(f"| {largest} | {row['at'] / 1e12:.2g} T | {interval(row)} | {seen:.3f} |")
+        final = answer.frame.iloc[-1]
+        outcome = float(run.loss[-5:].mean())
+        boxes.append(
+            Box(
+                f"Three smaller sisters tell where {largest} ends.",
+                f"{interval(final)}; it ended at {outcome:.3f}",
+                verdict(float(final["lower"] < outcome < final["upper"])),
+            )
+        )
+    figure = save(answer.plot().figure, "ladder.png")
+    best = lossfit.fit_ladder(lossfit.load("llama2"), prob=PROB).frontier([1e23, 1e24], draws=300)
+    sizes = [
+        f"{row['compute']:.0e} FLOP {billions(row['params'])} ({billions(row['params_lower'])} to "
+        f"{billions(row['params_upper'])})"
+        for _, row in best.iterrows()
+    ]
+    text = (
+        "The curve of the largest run of each family, from the whole curves of the three smaller ones and its own "
+        "schedule; nothing of it was seen ([a ladder](howto/a_ladder.md)).\n\n"
+        "| run | at tokens | forecast | its curve there |\n|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n\nThe frontier from Llama 2's whole curves, every size planned to end on its budget: the best size is at "
+        + ", at ".join(sizes)
+        + ". Four sizes on one number of tokens do not tell it better."
+    )
+    code = (
+        'ladder = lossfit.fit_ladder(lossfit.load("llama2").select(["llama2-7B", "llama2-13B", "llama2-34B"])); '
+        "print(ladder.extrapolate(params=7e10, at=2e12))"
+    )
+    return Section(
+        "The largest from its smaller sisters", text, boxes, code, [(figure, "Llama 2 70B, unseen")]
     )
 
 
@@ -628,6 +679,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "ablation": ablation_section,
     "tail": tail_section,
     "epochs": epochs_section,
+    "ladder": ladder_section,
 }
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..forecasts.question import Question
     from ..runs.collection import Runs
+    from ..surfaces.result import Surface
 
 __all__ = ["Ladder"]
 
@@ -294,6 +295,17 @@ class Ladder:
 
         prob = check_prob(self.prob if prob is None else prob)
         return frontier(self, compute, schedule, prob, whole(draws, "draws", 10))
+
+    def surface(self, *, prob: float | None = None, draws: int = 1000) -> Surface:
+        """Final losses by size and tokens, for `lossfit.plan` and `Surface.predict`.
+
+        Every size is planned to end at its tokens, under the largest run's schedule stretched to
+        each length; known from half of the ladder's sizes and lengths to ten times them.
+        """
+        from .surface import surface_of
+
+        prob = check_prob(self.prob if prob is None else prob)
+        return surface_of(self, prob, whole(draws, "draws", 10))
 
     def units(self, params: float, axis: str) -> float:
         """Units of another axis in one of the ladder's, for a model of some size."""

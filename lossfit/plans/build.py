@@ -37,9 +37,10 @@ def plan(
 
     Parameters
     ----------
-    surface : Surface, Runs, pandas.DataFrame or str
-        From `fit_surface`; or finished runs or a table of final losses, to which the default law
-        is fitted; or the name of a published surface (see `lossfit.surfaces.published`).
+    surface : Surface, Ladder, Runs, pandas.DataFrame or str
+        From `fit_surface` or `fit_ladder`; or finished runs or a table of final losses, to which
+        the default law is fitted; or the name of a published surface (see
+        `lossfit.surfaces.published`).
     compute : float, optional
         Budget in FLOP: 6 x params x tokens of training, and serving where it is asked for.
     gpu_hours : float, optional

@@ -12,7 +12,7 @@ from .._base.ragged import Floats
 from ..laws import SurfaceLaw
 from ..laws.chinchilla import optimum as closed_form
 from ..laws.coupled import inner
-from ..surfaces.missed import Missed
+from ..surfaces.missed import Correction
 
 __all__ = ["Problem"]
 
@@ -39,7 +39,7 @@ class Problem:
         Tokens that there are; more are repeats.
     inference_tokens : float
         Tokens that the model will serve; each costs 2 FLOP a parameter out of the budget.
-    missed : Missed or None
+    missed : Correction or None
         What the law misses, in every draw.
     """
 
@@ -47,7 +47,7 @@ class Problem:
     values: Mapping[str, Floats]
     unique_tokens: float | None
     inference_tokens: float
-    missed: Missed | None = None
+    missed: Correction | None = None
 
     @property
     def closed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,12 +17,13 @@ from .._base.ragged import Floats, Ints
 from .._base.seeds import Seed
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
-from ..forecasts.question import LawSpec, Question
+from ..forecasts.question import LawSpec, Question, Sisters
 from ..runs.axes import check_axis
-from ..runs.checks import as_runs, axis_values, choose_axis, whole
+from ..runs.checks import axis_values, choose_axis, whole
 from . import frontier as front
 from .curves import RaceCurves, race_curves
 from .result import Race
+from .unseen import Unseen, contestants, with_unseen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
+    from ..runs.run import Run
 
 __all__ = ["Race", "axis_of", "race"]
 
@@ -47,7 +49,7 @@ DISAGREE = 3.0  # sds by which law and smoother may differ at the end of the dat
 
 
 def race(
-    runs: Runs | pd.DataFrame,
+    runs: Runs | pd.DataFrame | Sequence[Run | Unseen],
     *,
     axis: str = "auto",
     laws: LawSpec = "auto",
@@ -60,6 +62,7 @@ def race(
     priors: Priors | Mapping[str, Prior] | None = None,
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
+    ladder: Sisters | None = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -72,8 +75,9 @@ def race(
 
     Parameters
     ----------
-    runs : Runs or pandas.DataFrame
-        At least two runs; a tidy frame goes through `Runs.from_frame`.
+    runs : Runs, pandas.DataFrame, or list of Run and LadderCurve
+        At least two runs; a tidy frame goes through `Runs.from_frame`.  A list may mix runs with
+        curves of sizes that were never trained (`Ladder.curve`).
     axis : str
         ``"auto"`` takes the first of GPU-hours and FLOPs that all runs have, else the first axis
         that they share.
@@ -89,7 +93,7 @@ def race(
     margin : float, optional
         Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
         differences are ties.  By default 0.1 % of the loss.
-    schedule, total, siblings, priors, calibrate_on, share, window
+    schedule, total, siblings, priors, calibrate_on, share, ladder, window
         As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
         stretched to each place beyond its end: the loss *had it been planned to end there*.
     prob : float
@@ -131,7 +135,7 @@ def race(
     >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours")  # doctest: +SKIP
     >>> race.overtakes()  # doctest: +SKIP
     """
-    runs = as_runs(runs)
+    runs, unseen = contestants(runs, axis)
     if len(runs) < 2:
         raise DataError(f"a race needs at least two runs, got {len(runs)}: add one to compare with")
     axis = axis_of(runs, axis)
@@ -162,6 +166,7 @@ def race(
         priors=priors,
         calibrate_on=calibrate_on,
         share=share,
+        ladder=ladder,
         prob=prob,
         window=window,
         draws=draws,
@@ -180,7 +185,7 @@ def race(
     grid = _grid(float(start.min()), horizon, count, marks)
     targets = np.full((len(runs), 1), horizon)
     question, calibration = calibrated(question, runs, runs.names, targets)
-    made = _run_it(runs, question, grid, end, margin, progress)
+    made = _run_it(runs, question, grid, end, margin, progress, unseen)
     made = replace(made, calibration=calibration)
     text = made.warning
     if text:
@@ -220,16 +225,23 @@ def _grid(low: float, high: float, count: int, marks: Floats) -> Floats:
 
 
 def _run_it(
-    runs: Runs, question: Question, grid: Floats, end: Floats, margin: float | None, progress: bool
+    runs: Runs,
+    question: Question,
+    grid: Floats,
+    end: Floats,
+    margin: float | None,
+    progress: bool,
+    unseen: Mapping[str, Unseen],
 ) -> Race:
     n = len(runs)
     few = n <= MOST_KEPT
-    parts, lead, draws = _drawn(runs, question, grid, end, few, progress)
+    parts, lead, draws = _drawn(runs, question, grid, end, few, progress, unseen)
     if draws is None:
         shares = np.bincount(lead[1][lead[1] >= 0], minlength=n)
         shown_runs = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
         shown_runs = shown_runs[shares[shown_runs] > 0]
-        draws = race_curves(runs.select([runs.names[r] for r in shown_runs]), grid, question).draws
+        chosen = runs.select([runs.names[r] for r in shown_runs])
+        draws = _curves(chosen, grid, question, unseen).draws
     else:
         shown_runs = np.arange(n)
     start = np.concatenate([part.start for part in parts])
@@ -256,7 +268,13 @@ def _run_it(
 
 @one_blas_thread()
 def _drawn(
-    runs: Runs, question: Question, grid: Floats, end: Floats, keep: bool, progress: bool
+    runs: Runs,
+    question: Question,
+    grid: Floats,
+    end: Floats,
+    keep: bool,
+    progress: bool,
+    unseen: Mapping[str, Unseen],
 ) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:
     """What was found of every run (in their order), the best of them all, and draws if kept.
 
@@ -272,7 +290,7 @@ def _drawn(
     def one(which: Ints) -> tuple[RaceCurves, tuple[Floats, Ints], Floats | None]:
         alone = len(which) == len(end)
         chosen_runs = runs if alone else runs.select([runs.names[r] for r in which])
-        part = race_curves(chosen_runs, grid, question)
+        part = _curves(chosen_runs, grid, question, unseen)
         loss, run = front.best(part.draws)
         here = loss, np.where(run >= 0, which[run], -1)
         return part._replace(draws=part.draws[:, :0].copy()), here, part.draws if keep else None
@@ -290,6 +308,13 @@ def _drawn(
                 advance(len(which))
     assert lead is not None
     return [by_block[r] for r in range(len(end))], lead, draws
+
+
+def _curves(
+    runs: Runs, grid: Floats, question: Question, unseen: Mapping[str, Unseen]
+) -> RaceCurves:
+    part = race_curves(runs, grid, question)
+    return with_unseen(part, runs.names, grid, question.seed, question.axis, unseen)
 
 
 def _processors() -> int:

@@ -375,4 +375,7 @@ def as_surface(what: Any, **options: Any) -> Surface:
         return what
     if isinstance(what, str):
         return published(what, **options)
+    if hasattr(what, "surface"):  # a ladder
+        made: Surface = what.surface(draws=options.get("draws", 1000))
+        return made
     return fit_surface(what, **options)

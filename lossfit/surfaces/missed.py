@@ -20,7 +20,17 @@ from .._base.ragged import Floats
 from ..laws.coupled import reducible
 from .brownian import brownian
 
-__all__ = ["LAST", "NU", "SMOOTH", "Conditioned", "Missed", "Outside", "Paths", "kernel"]
+__all__ = [
+    "LAST",
+    "NU",
+    "SMOOTH",
+    "Conditioned",
+    "Correction",
+    "Missed",
+    "Outside",
+    "Paths",
+    "kernel",
+]
 
 SMOOTH = 0.5  # variance of the integrated part
 NU = 4.0  # degrees of freedom of a run's noise
@@ -30,6 +40,14 @@ LAST = (
 OUTWARD = 16.0  # e-folds beyond the table at which the functions end
 INSIDE_NODES, OUTSIDE_NODES = 48, 40
 FLOPS_PER_PARAM_TOKEN = 6.0
+
+
+class Correction(Protocol):
+    """What is added to a law's losses, draw by draw: `Missed`, or a ladder's."""
+
+    def applied(self, loss: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
+        """Losses of the law (draws, ...) with it."""
+        ...
 
 
 class Paths(Protocol):

@@ -20,7 +20,7 @@ from ..laws import SurfaceLaw
 from ..laws.priors import Prior
 from ..runs.labels import size_text
 from .constants import Seen
-from .missed import NU, Missed
+from .missed import NU, Correction
 from .table import Table
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Surface:
         Where published constants are from.
     summarised : Seen or None
         The range of the table, where only a summary of its posterior is at hand.
-    missed : Missed or None
+    missed : Correction or None
         What the law misses, in every draw; None for laws that are taken for true.
     """
 
@@ -91,7 +91,7 @@ class Surface:
     chains: int = 1
     source: str = ""
     summarised: Seen | None = None
-    missed: Missed | None = None
+    missed: Correction | None = None
 
     def __post_init__(self) -> None:
         for array in self.values.values():

@@ -265,6 +265,39 @@ def test_text_and_pictures(ladder: Ladder) -> None:
     plt.close("all")
 
 
+def test_a_plan_of_a_ladder(ladder: Ladder) -> None:
+    surface = ladder.surface(draws=200)
+    at = np.array([(2e9, 2e10), (3e8, 2e10)])
+    found = surface.losses(*at.T)
+    alone = ladder.curve(2e9, end=2e10).draw(np.array([2e10]), 400, 3)[0]
+    assert abs(np.median(found[:, 0]) - np.median(alone)) < 0.5 * alone.std()
+    assert 0.6 < found[:, 0].std() / alone.std() < 1.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        allocation = lossfit.plan(ladder, compute=2e20, params=1e9, draws=200)
+    table = ladder.frontier(2e20, draws=200)
+    best = float(np.median(allocation.params))
+    assert table["params_lower"].iloc[0] / 2 < best < 2 * table["params_upper"].iloc[0]
+    assert allocation.choice is not None
+
+
+def test_an_unseen_size_races_a_seen_one(ladder: Ladder, runs: Runs) -> None:
+    unseen = ladder.curve(2e9, end=2e10, run="2B")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        race = lossfit.race([unseen, runs["300M"]], axis="flops", draws=200)
+    assert race.runs.names == ("2B", "300M")
+    end = 6 * 2e9 * 2e10
+    assert race.at[-1] == pytest.approx(end)
+    drawn = race.draws[0, -1]
+    expected = unseen.draw(np.array([end]), 200, 0, "flops")[0]
+    assert drawn.mean() == pytest.approx(expected.mean(), abs=0.5 * expected.std())
+    with pytest.raises(DataError, match="needs its axis"):
+        lossfit.race([unseen, runs["300M"]])
+    with pytest.raises(DataError, match="takes runs and curves"):
+        lossfit.race([unseen, 5], axis="flops")
+
+
 # What is said of ladders
 
 

@@ -17,6 +17,7 @@ PAGES = (
     "docs/howto/my_log.md",
     "docs/howto/my_schedule.md",
     "docs/howto/finished_runs.md",
+    "docs/howto/a_ladder.md",
     "docs/howto/a_race.md",
     "docs/howto/a_plan.md",
     "docs/howto/a_sweep.md",
