@@ -1,0 +1,121 @@
+"""Times to a loss: do intervals of `answer.time_to` hold the place where the curve came to be?
+
+python -m benches.arrival CURVES
+
+Runs are cut at 30, 50 and 70 %; targets are losses that the rest of the run did reach (the running
+best of its smoothed curve, at 1.25 and 2 times the data and at the end), and losses below its end
+that it did not reach within the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+
+import lossfit
+
+from . import _report, curves
+
+CUTOFFS = (0.3, 0.5, 0.7)
+PLACES = (1.25, 2.0, np.inf)  # times the data, inf for the end
+BELOW = (0.002, 0.01)  # of the loss below the end: not reached
+WINDOW = 0.01  # of the run either side, over which its curve is smoothed
+MOST_RUNS = 12  # of a source
+LEAST_POINTS = 40
+
+
+def smoothed(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Means over 1 % of the run either side."""
+    total = np.concatenate([[0.0], np.cumsum(loss)])
+    low = np.searchsorted(x, x - WINDOW * x[-1], side="left")
+    high = np.searchsorted(x, x + WINDOW * x[-1], side="right")
+    return (total[high] - total[low]) / (high - low)
+
+
+def first_at(x: np.ndarray, curve: np.ndarray, level: float) -> float:
+    below = np.flatnonzero(curve <= level)
+    return float(x[below[0]]) if below.size else np.inf
+
+
+def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
+    """One row a cut run and target."""
+    rows = []
+    chosen: dict[str, list[str]] = {}
+    for name in runs.names:
+        chosen.setdefault(group[name], []).append(name)
+    for source, names in chosen.items():
+        pick = np.unique(np.linspace(0, len(names) - 1, MOST_RUNS).round().astype(int))
+        for name in (names[k] for k in pick):
+            run = runs[name]
+            x = run.axis("step")
+            good = ~run.spike
+            curve = smoothed(x[good], run.loss[good])
+            best = np.minimum.accumulate(curve)
+            for cutoff in CUTOFFS:
+                end = cutoff * x[-1]
+                if (x <= end).sum() < LEAST_POINTS:
+                    continue
+                levels = []
+                for place in PLACES:
+                    at = min(place * end, x[-1])
+                    if at < 1.15 * end or (np.isfinite(place) and place * end > x[-1]):
+                        continue
+                    levels.append(float(best[np.searchsorted(x[good], at, side="right") - 1]))
+                levels += [float(best[-1] * (1 - share)) for share in BELOW]
+                one = runs.select([name]).until({"step": end})
+                try:
+                    answer = lossfit.extrapolate(one, at=x[-1], axis="step", draws=500)
+                except lossfit.DataError:
+                    continue
+                table = answer.time_to(levels)
+                for level, (_, row) in zip(levels, table.iterrows(), strict=True):
+                    truth = first_at(x[good], curve, level)
+                    reached = bool(np.isfinite(truth))
+                    if reached and truth <= end:
+                        continue  # it had been there before the cut
+                    rows.append(
+                        {
+                            "source": source,
+                            "reached": reached,
+                            "prob": row["prob_reached"],
+                            "held": row["lower"] <= truth <= row["upper"] if reached else np.nan,
+                            "later": row["median"] / truth if reached else np.nan,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    arguments = _report.parser(__doc__)
+    arguments.add_argument("folder", help="folder of curves")
+    options = arguments.parse_args()
+    warnings.simplefilter("ignore", lossfit.LossfitWarning)
+    record = _report.start("arrival")
+    runs, group = curves.load(options.folder)
+    table = cases(runs, group)
+    reached = table[table["reached"]]
+    by_source = reached.groupby("source")["held"].agg(["mean", "size"])
+    print(by_source.round(2).to_string())
+    held = float(by_source["mean"].mean())
+    print(f"90 % intervals held {held:.3f} of reached targets (mean over sources)")
+    gap = 100 * (table["prob"].mean() - table["reached"].mean())
+    print(
+        f"P(reached) {table['prob'].mean():.3f} on average, {table['reached'].mean():.3f} were "
+        f"({len(table)} targets): {gap:+.1f} points"
+    )
+    bins = pd.cut(table["prob"], [-0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0])
+    print(table.groupby(bins, observed=True)[["prob", "reached"]].mean().round(3).to_string())
+    failures = []
+    if not 0.85 <= held <= 0.95:
+        failures.append("90 % intervals hold less than 85 or more than 95 % of reached targets")
+    if abs(gap) > 5:
+        failures.append("P(reached) is off by more than 5 points")
+    record["held"], record["gap"] = held, gap
+    _report.finish(record, options.json, failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
