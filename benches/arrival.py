@@ -2,9 +2,9 @@
 
 python -m benches.arrival CURVES
 
-Runs are cut at 30, 50 and 70 %; targets are losses that the rest of the run did reach (the running
-best of its smoothed curve, at 1.25 and 2 times the data and at the end), and losses below its end
-that it did not reach within the run.
+Runs are cut at 30, 50 and 70 %; targets are losses that the rest of the run did reach (those of its
+falling curve at 1.25 and 2 times the data and at 95 % of the run), and losses .2 and 1 % below its
+end, which it did not reach.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
 
 import lossfit
 
@@ -22,22 +23,35 @@ from . import _report, curves
 CUTOFFS = (0.3, 0.5, 0.7)
 PLACES = (1.25, 2.0, np.inf)  # times the data, inf for the end
 BELOW = (0.002, 0.01)  # of the loss below the end: not reached
-WINDOW = 0.01  # of the run either side, over which its curve is smoothed
+LATE = 0.95  # of the run: its last target
+BINS = 100
 MOST_RUNS = 12  # of a source
 LEAST_POINTS = 40
 
 
-def smoothed(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Means over 1 % of the run either side."""
-    total = np.concatenate([[0.0], np.cumsum(loss)])
-    low = np.searchsorted(x, x - WINDOW * x[-1], side="left")
-    high = np.searchsorted(x, x + WINDOW * x[-1], side="right")
-    return (total[high] - total[low]) / (high - low)
+def falling(x: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve as the best falling one through means of `BINS` parts of the run.
+
+    A minimum of smoothed losses would lie below the curve by its noise, and come too early.
+    """
+    edges = np.linspace(0, x[-1] * 1.000001, BINS + 1)
+    which = np.digitize(x, edges) - 1
+    count = np.bincount(which, minlength=BINS)
+    there = count > 0
+    place = np.bincount(which, x, BINS)[there] / count[there]
+    mean = np.bincount(which, loss, BINS)[there] / count[there]
+    return place, isotonic_regression(mean, weights=count[there], increasing=False).x
 
 
 def first_at(x: np.ndarray, curve: np.ndarray, level: float) -> float:
     below = np.flatnonzero(curve <= level)
-    return float(x[below[0]]) if below.size else np.inf
+    if not below.size:
+        return np.inf
+    k = below[0]
+    if k == 0 or curve[k - 1] == curve[k]:
+        return float(x[k])
+    share = (curve[k - 1] - level) / (curve[k - 1] - curve[k])
+    return float(x[k - 1] + share * (x[k] - x[k - 1]))
 
 
 def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
@@ -52,19 +66,17 @@ def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
             run = runs[name]
             x = run.axis("step")
             good = ~run.spike
-            curve = smoothed(x[good], run.loss[good])
-            best = np.minimum.accumulate(curve)
+            place, curve = falling(x[good], run.loss[good])
             for cutoff in CUTOFFS:
                 end = cutoff * x[-1]
                 if (x <= end).sum() < LEAST_POINTS:
                     continue
                 levels = []
-                for place in PLACES:
-                    at = min(place * end, x[-1])
-                    if at < 1.15 * end or (np.isfinite(place) and place * end > x[-1]):
-                        continue
-                    levels.append(float(best[np.searchsorted(x[good], at, side="right") - 1]))
-                levels += [float(best[-1] * (1 - share)) for share in BELOW]
+                for ratio in PLACES:
+                    at = ratio * end if np.isfinite(ratio) else LATE * x[-1]
+                    if 1.15 * end < at < x[-1]:
+                        levels.append(float(np.interp(at, place, curve)))
+                levels += [float(curve[-1] * (1 - share)) for share in BELOW]
                 one = runs.select([name]).until({"step": end})
                 try:
                     answer = lossfit.extrapolate(one, at=x[-1], axis="step", draws=500)
@@ -72,7 +84,7 @@ def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
                     continue
                 table = answer.time_to(levels)
                 for level, (_, row) in zip(levels, table.iterrows(), strict=True):
-                    truth = first_at(x[good], curve, level)
+                    truth = first_at(place, curve, level)
                     reached = bool(np.isfinite(truth))
                     if reached and truth <= end:
                         continue  # it had been there before the cut

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
-from .._base.ragged import Floats
+from .._base.ragged import Floats, Ints
 from ..laws import coupled
 from ..surfaces.constants import Seen
 from ..surfaces.result import Surface
@@ -53,7 +53,7 @@ class Lattice:
         return np.asarray(loss + ((1 - a) * low + a * high).reshape(shape))
 
 
-def _below(nodes: Floats, at: Floats) -> tuple[np.ndarray, Floats]:  # type: ignore[type-arg]
+def _below(nodes: Floats, at: Floats) -> tuple[Ints, Floats]:
     place = np.clip(np.interp(at, nodes, np.arange(len(nodes))), 0, len(nodes) - 1)
     below = np.minimum(place.astype(np.int64), len(nodes) - 2)
     return below, place - below
