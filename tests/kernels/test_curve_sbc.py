@@ -15,14 +15,14 @@ from tests.kernels import curve_oracle as oracle
 from tests.kernels.curve_problems import plain_hyper, simple, solve, with_hyper
 from tests.kernels.forecast_oracle import Path
 
-END, SLOPE, NOISE = 400.0, 0.1, 0.002
+END, SLOPE, NOISE = 400.0, 0.1, 0.004
 N_DRAWS, N_RUNS = 63, 320
 PATHS = (
     Path(np.array([0.0, 150.0, 700.0]), np.array([1.0, 1.0, 0.1])),
     Path(np.array([0.0, 300.0, 300.0]), np.array([1.0, 1.0, 0.4])),
 )
 GRID = CellGrid(
-    np.array([1.0, 6.0]), np.array([0.05, 0.4]), np.array([-0.4, 0.0, 0.8]),
+    np.array([1.0, 3.0]), np.array([0.05, 0.3]), np.array([-0.4, 0.0, 0.8]),
     np.array([[0, 15.0, 0.65, 0.0], [0, 60.0, 0.65, 0.0]]), np.array([np.inf, np.inf]),
     np.array([0, 2]), np.array([[1, 0.0, 0.3], [1, 1.5, 0.7]]), 24, 0.3, 1.0, 2.0, 0.19, 0.127, 3.0,
 )  # fmt: skip
@@ -85,9 +85,9 @@ def simulate(seed, t, table):
 
 def ranks(grid=GRID, hyper=HYPER):
     """Ranks of the truth among the draws, by quantity."""
-    # One point a bin: what a bin holds is then what the prior says of it.
-    t = END * np.exp(np.log(GRID.first) * (1 - (np.arange(24) + 0.9) / 24.01))
-    t[-1] = END
+    # One point a bin: what a bin holds is then what the prior says of it.  Of so few points none is
+    # taken for a spike: bends of the discrepancy would be.
+    t = END * GRID.first ** (1 - np.arange(1, 9) / 8)
     table = features_of_paths(np.concatenate([t, AT]))
     problems, truths = [], []
     for seed in range(N_RUNS):
@@ -131,7 +131,7 @@ def test_ranks_are_uniform():
 
 @pytest.mark.parametrize(
     ("change", "seen"),
-    [({"sizes": 0.25 * GRID.sizes}, "1.3x"), ({"slope_sd": 0.1}, "slope")],
+    [({"sizes": 0.25 * GRID.sizes}, "within"), ({"slope_sd": 0.1}, "slope")],
 )
 def test_a_wrong_prior_is_seen(change, seen):
     assert p_value(ranks(GRID._replace(**change))[seen]) < 1e-6
