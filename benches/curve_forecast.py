@@ -8,8 +8,10 @@ five schedules that end at a total, and the default's kernel with the known one.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from benches import _report
 from lossfit.kernels import forecast_driver
 from lossfit.kernels.curve_data import Asked, Observed
 from lossfit.kernels.curve_forecast import forecast_curves
-from lossfit.kernels.curve_law import FEATURES, NUMBERS, CellGrid, HyperPrior, n_marginals
+from lossfit.kernels.curve_law import CellGrid, HyperPrior
 from lossfit.kernels.paths import Paths, Shapes
 
 RUNS, POINTS, DRAWS, PAIRS = 200, 500, 1000, 7
@@ -41,14 +43,17 @@ def grid() -> CellGrid:
     )  # fmt: skip
 
 
-def hyper(cells: CellGrid) -> HyperPrior:
-    """Three sizes of tails, which lean, and widths to interpolate; all runs alike."""
-    matrix = np.zeros((n_marginals(cells) + 11 + len(NUMBERS) + 9, 2 * len(FEATURES)))
-    # The numbers, the tail's logits, the jitter, sizes and leans.
-    matrix[-15:, 0] = [1, 0, -2, -3, -2, -1, -2, -4, -7, 0, 0.8, 1.9, 0.1, 0.1, 0.1]
-    width = np.tile([1.2, 0.0, 0.9], (3, 2, 6, 1))
-    at = np.log([1.1, 1.25, 2, 4, 8, 16])
-    return HyperPrior(matrix, 11, 3, np.zeros(3), at, width)
+def hyper() -> HyperPrior:
+    """The constants that were learned (`benches.learn_forecast`)."""
+    path = Path(lossfit.__file__).parent / "forecasts" / "constants.json"
+    learned = json.loads(path.read_text())
+    kinds = learned["rows"]["schedule"][1]
+    tails = learned["rows"]["size"][1]
+    longer = np.array([learned["longer"][name] for name in ("mean", "sd", "keep")])
+    width = np.array([learned["width"][known] for known in ("known", "total", "nothing")])
+    return HyperPrior(
+        np.array(learned["table"]), kinds, tails, longer, np.log(learned["width_at"]), width
+    )
 
 
 def schedules(end: float) -> tuple[Shapes, Paths]:
@@ -82,7 +87,7 @@ def question(n_paths: int) -> Callable[[], Any]:
         np.full(RUNS, int(n_paths == 5)), nothing, np.zeros(3 * RUNS, np.int64),
         np.tile([0.0, 1.0], (3 * RUNS, 1)),
     )  # fmt: skip
-    arguments = observed, asked, cells, hyper(cells), *schedules(end)
+    arguments = observed, asked, cells, hyper(), *schedules(end)
     return lambda: forecast_curves(*arguments, draws=DRAWS, threads=1)
 
 
