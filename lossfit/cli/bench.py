@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import guarded, print_json, save_plot, say
+from .common import guarded, print_json, save_plot, say, show_text
 from .options import options
 
 __all__ = ["command"]
@@ -48,6 +48,6 @@ def command(
         if as_json:
             print_json(record)
         else:
-            click.echo(bench_text(record))
+            show_text(bench_text(record))
         if plot is not None:
             save_plot(lambda: plot_bench(record), plot)

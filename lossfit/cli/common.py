@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from .._base.errors import DataError, DeviceError, LossfitWarning
+from .._base.terminal import printable
 from .._base.units import amount_of as number
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "say",
     "show",
     "show_arrivals",
+    "show_text",
     "unicode_out",
     "where_of",
     "window_of",
@@ -75,14 +77,19 @@ def guarded(notes: bool = True) -> Iterator[None]:
                     warnings.showwarning(one.message, one.category, one.filename, one.lineno)
 
 
+def show_text(text: str) -> None:
+    """Text on stdout: the one way there, without what could control a terminal."""
+    click.echo(printable(text))
+
+
 def say(text: str) -> None:
-    """A line on stderr."""
-    click.echo(" ".join(text.split()), err=True)
+    """A line on stderr, the same."""
+    click.echo(printable(" ".join(text.split())), err=True)
 
 
 def print_json(data: Any) -> None:
     """Plain data as strict JSON on stdout."""
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
+    show_text(json.dumps(data, indent=2, allow_nan=False))
 
 
 def unicode_out() -> bool:
@@ -150,9 +157,9 @@ def show_arrivals(answer: Any, target: Sequence[float], as_json: bool) -> None:
 
         print_json({**answer.to_dict(), "time_to": rows_of(table)})
         return
-    click.echo(str(answer))
+    show_text(str(answer))
     for _, row in table.iterrows():
-        click.echo(arrival_text(row))
+        show_text(arrival_text(row))
 
 
 def arrival_text(row: Any) -> str:
@@ -174,4 +181,4 @@ def show(answer: Any, as_json: bool) -> None:
     if as_json:
         print_json(answer.to_dict())
     else:
-        click.echo(str(answer))
+        show_text(str(answer))

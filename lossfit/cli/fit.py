@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, print_json, say
+from .common import guarded, load_runs, print_json, say, show_text
 from .options import options
 from .sweep import cli_fit, is_sweep, needs_store
 from .sweep import options as sweep_options
@@ -62,7 +62,7 @@ def command(
         if as_json:
             print_json(fit_dict(result, asked["prob"]))
         else:
-            click.echo(fit_text(result, asked["prob"]))
+            show_text(fit_text(result, asked["prob"]))
         if out is not None:
             try:
                 result.to_netcdf(out)

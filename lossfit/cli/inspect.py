@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, print_json, save_plot, say, unicode_out
+from .common import guarded, print_json, save_plot, say, show_text, unicode_out
 from .options import options
 
 __all__ = ["command"]
@@ -60,7 +60,7 @@ def command(
         if as_json:
             print_json(inspect_dict(runs, logs))
         else:
-            click.echo(inspect_text(runs, unicode_out(), logs))
+            show_text(inspect_text(runs, unicode_out(), logs))
         if plot is not None:
             from ..plotting import plot_runs
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, number, print_json
+from .common import guarded, load_runs, number, print_json, show_text
 
 __all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
 
@@ -140,7 +140,7 @@ def cli_fit(
         if as_json:
             print_json(result.to_dict())
         else:
-            click.echo(str(result))
+            show_text(str(result))
     return SOME_FAILED if result.failed else 0
 
 

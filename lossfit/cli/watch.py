@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import guarded, say, with_finished_runs
+from .common import guarded, say, show_text, with_finished_runs
 from .options import AMOUNT, options
 
 __all__ = ["command"]
@@ -60,11 +60,11 @@ def command(
         try:
             for update in updates:
                 if as_json:
-                    click.echo(json.dumps(update.to_dict(), allow_nan=False))
+                    show_text(json.dumps(update.to_dict(), allow_nan=False))
                 elif update.problem:
                     say(str(update))
                 else:
-                    click.echo(str(update))
+                    show_text(str(update))
                     _tell(update.flags, told)
         except KeyboardInterrupt:
             say("stopped")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .run import Run
 
 FAR = 1e3  # times the data, or a part of them: asked about where another axis would fit
-FARTHEST = 1e6
 NEARBY = 100.0
 
 __all__ = [
@@ -146,8 +145,8 @@ def check_meant(run: Run, axis: str, values: Floats) -> None:
     Raises
     ------
     DataError
-        A target that is a millionth of the data or a million times them; one that is a thousandth
-        or a thousand times and would fit another axis of the run, or a multiple of the data.
+        A target of a thousandth of the data, or a thousand times them, that would fit another axis
+        of the run, or that reads as a multiple of the data.
     """
     end = run.end(axis)
     for value in values[np.isfinite(values)].tolist():
@@ -162,12 +161,11 @@ def check_meant(run: Run, axis: str, values: Floats) -> None:
             hint = f"; it fits the axis {others[0]}: did you mean axis={others[0]!r}?"
         elif ratio < 1 and 1 < value <= NEARBY:
             hint = f"; did you mean '{value:g}x', {value:g} times the data?"
-        elif 1 / FARTHEST <= ratio <= FARTHEST:
-            continue
-        raise DataError(
-            f"run {run.name!r}: the target {value:g} is {ratio:.2g} times its {axis} "
-            f"({end:g}){hint or ', which no run makes: check the number and the axis'}"
-        )
+        if hint:  # what is far and nothing else is refused where the question is built
+            raise DataError(
+                f"run {run.name!r}: the target {value:g} is {ratio:.2g} times its {axis} "
+                f"({end:g}){hint}"
+            )
 
 
 def whole(value: Any, what: str, least: int) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import os
 import re
+import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +27,8 @@ __all__ = ["LARGEST_FILE", "LONGEST_LINE", "Example", "Reader", "Source", "Table
 HEAD = 4096
 SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
 CHUNK = 1 << 22
+SLICE = 512  # of a gzip file, to begin with
+PIPE_WAIT = 5.0  # seconds for a pipe to be written to
 PLAIN_LINES = 5_000
 LONGEST_PLAIN = 1 << 14  # characters
 LINE = re.compile(r"[^\r\n]+")
@@ -81,7 +86,7 @@ class Source:
         if path.is_dir():
             raise DataError(f"{name} is a directory: give the log files in it")
         try:
-            with path.open("rb") as stream:
+            with _opened(path, name) as stream:
                 return cls.of_stream(stream, name, path.stem, path.suffix.lower(), path)
         except FileNotFoundError:
             raise DataError(f"there is no file {name}") from None
@@ -319,6 +324,55 @@ def read_bounded(chunks: Iterator[bytes], name: str, suffix: str = "") -> bytes:
     return bytes(data)
 
 
+def _opened(path: Path, name: str) -> IO[bytes]:
+    """The file, open; `DataError` for devices, sockets and pipes that nothing writes to."""
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return path.open("rb")
+    if not stat.S_ISFIFO(mode):
+        kind = "socket" if stat.S_ISSOCK(mode) else "device"
+        raise DataError(f"{name} is a {kind} and no log: give a file")
+    # Without blocking, a pipe opens whether or not something writes to it; what tells is reading.
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    begun = time.monotonic()
+    while True:
+        try:
+            first = os.read(end, CHUNK)
+        except BlockingIOError:  # something has it open for writing
+            first = b""
+            break
+        if first:
+            break
+        if time.monotonic() - begun > PIPE_WAIT:
+            os.close(end)
+            raise DataError(
+                f"{name} is a pipe that nothing writes to: start the writer first, or give a file"
+            )
+        time.sleep(0.02)
+    os.set_blocking(end, True)
+    return _Rest(first, os.fdopen(end, "rb"))  # type: ignore[return-value]
+
+
+class _Rest:
+    """A stream after its first bytes were read."""
+
+    def __init__(self, first: bytes, stream: IO[bytes]) -> None:
+        self.first, self.stream = first, stream
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        if self.first:
+            first, self.first = self.first, b""
+            return first
+        return self.stream.read(size)
+
+    def __enter__(self) -> _Rest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+
 def _checked_kind(head: bytes, name: str, suffix: str) -> bool:
     """Whether a file is text; `DataError` for a binary one that no reader takes."""
     if head.startswith((PARQUET, GZIP)) or EVENTS in head[:64] or "tfevents" in name:
@@ -366,30 +420,43 @@ def _chunks(stream: IO[Any]) -> Iterator[bytes]:
 
 
 def _unpacked(data: bytes, name: str) -> Iterator[bytes]:
-    """The members of a gzip file, in pieces; `DataError` for what expands beyond reason."""
+    """The members of a gzip file, in pieces; `DataError` for what expands beyond reason.
+
+    A member is fed in growing slices, so that many small ones take time in proportion to the file.
+    """
+    view = memoryview(data)
     at, total = 0, 0
+    most = max(LEAST_PACKED, MOST_PACKED * len(data))
     while at < len(data):
         inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        rest = data[at:]
-        while rest and not inflate.eof:
-            try:
-                piece = inflate.decompress(rest, CHUNK)
-            except zlib.error as error:
-                raise DataError(f"{name} is not a gzip file that can be read: {error}") from None
-            total += len(piece)
-            if total > max(LEAST_PACKED, MOST_PACKED * len(data)):
-                raise DataError(
-                    f"{name} unpacks to more than {MOST_PACKED} times its size, which no log does"
-                )
-            rest = inflate.unconsumed_tail
-            if not piece and not rest and not inflate.eof:
-                break
-            yield piece
+        size = SLICE
+        while not inflate.eof and at < len(data):
+            fed = view[at : at + size]
+            at += len(fed)
+            size = min(2 * size, CHUNK)
+            rest: Any = fed
+            while True:
+                try:
+                    piece = inflate.decompress(rest, CHUNK)
+                except zlib.error as error:
+                    words = f"{name} is not a gzip file that can be read: {error}"
+                    raise DataError(words) from None
+                total += len(piece)
+                if total > most:
+                    raise DataError(
+                        f"{name} unpacks to more than {MOST_PACKED} times its size, which no log "
+                        "does"
+                    )
+                if piece:
+                    yield piece
+                rest = inflate.unconsumed_tail
+                if inflate.eof or not rest:
+                    break
         if not inflate.eof:
             raise DataError(f"{name} ends in the middle of its gzip data: copy it again")
-        at = len(data) - len(inflate.unused_data)
-        if not data[at:].strip(b"\0"):  # padding
-            return
+        at -= len(inflate.unused_data)
+        if not view[at : at + 1].tobytes().strip(b"\0") and not bytes(view[at:]).strip(b"\0"):
+            return  # padding
 
 
 def _lines_of(text: str) -> Iterator[str]:

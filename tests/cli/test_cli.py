@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,3 +193,24 @@ def test_an_answer_needs_neither_arviz_nor_matplotlib():
         "assert not {'arviz', 'matplotlib', 'emcee'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+
+
+def test_no_text_of_a_log_controls_the_terminal(tmp_path):
+    """Everything that commands print goes through `printable`, and nothing else echoes."""
+    rows = [f"\x1b]0;owned\x07red\x1b[31m,{10 * k},{3 + 9 / k:.5f}" for k in range(1, 41)]
+    path = tmp_path / "a\x1b[2Jb.csv"
+    path.write_text("run,step,loss\x1b[31m\n".replace("\x1b[31m", "") + "\n".join(rows) + "\n")
+    bad = tmp_path / "c\x1b[2Jd.csv"
+    bad.write_text("colour\x1b[31m,speed\n1,2\n")
+    for arguments in (
+        ["inspect", str(path)],
+        ["inspect", str(path), "--json"],
+        ["inspect", str(bad)],
+    ):
+        done = CliRunner().invoke(main, arguments)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\x07" not in done.stdout + done.stderr
+    assert "\\x1b[2J" in done.stderr
+    for file in Path(lossfit.__file__).parent.joinpath("cli").glob("*.py"):
+        if file.name != "common.py":
+            assert "click.echo" not in file.read_text(), file.name

@@ -331,10 +331,18 @@ def test_what_unpacks_beyond_reason(tmp_path, root, piece):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs the endless file /dev/zero")
 def test_endless_files():
-    with pytest.raises(DataError, match="binary file of a kind"):
+    with pytest.raises(DataError, match="is a device and no log: give a file"):
         lossfit.load("/dev/zero")
-    with pytest.raises(DataError, match=r"binary file|not utf-8|longer than"):
-        lossfit.load("/dev/urandom")
+    with (
+        Path("/dev/zero").open("rb") as stream,
+        pytest.raises(DataError, match="binary file of a kind"),
+    ):
+        lossfit.load(stream)
+    with (
+        Path("/dev/urandom").open("rb") as stream,
+        pytest.raises(DataError, match=r"binary file|longer than"),
+    ):
+        lossfit.load(stream)
 
 
 def test_records_that_each_bring_new_keys():
@@ -378,3 +386,42 @@ def test_a_log_with_very_many_bad_lines_is_read_in_time():
     with pytest.raises(DataError):
         lossfit.load(io.StringIO(bars * 3))
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_read_and_one_without_a_writer_is_refused(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    monkeypatch.setattr("lossfit.sources._source.PIPE_WAIT", 0.2)
+    with pytest.raises(DataError, match="is a pipe that nothing writes to: start the writer"):
+        lossfit.load(pipe)
+    monkeypatch.setattr("lossfit.sources._source.PIPE_WAIT", 20.0)
+    code = "import sys, time; f = open(sys.argv[1], 'wb'); time.sleep(.3); f.write(b'step,loss\\n')"
+    code += "; time.sleep(.3); [f.write(b'%d,%.4f\\n' % (k, 9 / k)) for k in range(1, 60)]"
+    with subprocess.Popen([sys.executable, "-c", code, str(pipe)]):
+        assert len(lossfit.load(pipe)["pipe"]) == 59
+
+
+def test_sockets_are_refused(tmp_path):
+    import socket
+
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("needs sockets with names")
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "s.csv"))
+        with pytest.raises(DataError, match="is a socket and no log: give a file"):
+            lossfit.load(tmp_path / "s.csv")
+
+
+def test_gzip_of_many_members_takes_time_in_proportion():
+    from lossfit.sources._source import _unpacked
+
+    def seconds(count: int) -> float:
+        members = [gzip.compress(b"%d,%.4f\n" % (k, 9 / k), 1) for k in range(1, count + 1)]
+        data = b"".join(members)
+        begun = time.process_time()
+        assert b"".join(_unpacked(data, "x")).count(b"\n") == count
+        return time.process_time() - begun
+
+    once = min(seconds(4_000) for _ in range(2))
+    assert seconds(16_000) < 12 * once
