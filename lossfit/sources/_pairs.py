@@ -96,13 +96,14 @@ def pairs_of(line: str) -> Pairs:
     for match in TOKEN.finditer(line):
         text = line[at : match.start()]
         at = match.end()
-        number = match["number"]
+        _, number, total, unit = match.groups()
         if number is None:
             continue
         name = _name(text)
-        unit = match["unit"]
-        total = match["total"]
-        value = amount_of(number, unit)
+        if unit is None and "," not in number and "_" not in number:
+            value = float(number)
+        else:
+            value = amount_of(number, unit)
         if not name:
             if total is not None:
                 out.progress = out.progress or (value, amount_of(total))

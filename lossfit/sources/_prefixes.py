@@ -142,12 +142,7 @@ def hours_between(times: list[str]) -> list[float] | None:
         try:
             if not form:
                 form = next(f for f in FORMS if _reads(whole, f))
-            # A leap day needs a year of one.
-            moment = (
-                datetime.strptime(f"2024 {whole}", f"%Y {form}")
-                if "%Y" not in form
-                else (datetime.strptime(whole, form))
-            )
+            moment = _moment(whole, form)
         except (StopIteration, ValueError):
             return None
         first = first or moment
@@ -161,6 +156,15 @@ def hours_between(times: list[str]) -> list[float] | None:
         hours.append(now / 3600)
     start = hours[0] if hours else 0.0
     return [hour - start for hour in hours]
+
+
+def _moment(text: str, form: str) -> datetime:
+    """The time; a form without a year gets a leap year's, for a leap day needs one."""
+    if form == FORMS[0]:
+        return datetime.fromisoformat(text)
+    if "%Y" in form:
+        return datetime.strptime(text, form)
+    return datetime.strptime(f"2024 {text}", f"%Y {form}")
 
 
 def _reads(text: str, form: str) -> bool:
