@@ -11,6 +11,7 @@ import csv
 import io
 import re
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -257,6 +258,12 @@ def _by_pandas(
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, ValueError) as error:
         words = _words(str(error))
         text = source.text()
+        whole = text[: text.rstrip("\r").rfind("\n") + 1]
+        if not source.ends_a_line and whole.count("\n") > head.skip + 1 and '"' in text:
+            with suppress(pd.errors.ParserError, pd.errors.ParserWarning, csv.Error, ValueError):
+                frame = pd.read_csv(io.StringIO(whole), on_bad_lines="error", **options)
+                last = f"line {whole.count(chr(10)) + 1}, the last, was cut while writing"
+                return frame, [Flag("", "cut_line", 1, last)]
         mended = _without_odd_lines(text, head, len(names))
         if mended is None:
             raise DataError(f"{source.name}: {words}") from None
