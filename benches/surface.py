@@ -18,14 +18,29 @@ import pandas as pd
 from scipy.stats import chi2, kstest
 
 from lossfit._base.errors import LossfitWarning
+from lossfit.laws import coupled
 from lossfit.laws.chinchilla import EPOCH, LAW
+from lossfit.surfaces.batch import KAPPA, SIGMA, posteriors
+from lossfit.surfaces.conditioning import missed_of, values_of
 from lossfit.surfaces.constants import KNOTS
 from lossfit.surfaces.fitting import Surface, _fitted, fit_surface, fit_surfaces
+from lossfit.surfaces.forms import Coupled
+from lossfit.surfaces.missed import kernel
 from lossfit.surfaces.table import Table
 from lossfit.surfaces.target import SIGMA_MEDIAN, SIGMA_SD, Target, middle
 
 OUT = "lossfit/data/chinchilla_posterior.csv"
 DRAWS = 199
+COUPLED = (
+    "log_E",
+    "log_A",
+    "log_B",
+    "log_alpha",
+    "log_beta",
+    "log_gamma",
+    "log_sigma",
+    "log_kappa",
+)
 BINS = 10
 LEAST_P = 1e-3  # of one rank test; 8 quantities are tested
 
@@ -67,17 +82,7 @@ def calibration(tables: int, rows: int, seed: int) -> bool:
             ranks.setdefault(name, []).append(int((one < value).sum()))
     seconds = time.perf_counter() - start
     print(f"{tables} tables of {rows} rows in {seconds:.0f} s, {ensembles} by the ensemble")
-    print("quantity   p of uniform ranks (chi2, KS)   covered at 50, 90 %")
-    good = True
-    for name, found in ranks.items():
-        u = (np.array(found) + 0.5) / (DRAWS + 1)
-        counts = np.histogram(u, BINS, (0, 1))[0]
-        p = chi2.sf(((counts - tables / BINS) ** 2 / (tables / BINS)).sum(), BINS - 1)
-        ks = kstest(u, "uniform").pvalue
-        covered = [float((np.abs(u - 0.5) < q / 2).mean()) for q in (0.5, 0.9)]
-        print(f"{name:<9}  {p:.3f}  {ks:.3f}   {covered[0]:.3f}  {covered[1]:.3f}")
-        good &= min(p, ks) > LEAST_P
-    return good
+    return uniform(ranks, tables)
 
 
 def epoch(path: str) -> bool:
@@ -176,6 +181,72 @@ def kept(path: str) -> None:
     print(f"wrote {OUT}")
 
 
+def coupled_tables(rng: np.random.Generator, tables: int, rows: int) -> tuple[list[Table], dict]:
+    """Tables drawn from the priors of the coupled law and of what it misses, and the truth."""
+    out, truth = [], {name: [] for name in (*COUPLED, "far")}
+    while len(out) < tables:
+        n, d = rng.normal(0, 1.5, (2, rows))
+        n, d = n - n.mean(), d - d.mean()
+        theta = np.log(np.abs(rng.normal(0, 1, 3))).tolist()
+        theta += [m + s * rng.normal() for m, s in map(middle, coupled.LAW.priors.values())]
+        one = np.array(theta)
+        sigma, kappa = (np.exp(m + s * rng.normal()) for m, s in (SIGMA, KAPPA))
+        at = np.append(n, n.max() + 1.5), np.append(d, d.max() + 1.5)
+        above = coupled.reducible(one, *at).loss
+        g = np.zeros(rows + 1)
+        for place in at:
+            u = place - place[:-1].max()
+            values, vectors = np.linalg.eigh(kernel(u, u))
+            g += kappa * vectors @ (np.sqrt(np.maximum(values, 0)) * rng.standard_normal(rows + 1))
+        loss = np.exp(one[0]) + above * (1 + g)
+        seen = loss[:-1] * (1 + sigma * rng.standard_normal(rows))
+        if not (seen > 0).all():
+            continue
+        out.append(Table(np.exp(n), np.exp(d), seen, None, tuple(map(str, range(rows)))))
+        for name, value in zip(COUPLED, [*one, np.log(sigma), np.log(kappa)], strict=True):
+            truth[name].append(value)
+        truth["far"].append(loss[-1])
+    return out, truth
+
+
+def coupled_calibration(tables: int, rows: int, seed: int) -> bool:
+    """Ranks of the truth among posterior draws of the coupled law."""
+    made, truth = coupled_tables(np.random.default_rng([seed, rows]), tables, rows)
+    start = time.process_time()
+    form = Coupled(coupled.LAW.priors)
+    rng = np.random.default_rng(seed)
+    found = posteriors(made, form, DRAWS, rng, robust=False, level=1.0)
+    print(f"coupled law: {tables} tables of {rows} rows in {time.process_time() - start:.0f} CPU s")
+    ranks: dict[str, list[int]] = {name: [] for name in truth}
+    for k, (table, (batch, b, posterior)) in enumerate(zip(made, found, strict=True)):
+        columns = [*posterior.theta.T, np.log(posterior.sigma), np.log(posterior.kappa)]
+        for name, draws in zip(COUPLED, columns, strict=True):
+            ranks[name].append(int((draws < truth[name][k]).sum()))
+        missed = missed_of(table, batch, b, posterior, k)
+        at = [np.exp(np.log(v).max() + 1.5) for v in (table.params, table.tokens)]
+        v = values_of(batch, b, posterior, coupled.LAW)
+        law = coupled.LAW.evaluate(v, *at, None)
+        still = replace(missed, last=np.zeros(DRAWS))
+        far = still.applied(law[:, None], *(np.array([x]) for x in at))[:, 0]
+        ranks["far"].append(int((far < truth["far"][k]).sum()))
+    return uniform(ranks, tables)
+
+
+def uniform(ranks: dict[str, list[int]], tables: int) -> bool:
+    """Print tests of uniform ranks and coverage; whether none is too far off."""
+    print("quantity   p of uniform ranks (chi2, KS)   covered at 50, 90 %")
+    good = True
+    for name, found in ranks.items():
+        u = (np.array(found) + 0.5) / (DRAWS + 1)
+        counts = np.histogram(u, BINS, (0, 1))[0]
+        p = chi2.sf(((counts - tables / BINS) ** 2 / (tables / BINS)).sum(), BINS - 1)
+        ks = kstest(u, "uniform").pvalue
+        covered = [float((np.abs(u - 0.5) < q / 2).mean()) for q in (0.5, 0.9)]
+        print(f"{name:<9}  {p:.3f}  {ks:.3f}   {covered[0]:.3f}  {covered[1]:.3f}")
+        good &= min(p, ks) > LEAST_P
+    return good
+
+
 SHARES = (1 / 2, 1 / 4, 1 / 10, 1 / 30, 1 / 100, 1 / 300)  # of the largest compute, fitted up to
 EDGES, BINS_OF = (1.0, 2.5, 6.0, 15.0, 50.0, np.inf), ("2x", "4x", "10x", "30x", "100x")
 LEAST_ROWS, LEAST_LEVELS = 10, 3
@@ -259,6 +330,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", help="chinchilla_points.csv")
     parser.add_argument("--held-out", help="a CSV of isoFLOP tables")
+    parser.add_argument("--coupled", action="store_true", help="calibrate the default law instead")
     parser.add_argument("--kept", help="chinchilla_points.csv: print the constants kept of it")
     parser.add_argument("--beyond", help="a CSV of tables: source, table, params, tokens, loss")
     parser.add_argument("--tables", type=int, default=300)
@@ -274,7 +346,9 @@ def main() -> None:
         beyond(options.beyond)
     if options.held_out:
         held_out(options.held_out)
-    if options.tables:
+    if options.coupled:
+        good &= coupled_calibration(options.tables, options.rows, options.seed)
+    elif options.tables:
         good &= calibration(options.tables, options.rows, options.seed)
     sys.exit(0 if good else 1)
 

@@ -97,7 +97,9 @@ class Posterior(NamedTuple):
     acceptance: float
 
 
-def batch_of(tables: Sequence[Table], form: Form, robust: bool = True) -> Batch:
+def batch_of(
+    tables: Sequence[Table], form: Form, robust: bool = True, level: float | None = None
+) -> Batch:
     """Tables side by side, with their pilot fits.
 
     Parameters
@@ -106,25 +108,27 @@ def batch_of(tables: Sequence[Table], form: Form, robust: bool = True) -> Batch:
     form : Form
     robust : bool
         Whether rows far from the pilot fit weigh less.
+    level : float, optional
+        Unit of the losses in the priors; each table's median loss by default.
     """
     most = max(len(table) for table in tables)
     shape = (len(tables), most)
     n, d, y = np.zeros(shape), np.zeros(shape), np.ones(shape)
     error, weight, valid = np.ones(shape), np.ones(shape), np.zeros(shape, bool)
-    centre, level = np.empty((shape[0], 2)), np.empty(shape[0])
+    centre, unit = np.empty((shape[0], 2)), np.empty(shape[0])
     sigma = np.tile(SIGMA, (shape[0], 1))
     for b, table in enumerate(tables):
         k = len(table)
         valid[b, :k] = table.first
         logs = np.log(table.params), np.log(table.tokens)
         centre[b] = [v.mean() for v in logs]
-        level[b] = np.median(table.loss)
+        unit[b] = np.median(table.loss) if level is None else level
         n[b, :k], d[b, :k] = logs[0] - centre[b, 0], logs[1] - centre[b, 1]
-        y[b, :k] = table.loss / level[b]
+        y[b, :k] = table.loss / unit[b]
         error[b, :k] = y[b, :k]
         if table.error is not None:
             usual = float(np.median(table.error / table.loss))
-            error[b, :k] = table.error / (level[b] * usual)
+            error[b, :k] = table.error / (unit[b] * usual)
             sigma[b] = np.log(usual), SIGMA_GIVEN
         if table.weight is not None:
             weight[b, :k] = table.weight / table.weight.mean()
@@ -146,7 +150,7 @@ def batch_of(tables: Sequence[Table], form: Form, robust: bool = True) -> Batch:
     eigenvalues = np.maximum(values, 0.0)
     root = _root(form, pilot, n, d, above, turn, eigenvalues, scale)
     return Batch(
-        n, d, y, noise, valid, centre, level, pilot, above.loss, turn, eigenvalues, sigma, scale,
+        n, d, y, noise, valid, centre, unit, pilot, above.loss, turn, eigenvalues, sigma, scale,
         root,
     )  # fmt: skip
 
@@ -262,6 +266,7 @@ def posteriors(
     rng: np.random.Generator,
     *,
     robust: bool = True,
+    level: float | None = None,
     chains: int = CHAINS,
 ) -> list[tuple[Batch, int, Posterior]]:
     """Sample every table; for each its batch, its place there, and its draws.
@@ -276,7 +281,7 @@ def posteriors(
         while last < len(order) and (last + 1 - first) * len(tables[order[last]]) * chains <= CELLS:
             last += 1
         some = order[first:last]
-        batch = batch_of([tables[k] for k in some], form, robust)
+        batch = batch_of([tables[k] for k in some], form, robust, level)
         drawn = _sampled(batch, form, rng, chains, -(-draws // chains))
         for b, k in enumerate(some):
             out[k] = batch, b, _posterior(form, drawn, b, draws)
