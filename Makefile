@@ -1,5 +1,6 @@
 # make demo    the first answer, in an environment of its own (.venv)
 # make test    lint, types, tests and the code of README and docs, in another (.venv-test)
+# make quick   lint, types and the tests that take no time: for the inner loop
 # make docs    docs/chinchillas_death.md and its figures
 # make bench   the benches (benches/README.md), in that of the tests
 # make nightly property tests with many examples, and what takes too long for make test
@@ -14,13 +15,31 @@ TEST_VENV ?= .venv-test
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test lint types pytest docs bench nightly audit clean
+.PHONY: demo test quick checks kernels lint types pytest docs bench nightly audit clean
 
 demo: $(VENV)/installed
 	mkdir -p out
 	$(VENV)/bin/lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B --plot out/llama2_7B.png
 
-test: lint types pytest
+# A worker has a core for itself: the threads of a matrix library would only be in its way.
+pytest nightly kernels: export OPENBLAS_NUM_THREADS = 1
+pytest nightly kernels: export OMP_NUM_THREADS = 1
+pytest nightly kernels: export MKL_NUM_THREADS = 1
+
+# Kernels are compiled once, in a process of their own beside lint and types, before the workers of
+# pytest start and would all compile them.
+test:
+	@$(MAKE) --no-print-directory --jobs 2 checks
+	@$(MAKE) --no-print-directory pytest
+
+quick:
+	@$(MAKE) --no-print-directory --jobs 2 checks
+	@$(MAKE) --no-print-directory pytest PYTEST_ARGS='-m "not slow"'
+
+checks: kernels lint types
+
+kernels: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m lossfit.kernels.warmup
 
 lint: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/ruff check .
@@ -38,6 +57,8 @@ docs: $(TEST_VENV)/installed
 
 nightly: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu tests/project
+	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
+	$(TEST_VENV)/bin/python -m pytest --device ptx tests/gpu
 
 audit: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

@@ -9,11 +9,11 @@ import numpy as np
 
 import lossfit
 from lossfit import Runs, laws
+from lossfit.diagnostics.kernel_catalogue import catalogue
 from lossfit.kernels.driver import Batch
 from lossfit.kernels.gpu.chunks import size
 from lossfit.kernels.gpu.spec import Kernel
 from lossfit.schedules import cosine
-from tests.gpu.catalogue import catalogue
 
 POINTS, CURVES = 512, 8
 

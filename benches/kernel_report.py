@@ -22,9 +22,9 @@ if __package__ in (None, ""):
 from benches import _cards, _expansion, _report, _sass
 from benches._cards import CARDS
 from benches._workloads import Device, Workload, workloads
+from lossfit.diagnostics.budgets import budget
+from lossfit.diagnostics.kernel_catalogue import catalogue
 from tests.gpu import compiled
-from tests.gpu.budgets import budget
-from tests.gpu.catalogue import catalogue
 
 PRECISIONS = {"float64": False, "float32": True}
 MAIN = (9, 0)

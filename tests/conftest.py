@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,59 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Files and folders of which a test takes a second or more: marked `slow`, and left out by
+# `make quick`.
+SLOW = (
+    "answers/test_best_tail.py",
+    "backtests",
+    "diagnostics/test_bench.py",
+    "forecasts/test_joint.py",
+    "gpu/test_compiled.py",
+    "gpu/test_ensemble.py",
+    "gpu/test_exact.py",
+    "gpu/test_fingerprint.py",
+    "gpu/test_fit.py",
+    "gpu/test_forecast.py",
+    "gpu/test_moments.py",
+    "gpu/test_mutations.py",
+    "gpu/test_orthant.py",
+    "gpu/test_ptx_emulator.py",
+    "gpu/test_trials.py",
+    "gpu/test_user.py",
+    "gpu/test_verify.py",
+    "kernels/test_exact.py",
+    "kernels/test_forecast_sbc.py",
+    "kernels/test_reproducible.py",
+    "kernels/test_sbc_small.py",
+    "phase_models",
+    "project/test_examples.py",
+    "project/test_docs.py",
+    "properties",
+    "reports",
+    "sources/test_hostile.py",
+    "surfaces",
+    "sweep",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of GPU kernels run elsewhere than natively."""
+    parser.addoption(
+        "--device",
+        choices=("native", "ptx", "cuda"),
+        help="run kernels natively, by the PTX interpreter, or on a GPU (default: natively, and "
+        "one batch of each kernel by the interpreter)",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `SLOW` names."""
+    tests = ROOT / "tests"
+    slow = [tests / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in slow):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +95,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("nightly"):
         if "only" in mark.kwargs and "nightly" not in (item.config.option.markexpr or ""):
             pytest.skip(f"{mark.kwargs['only']}: make nightly runs it")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels before several workers start, which would all compile them."""
+    options = session.config.option
+    workers = getattr(options, "numprocesses", None) and not hasattr(session.config, "workerinput")
+    if workers and not options.collectonly:
+        subprocess.run([sys.executable, "-m", "lossfit.kernels.warmup"], cwd=ROOT, check=True)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -448,6 +448,7 @@ def fit_arrays(
 
     with device.active():
         stream = device.stream()
+        device.follow(stream)  # the caller may still be computing what is read here
         device.work(stream, task)
         device.mark(stream).wait()
     return made[0], made[1]

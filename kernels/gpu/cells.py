@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import cuda
 
 from ..maths import exp, log
 from ..philox import normal_pair, philox
 from ..team import real, sync, team_sum
+from .backend import cuda
 from .warp import FULL
 
 __all__ = [

@@ -12,6 +12,7 @@ Importing this module imports neither numba.cuda nor CuPy.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,8 @@ FIRST_NUMPY_TOO_NEW = (2, 5)
 
 # What the driver and the runtime call it; it is in the text of whatever error is raised for it.
 OUT_OF_MEMORY = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
+PINNED_KEPT = 1 << 28  # bytes of page-locked memory that are kept for the next job
+OTHERS_SHARE = 8  # part of a GPU, one in so many, that is tried for where another pool allocates
 FEW_BLOCKS = 128  # below so many Numba warns of an idle card
 
 Bytes = NDArray[np.uint8]
@@ -133,11 +136,23 @@ class Device(Protocol):
     def mark(self, stream: Any) -> Event:
         """An event after all that the stream was given."""
 
+    def follow(self, stream: Any) -> None:
+        """Let a stream go on when what the caller gave to the current one is done."""
+
     def synchronize(self) -> None:
         """Wait for all work of the device."""
 
     def release(self) -> None:
         """Give memory that is cached for reuse back."""
+
+    def trim(self) -> None:
+        """Give page-locked memory back, unless it is little."""
+
+    def resources(self, kernel: Kernel) -> dict[str, int]:
+        """What a kernel needs: registers and local bytes of a thread, shared ones of a block."""
+
+    def versions(self) -> dict[str, Any]:
+        """Versions of the driver and of what stands between it and this package."""
 
 
 def incompatible_numpy() -> str | None:
@@ -159,7 +174,10 @@ def full_rate_double(capability: tuple[int, int]) -> bool:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error names the driver's or the runtime's code for exhausted memory."""
-    return isinstance(error, Exception) and any(name in str(error) for name in OUT_OF_MEMORY)
+    if not isinstance(error, Exception):
+        return False
+    named = type(error).__name__ == "OutOfMemoryError"  # of CuPy
+    return named or any(name in str(error) for name in OUT_OF_MEMORY)
 
 
 def checked(kernel: Kernel, arguments: Sequence[Any]) -> list[Any]:
@@ -185,8 +203,7 @@ def checked(kernel: Kernel, arguments: Sequence[Any]) -> list[Any]:
 
 
 def _checked(name: str, place: int, kind: Any, value: Any) -> Any:
-    from numba import types
-    from numba.np.numpy_support import as_dtype
+    from .backend import as_dtype, types
 
     if isinstance(kind, types.BaseTuple):
         parts_of: Any = kind
@@ -225,25 +242,12 @@ def dispatcher(kernel: Kernel, capability: tuple[int, int]) -> Any:
 
 
 def _jitted(kernel: Kernel) -> Any:
-    """Compile a kernel for the current card, or read what was compiled before."""
-    from numba import config, cuda
+    """Compile a kernel for the current GPU, or read what was compiled before."""
+    from .backend import kernel_for_gpu
 
-    settings: Any = config  # made at run time, so no type checker sees them
-    # For the signature, so that what runs is what was checked, whatever is passed.
-    options = {"func_or_sig": kernel.signature, "fastmath": kernel.fastmath}
     made_of = fingerprint(kernel.function, kernel.signature, kernel.fastmath)
-    if made_of is None or settings.ENABLE_CUDASIM:
-        return cuda.jit(**options)(kernel.function)
-    before = settings.CACHE_DIR
     # Numba would find code of another kernel with the same file and bytecode.
-    settings.CACHE_DIR = str(place("cuda", made_of))
-    try:
-        return cuda.jit(cache=True, **options)(kernel.function)
-    except (OSError, RuntimeError) as error:  # nowhere to write, or a source that is no file
-        log.debug("kernel %s is not cached: %s", kernel.name, error)
-        return cuda.jit(**options)(kernel.function)
-    finally:
-        settings.CACHE_DIR = before
+    return kernel_for_gpu(kernel, None if made_of is None else place("cuda", made_of))
 
 
 def on_host(array: Any) -> NDArray[Any]:
@@ -275,7 +279,7 @@ class _CupyStream:
     """A stream, as CuPy and as Numba know it."""
 
     def __init__(self, cupy: Any) -> None:
-        from numba import cuda
+        from .backend import cuda
 
         # Of the others' making: it does not wait for the default stream.
         self.cupy = cupy.cuda.Stream(non_blocking=True)
@@ -301,7 +305,8 @@ class CupyDevice:
 
     def __init__(self, number: int = 0) -> None:
         import cupy
-        from numba import cuda
+
+        from .backend import cuda
 
         self.xp = cupy
         self._cuda = cuda
@@ -313,6 +318,7 @@ class CupyDevice:
         self.compute_capability = (int(properties["major"]), int(properties["minor"]))
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.full_rate_double = full_rate_double(self.compute_capability)
+        self._pinned = 0  # bytes of page-locked memory since it was given back
         self.clock = 1e3 * float(getattr(self._card, "attributes", {}).get("ClockRate", 0.0))
 
     @contextmanager
@@ -323,9 +329,26 @@ class CupyDevice:
             yield
 
     def memory(self) -> Memory:
-        """Free and total memory; what CuPy's pool holds for reuse counts as free."""
+        """Free and total memory; what CuPy's pool holds for reuse counts as free.
+
+        So does what PyTorch's pool holds and does not use: `release` gives it back.  Where another
+        pool (RMM) stands in the place of CuPy's, nobody says what it has left: a share of the GPU
+        is tried for, and chunks are halved where there is less.
+        """
         free, total = self._card.mem_info
-        return Memory(free + self.xp.get_default_memory_pool().free_bytes(), total)
+        free += self.xp.get_default_memory_pool().free_bytes()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            free += torch.cuda.memory_reserved(self.number)
+            free -= torch.cuda.memory_allocated(self.number)
+        if self._other_pool():
+            free = max(free, total // OTHERS_SHARE)
+        return Memory(int(free), int(total))
+
+    def _other_pool(self) -> bool:
+        """Whether another library allocates for CuPy."""
+        owner = getattr(self.xp.cuda.get_allocator(), "__self__", None)
+        return owner is not self.xp.get_default_memory_pool()
 
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether an error of CuPy, of Numba or of the driver says so."""
@@ -350,6 +373,7 @@ class CupyDevice:
             if not self.out_of_memory(error):
                 raise
             return np.empty(n_bytes, np.uint8)
+        self._pinned += n_bytes
         return np.frombuffer(block, np.uint8, n_bytes)
 
     def upload(self, source: Bytes, target: Any, stream: _CupyStream) -> None:
@@ -396,14 +420,56 @@ class CupyDevice:
         event.record(stream.cupy)
         return _CupyEvent(event)
 
+    def follow(self, stream: _CupyStream) -> None:
+        """Let a stream go on when what the caller gave to CuPy's current one is done.
+
+        Streams made here do not wait for the default one by themselves.
+        """
+        event = self.xp.cuda.Event(disable_timing=True)
+        event.record(self.xp.cuda.get_current_stream())
+        stream.cupy.wait_event(event)
+
     def synchronize(self) -> None:
         """Wait for all work of the device."""
         self._card.synchronize()
 
     def release(self) -> None:
-        """Give what CuPy's pools hold for reuse back to the system."""
+        """Give what CuPy's pools hold for reuse back to the system, and what PyTorch's does."""
         self.xp.get_default_memory_pool().free_all_blocks()
         self.xp.get_default_pinned_memory_pool().free_all_blocks()
+        self._pinned = 0
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def trim(self) -> None:
+        """Give page-locked memory back, which other programs need, unless it is little."""
+        if self._pinned > PINNED_KEPT:
+            self.xp.get_default_pinned_memory_pool().free_all_blocks()
+            self._pinned = 0
+
+    def resources(self, kernel: Kernel) -> dict[str, int]:
+        """What the driver says of the compiled kernel."""
+        with self.active():
+            compiled = dispatcher(kernel, self.compute_capability)
+            asked = {
+                "registers": compiled.get_regs_per_thread(),
+                "local": compiled.get_local_mem_per_thread(),
+                "shared": compiled.get_shared_mem_per_block(),
+            }
+        return {
+            name: int(max(value.values()) if isinstance(value, dict) else value)
+            for name, value in asked.items()
+        }
+
+    def versions(self) -> dict[str, Any]:
+        """The driver's, the runtime's and CuPy's."""
+        runtime = self.xp.cuda.runtime
+        return {
+            "driver": int(runtime.driverGetVersion()),
+            "runtime": int(runtime.runtimeGetVersion()),
+            "cupy": str(self.xp.__version__),
+        }
 
     @contextmanager
     def _current(self, stream: _CupyStream | None) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import cuda, types
 
 from ..columns import Program
 from ..compress import compress
@@ -21,6 +20,7 @@ from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, RHO1, STATUS
 from ..team import lane, sync
 from ..work import LANES, MAX_ORDER, STARTS, WALKERS, Model, RunPrior
 from . import moments, nodes
+from .backend import cuda, types
 from .block_work import EnsembleWork
 from .columns import law_columns
 from .exact import points_in, signature, worst_bound_share

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import cuda, types
 
 from ..columns import Program
 from ..compress import compress
@@ -36,6 +35,7 @@ from ..work import (
     Tables,
 )
 from . import moments, nodes
+from .backend import cuda, types
 from .block_work import ExactWork
 from .columns import law_columns
 from .fit import POINTS, ROWS, bound_share, held

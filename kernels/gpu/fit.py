@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import cuda, types, uint64
 
 from ..columns import Program
 from ..compress import compress
@@ -40,6 +39,7 @@ from ..work import (
     Tables,
 )
 from . import moments, nodes
+from .backend import cuda, types, uint64
 from .block_work import FitWork, SingleWork
 from .columns import law_columns
 from .port import Port

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import cuda, typeof
 
 from .. import cells, forecast, order, paths, philox
 from ..cells import Grid, RunInput, gram_size
@@ -20,6 +19,7 @@ from ..forecast import PARAMETERS, STATE
 from ..forecast_driver import Curves, Forecast, Hypotheses, ResponsePrior
 from ..paths import Paths, Shapes
 from ..records import FORECAST
+from .backend import cuda, typeof
 from .cells import (
     draw_past,
     gram_by_entry,

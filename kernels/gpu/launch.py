@@ -446,6 +446,7 @@ def _run_on(
         device.synchronize()  # what was freed before may be in use until then
         try:
             _Card(job, device, options, done).run(first, last, stop)
+            device.trim()
         except BaseException:
             stop.set()
             with suppress(Exception):  # the first error is the one to tell

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import cuda, types
 
 from ..maths import exp, log
 from ..team import lane, real, sync, team_sum, width
 from ..work import SLACK
+from .backend import cuda, types
 from .port import Port
 from .spec import Kernel
 from .warp import FULL, SINGLE_TABLE, TABLE

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
 
+from .backend import cuda
 from .warp import team_max, team_sum
 
 __all__ = ["team_median"]

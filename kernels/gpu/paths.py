@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
 
 from ..maths import exp
 from ..paths import ANNEALING, MULTI_POWER, multi_power, multi_power_nodes, relative_power
 from ..team import lane, real, sync, width
+from .backend import cuda
 
 __all__ = ["features_by_unit", "multi_power_by_time"]
 

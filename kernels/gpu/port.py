@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numba import config, cuda
-from numba.cuda.dispatcher import CUDADispatcher
 
 from .. import team
+from ..fingerprint import fingerprint
+from .backend import SIMULATED, cuda, device_function, is_device_function
 
 __all__ = ["Port", "rebind"]
 
-_config: Any = config  # its settings are made at run time, so no type checker sees them
 _LARGEST = np.float32(3.0e38)
 _SMALLEST = np.float32(1.2e-38)
 
@@ -105,7 +104,7 @@ class Port:
             return np.float32
         if isinstance(value, (float, tuple)) and not hasattr(value, "_fields"):
             return self._constant(value) if self.single else value
-        if isinstance(value, CUDADispatcher):  # ported already, perhaps in the other precision
+        if is_device_function(value):  # ported already, perhaps in the other precision
             return value
         callable_ = isinstance(value, (types.FunctionType, np.ufunc)) or hasattr(value, "py_func")
         if callable_:
@@ -113,14 +112,24 @@ class Port:
         return value
 
 
+_shared: dict[str, Any] = {}  # device functions by what they are made of
+
+
 def _device(function: Callable[..., Any]) -> Any:
-    """A function as a CUDA device function."""
-    if not _config.ENABLE_CUDASIM:
-        # Inlined by force: what is not goes through local memory.
-        return cuda.jit(device=True, forceinline=True)(function)
+    """A function as a CUDA device function; kernels that need the same one share it.
+
+    So it is compiled once for all of them: half of the time that a second kernel takes.
+    """
+    if not SIMULATED:
+        made_of = fingerprint(function)
+        if made_of is None:
+            return device_function(function)
+        if made_of not in _shared:
+            _shared[made_of] = device_function(function)
+        return _shared[made_of]
     # The simulator runs plain functions; it has to know those that ask for threads.
     if cuda in function.__globals__.values():
-        return cuda.jit(device=True)(function)
+        return device_function(function)
     return function
 
 

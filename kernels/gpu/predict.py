@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import cuda, types
 
 from ..columns import Program
 from ..maths import log
 from ..team import lane, width
 from ..work import Model
+from .backend import cuda, types
 from .columns import law_columns
 from .device import Device
 from .nodes import loss_curve, node_table
@@ -86,6 +86,7 @@ def predict_on(device: Device, kernel: Kernel, draws: Any, at: Any) -> Any:
 
     with device.active():
         stream = device.stream()
+        device.follow(stream)  # the caller may still be computing what is read here
         device.work(stream, task)
         device.mark(stream).wait()
     return found[0]

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import cuda, types
 from numpy.typing import NDArray
 
 from ..team import real
+from .backend import cuda, types
 from .port import Port
 from .spec import Kernel
 from .warp import TABLE, team_sum

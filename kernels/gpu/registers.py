@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import config, cuda, types
 
 from .. import philox as cpu
 from .. import team
+from .backend import SIMULATED, assembly, cuda, types
 
 __all__ = ["SPARING", "hidden", "lane", "philox"]
 
@@ -24,8 +24,7 @@ W1 = np.uint64(0xBB67AE85)
 SHIFT = np.uint64(32)
 ONE = np.int32(1)
 
-_config: Any = config  # its settings are made at run time, so no type checker sees them
-if _config.ENABLE_CUDASIM:
+if SIMULATED:
 
     def _thread() -> Any:
         return np.int32(cuda.threadIdx.x)
@@ -34,27 +33,8 @@ if _config.ENABLE_CUDASIM:
         return number
 
 else:
-    from llvmlite import ir
-    from numba.cuda.extending import intrinsic
-
-    def _assembly(builder, result, text, constraints, arguments):  # type: ignore[no-untyped-def]
-        kind = ir.FunctionType(result, [a.type for a in arguments])
-        code = ir.InlineAsm(kind, text, constraints + ",~{memory}", side_effect=True)
-        return builder.call(code, arguments)
-
-    @intrinsic
-    def _thread(typingctx):  # type: ignore[no-untyped-def,misc]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return _assembly(builder, ir.IntType(32), "mov.u32 $0, %tid.x;", "=r", [])
-
-        return types.int32(), codegen
-
-    @intrinsic
-    def _copy(typingctx, number):  # type: ignore[no-untyped-def,misc]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            return _assembly(builder, ir.IntType(32), "mov.u32 $0, $1;", "=r,r", list(args))
-
-        return types.int32(types.int32), codegen
+    _thread = assembly("mov.u32 $0, %tid.x;", "=r")
+    _copy = assembly("mov.u32 $0, $1;", "=r,r", types.int32)
 
 
 def lane():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import cuda
 
 from .. import maths, team
+from .backend import cuda
 
 __all__ = ["FULL", "TABLE", "WARP", "broadcast", "count_before", "lane_up"]
 

@@ -28,6 +28,7 @@ NAMES = (
     "inspect",
     "bench",
     "warmup",
+    "doctor",
 )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceDraws", "in_axis_units"]
 
-BLOCK = 1 << 26  # numbers that are summarised at a time: 512 MiB in float64
+BLOCK = 1 << 25  # numbers that are computed or summarised at a time: 256 MiB in float64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,14 +121,19 @@ class DeviceDraws:
         """
         from ..kernels.gpu import predict
         from ..kernels.gpu.launch import built
-        from .devices import host_array
+        from .devices import card_errors, host_array
 
         out = np.empty((len(self), at.shape[1], self.shape[2]))
         pairs = zip(self.parts, self.devices, self._edges[:-1], strict=True)
+        step = max(1, BLOCK // max(1, at.shape[1] * self.shape[2]))
         for part, device, start in pairs:
             kernel = built(predict.build, law.program, part.dtype.itemsize == 4)
-            runs = slice(int(start), int(start) + part.shape[0])
-            out[runs] = host_array(predict.predict_on(device, kernel, part, at[runs]))
+            for first in range(0, part.shape[0], step):
+                some = part[first : first + step]
+                runs = slice(int(start) + first, int(start) + first + some.shape[0])
+                with card_errors(), device.active():
+                    losses = predict.predict_on(device, kernel, some, at[runs])
+                    out[runs] = host_array(losses)
         return out
 
     def describe(
@@ -150,14 +155,14 @@ class DeviceDraws:
         -------
         ndarray, shape (5, n_runs, n_parameters)
         """
-        from .devices import host_array
+        from .devices import card_errors, host_array
 
         n_runs, n_parameters, n_draws = self.shape
         out = np.empty((5, n_runs, n_parameters))
         step = max(1, BLOCK // max(1, n_parameters * n_draws))
         for part, start in zip(self.parts, self._edges[:-1], strict=True):
             xp = array_namespace(part)
-            with _on_card_of(part):
+            with card_errors(), _on_card_of(part):
                 for first in range(0, part.shape[0], step):
                     last = min(first + step, part.shape[0])
                     # In float64: amplitudes in units of the axis leave the range of float32.

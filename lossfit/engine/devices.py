@@ -64,6 +64,9 @@ ON_CUDA = frozenset({Work.FIT_ONE, Work.FIT_TWO, Work.FIT_ENSEMBLE, Work.FORECAS
 DEVICES = ("auto", "cpu", "cuda", "cuda:all")  # and "cuda:0", "cuda:1", ...
 DTYPES = ("auto", "float64", "float32")
 INSTALL = 'pip install "lossfit[cuda]"'
+INSTALL_12 = 'pip install "lossfit[cuda12]"'
+# What is left of one CUDA version hides the other's.
+REMOVE = "pip uninstall -y cupy-cuda12x cupy-cuda13x cuda-bindings cuda-core"
 LEAST_CAPABILITY = (7, 5)  # of the CUDA 13 toolchain: Turing
 DRIVERS = {12: "525", 13: "580"}  # first driver of a CUDA version, on Linux
 LIBRARIES = {"win32": "nvcuda.dll", "darwin": ""}
@@ -300,6 +303,10 @@ def find() -> Found:
     if trouble is not None and "numba-cuda" not in absent:
         missing.append(trouble)
         mends.append(f'pip install "{older_numpy()}"')
+    mixture = _mixture()
+    if mixture is not None:
+        missing.append(mixture[0])
+        mends.append(mixture[1])
     driver = _library()
     if driver is None:
         missing.append(_no_library())
@@ -321,19 +328,32 @@ def _packages() -> dict[str, bool]:
     }
 
 
-def _installed(distribution: str) -> bool:
+def _version(distribution: str) -> str | None:
+    """Of an installed package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        version(distribution)
+        return version(distribution)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _toolkit() -> int:
     """The CUDA version that the installed CuPy was built for."""
-    return 12 if _installed("cupy-cuda12x") and not _installed("cupy-cuda13x") else 13
+    return 12 if _version("cupy-cuda12x") and not _version("cupy-cuda13x") else 13
+
+
+def _mixture() -> tuple[str, str] | None:
+    """Packages of both CUDA 12 and CUDA 13, of which one does not work; and the fix."""
+    cupy = [f"cupy-cuda{major}x" for major in (12, 13) if _version(f"cupy-cuda{major}x")]
+    bindings = (_version("cuda-bindings") or "").split(".")[0]
+    if len(cupy) == 2:
+        what = "cupy-cuda12x and cupy-cuda13x are both installed, of which one hides the other"
+    elif cupy and bindings in ("12", "13") and bindings != str(_toolkit()):
+        what = f"{cupy[0]} is installed with cuda-bindings {bindings}, of another CUDA version"
+    else:
+        return None
+    return what, f"{REMOVE}, then {INSTALL} (for drivers before 580: {INSTALL_12})"
 
 
 def _no_library() -> str:
@@ -359,7 +379,7 @@ def _ask(driver: Any) -> Found:
     if driver.cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value:
         toolkit = _toolkit()
         if number.value // 1000 < toolkit:
-            other = ' or, for CUDA 12, pip install "numba-cuda[cu12]" cupy-cuda12x'
+            other = f" or, for CUDA 12, {REMOVE}, then {INSTALL_12}"
             return Found(
                 (),
                 (
@@ -431,11 +451,14 @@ def _visibility() -> str:
 @contextmanager
 def card_errors() -> Iterator[None]:
     """Turn what cards refuse into `DeviceError`."""
+    from ..kernels.gpu.device import out_of_memory
     from ..kernels.gpu.launch import DeviceMemoryError
 
     try:
         yield
-    except DeviceMemoryError as error:
+    except Exception as error:
+        if not isinstance(error, DeviceMemoryError) and not out_of_memory(error):
+            raise
         raise DeviceError(
             f"the card's memory is exhausted: {error}; use device='cpu' for it, fewer draws, or "
             f"keep='summary'"

@@ -71,12 +71,15 @@ def machine(monkeypatch):
         driver=None,
         packages=("numba-cuda", "CuPy"),
         cupy="cupy-cuda13x",
+        bindings=None,
+        also=None,
         visible=None,
         numpy_too_new=False,
     ):
         there = {name: name in packages for name in ("numba-cuda", "CuPy")}
         monkeypatch.setattr(devices, "_packages", lambda: there)
-        monkeypatch.setattr(devices, "_installed", lambda name: name == cupy)
+        installed = {cupy: "14.2.0", "cuda-bindings": bindings, **(also or {})}
+        monkeypatch.setattr(devices, "_version", installed.get)
         monkeypatch.setattr(devices, "_library", lambda: driver)
         first = (2, 0) if numpy_too_new else (99, 0)
         monkeypatch.setattr(seam, "FIRST_NUMPY_TOO_NEW", first)
@@ -118,12 +121,21 @@ def machine(monkeypatch):
             [
                 "the NVIDIA driver is too old: it knows CUDA 12.4, CuPy was built for CUDA 13",
                 "update the driver to 580 or later",
-                'pip install "numba-cuda[cu12]" cupy-cuda12x',
+                "or, for CUDA 12, pip uninstall -y cupy-cuda12x cupy-cuda13x cuda-bindings",
+                'then pip install "lossfit[cuda12]"',
             ],
         ),
         (
             {"driver": Driver([H100], version=11080), "cupy": "cupy-cuda12x"},
             ["it knows CUDA 11.8, CuPy was built for CUDA 12", "update the driver to 525 or later"],
+        ),
+        (
+            {"driver": Driver([H100]), "also": {"cupy-cuda12x": "14.2.0"}},
+            ["cupy-cuda12x and cupy-cuda13x are both installed", "pip uninstall -y", "cuda12"],
+        ),
+        (
+            {"driver": Driver([H100]), "cupy": "cupy-cuda12x", "bindings": "13.5.0"},
+            ["cupy-cuda12x is installed with cuda-bindings 13", "pip uninstall -y"],
         ),
         ({"driver": Driver(init=100)}, ["the NVIDIA driver shows no card", "nvidia-smi"]),
         (
@@ -389,9 +401,11 @@ def test_the_package_itself_needs_no_cuda_wheel(root):
     assert not [need for need in project["dependencies"] if cuda.search(need)]
     extras = project["optional-dependencies"]
     assert {name for name, needs in extras.items() if any(map(cuda.search, needs))} == {
-        "cuda", "cuda-check",
+        "cuda", "cuda12", "cuda-check",
     }  # fmt: skip
-    for name in ("cuda", "cuda-check"):
+    for name in ("cuda", "cuda12", "cuda-check"):
+        pinned = re.compile(r"numba-cuda\[cu1[23]\]>=0\.30\.4,<0\.31")
+        assert any(map(pinned.match, extras[name]))
         assert seam.older_numpy() in extras[name]
     assert not any("cupy" in need for need in extras["cuda-check"])  # it needs no driver
     try:

@@ -12,10 +12,8 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,8 +33,10 @@ __all__ = [
     "compile_ptx",
     "disassemble",
     "disassembler",
+    "kept",
     "kernel_ptx",
     "link",
+    "llvm_texts",
     "missing",
     "resources",
 ]
@@ -104,10 +104,9 @@ def missing() -> str | None:
             load_nvidia_dynamic_lib(library)
         except RuntimeError as error:  # DynamicLibNotFoundError
             return f"{library}, of numba-cuda[cu13], is missing ({str(error).splitlines()[0]})"
-    from numba import config
+    from lossfit.kernels.gpu.backend import SIMULATED
 
-    settings: Any = config
-    return "there is no PTX under Numba's CUDA simulator" if settings.ENABLE_CUDASIM else None
+    return "there is no PTX under Numba's CUDA simulator" if SIMULATED else None
 
 
 def compile_ptx(
@@ -131,13 +130,39 @@ def compile_ptx(
         Further ones of `numba.cuda.compile`.
     """
     with _lock:
-        library = _library(function, signature, fastmath, tuple(sorted(options.items())))
-    return _ptx_from(library, cc)
+        some = tuple(sorted(options.items()))
+        library = _library(function, tuple(signature.args), fastmath, some)
+    return _ptx_of(library, cc)
 
 
 def kernel_ptx(kernel: Kernel, cc: Capability = (9, 0)) -> str:
     """PTX of a kernel; found again in the process, and on disk."""
     return _ptx(kernel, cc).result()
+
+
+def llvm_texts(kernel: Kernel) -> list[str]:
+    """LLVM code of a kernel's modules, as NVVM gets it; the kernel itself is in the first."""
+    with _lock:
+        library = _library(kernel.function, tuple(kernel.signature), kernel.fastmath, ())
+        return list(library.llvm_strs)
+
+
+def kept(kernel: Kernel, kind: str, make: Callable[[], bytes]) -> bytes:
+    """What was made of a kernel, read from disk where it lies there.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    kind : str
+        Of what is made, and how; part of a file's name.
+    make : callable
+    """
+    place = _place(kernel, (0, 0))
+    content = _read(place, kind)
+    if content is None:
+        content = make()
+        _write(place, kind, content)
+    return content
 
 
 def compile_kernel(kernel: Kernel, cc: Capability = (9, 0)) -> Compiled:
@@ -264,12 +289,10 @@ def _start_ptx(kernel: Kernel, cc: Capability) -> Future[str]:
         done: Future[str] = Future()
         done.set_result(read.decode())
         return done
-    from numba import types as numba_types
-
-    library = _library(kernel.function, numba_types.void(*kernel.signature), kernel.fastmath, ())
+    library = _library(kernel.function, kernel.signature, kernel.fastmath, ())
 
     def finish() -> str:
-        text = _ptx_from(library, cc)
+        text = _ptx_of(library, cc)
         _write(place, "ptx", text.encode())
         return text
 
@@ -297,38 +320,27 @@ def _finish_linked(ptx: str, cc: Capability, place: Path | None) -> Compiled:
     return Compiled(ptx, cubin, log.decode())
 
 
-def _ptx_from(library: Any, cc: Capability) -> str:
-    (text,) = library.get_asm_strs(cc=cc)
-    return str(text)
+def _ptx_of(library: Any, cc: Capability) -> str:
+    from lossfit.kernels.gpu.backend import ptx_of
+
+    return ptx_of(library, cc)
 
 
 def _library(
-    function: Callable[..., Any], signature: Any, fastmath: bool, options: tuple[Any, ...]
+    function: Callable[..., Any],
+    signature: tuple[Any, ...],
+    fastmath: bool,
+    options: tuple[Any, ...],
 ) -> Any:
     """A kernel's LLVM code, from which NVVM makes PTX for any compute capability."""
+    from lossfit.kernels.gpu.backend import llvm_library
+
     key = (function, signature, fastmath, options)
     if key not in _libraries:
-        from numba.cuda import compiler
-
-        settings = {"device": False, "abi": "numba", "cc": ARCHITECTURES[0], **dict(options)}
-        with _pretended_device(ARCHITECTURES[0]):
-            _libraries[key], _ = compiler._compile_pyfunc_with_fixup(
-                function, signature, fastmath=fastmath, **settings
-            )
+        _libraries[key] = llvm_library(
+            function, signature, fastmath, ARCHITECTURES[0], **dict(options)
+        )
     return _libraries[key]
-
-
-@contextmanager
-def _pretended_device(cc: Capability) -> Iterator[None]:
-    """Let numba-cuda compile device functions without asking a driver for the capability."""
-    import numba.cuda.dispatcher as dispatcher
-
-    real = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=cc)
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = real
 
 
 def _place(kernel: Kernel, cc: Capability) -> Path | None:

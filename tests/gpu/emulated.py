@@ -7,11 +7,12 @@ from functools import cache
 
 from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.spec import Kernel
+from tests.gpu.compiled import compile_kernel
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
 from tests.gpu.simulated_device import SimulatedDevice
 
-__all__ = ["EmulatedDevice", "module_of"]
+__all__ = ["EmulatedDevice", "linked_resources", "module_of"]
 
 
 @cache
@@ -31,6 +32,12 @@ def module_of(kernel: Kernel, cc: tuple[int, int] = (9, 0)) -> PtxModule:
     return _module(threading.get_ident(), kernel.function, kernel.signature, kernel.fastmath, cc)
 
 
+def linked_resources(kernel: Kernel, cc: tuple[int, int]) -> dict[str, int]:
+    """What the linker says of a kernel, as `Device.resources`."""
+    needs = compile_kernel(kernel, cc).resources
+    return {"registers": needs.registers, "local": needs.local, "shared": needs.shared}
+
+
 class EmulatedDevice(SimulatedDevice):
     """`SimulatedDevice` with real PTX in the place of Numba's simulator.
 
@@ -40,9 +47,12 @@ class EmulatedDevice(SimulatedDevice):
         As for `SimulatedDevice`; `reports` collects what the launches executed.
     """
 
-    def __init__(self, **options):
-        super().__init__(**options)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
         self.reports = []
+
+    def resources(self, kernel):
+        return linked_resources(kernel, self.compute_capability)
 
     def launch(self, kernel, grid, arguments, stream):
         if grid == 0:

@@ -17,10 +17,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from lossfit.kernels.fingerprint import fingerprint
-from lossfit.kernels.gpu import port
-
-__all__ = ["mutated", "planted", "sharing"]
+__all__ = ["mutated", "planted"]
 
 ROOM = "lossfit.kernels"
 
@@ -89,27 +86,3 @@ def _namespaces() -> Iterator[dict[Any, Any]]:
         if name == ROOM or name.startswith(f"{ROOM}."):
             yield vars(module)
             yield from (v for v in vars(module).values() if type(v) is dict)
-
-
-@contextmanager
-def sharing() -> Iterator[None]:
-    """Compile device functions once for all kernels that are built meanwhile.
-
-    A fault then costs the compilation of what calls it, and not of the whole kernel.
-    """
-    real = port._device
-    known: dict[str, Any] = {}
-
-    def device(function: Callable[..., Any]) -> Any:
-        made_of = fingerprint(function)
-        if made_of is None:
-            return real(function)
-        if made_of not in known:
-            known[made_of] = real(function)
-        return known[made_of]
-
-    port._device = device
-    try:
-        yield
-    finally:
-        port._device = real

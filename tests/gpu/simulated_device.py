@@ -165,6 +165,9 @@ class SimulatedDevice:
         """An event after all that the stream was given."""
         return _SimulatedEvent(stream)
 
+    def follow(self, stream: _SimulatedStream) -> None:
+        """Nothing to do: what is not in a stream is done at once."""
+
     def synchronize(self) -> None:
         """Run all that waits."""
         for stream in self._streams:
@@ -172,3 +175,14 @@ class SimulatedDevice:
 
     def release(self) -> None:
         """Nothing is cached."""
+
+    def trim(self) -> None:
+        """Nothing is cached."""
+
+    def resources(self, kernel: Kernel) -> dict[str, int]:
+        """It has no registers."""
+        raise NotImplementedError("a simulated device does not say what kernels need")
+
+    def versions(self) -> dict[str, Any]:
+        """There is no driver."""
+        return {}

@@ -14,11 +14,11 @@ if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
 from lossfit import laws
+from lossfit.diagnostics.budgets import BUDGETS, budget
+from lossfit.diagnostics.kernel_catalogue import catalogue
 from lossfit.kernels import driver
 from lossfit.kernels.gpu.batch import FitJob
 from lossfit.kernels.gpu.launch import run
-from tests.gpu.budgets import BUDGETS, budget
-from tests.gpu.catalogue import catalogue
 from tests.gpu.emulated import EmulatedDevice, module_of
 from tests.gpu.emulator.report import _natural_loops
 

@@ -1,4 +1,4 @@
-"""The kernels of the default forecast: their PTX, executed, against the CPU."""
+"""The kernels of the default forecast: executed, against the CPU."""
 
 from functools import cache
 
@@ -12,15 +12,13 @@ if (REASON := compiled.missing()) is not None:
 
 import lossfit
 from lossfit._base.summaries import quantiles
+from lossfit.diagnostics.random_batches import forecast_problem
 from lossfit.kernels import forecast as on_cpu
 from lossfit.kernels import forecast_driver
-from lossfit.kernels.cells import Grid
-from lossfit.kernels.forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
+from lossfit.kernels.forecast_driver import forecast_batch
 from lossfit.kernels.gpu import forecast
-from lossfit.kernels.paths import ANNEALING, MULTI_POWER, Paths, Shapes
 from lossfit.kernels.records import as_table
-from tests.gpu.emulated import module_of
-from tests.gpu.ptx_emulator import numba_kernel_args
+from tests.gpu.tested import launched
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -29,91 +27,8 @@ FULL = {"past": True, "parameters": True, "multi_power": True}
 LEAN = dict.fromkeys(FULL, False)
 
 
-def random_grid(rng, multi_power):
-    """A grid of the sizes of the library's laws, of random numbers."""
-    log_weights = lambda n: np.log(rng.dirichlet(np.ones(n)))  # noqa: E731
-    tau = rng.uniform(0.01, 0.3, 6)
-    units = [(ANNEALING, tau[i], (0.5, 0.8)[i // 3], 0.0) for i in range(6)]
-    groups = [0, 3, 6]
-    if multi_power:
-        units[3:] = [(MULTI_POWER, 10 * c, 0.6, 0.5) for c in tau[3:5]] + [
-            (MULTI_POWER, 3, 0.4, 0.7)
-        ]
-        groups = [0, 3, 5, 6]
-    return Grid(
-        np.sort(rng.uniform(0.05, 1, 3)), log_weights(3), rng.uniform(0.01, 0.3, 3), log_weights(3),
-        np.array(units), np.array(groups), 40, rng.uniform(1, 3), rng.uniform(1, 4),
-        rng.uniform(0, 0.3), rng.uniform(0, 0.3), rng.uniform(0, 0.9), rng.uniform(0, 0.5),
-        rng.uniform(0, 3),
-    )  # fmt: skip
-
-
-def random_shape(rng):
-    """Plateau, jumps, slopes, down to 0 or not; in units of the run."""
-    n = rng.integers(1, 6)
-    z = np.concatenate([[0.0], np.sort(rng.uniform(0, 2, n))])
-    if n > 2:
-        z[2] = z[1]  # a jump
-    rho = np.concatenate([[1.0], np.sort(rng.uniform(0.0, 1, n))[::-1]])
-    rho[-1] *= rng.integers(0, 2)
-    return z, rho
-
-
-def problem(
-    seed, lengths=LENGTHS, *, n_at=3, n_paths=1, multi_power=False, past=False, gaps=False, unit=1.0
-):
-    """Everything random: the arguments of `forecast_batch`; losses are of the size of the unit."""
-    rng = np.random.default_rng(seed)
-    n_runs = len(lengths)
-    end = 10 ** rng.uniform(2, 5, n_runs)
-    grid = random_grid(rng, multi_power)
-    t, y = [], []
-    slope = rng.uniform(0.02, 0.3, n_runs)
-    for r, n in enumerate(lengths):
-        t.append(np.sort(rng.uniform(0.3, 1, n)) * end[r])
-        noise = rng.normal(0, 10 ** rng.uniform(-4, -2), n)
-        y.append(3 - slope[r] * np.log(t[r] / end[r]) + noise)
-        y[r][rng.random(n) < 0.03] += 0.4  # spikes
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    some = lambda values: np.where(rng.random(n_runs) < 0.3, values, np.nan)  # noqa: E731
-    curves = Curves(
-        np.concatenate(t), unit * np.concatenate(y), rng.uniform(0.5, 2, offsets[-1]), offsets,
-        end * rng.uniform(0.5, 2, n_runs), some(rng.uniform(0, 0.5, n_runs)),
-        unit * rng.uniform(0, 1e-3, n_runs), unit * some(0.01), unit * some(slope),
-    )  # fmt: skip
-    drawn = [random_shape(rng) for _ in range(4)]
-    z, rho = (np.concatenate(part) for part in zip(*drawn, strict=True))
-    shapes = Shapes(z, rho, np.concatenate([[0], np.cumsum([len(one) for one, _ in drawn])]))
-    n_known = 2 * n_runs * n_paths
-    owner = np.repeat(np.arange(n_runs), 2 * n_paths)
-    paths = Paths(
-        rng.integers(0, 4, n_known), rng.uniform(-0.05, 0.3, n_known) * end[owner],
-        rng.uniform(0.5, 1.5, n_known) * end[owner],
-    )  # fmt: skip
-    own = np.arange(n_known).reshape(n_runs, 2, n_paths)
-    history = own[:, 0].copy()
-    future = np.repeat(history[:, None], n_at, axis=1)
-    other = rng.random((n_runs, n_at)) < 0.3
-    future[other] = np.repeat(own[:, 1][:, None], n_at, axis=1)[other]
-    history[rng.random(n_runs) < 0.5, 1:] = -1
-    at = np.sort(rng.uniform(0.35 if past else 1.01, 4, (n_runs, n_at)), axis=1)
-    at *= np.array([one[-1] for one in t])[:, None]
-    if past:
-        at[0, 0] = t[0][-1]  # at the end itself
-        at[0] = np.sort(at[0])
-    if gaps:
-        at[:, -1] = np.nan
-        at[1] = np.nan
-    log_b = np.log(rng.dirichlet(np.ones(3), n_runs))
-    log_b[::3, 2] = -1e300  # left out
-    prior = ResponsePrior(
-        unit * rng.uniform(0.05, 0.4, (n_runs, 3)), unit * rng.uniform(0.02, 0.2, (n_runs, 3)),
-        log_b, unit * rng.uniform(0.1, 0.3, n_runs),
-        np.where(rng.random(n_runs) < 0.5, np.inf, 2.0), np.log(rng.dirichlet(np.ones(6), n_runs)),
-    )  # fmt: skip
-    hypotheses = Hypotheses(history, future, np.log(rng.dirichlet(np.ones(n_paths), n_runs)))
-    keys = rng.integers(0, 2**63, n_runs).astype(np.uint64)
-    return curves, grid, hypotheses, prior, shapes, paths, at, keys
+def problem(seed, lengths=LENGTHS, **options):
+    return forecast_problem(seed, lengths, **options)
 
 
 @cache
@@ -121,8 +36,8 @@ def kernels(single, room, past, parameters, multi_power):
     return forecast.build(single, room, past, parameters, multi_power)
 
 
-def on_card(args, draws, *, single=False, **flags):
-    """The forecast by the kernels' PTX.
+def on_card(device, args, draws, *, single=False, **flags):
+    """The forecast by the kernels.
 
     Kernels that reckon with everything have their scratch in global memory here, the others in
     shared memory: two variants of each, which are in the catalogue too.
@@ -134,51 +49,50 @@ def on_card(args, draws, *, single=False, **flags):
         past=flags["past"],
     )  # fmt: skip
     for kernel in kernels(single, room, **flags):
-        module = module_of(kernel)
-        module.launch(next(iter(module.entries)), len(at), kernel.block, numba_kernel_args(*given))
+        launched(device, kernel, len(at), given)
     return forecast.collect(np, given[-1], curves, at)
 
 
-def agree(args, draws, **flags):
+def agree(device, args, draws, **flags):
     """The kernels in double precision give what the CPU gives."""
     flags = {**FULL, **flags}
     expected = forecast_batch(*args, draws=draws, parameters=flags["parameters"], threads=1)
-    found = on_card(args, draws, **flags)
+    found = on_card(device, args, draws, **flags)
     for name, mine, theirs in zip(found._fields, found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("multi_power", [False, True])
-def test_one_known_schedule(multi_power):
-    agree(problem(1, multi_power=multi_power), 40)
+def test_one_known_schedule(multi_power, new_device):
+    agree(new_device(), problem(1, multi_power=multi_power), 40)
     assert forecast.room_for(problem(1)[1], 3) == (48, 11)  # in shared memory
 
 
 @pytest.mark.parametrize("n_paths", [1, 3])
-def test_kernels_without_what_is_not_needed(n_paths):
-    agree(problem(2, n_paths=n_paths), 33, **LEAN)
+def test_kernels_without_what_is_not_needed(n_paths, new_device):
+    agree(new_device(), problem(2, n_paths=n_paths), 33, **LEAN)
 
 
-def test_several_schedules():
-    agree(problem(3, n_paths=3, multi_power=True), 33)
+def test_several_schedules(new_device):
+    agree(new_device(), problem(3, n_paths=3, multi_power=True), 33)
 
 
 @pytest.mark.parametrize("n_paths", [1, 2])
-def test_targets_within_the_data_and_none(n_paths):
-    agree(problem(4, n_at=5, n_paths=n_paths, past=True, gaps=True), 33)
+def test_targets_within_the_data_and_none(n_paths, new_device):
+    agree(new_device(), problem(4, n_at=5, n_paths=n_paths, past=True, gaps=True), 33)
 
 
 @pytest.mark.parametrize(("lengths", "draws"), [([3], 1), ([1100], 2), ([60, 1025], 65)])
-def test_odd_sizes(lengths, draws):
-    agree(problem(sum(lengths), lengths, past=True), draws)
+def test_odd_sizes(lengths, draws, new_device):
+    agree(new_device(), problem(sum(lengths), lengths, past=True), draws)
 
 
-def test_more_rows_than_fit_in_shared_memory():
-    agree(problem(5, [40, 7], n_at=60, n_paths=2, past=True), 5)
+def test_more_rows_than_fit_in_shared_memory(new_device):
+    agree(new_device(), problem(5, [40, 7], n_at=60, n_paths=2, past=True), 5)
     assert forecast.room_for(problem(5)[1], 60) == forecast.GLOBAL
 
 
-def test_smooth_logs_and_losses_that_are_all_zero():
+def test_smooth_logs_and_losses_that_are_all_zero(new_device):
     """Medians of many equal numbers; no noise; nothing that a power underflows."""
     curves, *rest = problem(6, [30, 80, 100], gaps=True)
     y = curves.y.copy()
@@ -191,26 +105,27 @@ def test_smooth_logs_and_losses_that_are_all_zero():
     expected = forecast_batch(*args, draws=9, threads=1)
     assert (np.abs(expected.draws[0, :2]) < 1e-6).all()
     for single in (False, True):
-        found = on_card(args, 9, single=single, **LEAN)
+        found = on_card(new_device(), args, 9, single=single, **LEAN)
         near = {"rtol": 1e-3 if single else 1e-9, "atol": 1e-9}
         np.testing.assert_allclose(found.draws, expected.draws, **near)
 
 
-def test_batches_may_be_cut_into_parts():
+def test_batches_may_be_cut_into_parts(new_device):
     args = problem(7)
     curves, grid, hypotheses, prior, shapes, paths, at, keys = args
-    whole = on_card(args, 10, **LEAN)
+    whole = on_card(new_device(), args, 10, **LEAN)
     some = forecast.take(curves, hypotheses, prior, at, keys, 3, 6)
-    part = on_card((some[0], grid, some[1], some[2], shapes, paths, *some[3:]), 10, **LEAN)
+    args = some[0], grid, some[1], some[2], shapes, paths, *some[3:]
+    part = on_card(new_device(), args, 10, **LEAN)
     for one, all_ in zip(part, whole, strict=True):
         np.testing.assert_array_equal(one, all_[3:6])
 
 
-def close_in_single(args, draws, **flags):
+def close_in_single(device, args, draws, **flags):
     """Draw by draw, but for the few that rounding puts in another cell."""
     flags = {**FULL, **flags}
     expected = forecast_batch(*args, draws=draws, parameters=flags["parameters"], threads=1)
-    found = on_card(args, draws, single=True, **flags)
+    found = on_card(device, args, draws, single=True, **flags)
     sd = expected.draws.std(axis=-1, keepdims=True)
     error = np.abs(found.draws - expected.draws) / sd
     here = np.isfinite(expected.draws)
@@ -227,13 +142,13 @@ def close_in_single(args, draws, **flags):
 @pytest.mark.parametrize(
     "options", [{"multi_power": True}, {"n_paths": 3, "past": True, "gaps": True}]
 )
-def test_single_precision(options):
-    close_in_single(problem(8, **options), 60)
+def test_single_precision(options, new_device):
+    close_in_single(new_device(), problem(8, **options), 60)
 
 
 @pytest.mark.parametrize("options", [{"lengths": [1100, 3]}, {"unit": 1e-4}])
-def test_single_precision_without_what_is_not_needed(options):
-    close_in_single(problem(8, **options), 60, **LEAN)
+def test_single_precision_without_what_is_not_needed(options, new_device):
+    close_in_single(new_device(), problem(8, **options), 60, **LEAN)
 
 
 def left_alone(n_cells, best, w):
@@ -241,7 +156,7 @@ def left_alone(n_cells, best, w):
     return best - best + 1.0, best - best + 1.0
 
 
-def log_weights(args, single, monkeypatch):
+def log_weights(device, args, single, monkeypatch):
     """Log weights of the cells, by the kernels."""
     room = forecast.room_for(args[1], args[6].shape[1])
     given = forecast.arguments(np, *args, draws=1, single=single, room=room, past=False)
@@ -250,15 +165,12 @@ def log_weights(args, single, monkeypatch):
         patch.setitem(table, on_cpu._cumulate, left_alone)
         weigh = forecast.build(single, room, **LEAN)[2]
     for kernel in (*kernels(single, room, **LEAN)[:2], weigh):
-        module = module_of(kernel)
-        module.launch(
-            next(iter(module.entries)), len(args[6]), kernel.block, numba_kernel_args(*given)
-        )
+        launched(device, kernel, len(args[6]), given)
     return given[5].log_weight.astype(float)
 
 
 @pytest.mark.parametrize("source", ["llama1", "llama2"])
-def test_single_precision_on_real_curves(source, monkeypatch):
+def test_single_precision_on_real_curves(source, monkeypatch, new_device):
     """Log weights of cells within 0.01 nats, quantiles within 0.05 sd."""
     caught = []
     real = forecast_driver.forecast_batch
@@ -276,10 +188,12 @@ def test_single_precision_on_real_curves(source, monkeypatch):
     lossfit.extrapolate(bare, at=[end, 1.5 * end, 2 * end], axis="tokens", draws=10)
     assert [args[2].history.shape[1] for args in caught] == [1, 9]
     for args in caught:
-        double, single = (log_weights(args, one, monkeypatch) for one in (False, True))
+        double, single = (
+            log_weights(new_device(), args, one, monkeypatch) for one in (False, True)
+        )
         near = double > double.max(axis=1, keepdims=True) - 10.0
         for mine, theirs, where in zip(single, double, near, strict=True):
             assert np.ptp((mine - theirs)[where]) < 0.01
-    found, expected = close_in_single(caught[0], 400, **LEAN)
+    found, expected = close_in_single(new_device(), caught[0], 400, **LEAN)
     gap = quantiles(found.draws, (0.05, 0.5, 0.95)) - quantiles(expected.draws, (0.05, 0.5, 0.95))
     assert np.abs(gap / expected.draws.std(axis=-1)).max() < 0.05

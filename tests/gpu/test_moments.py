@@ -1,4 +1,4 @@
-"""Spectral moments of prefixes and predicted curves: the kernels' PTX against the CPU."""
+"""Spectral moments of prefixes and predicted curves: the kernels against the CPU."""
 
 from itertools import pairwise
 
@@ -14,8 +14,7 @@ from lossfit import laws
 from lossfit.kernels import compress, driver
 from lossfit.kernels.columns import chebyshev
 from lossfit.kernels.gpu import moments, predict
-from tests.gpu.emulated import EmulatedDevice, module_of
-from tests.gpu.ptx_emulator import numba_kernel_args
+from tests.gpu.tested import launched
 
 
 def curve(rng, n):
@@ -53,8 +52,9 @@ def test_prefixes_are_reproduced(n):
     np.testing.assert_allclose(totals, expected, rtol=1e-12)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("single", [False, True])
-def test_moments_of_ragged_runs(single):
+def test_moments_of_ragged_runs(single, new_device):
     rng = np.random.default_rng(4)
     number = np.float32 if single else np.float64
     lengths, order = [2, 300, 33, 129], 24
@@ -66,10 +66,9 @@ def test_moments_of_ragged_runs(single):
     found = np.full((4, 3, 2, order), np.nan)
     totals = np.full((4, 3, 3), np.nan)
     kernel = moments.build(single)
-    module = module_of(kernel)
     arrays = [a.astype(number) for a in (x, y, w)]
     arguments = (*arrays, offsets.astype(np.uint32), centres.astype(number), cutoffs, found, totals)
-    module.launch(next(iter(module.entries)), 4, kernel.block, numba_kernel_args(*arguments))
+    launched(new_device(), kernel, 4, arguments)
     for r, (a, b) in enumerate(pairwise(offsets)):
         expected, sums = on_cpu(
             x[a:b], y[a:b], w[a:b], centres[r], cutoffs[r].astype(np.int64), order
@@ -80,9 +79,10 @@ def test_moments_of_ragged_runs(single):
         np.testing.assert_allclose(totals[r], sums, rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("law", ["power_linear", "power_linear_offset", "broken_power"])
 @pytest.mark.parametrize("single", [False, True])
-def test_predicted_curves(law, single):
+def test_predicted_curves(law, single, new_device):
     rng = np.random.default_rng(5)
     program = laws.get(law).program
     n_parameters = len(program.nonlinear) + program.n_linear + 1
@@ -92,5 +92,5 @@ def test_predicted_curves(law, single):
     expected = driver.predict_batch(program, draws, at)
     kernel = predict.build(program, single)
     number = np.float32 if single else np.float64
-    found = predict.predict_on(EmulatedDevice(), kernel, draws.astype(number), at)
+    found = predict.predict_on(new_device(), kernel, draws.astype(number), at)
     np.testing.assert_allclose(found, expected, rtol=3e-6 if single else 1e-12, atol=1e-6 * single)

@@ -19,6 +19,9 @@ from numba import types
 
 from lossfit import laws
 from lossfit._base.summaries import quantiles as quantiles_on_cpu
+from lossfit.diagnostics.random_batches import bent_curves as ensemble_problem
+from lossfit.diagnostics.random_batches import fit_problem as problem
+from lossfit.diagnostics.random_batches import forecast_problem
 from lossfit.kernels import compress, driver
 from lossfit.kernels.forecast_driver import forecast_batch
 from lossfit.kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
@@ -28,14 +31,11 @@ from lossfit.kernels.gpu.launch import Options, run
 from lossfit.kernels.records import STATUS, as_table
 from tests.gpu.emulated import EmulatedDevice
 from tests.gpu.jobs import Sums, ragged
-from tests.gpu.mutants import planted, sharing
+from tests.gpu.mutants import planted
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxError, PtxModule, numba_kernel_args
 from tests.gpu.simulated_device import SimulatedDevice
-from tests.gpu.test_ensemble import problem as ensemble_problem
 from tests.gpu.test_exact import cut
-from tests.gpu.test_fit import problem
-from tests.gpu.test_forecast import problem as forecast_problem
 from tests.kernels.oracles import arguments as arguments_of
 
 PROGRAM = laws.get("power").program
@@ -424,12 +424,6 @@ FAULTS = {
         sums_in_chunks, NUMBERS,
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def functions_are_compiled_once():
-    with sharing():
-        yield
 
 
 @cache

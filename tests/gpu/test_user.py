@@ -1,4 +1,4 @@
-"""`lossfit.fit` and its relatives on a card whose kernels are executed by the emulator."""
+"""`lossfit.fit` and its relatives on a card whose kernels the CPU runs."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,16 @@ if (REASON := compiled.missing()) is not None:
 
 import lossfit
 from lossfit.engine import devices
-from tests.gpu.emulated import EmulatedDevice
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
 
 @pytest.fixture
-def card(monkeypatch):
-    """A machine with one emulated card."""
+def card(monkeypatch, new_device):
+    """A machine with one such card."""
     seen = devices.Card(0, "emulated", (9, 0))
     monkeypatch.setattr(devices, "find", lambda: devices.Found((seen,), (), ()))
-    device = EmulatedDevice()
+    device = new_device()
     monkeypatch.setattr(devices.Place, "open", lambda self: [device])
     return device
 

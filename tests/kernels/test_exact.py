@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from lossfit.kernels.driver import fit_batch
+from tests.kernels.exact_record import known_posterior
 from tests.kernels.oracles import (
     EXACT,
     LOGNORMAL,
     Problem,
     deviation,
-    posterior,
     random_problem,
 )
 
@@ -59,7 +59,7 @@ def check(problem: Problem, draws: int = 400_000) -> None:
     key = np.array([7], np.uint64)
     result = fit_batch(*problem.arguments(), key, draws=draws)
     assert result.info["status"][0] == 0
-    found = deviation(result.draws[0], posterior(problem, seed=5))
+    found = deviation(result.draws[0], known_posterior(problem))
     assert found.within(), str(found)
 
 
@@ -102,7 +102,7 @@ def test_where_the_constraints_exclude_nearly_everything_the_ensemble_draws():
     assert result.info["acceptance"][0] < 1e-6
     draws = result.draws[0]
     assert (draws[2:] >= 0).all()
-    exact = posterior(problem, seed=5)
+    exact = known_posterior(problem)
     assert np.abs((draws.mean(axis=1) - exact.mean()) / exact.sd()).max() < 0.3
 
 
@@ -116,7 +116,7 @@ def test_the_oracle_can_tell():
     problem = CURVES["E near 0"]
     other = replace(problem, nonlinear=np.array([[0.02, 3.0, LOGNORMAL, 0.6, 0.8]]))
     draws = fit_batch(*problem.arguments(), np.array([7], np.uint64), draws=400_000).draws[0]
-    assert not deviation(draws, posterior(other, seed=5)).within()
+    assert not deviation(draws, known_posterior(other)).within()
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,10 @@ def test_kernels_are_compiled_where_numba_cuda_is():
     if find_spec("numba_cuda") is None:
         pytest.skip("numba-cuda is not installed: the extra cuda-check has it")
     assert compiled.missing() is None
+
+
+def test_what_quick_leaves_out_is_there(root):
+    """Names in `SLOW` of files that have moved would put them back into `make quick`."""
+    from tests.conftest import SLOW
+
+    assert not [name for name in SLOW if not (root / "tests" / name).exists()]
