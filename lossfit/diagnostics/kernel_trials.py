@@ -164,7 +164,8 @@ def _predict(law: str) -> Callable[..., Callable[..., _Numbers]]:
             losses = predict_on(device, built(build_predict, program, single), there, at)
             given = _host(device, losses)
             status = np.zeros(3, np.int64)
-            return _Numbers(given, expected, np.abs(expected), status, tolerance=(1e-12, 5e-6))
+            scale = np.abs(expected) + 1 / 3  # a relative error, and a third of it absolute
+            return _Numbers(given, expected, scale, status, tolerance=(1e-12, 3e-6))
 
         return compute
 
