@@ -21,7 +21,7 @@ PACKAGES = (
 )  # fmt: skip
 GPU_PACKAGES = (
     "numba-cuda", "cupy-cuda13x", "cupy-cuda12x", "cuda-bindings", "nvidia-nvvm",
-    "nvidia-nvvm-cu12", "nvidia-nvjitlink", "nvidia-nvjitlink-cu12",
+    "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink", "nvidia-nvjitlink-cu12",
 )  # fmt: skip
 OPTIONAL = {
     "pyarrow": "Parquet and Arrow files", "plotly": "reports that can be zoomed",
