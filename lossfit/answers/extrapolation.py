@@ -64,7 +64,7 @@ def extrapolate(
     random_seed: Seed = 0,
     progress: bool = False,
 ) -> Answer:
-    """The loss of runs at compute that they did not have.
+    """Predict the loss that each run would reach with more compute.
 
     Parameters
     ----------
@@ -128,9 +128,9 @@ def extrapolate(
     Raises
     ------
     DataError
-        Input or options that do not fit together; the message names the run and the mend.
+        Input or options that do not fit together; the message names the run and the fix.
     DeviceError
-        A card is asked for and cannot be used; the message names what is missing and the mend.
+        A GPU is asked for and cannot be used; the message names what is missing and the fix.
 
     Warns
     -----

@@ -173,14 +173,14 @@ def _fill(
 def needed(columns: Columns, run: int, axis: str) -> str:
     """What would give a run the axis that it lacks, in words."""
     name = columns.names[run]
-    found = [a for a in AXES if derive(columns, a)[1][run]]
-    have = f"run {name!r} has no {axis} (it has {', '.join(found)})"
+    present = [a for a in AXES if derive(columns, a)[1][run]]
+    have = f"run {name!r} has no {axis} (it has {', '.join(present)})"
     if axis == "gpu_hours":
         return f"{have}: give gpu_hours=, the total of the run, or a column gpu_hours"
     lacks = []
-    if np.isnan(columns.params[run]) and (axis == "flops" or "flops" in found):
+    if np.isnan(columns.params[run]) and (axis == "flops" or "flops" in present):
         lacks.append("params= (model parameters)")
-    if np.isnan(columns.tokens_per_step[run]) and not ("tokens" in found and axis == "flops"):
+    if np.isnan(columns.tokens_per_step[run]) and not ("tokens" in present and axis == "flops"):
         lacks.append("tokens_per_step=")
     joiner = " and " if axis == "flops" else " or "
     return f"{have}: give {joiner.join(lacks) or 'another axis'}, or a column {axis}"

@@ -66,7 +66,7 @@ MEANINGS: dict[str, str] = {
     "cut_line": "a last line that was cut while writing: dropped",
 }
 
-# The flags that describe the rows kept; a shortened run gets them anew.
+# The flags that describe the rows kept; a shortened run gets them again.
 DESCRIBED = ("zero_axis", "nonpositive_loss", "constant", "spike", "rounded", "smoothed")
 
 MINIMUM_POINTS = 3  # what a run needs to be of any use
@@ -172,11 +172,11 @@ def usable_rows(
     at_start[inner] = True
     fall = fall[~at_start[fall]]  # a new run may start lower
     for run in np.unique(np.searchsorted(inner, fall, side="right") - 1):
-        mine = rows[inner[run] : inner[run + 1]]
+        own = rows[inner[run] : inner[run + 1]]
         name, axis = names[run], axis_of(int(run))
-        kept, found = _resumed(name, axis, x[mine], partial(_where_of, where, mine))
-        keep[mine] = kept
-        flags += found
+        kept, new = _resumed(name, axis, x[own], partial(_where_of, where, own))
+        keep[own] = kept
+        flags += new
     return keep, flags
 
 
@@ -196,9 +196,9 @@ def _resumed(
             f"rows, so the rows are not in log order: sort them by {axis} first"
         )
     lowest_after = np.append(np.minimum.accumulate(x[::-1])[::-1][1:], np.inf)
-    kept = x < lowest_after
-    same = ~kept & np.append(x[:-1] == x[1:], False)
-    again = ~kept & ~same
+    keep = x < lowest_after
+    same = ~keep & np.append(x[:-1] == x[1:], False)
+    again = ~keep & ~same
     flags = []
     if same.any():
         count = int(same.sum())
@@ -212,7 +212,7 @@ def _resumed(
             f"{_plural(count, 'row')} logged before and run again dropped"
         )
         flags.append(Flag(name, "restart", count, words))
-    return kept, flags
+    return keep, flags
 
 
 def inspect(names: tuple[str, ...], x: Floats, loss: Floats, offsets: Ints) -> Inspection:

@@ -123,7 +123,7 @@ class Runs:
         ------
         DataError
             Input that cannot be used (`lossfit.runs.cleaning` has the rules); the message names the
-            run, the row and the mend.
+            run, the row and the fix.
         """
         known = Known(params, tokens_per_step, gpu_hours, schedules, meta)
         raw, _ = raw_of(frame_from(frame), loss, columns)
@@ -221,8 +221,8 @@ class Runs:
         """
         import pandas as pd
 
-        found = self._columns.flags
-        flags = [flag for name in (None, *self.names) for flag in found.get(name, ())]
+        by_run = self._columns.flags
+        flags = [flag for name in (None, *self.names) for flag in by_run.get(name, ())]
         rows = [(flag.run, flag.flag, flag.count, flag.detail) for flag in flags]
         frame = pd.DataFrame(rows, columns=["run", "flag", "count", "detail"])
         return frame.astype({"count": "int64"})
@@ -271,7 +271,7 @@ class Runs:
         Returns
         -------
         Runs
-            Spikes and other descriptions are found anew from what is left, so that nothing of the
+            Spikes and other descriptions are found again from what is left, so that nothing of the
             rest of a run shows.
 
         Raises
@@ -381,10 +381,10 @@ class Runs:
         first = {}
         left = np.ones(len(self), dtype=bool)
         for axis in AXES:
-            mine = left & self._axis(axis)[1]
-            left &= ~mine
-            if mine.any():
-                first[axis] = mine
+            has_axis = left & self._axis(axis)[1]
+            left &= ~has_axis
+            if has_axis.any():
+                first[axis] = has_axis
         return first
 
 

@@ -17,7 +17,7 @@ def cut(table: Columns, runs: Ints, starts: Ints, stops: Ints) -> Columns:
     """The rows ``starts[i]:stops[i]`` of the given runs."""
     rows, offsets = gather(starts, stops)
     names = tuple(table.names[i] for i in runs)
-    has = {axis: there[runs] for axis, there in table.has.items() if there[runs].any()}
+    has = {axis: present[runs] for axis, present in table.has.items() if present[runs].any()}
     lr = None if table.lr is None else table.lr[rows]
     flags = {name: table.flags[name] for name in (None, *names) if name in table.flags}
     return Columns(
@@ -45,16 +45,16 @@ def described(table: Columns) -> Columns:
     x = np.empty(len(table.loss))
     row_base = np.repeat(table.base, np.diff(table.offsets))
     for axis, values in table.logged.items():
-        mine = row_base == AXES.index(axis)
-        x[mine] = values[mine]
+        of_axis = row_base == AXES.index(axis)
+        x[of_axis] = values[of_axis]
     seen = inspect(table.names, x, table.loss, table.offsets)
     flags = {
-        name: tuple(flag for flag in found if flag.flag not in DESCRIBED)
-        for name, found in table.flags.items()
+        name: tuple(flag for flag in group if flag.flag not in DESCRIBED)
+        for name, group in table.flags.items()
     }
     for flag in seen.flags:
         flags[flag.run] = (*flags.get(flag.run, ()), flag)
-    flags = {name: found for name, found in flags.items() if found}
+    flags = {name: group for name, group in flags.items() if group}
     lengths = np.diff(table.offsets)
     mean = np.add.reduceat(table.weight, table.offsets[:-1]) / lengths
     weight = table.weight / np.repeat(mean, lengths)

@@ -83,8 +83,8 @@ def untangled(raw: Raw, x: Floats, axes: list[str]) -> tuple[Raw, Floats, list[s
             continue
         epoch = raw.axes["epoch"][whole] if "epoch" in raw.axes else None
         rank = None if raw.rank is None else raw.rank[whole]
-        pieces, found = _of_ranks(name, axes[run], part, epoch, rank)
-        flags += found
+        pieces, new_flags = _of_ranks(name, axes[run], part, epoch, rank)
+        flags += new_flags
         for i, piece in enumerate(pieces):
             title = name if not i else _new_name(name, names)
             names.add(title)
@@ -145,11 +145,11 @@ def _of_ranks(
     for value in ranks:
         own = rank == value
         piece = _Part(part.rows[own], part.x[own], part.loss[own])
-        pieces, found = _carried_on(name, axis, piece, None if epoch is None else epoch[own])
+        pieces, new_flags = _carried_on(name, axis, piece, None if epoch is None else epoch[own])
         if len(pieces) > 1:
             break
         by_rank.append(pieces[0])
-        flags += [flag for flag in found if value == ranks[0]]
+        flags += [flag for flag in new_flags if value == ranks[0]]
     common = [np.isin(piece.x, by_rank[0].x).mean() for piece in by_rank[1:] if len(piece.x)]
     if len(by_rank) < len(ranks) or not common or np.mean(common) < SHARE / 2:
         # Ranks that took turns: processes that followed one another.
@@ -192,8 +192,8 @@ def _without_repeats(name: str, axis: str, part: _Part) -> tuple[_Part, list[Fla
     loss = part.loss[known]
     if float(np.mean(loss[1:][np.diff(x) == 0] != loss[:-1][np.diff(x) == 0])) < 0.5:
         return part, []  # the same line twice
-    kept = _Part(part.rows[known], x, loss)
-    merged, count = _mean(kept)
+    unique = _Part(part.rows[known], x, loss)
+    merged, count = _mean(unique)
     words = f"each {axis} is logged {usual} times, as by {usual} ranks: their mean is read"
     return merged, [Flag(name, "ranks", count, words)]
 

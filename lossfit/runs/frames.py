@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "RowWords", "raw_from_frame"]
 
 WEIGHTS = ("se", "count", "weight")
-# `spike` is written by `Runs.frame`; it is found anew when the frame is read back.
+# `spike` is written by `Runs.frame`; it is found again when the frame is read back.
 COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "rank", "spike")
 """The columns that a tidy frame may have."""
 
@@ -73,12 +73,12 @@ def raw_from_frame(
 
     codes, names = _runs_of(frame, name, row_words)
     columns: dict[str, Floats] = {}
-    found = list(flags)
+    all_flags = list(flags)
     ignored = [str(column) for column in frame.columns if column not in COLUMNS]
     for column in (*AXES, "loss", "lr", "params", *WEIGHTS, "rank"):
         if column in frame.columns:
             try:
-                values = _numbers(frame[column], column, names, codes, row_words, found)
+                values = _numbers(frame[column], column, names, codes, row_words, all_flags)
             except DataError:
                 if column not in BY_THE_WAY or not _has_axis_beside(frame, column):
                     raise
@@ -102,7 +102,8 @@ def raw_from_frame(
 
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
     if ignored:
-        found.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
+        listed = names_text(ignored, MOST_NAMED)
+        all_flags.append(Flag(None, "ignored_columns", len(ignored), listed))
     return Raw(
         names=names,
         offsets=offsets.astype(np.int64),
@@ -113,28 +114,28 @@ def raw_from_frame(
         precision=_precision(columns),
         rank=columns.get("rank"),
         where=where,
-        flags=found,
+        flags=all_flags,
     )
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
-    there = [str(column) for column in frame.columns]
+    columns = [str(column) for column in frame.columns]
     for column in COLUMNS:
-        if there.count(column) > 1:
+        if columns.count(column) > 1:
             raise DataError(f"the column {column!r} is there twice: keep one of them")
-    found = f"the columns are {listed(there)}" if there else "it has no columns"
-    if "loss" not in there:
-        hint = close_to("loss", there) or "; rename the one with the training loss"
-        raise DataError(f"there is no column 'loss'; {found}{hint}")
-    if not any(axis in there for axis in AXES):
+    has = f"the columns are {listed(columns)}" if columns else "it has no columns"
+    if "loss" not in columns:
+        hint = close_to("loss", columns) or "; rename the one with the training loss"
+        raise DataError(f"there is no column 'loss'; {has}{hint}")
+    if not any(axis in columns for axis in AXES):
         axes = _axis_like(frame)
         if axes:
             raise DataError(
-                f"there is no column of steps, tokens or epochs that is known; {found}: say which "
+                f"there is no column of steps, tokens or epochs that is known; {has}: say which "
                 f"is the axis with columns={{'step': {axes[0]!r}}} (--columns step={axes[0]} on "
                 "the command line)"
             )
-    weights = [column for column in WEIGHTS if column in there]
+    weights = [column for column in WEIGHTS if column in columns]
     if len(weights) > 1:
         raise DataError(f"give one of the columns {' and '.join(weights)}, not both")
     if not len(frame):
@@ -180,9 +181,9 @@ def _runs_of(frame: pd.DataFrame, name: str, row_words: RowWords) -> tuple[Ints,
     try:
         codes, labels = pd.factorize(frame["run"], sort=False)
     except TypeError:  # lists or dicts
-        found = type(frame["run"].iloc[0]).__name__
+        kind = type(frame["run"].iloc[0]).__name__
         raise DataError(
-            f"the column 'run' must hold names, and holds {found}s: give the runs' names as text"
+            f"the column 'run' must hold names, and holds {kind}s: give the runs' names as text"
         ) from None
     names = tuple(map(str, labels))
     blank = [i for i, label in enumerate(names) if not label.strip()]

@@ -138,22 +138,22 @@ def clean(raw: Raw, known: Known) -> Columns:
 
 def _along(raw: Raw) -> tuple[Ints, Floats]:
     """The axis each log is read along (index into AXES, shape (R,)) and its values (N,)."""
-    found = [axis for axis in (*ORDER, *LAST_RESORT) if axis in raw.axes]
-    if not found:
+    present = [axis for axis in (*ORDER, *LAST_RESORT) if axis in raw.axes]
+    if not present:
         raise DataError(f"the runs need an axis: give one of {', '.join(AXES)}")
-    codes = np.array([AXES.index(axis) for axis in found])
+    codes = np.array([AXES.index(axis) for axis in present])
     total = len(raw.names)
-    if len(found) == 1:
-        return np.full(total, codes[0]), raw.axes[found[0]]
-    filled = np.array([counts(~np.isnan(raw.axes[axis]), raw.offsets) for axis in found])
-    for i, axis in enumerate(found):
+    if len(present) == 1:
+        return np.full(total, codes[0]), raw.axes[present[0]]
+    filled = np.array([counts(~np.isnan(raw.axes[axis]), raw.offsets) for axis in present])
+    for i, axis in enumerate(present):
         if axis in LAST_RESORT:  # a few points along another axis go before
             earlier = filled[:i].max(axis=0, initial=0) >= MINIMUM_POINTS
             filled[i] = np.where(earlier, -1, filled[i])
     best = filled.argmax(axis=0)
-    x = raw.axes[found[0]].copy()
+    x = raw.axes[present[0]].copy()
     lengths = np.diff(raw.offsets)
-    for i, axis in enumerate(found[1:], start=1):
+    for i, axis in enumerate(present[1:], start=1):
         rows = np.repeat(best == i, lengths)
         x[rows] = raw.axes[axis][rows]
     return codes[best], x
@@ -245,12 +245,12 @@ def _params(raw: Raw, rows: Ints, offsets: Ints, known: NumberByRun) -> tuple[Fl
     differ = differ[~np.isnan(low[differ])]
     if len(differ):
         run = int(differ[0])
-        mine = column[offsets[run] : offsets[run + 1]]
-        known_here = mine[~np.isnan(mine)]
-        at = int(np.flatnonzero(~np.isnan(mine) & (mine != known_here[0]))[0])
+        values = column[offsets[run] : offsets[run + 1]]
+        known_here = values[~np.isnan(values)]
+        at = int(np.flatnonzero(~np.isnan(values) & (values != known_here[0]))[0])
         raise DataError(
             f"run {raw.names[run]!r}, {raw.where(int(rows[offsets[run] + at]))}: params changes "
-            f"from {known_here[0]:g} to {mine[at]:g}; it is one number for a run: correct it, or "
+            f"from {known_here[0]:g} to {values[at]:g}; it is one number for a run: correct it, or "
             "give the parts different run names"
         )
     wrong = np.flatnonzero((low < 1 / NUMBER_LIMIT) | (low > NUMBER_LIMIT))

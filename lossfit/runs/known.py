@@ -50,8 +50,8 @@ class Known:
 
 def close_to(name: object, names: Iterable[str]) -> str:
     """``"; did you mean 'a', 'b'?"`` for names like the one given, else nothing."""
-    some = list(itertools.islice(names, MOST_COMPARED))
-    close = difflib.get_close_matches(str(name), some, n=3, cutoff=0.5)
+    compared = list(itertools.islice(names, MOST_COMPARED))
+    close = difflib.get_close_matches(str(name), compared, n=3, cutoff=0.5)
     return f"; did you mean {', '.join(map(repr, close))}?" if close else ""
 
 
@@ -63,9 +63,9 @@ def listed(names: Sequence[str], most: int = 20) -> str:
 
 
 def _check_names(given: Iterable[str], names: tuple[str, ...], what: str) -> None:
-    there = set(names)
+    known_names = set(names)
     for name in given:
-        if name not in there:
+        if name not in known_names:
             raise DataError(f"{what} names run {name!r}, which is not there{close_to(name, names)}")
 
 
@@ -78,10 +78,10 @@ def numbers(
     if not isinstance(value, Mapping):
         return np.full(len(names), _positive(value, what, most))
     _check_names(value, names, what)
-    found = {
+    values = {
         name: _positive(number, f"{what} of run {name!r}", most) for name, number in value.items()
     }
-    return np.array([found.get(name, np.nan) for name in names])
+    return np.array([values.get(name, np.nan) for name in names])
 
 
 def _positive(value: object, what: str, most: float) -> float:
@@ -136,5 +136,5 @@ def meta_by_run(
 def for_runs(value: Any, names: Container[str]) -> Any:
     """One value for all as it is; of a dict by run the entries of these runs."""
     if isinstance(value, Mapping):
-        return {name: one for name, one in value.items() if name in names}
+        return {name: entry for name, entry in value.items() if name in names}
     return value

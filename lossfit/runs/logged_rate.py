@@ -50,13 +50,13 @@ def history_of(run: Run, axis: str) -> tuple[Floats, Floats] | None:
     if lr is None:
         return None
     x = run.axis(axis)
-    there = np.isfinite(lr) & (x > 0)
+    usable = np.isfinite(lr) & (x > 0)
     # A rate that was logged for a part of the run only says nothing of the rest.
-    if there.sum() < 3 or x[there][-1] < 0.97 * x[-1] or there.mean() < 0.5:
+    if usable.sum() < 3 or x[usable][-1] < 0.97 * x[-1] or usable.mean() < 0.5:
         return None
-    if not lr[there].max() > 0:
+    if not lr[usable].max() > 0:
         return None
-    return x[there], np.maximum(lr[there], 0.0)  # some schedulers end at -5e-12
+    return x[usable], np.maximum(lr[usable], 0.0)  # some schedulers end at -5e-12
 
 
 def warmup_of(run: Run, axis: str) -> float:
@@ -68,10 +68,10 @@ def warmup_of(run: Run, axis: str) -> float:
         t = np.asarray(schedule.steps) * axis_factor(run, schedule, axis)
         rate = np.asarray(schedule.rates)
     else:
-        found = history_of(run, axis)
-        if found is None:
+        history = history_of(run, axis)
+        if history is None:
             return 0.0
-        t, rate = found
+        t, rate = history
     if not rate.max() > 0:
         return 0.0
     rows = _warm_rows(rate / rate.max())
@@ -100,9 +100,9 @@ def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     if len(t) < 8 or rho.min() > 1 - CONSTANT:
         return None
     if len(t) > FORM_POINTS:
-        some = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
-        t, rho = t[some], rho[some]
-    best, found = MATCH, None
+        sample = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
+        t, rho = t[sample], rho[sample]
+    best, form = MATCH, None
     grid = t[-1] * np.geomspace(1.0, 20.0, 120)
     for _ in range(3):  # each round looks closer around the best end so far
         z = np.clip((t - warmup) / (grid[:, None] - warmup), 0, 1)
@@ -116,7 +116,7 @@ def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
         if misses[i] < best:
             best = float(misses[i])
             total = float(grid[i])
-            found = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
+            form = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
         grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
     line = np.polyfit(t, rho, 1)
     miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))
@@ -124,7 +124,7 @@ def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
         zero = float(-line[1] / line[0])
         if zero > t[-1] * 0.999:
             return kinds.linear(1.0, max(zero, float(t[-1])), warmup, 0.0, axis="tokens")
-    return found
+    return form
 
 
 def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:

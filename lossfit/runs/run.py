@@ -109,8 +109,8 @@ class Run:
         lr = self._runs._columns.lr
         if lr is None:
             return None
-        mine = self._slice(lr)
-        return None if np.isnan(mine).all() else mine
+        rates = self._slice(lr)
+        return None if np.isnan(rates).all() else rates
 
     @property
     def spike(self) -> Bools:

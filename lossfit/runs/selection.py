@@ -83,10 +83,10 @@ def splits(frame: pd.DataFrame) -> list[str]:
         has_train = loss_column(columns, "train")[1] == "train"
     except DataError:
         has_train = False
-    found = ["train"] if has_train else []
+    kinds = ["train"] if has_train else []
     if validation_columns(columns):
-        found.append("val")
-    return found or ["train"]
+        kinds.append("val")
+    return kinds or ["train"]
 
 
 def raw_of(
@@ -129,13 +129,13 @@ def raw_of(
         index = frame.index
         row_words = _Labels(index)
     chosen = chosen_rows(frame, row_words, loss, columns, long=long)
-    found = [*flags, *(loss_flags if chosen.kind == "train" else []), *chosen.flags]
+    all_flags = [*flags, *(loss_flags if chosen.kind == "train" else []), *chosen.flags]
     raw = raw_from_frame(chosen.frame, name=name, row_words=chosen.row_words)
     before = raw.names
     names = tuple(f"{name}{ending}" for name in before)
     renamed = dict(zip(before, names, strict=True))
     told: list[Flag] = []
-    for flag in [*found, *raw.flags]:
+    for flag in [*all_flags, *raw.flags]:
         if flag.run == "":  # of every run of the log; of the only one, mostly
             told.append(replace(flag, run=names[0] if len(names) == 1 else None))
         elif flag.run is None or flag.run in renamed:
@@ -215,9 +215,9 @@ def chosen_rows(
     ]
     if kind != "train" and "count" in frame.columns and "count" not in named:
         frame = frame.drop(columns="count")
-    frame, kept, found = _own_rows(frame, others, long)
-    words = row_words if kept is None else _Moved(row_words, kept)
-    return Chosen(frame, words, [*flags, *found], column, kind)
+    frame, keep, new_flags = _own_rows(frame, others, long)
+    words = row_words if keep is None else _Moved(row_words, keep)
+    return Chosen(frame, words, [*flags, *new_flags], column, kind)
 
 
 def _check_once(frame: pd.DataFrame) -> None:
@@ -367,10 +367,10 @@ def _own_rows(
     drop = np.zeros(len(frame), dtype=bool)
     flags = []
     for old, new in others:
-        mine = blank & ~pd.isna(frame[new]).to_numpy() & ~drop
-        if mine.any():
-            drop |= mine
-            flags.append(Flag("", "other_losses", int(mine.sum()), f"rows of {old} only"))
+        is_own = blank & ~pd.isna(frame[new]).to_numpy() & ~drop
+        if is_own.any():
+            drop |= is_own
+            flags.append(Flag("", "other_losses", int(is_own.sum()), f"rows of {old} only"))
     if "lr" in frame.columns:  # rows that hold a learning rate only have given it away
         rate = blank & ~drop & ~pd.isna(frame["lr"]).to_numpy()
         rest = [name for name in frame.columns if name not in (*OF_ANY_ROW, *AXES)]
@@ -380,8 +380,8 @@ def _own_rows(
         drop |= blank
     if drop.all() or not drop.any():
         return frame, None, []
-    kept = np.flatnonzero(~drop)
-    return frame.iloc[kept], kept, flags
+    keep = np.flatnonzero(~drop)
+    return frame.iloc[keep], keep, flags
 
 
 def _with_rates(frame: pd.DataFrame, blank: Bools) -> pd.DataFrame:
@@ -397,11 +397,11 @@ def _with_rates(frame: pd.DataFrame, blank: Bools) -> pd.DataFrame:
     keys = [frame[axis]] if "run" not in frame.columns else [frame["run"], frame[axis]]
     try:
         given = dict(zip(zip(*(key[have] for key in keys), strict=True), rate[have], strict=True))
-        found = [given.get(key) for key in zip(*(key[want] for key in keys), strict=True)]
+        rates = [given.get(key) for key in zip(*(key[want] for key in keys), strict=True)]
     except TypeError:  # a list in a cell: said where the columns become numbers
         return frame
     frame = frame.copy()
     values = rate.astype(object).to_numpy(copy=True)
-    values[want] = found
+    values[want] = rates
     frame["lr"] = values
     return frame

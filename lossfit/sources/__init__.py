@@ -136,7 +136,7 @@ def load(
     ------
     DataError
         No such file or collection; contents that cannot be used.  The message names the file, the
-        line and the mend.
+        line and the fix.
 
     Warns
     -----
@@ -199,12 +199,12 @@ def survey(
             f"./{built_in[0]} for a file of that name"
         )
     parts = [datasets.collection(name) for name in built_in]
-    found: list[Log] = []
+    logs: list[Log] = []
     if sources:
         pieces, unread = _all_pieces(told_apart(sources), format, loss, columns)
         if len(sources) > 1:
             pieces = [_naming_its_log(piece) for piece in pieces]
-        found = [piece.log for piece in pieces]
+        logs = [piece.log for piece in pieces]
         raws = joined([piece.raw for piece in pieces], join)
         names = {name for raw in raws for name in raw.names}
         for piece in pieces:
@@ -214,7 +214,7 @@ def survey(
     runs = parts[0]
     for part in parts[1:]:
         runs = runs + part
-    return runs, found
+    return runs, logs
 
 
 def _all_pieces(
@@ -237,13 +237,13 @@ def _all_pieces(
         raise errors[0][1]
     flags = []
     if errors:
-        some = "; ".join(str(error) for _, error in errors[:3])
-        words = f"files of the folder that were not read: {some}"
+        listed = "; ".join(str(error) for _, error in errors[:3])
+        words = f"files of the folder that were not read: {listed}"
         flags.append(Flag(None, "unread_logs", len(errors), words))
     beside = [path for log in logs for path in log.beside]
     if beside:
-        some = ", ".join(str(path) for path in beside[:5]) + (", ..." if len(beside) > 5 else "")
-        words = f"logs beside those that were read: {some}; give them by name to read them"
+        listed = ", ".join(str(path) for path in beside[:5]) + (", ..." if len(beside) > 5 else "")
+        words = f"logs beside those that were read: {listed}; give them by name to read them"
         flags.append(Flag(None, "other_logs", len(beside), words))
     return pieces, flags
 
@@ -266,10 +266,10 @@ def _warn(runs: Runs) -> None:
     """One warning for what should not wait until somebody looks at the flags."""
     words = []
     for flag in LOUD:
-        found = [f for some in runs._columns.flags.values() for f in some if f.flag == flag]
-        if found:
-            who = names_text([f.run for f in found if f.run is not None]) or "all runs"
-            words.append(f"{flag} ({who}): {found[0].detail}")
+        flags = [f for group in runs._columns.flags.values() for f in group if f.flag == flag]
+        if flags:
+            who = names_text([f.run for f in flags if f.run is not None]) or "all runs"
+            words.append(f"{flag} ({who}): {flags[0].detail}")
     if words:
         warnings.warn(LossfitWarning(f"reading: {'; '.join(words)}"), stacklevel=3)
 
@@ -332,8 +332,8 @@ def _piece(
         loss_flags=table.loss_flags,
         long=table.long,
     )
-    found = Log(log.name, format, len(chosen.frame), chosen.column, chosen.kind, raw.names)
-    return _Piece(raw, found, table)
+    log_record = Log(log.name, format, len(chosen.frame), chosen.column, chosen.kind, raw.names)
+    return _Piece(raw, log_record, table)
 
 
 def _naming_its_log(piece: _Piece) -> _Piece:
@@ -347,9 +347,9 @@ def _naming_its_log(piece: _Piece) -> _Piece:
     return replace(piece, raw=replace(piece.raw, flags=flags))
 
 
-def _known_of(piece: _Piece, known: Known, there: set[str]) -> Known:
+def _known_of(piece: _Piece, known: Known, columns: set[str]) -> Known:
     """What the user knows and, where that says nothing, what the log says of its runs."""
-    names = [name for name in piece.raw.names if name in there]
+    names = [name for name in piece.raw.names if name in columns]
     tokens, meta = known.tokens_per_step, known.meta
     size = piece.table.tokens_per_step
     if size is not None and (tokens is None or isinstance(tokens, Mapping)):

@@ -59,15 +59,15 @@ def opened(item: LogSource) -> list[Source]:
             )
         if not path.is_dir():
             return [Source.of_path(path, name)]
-        found = logs_in(path, name)
+        groups = logs_in(path, name)
         return [
             replace(
                 _parts([Source.of_path(file, str(file)) for file in log.files]),
                 stem=log.stem,
                 beside=tuple(log.others),
-                optional=len(found) > 1,
+                optional=len(groups) > 1,
             )
-            for log in found
+            for log in groups
         ]
     name = str(getattr(item, "name", "the open file"))
     path = Path(name) if hasattr(item, "name") else Path("run")
@@ -95,9 +95,9 @@ def grouped(logs: list[Source]) -> list[Source]:
         else:
             out.append(log)
     for i, log in enumerate(out):
-        for folder, some in by_folder.items():
-            if log is some[0]:
-                out[i] = replace(_parts(some), stem=folder.name or "run")
+        for folder, group in by_folder.items():
+            if log is group[0]:
+                out[i] = replace(_parts(group), stem=folder.name or "run")
     return out
 
 

@@ -42,8 +42,8 @@ def frame_of(records: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[Flag
     if len(keys) <= room:
         return pd.DataFrame(list(records)), []
     ranked = sorted(keys, key=lambda key: (not _is_known(key), -count[key]))
-    kept = set(ranked[:room])
-    keys = [key for key in keys if key in kept]
+    columns = set(ranked[:room])
+    keys = [key for key in keys if key in columns]
     data = {key: [record.get(key) for record in records] for key in keys}
     left = len(count) - len(keys)
     words = f"{left} rare keys, such as {ranked[room][:60]!r}"

@@ -107,10 +107,10 @@ class Rows:
             codes.append(known.setdefault(text, len(known)))
 
     def _has_room(self, name: str) -> bool:
-        there = len(self.columns) + len(self.texts)
+        columns = len(self.columns) + len(self.texts)
         if role_of(name) or name.startswith("\0"):
-            return there < 4 * MOST_COLUMNS
-        return there < MOST_COLUMNS and (there + 1) * (len(self.lines) + 1) < MOST_CELLS
+            return columns < 4 * MOST_COLUMNS
+        return columns < MOST_COLUMNS and (columns + 1) * (len(self.lines) + 1) < MOST_CELLS
 
     def amend(self, name: str, value: float) -> None:
         """Set a value of the last row."""

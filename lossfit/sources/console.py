@@ -10,7 +10,7 @@
 
 What launchers put before the lines is taken off (`lossfit.sources._prefixes`); names are those of
 `lossfit.runs.names`.  Where a line says that it is about held-out data (``valid | loss 6.8``)
-its losses are validation losses.  A step that is counted anew in each epoch is carried on.
+its losses are validation losses.  A step that is counted again in each epoch is carried on.
 """
 
 from __future__ import annotations
@@ -311,8 +311,8 @@ def _table(source: Source, log: _Console) -> Table:
     if log.others:
         flags.append(Flag("", "other_lines", log.others, "lines of the log that are no points"))
     if rows.left_out:
-        some = ", ".join(sorted(rows.left_out)[:5])
-        flags.append(Flag(None, "ignored_columns", len(rows.left_out), f"rare names: {some}"))
+        listed = ", ".join(sorted(rows.left_out)[:5])
+        flags.append(Flag(None, "ignored_columns", len(rows.left_out), f"rare names: {listed}"))
     frame = frame.reset_index(drop=True)
     return Table(
         frame,
@@ -388,7 +388,7 @@ def _even(step: Floats) -> bool:
 def _carried_on(
     step: Floats, total: Floats, epoch: Floats | None, epochs: float
 ) -> tuple[Floats, float | None]:
-    """Steps over all epochs where each epoch counts them anew; the steps that were planned."""
+    """Steps over all epochs where each epoch counts them again; the steps that were planned."""
     known = total[~np.isnan(total)]
     end = float(np.median(known)) if len(known) else None
     if epoch is None or end is None:

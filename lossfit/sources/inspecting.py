@@ -101,9 +101,9 @@ def _known(run: Run) -> list[str]:
     words = [f"params {run.params:.3g}"] if run.params is not None else []
     lr = run.lr
     if lr is not None:
-        there = lr[np.isfinite(lr)]
-        share = "" if len(there) == len(lr) else f" at {len(there):,} of {len(lr):,} points"
-        words.append(f"lr known{share}: {there[0]:.3g}, highest {there.max():.3g}, {there[-1]:.3g}")
+        rates = lr[np.isfinite(lr)]
+        share = "" if len(rates) == len(lr) else f" at {len(rates):,} of {len(lr):,} points"
+        words.append(f"lr known{share}: {rates[0]:.3g}, highest {rates.max():.3g}, {rates[-1]:.3g}")
     if run.schedule is not None:
         words.append(f"schedule {run.schedule}")
     elif lr is None:
@@ -147,7 +147,7 @@ def inspect_dict(runs: Runs, logs: Sequence[Log] = ()) -> dict[str, Any]:
 
 def _run_dict(run: Run) -> dict[str, Any]:
     lr = run.lr
-    there = None if lr is None else lr[np.isfinite(lr)]
+    finite = None if lr is None else lr[np.isfinite(lr)]
     return {
         "name": run.name,
         "points": len(run),
@@ -158,8 +158,8 @@ def _run_dict(run: Run) -> dict[str, Any]:
         "axes": {axis: [float(run.axis(axis)[0]), run.end(axis)] for axis in run.axes},
         "loss": [float(run.loss[0]), float(run.loss[-1])],
         "lr": None
-        if there is None
-        else {"points": len(there), "highest": float(there.max()), "last": float(there[-1])},
+        if finite is None
+        else {"points": len(finite), "highest": float(finite.max()), "last": float(finite[-1])},
         "noise_sd": noise_of(run),
         "decimals": run.decimals,
         "smoothed": any(flag.flag == "smoothed" for flag in run.flags),

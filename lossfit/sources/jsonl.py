@@ -97,7 +97,7 @@ def _whole(line: str) -> bool:
 def _several(text: str) -> list[dict[str, Any]]:
     """Objects that follow one another without commas, over several lines each; [] if not that."""
     decoder = json.JSONDecoder()
-    found: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     at = 0
     while at < len(text):
         while at < len(text) and text[at] in " \t\r\n\ufeff":
@@ -110,8 +110,8 @@ def _several(text: str) -> list[dict[str, Any]]:
             return []
         if not isinstance(item, dict):
             return []
-        found.append(item)
-    return found if len(found) > 1 else []
+        objects.append(item)
+    return objects if len(objects) > 1 else []
 
 
 def _of_lines(source: Source) -> Table:
@@ -197,8 +197,8 @@ def _line_by_line(source: Source) -> Table:
         first = f"first: line {number} of {source.name}, {words}"
         flags.append(Flag("", "damaged_lines", len(damaged), first))
     if rows.left_out:
-        some = f"{len(rows.left_out)} rare keys, such as {min(rows.left_out)[:60]!r}"
-        flags.append(Flag(None, "ignored_columns", len(rows.left_out), some))
+        listed = f"{len(rows.left_out)} rare keys, such as {min(rows.left_out)[:60]!r}"
+        flags.append(Flag(None, "ignored_columns", len(rows.left_out), listed))
     return Table(rows.frame(), LineWords(rows.numbers(), source.name), flags)
 
 

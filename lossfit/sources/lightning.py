@@ -51,16 +51,16 @@ def read(source: Source) -> Table:
     """
     table = delimited.read(source)
     frame = table.frame
-    there = {str(column).lower(): column for column in frame.columns}
+    columns = {str(column).lower(): column for column in frame.columns}
     flags: list[Flag] = []
-    step = next((there[name] for name in STEP if name in there), None)
+    step = next((columns[name] for name in STEP if name in columns), None)
     skip = {plain_name(name) for name in (*STEP, *EPOCH)}
     roles = {plain_name(str(c)): role_of(str(c)) for c in frame.columns}
     plain = any(role == "loss" and name not in skip for name, role in roles.items())
-    if step is not None and "loss" not in there:
+    if step is not None and "loss" not in columns:
         frame = frame.rename(columns={step: "loss"})
     elif not plain:
-        epoch = next((there[name] for name in EPOCH if name in there), None)
+        epoch = next((columns[name] for name in EPOCH if name in columns), None)
         if epoch is not None:
             count = int(frame[epoch].notna().sum())
             frame = frame.rename(columns={epoch: "loss"})

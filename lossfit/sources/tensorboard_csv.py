@@ -37,7 +37,7 @@ def matches(source: Source) -> bool:
 
 
 def read(source: Source) -> Table:
-    """The points; the value is a loss unless the file's name says otherwise.
+    """The points; the value is a loss unless the file's name names another tag.
 
     Raises
     ------

@@ -46,8 +46,8 @@ GROUP = "Group: "
 def matches(source: Source) -> bool:
     """A table with columns ``X`` and ``X__MIN``, or none but ``RUN - METRIC`` after the first."""
     names = delimited.header(source)
-    there = set(names)
-    if any(name.endswith("__MIN") and name[:-5] in there for name in names):
+    names_set = set(names)
+    if any(name.endswith("__MIN") and name[:-5] in names_set for name in names):
         return True
     return (
         len(names) > 1
@@ -73,8 +73,8 @@ def read(source: Source) -> Table:
     for column in map(str, wide.columns[1:]):
         if column.endswith(BOUNDS) and column[:-5] in wide.columns:
             continue
-        run, there, metric = column.rpartition(SEPARATOR)
-        if there:
+        run, separator, metric = column.rpartition(SEPARATOR)
+        if separator:
             lines.setdefault(run.removeprefix(GROUP), {})[metric] = column
     if not lines:
         raise DataError(f"{source.name}: no column is called RUN - METRIC: export the chart again")
@@ -114,8 +114,8 @@ def read(source: Source) -> Table:
         parts.append(part.iloc[keep])
         rows.append(keep)
     if short and parts:
-        some = ", ".join(map(repr, short[:5])) + (", ..." if len(short) > 5 else "")
-        flags.append(Flag(None, "short_run", len(short), f"fewer than 3 points: {some}"))
+        listed = ", ".join(map(repr, short[:5])) + (", ..." if len(short) > 5 else "")
+        flags.append(Flag(None, "short_run", len(short), f"fewer than 3 points: {listed}"))
     if not parts:
         raise DataError(f"{source.name}: no run of the chart has three points")
     frame = pd.concat(parts, ignore_index=True)
@@ -136,15 +136,15 @@ def _check(name: str, metrics: list[str]) -> None:
     if not metrics:
         raise DataError(f"{name}: the chart shows no metric: export one of a loss")
     if not any(is_loss(metric) for metric in metrics):
-        some = ", ".join(map(repr, metrics[:5]))
-        raise DataError(f"{name}: the chart shows {some} and no loss: export the chart of a loss")
+        listed = ", ".join(map(repr, metrics[:5]))
+        raise DataError(f"{name}: the chart shows {listed} and no loss: export the chart of a loss")
 
 
 def _bounds(
     run: str, wide: pd.DataFrame, columns: dict[str, str], metrics: list[str]
 ) -> list[Flag]:
     """A flag where a line lies between bounds that differ: a mean over runs or steps."""
-    found = []
+    flags = []
     for metric in metrics:
         column = columns.get(metric)
         bounds = [f"{column}{bound}" for bound in BOUNDS]
@@ -157,5 +157,5 @@ def _bounds(
         apart = int((high > low).sum())
         if apart:
             words = f"{metric}: points whose __MIN and __MAX differ"
-            found.append(Flag(run, "group_mean", apart, words))
-    return found
+            flags.append(Flag(run, "group_mean", apart, words))
+    return flags

@@ -45,7 +45,7 @@ def read_logs(
         import io
         import sys
 
-        paths = [io.BytesIO(sys.stdin.buffer.read()) if one == "-" else one for one in paths]
+        paths = [io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path for path in paths]
     try:
         return load(
             paths,
@@ -58,15 +58,15 @@ def read_logs(
             gpu_hours=known.gpu_hours,
         )
     except DataError as error:
-        for one in paths:
-            if hasattr(one, "seek"):
-                one.seek(0)
-        found = _rows(paths, known, format, loss, columns)
+        for path in paths:
+            if hasattr(path, "seek"):
+                path.seek(0)
+        rows = _rows(paths, known, format, loss, columns)
         # A log of one run is that run: what is wrong with it is wrong with the input.
-        if found is None or sum(len(piece.names) for piece in found) < 2:
+        if rows is None or sum(len(piece.names) for piece in rows) < 2:
             raise
         del error
-        return found
+        return rows
 
 
 def _rows(
@@ -80,9 +80,9 @@ def _rows(
     from .. import sources
     from ..runs import datasets
 
-    if any(isinstance(one, str) and one in datasets.NAMES for one in paths):
+    if any(isinstance(path, str) and path in datasets.NAMES for path in paths):
         return None
-    found = []
+    frames = []
     try:
         for log, table in sources.tables(paths, format):
             chosen = chosen_rows(table.frame, table.row_words, loss, columns, long=table.long)
@@ -90,7 +90,7 @@ def _rows(
             if "run" not in frame.columns:
                 frame = frame.assign(run=log.stem)
             frame = frame.reset_index(drop=True)
-            found.append(FramePiece.of_frame(frame, known, chosen.row_words))
+            frames.append(FramePiece.of_frame(frame, known, chosen.row_words))
     except DataError:
         return None
-    return found
+    return frames

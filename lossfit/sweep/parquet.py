@@ -297,7 +297,7 @@ def _number(key: str, value: str) -> float:
 def _paths(source: Any) -> Any:
     """Paths of files, in order; `DataError` where there are none."""
     if isinstance(source, (list, tuple)):
-        return [path for one in source for path in _paths(one)]
+        return [path for item in source for path in _paths(item)]
     text = os.fspath(source)
     if not os.path.exists(text):
         raise DataError(f"there is no file or folder {text}")

@@ -370,7 +370,7 @@ def test_wandb_history(tmp_path, ending):
     np.testing.assert_allclose(run.loss, frame["train/loss"].dropna())
     assert len(run.lr) == 250
     assert flags(runs)["sampled_history"] == 500
-    assert not run.has("gpu_hours")  # _runtime does not say how many cards there were
+    assert not run.has("gpu_hours")  # _runtime does not say how many GPUs there were
     frame = frame.head(499)
     frame.to_csv(tmp_path / "short.csv")
     assert "sampled_history" not in flags(lossfit.load(tmp_path / "short.csv"))
