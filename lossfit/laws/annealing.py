@@ -1,4 +1,4 @@
-"""Power law in LR time, response to the learning rate, Brownian discrepancy: the default."""
+"""Power law in the cumulative learning rate, response to it, discrepancy: the default."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ LAW = ScheduleLaw(
     name="annealing",
     formula="Lc - a (1 - (x/xc)^-alpha)/alpha - B (D - Dc) + g",
     doc=(
-        "Power law in LR time x (the integral of lr/peak) written about the last point, a concave "
-        "response D of the loss to changes of the learning rate with a delay, and a Brownian "
-        "discrepancy g in log x that starts at the last point and grows with the local slope."
+        "Power law in the cumulative learning rate x (the integral of lr/peak) written about the "
+        "last point, a concave response D of the loss to changes of the learning rate with a delay, "
+        "and a Brownian discrepancy g in log x that starts at the last point and grows with the "
+        "local slope."
     ),
     alphas=ALPHAS,
     alpha_weights=tuple(_normal(a, 0.45, 0.17) for a in ALPHAS),

@@ -20,7 +20,8 @@ LAW = replace(
     formula="Lc - a (1 - (x/xc)^-alpha)/alpha - B (LD - LDc) + g",
     doc=(
         "As annealing, with the loss drop LD of the multi-power law as the response: a sum over "
-        "drops of the learning rate of 1 - (1 + C rho^-gamma S)^-beta, S the LR time since then."
+        "drops of the learning rate of 1 - (1 + C rho^-gamma S)^-beta, S the cumulative learning "
+        "rate since then."
     ),
     units=tuple(Unit("multi_power", rate, beta, 0.64) for beta in (0.5, 0.6) for rate in RATES),
 )
