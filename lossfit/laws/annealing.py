@@ -27,9 +27,9 @@ LAW = ScheduleLaw(
     formula="Lc - a (1 - (x/xc)^-alpha)/alpha - B (D - Dc) + g",
     doc=(
         "Power law in the cumulative learning rate x (the integral of lr/peak) written about the "
-        "last point, a concave response D of the loss to changes of the learning rate with a delay, "
-        "and a Brownian discrepancy g in log x that starts at the last point and grows with the "
-        "local slope."
+        "last point, a concave response D of the loss to changes of the learning rate with a "
+        "delay, and a Brownian discrepancy g in log x that starts at the last point and grows with "
+        "the local slope."
     ),
     alphas=ALPHAS,
     alpha_weights=tuple(_normal(a, 0.45, 0.17) for a in ALPHAS),

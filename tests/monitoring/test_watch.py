@@ -139,9 +139,9 @@ def test_a_log_that_is_started_anew(log):
     log.write_text(lines(1, 100))
     updates = followed(log, lambda path: path.write_text(lines(1, 30)), lines(30, 40))
     assert [update.points for update in updates] == [99, 29, 39]
-    assert [update.note for update in updates] == ["", "the log was started again", ""]
+    assert [update.note for update in updates] == ["", "the log was started anew", ""]
     assert updates[1].new_points == 29
-    assert "started again" in str(updates[1])
+    assert "started anew" in str(updates[1])
 
 
 def test_a_log_that_is_rotated(log):
@@ -156,7 +156,7 @@ def test_a_log_that_is_rotated(log):
 
     updates = followed(log, rotate, lose, lambda path: path.write_text(lines(1, 150)))
     assert [update.points for update in updates] == [49, 70, 0, 149]
-    assert updates[1].note == "the log was started again"
+    assert updates[1].note == "the log was started anew"
     assert "there is no file" in updates[2].problem
 
 
