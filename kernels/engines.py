@@ -1,6 +1,6 @@
 """Which import of the kernels serves a question: the compiled one, or the one in plain Python.
 
-Compiling takes half a minute, once an installation; a small question takes plain Python a second.
+Compiling takes a minute, once an installation; a small question takes plain Python a second.
 So small questions are served uncompiled until another Python has compiled the kernels.  Both are
 the same functions; draws agree to 1e-9 or better.
 """

@@ -12,7 +12,7 @@ __all__ = ["command"]
 @click.command()
 @click.option("--clear", is_flag=True, help="Remove all compiled kernels from the cache instead.")
 def command(clear: bool) -> None:
-    """Compile all kernels, for an image, a cluster or a CI job: once, half a minute.
+    """Compile all kernels, for an image, a cluster or a CI job: once, about a minute.
 
     Without it small questions are answered uncompiled, more slowly, while they are compiled in the
     background.  The environment variable LOSSFIT_CACHE names another folder for them.

@@ -57,7 +57,7 @@ def serve(module: str, kernel: str, seconds: float, *, same_bits: bool = False) 
     def tell(waited: float) -> None:
         nonlocal told
         if not told and waited > 0.5:
-            say("compiling kernels, once (about half a minute); later answers come at once")
+            say("compiling kernels, once (about a minute); later answers come at once")
             told = True
 
     name = f"{module}.{kernel}"
