@@ -27,7 +27,9 @@ def is_table(data: Any) -> bool:
         return True
     if isinstance(data, Sequence):
         return bool(data) and all(isinstance(row, Mapping) for row in data)
-    return any(hasattr(data, name) for name in ("to_pandas", "scan_history", "iloc")) or (
+    return any(
+        hasattr(data, name) for name in ("to_pandas", "scan_history", "iloc", "get_columns")
+    ) or (
         isinstance(getattr(data, "history", None), Mapping)
         or (isinstance(data, np.ndarray) and data.dtype.names is not None)
     )

@@ -60,7 +60,8 @@ def logs_in(folder: Path, name: str) -> list[FoundLog]:
         if known:
             return [FoundLog(folder.resolve().name or "run", known, _beside(folder, known))]
         runs = _deeper(folder)
-        files = sorted(_logs(folder))
+        # What went to stderr comes last: it is named by its file where both have losses.
+        files = sorted(_logs(folder), key=lambda path: (path.suffix == ".err", path))
         if runs:
             # A job's own output lies beside the folders of its runs.
             return [*runs[:-1], runs[-1]._replace(others=[*runs[-1].others, *files])]

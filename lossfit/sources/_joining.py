@@ -167,8 +167,11 @@ def _follows(first: _Ends, second: _Ends) -> bool:
         apart = float(np.median(second.loss[j] - first.loss[i]))
         size = len(common)
     else:
-        apart = float(np.median(second.loss[:NEAR]) - np.median(first.loss[-NEAR:]))
-        size = NEAR
+        # The line of the last points, carried on to the first of the next log.
+        tail = slice(-2 * NEAR, None)
+        line = np.polynomial.Polynomial.fit(first.x[tail], first.loss[tail], 1)
+        apart = float(np.median(second.loss[:NEAR] - line(second.x[:NEAR])))
+        size = 1  # a line of a few points is not sure either
     noise = max(first.noise, second.noise)
     return bool(abs(apart) <= NOISES * noise / min(size, NEAR) ** 0.5 + 1e-3 * abs(first.loss[-1]))
 

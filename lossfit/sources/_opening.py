@@ -110,11 +110,22 @@ def _parts(logs: list[Source]) -> Source:
 
 
 def told_apart(logs: list[Source]) -> list[Source]:
-    """The logs with stems that differ: files of one name also take that of their folder."""
+    """The logs with stems that differ: files of one name also take that of their folder.
+
+    Of files of one folder that differ in their ending the first keeps its name.
+    """
     count = Counter(log.stem for log in logs)
-    return [
-        replace(log, stem=f"{Path(log.name).resolve().parent.name}/{log.stem}")
-        if count[log.stem] > 1
-        else log
-        for log in logs
-    ]
+    folders: dict[str, set[Path]] = {}
+    for log in logs:
+        folders.setdefault(log.stem, set()).add(Path(log.name).resolve().parent)
+    seen: set[str] = set()
+    out = []
+    for log in logs:
+        stem = log.stem
+        if count[stem] > 1 and len(folders[stem]) > 1:
+            stem = f"{Path(log.name).resolve().parent.name}/{stem}"
+        elif stem in seen:  # slurm-1.out keeps its name, slurm-1.err is called by its file's
+            stem = Path(log.name).name
+        seen.add(log.stem)
+        out.append(replace(log, stem=stem))
+    return out
