@@ -437,7 +437,7 @@ def _random_truth(
     linear = []
     for p, free in zip(law.linear, law.fixed, strict=True):
         if free:
-            factor = rng.choice([1.0, 1.0, 1.0, 0.03, -0.05, -0.2])
+            factor = rng.choice([1.0, 1.0, 0.03, -0.2])
         else:
             factor = np.exp(rng.uniform(np.log(0.07), np.log(1.7)))
         linear.append(float(law.typical[p.name] * factor))
