@@ -18,6 +18,7 @@ from ..forecasts.mixture import Mixed, curves_of
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_UNITS
+from .broken import broken_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..backtests.conformal import Calibration
     from ..forecasts.question import Question
+    from ..forecasts.record import Situation
     from ..runs.collection import Runs
 
 __all__ = ["FAR", "UNTESTED", "Answer"]
@@ -112,6 +114,11 @@ class Answer:
         return np.array([self.runs[name].end(self.axis) for name in self.names])
 
     @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Runs that broke: what happened, and whether no forecast holds for the run."""
+        return broken_runs(self.runs, self.names, self.axis)
+
+    @cached_property
     def _there(self) -> Bools:
         return ~np.isnan(self.at)
 
@@ -148,6 +155,8 @@ class Answer:
                 out[r][t] = (*out[r][t], flag)
         for r in range(len(self.names)):
             fits = dict.fromkeys(flag for law in self.mixed.flags for flag in law[r])
+            if self.names[r] in self.broken:
+                fits = {"broken": None, **fits}
             if self._unlearned:
                 fits["siblings_unused"] = None
             if self.calibration is not None:
@@ -158,11 +167,39 @@ class Answer:
 
     def record(self, ratio: float) -> str:
         """The record of the answer's law at a horizon, in one line; "" where it has none."""
-        from ..forecasts.record import sentence
+        from ..forecasts.record import default_sentence, sentence
 
         if len(self.question.laws) > 1 or self.question.ladder is not None:
             return ""
+        if self.question.by_default:
+            return default_sentence(self._situation, ratio)
         return sentence(self._record_key, ratio)
+
+    @property
+    def _situation(self) -> Situation:
+        """What the default law knew, and of which domain it took the runs to be."""
+        from ..forecasts.record import Situation
+
+        rows = self.mixed.row_flags
+        knowledge = "known"
+        if rows["no_plan"].any():
+            knowledge = "nothing"
+        elif rows["schedule_unknown"].any():
+            knowledge = "total"
+        elif rows["longer_plan"].any():
+            knowledge = "longer"
+        elif self.question.moves:
+            knowledge = "siblings"
+        text = np.mean(self.mixed.forecasts[0].like) > 0.5
+        return Situation(knowledge, "text" if text else "other")
+
+    def record_at(self, ratio: float) -> float:
+        """Share of outcomes that such intervals held, at a horizon; NaN where it is not known."""
+        from ..forecasts.record import default_record, record_of
+
+        if self.question.by_default:
+            return default_record(self._situation, ratio)
+        return record_of(self._record_key, ratio)
 
     @property
     def _record_key(self) -> str:
@@ -245,8 +282,10 @@ class Answer:
             table.insert(0, "law", law.name)
             table.insert(1, "weight", weights[k])
             ratio = table["horizon_ratio"].to_numpy()
-            key = self._record_key if weights[k] == 1 else law.name
-            table["record"] = [record_of(key, one) for one in ratio]
+            own = weights[k] == 1
+            table["record"] = [
+                self.record_at(one) if own else record_of(law.name, one) for one in ratio
+            ]
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 

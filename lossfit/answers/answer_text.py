@@ -11,6 +11,7 @@ from .._base.summaries import quantiles
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..laws import ScheduleLaw
 from ..runs.labels import AXIS_UNITS, amount, ratio_text
+from .broken import first_lines
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -27,10 +28,11 @@ CAVEAT = (
 def text(answer: Answer) -> str:
     """A few readable lines."""
     rows = answer.frame
+    broken = first_lines(answer.broken)
     if len(rows) == 1:
-        lines = [question_text(answer), *_one(answer)]
+        lines = [*broken, question_text(answer), *_one(answer)]
     else:
-        lines = [question_text(answer), *_many(answer)]
+        lines = [*broken, question_text(answer), *_many(answer)]
     lines += [mixture_text(answer), *_flag_lines(answer)]
     return "\n".join(lines)
 
@@ -246,6 +248,7 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
         ],
         "engine": answer.engine,
         "rows": rows,
+        "broken": {name: words for name, (words, _) in answer.broken.items()},
         "by_law": rows_of(answer._own_laws),
         "compare": compare,
         "schedules": {

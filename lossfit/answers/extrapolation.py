@@ -56,6 +56,7 @@ def extrapolate(
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
     ladder: Sisters | None = None,
+    domain: str = "auto",
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -108,6 +109,9 @@ def extrapolate(
         Finished runs of other sizes (`lossfit.fit_ladder`), for a large run that has begun: its own
         forecast is pooled with what the ladder says of it, by precision.  The ladder counts for
         less the more of the run there is.
+    domain : {"auto", "text", "other"}
+        Whether the runs are of language models on text, where the default law knows more; by
+        default their curves tell.
     prob : float
         Probability of the intervals.
     window : WindowSpec
@@ -163,6 +167,7 @@ def extrapolate(
         calibrate_on=calibrate_on,
         share=share,
         ladder=ladder,
+        domain=domain,
         prob=prob,
         window=window,
         draws=draws,

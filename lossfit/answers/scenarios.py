@@ -11,7 +11,8 @@ which grows away from the end of the data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -130,6 +131,9 @@ class FittedRun:
         The fit.
     axis : str
     draws, seed : int
+    level : callable, optional
+        Draws of the run's own curve at places on the axis, shape (n_at, n_draws), by the law of
+        `lossfit.extrapolate`: schedules then differ by the joint fit, from that level.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class FittedRun:
         *,
         draws: int,
         seed: int,
+        level: Callable[[Floats], Floats] | None = None,
     ) -> None:
         self.members = members
         self.run = runs[name]
@@ -153,6 +158,8 @@ class FittedRun:
         self.last = self.end / self.step_size
         self.rate = own_rate(self.run, runs.select([name]), axis, self.end, self.step_size)
         self.n_draws = draws
+        self.level = level
+        self.planned = _planned_end(self.run, axis)
         self.key = int(run_keys(seed, [model], "joint")[0])
         joint = members.joint
         self.draws_of_law = joint.laws(self.key, draws)
@@ -162,8 +169,24 @@ class FittedRun:
 
     def curves(self, scenarios: Sequence[Scenario]) -> list[Floats]:
         """Draws of the curves without noise, each of shape (n_at, n_draws)."""
-        asked = [(s.rate, s.steps, self.curve if s.own else None) for s in scenarios]
-        return self.members.joint.forecast_all(asked, self.key, self.n_draws)
+        asked = [(one.rate, one.steps, self.curve if one.own else None) for one in scenarios]
+        joint = self.members.joint
+        if self.level is None:
+            return joint.forecast_all(asked, self.key, self.n_draws)
+        # Beyond the end of its own schedule a run has no level of its own.
+        steps = np.unique(np.concatenate([one.steps for one in scenarios]))
+        steps = steps[steps * self.step_size <= self.planned * (1 + 1e-9)]
+        if not len(steps):
+            return joint.forecast_all(asked, self.key, self.n_draws)
+        *curves, own = joint.forecast_all(
+            [*asked, (self.rate, steps, self.curve)], self.key, self.n_draws
+        )
+        level = self.level(steps * self.step_size)
+        for one, drawn in zip(scenarios, curves, strict=True):
+            here = np.isin(one.steps, steps)
+            which = np.searchsorted(steps, one.steps[here])
+            drawn[here] = level[which] if one.own else drawn[here] + (level - own)[which]
+        return curves
 
     @property
     def seen(self) -> tuple[float, float]:
@@ -183,6 +206,14 @@ class FittedRun:
 
 @patience("fitting the law of the learning rate")
 @one_blas_thread()
+def _planned_end(run: Run, axis: str) -> float:
+    """Where a run's own schedule ends on the axis; its data, where it has no end."""
+    schedule = run.schedule
+    if schedule is not None and schedule.total is not None:
+        return schedule.total * axis_factor(run, schedule, axis)
+    return run.end(axis)
+
+
 def fit_models(
     runs: Runs,
     models: Mapping[str, str],
@@ -193,6 +224,7 @@ def fit_models(
     *,
     draws: int,
     seed: int,
+    level: Callable[[str, Floats], Floats],
 ) -> dict[str, FittedRun]:
     """Fit the runs of every model together; the asked runs by name.
 
@@ -208,6 +240,9 @@ def fit_models(
     learned : dict by run
         What finished runs say about B, for the models of the asked runs.
     draws, seed : int
+    level : callable
+        From a run's name and places on the axis to draws of its own curve there, for runs that are
+        fitted alone.
     """
     out = {}
     for model in dict.fromkeys(models[name] for name in names):
@@ -217,7 +252,16 @@ def fit_models(
         constants = constants_from(learned[asked[0]])
         members = fit_members(runs_of_model, axis, window, ends, Plan(), constants)
         for name in asked:
-            out[name] = FittedRun(runs_of_model, name, model, members, axis, draws=draws, seed=seed)
+            out[name] = FittedRun(
+                runs_of_model,
+                name,
+                model,
+                members,
+                axis,
+                draws=draws,
+                seed=seed,
+                level=partial(level, name) if len(runs_of_model) == 1 else None,
+            )
     return {name: out[name] for name in names}
 
 

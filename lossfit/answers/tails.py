@@ -227,6 +227,7 @@ def best_tail(
     axis: str = "auto",
     segments: int = 48,
     share: Share = None,
+    domain: str = "auto",
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | None = None,
     prob: float = 0.9,
@@ -257,7 +258,7 @@ def best_tail(
         As in `lossfit.extrapolate`.
     segments : int
         Straight pieces of the tail, 2 to 128; they crowd towards the end.
-    share, siblings, priors, window
+    share, domain, siblings, priors, window
         As in `lossfit.what_if`.  ``share=True`` with runs under several schedules is much the
         better question: the optimum lies where the law has to be right about schedules.
     prob : float
@@ -308,6 +309,7 @@ def best_tail(
         share=models_of_all(runs, share, priors),
         siblings=siblings,
         priors=priors,
+        domain=domain,
         prob=prob,
         window=window,
         draws=draws,

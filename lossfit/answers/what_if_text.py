@@ -36,7 +36,7 @@ def text(answer: WhatIf) -> str:
     if len(table) > len(shown):
         lines.append(f"  ... and {len(table) - len(shown):,} rows more in .frame")
     how = "runs of the model fitted together" if answer.shared else "each run fitted alone"
-    how += ", equal stack of the annealing and the multi-power response"
+    how += ", differences by an equal stack of the annealing and the multi-power response"
     lines.append(f"  Medians and {percent} intervals of the loss without noise; {how}.")
     if len(answer.names) == 1 or answer.shared:
         mean, sd = answer.strength[answer.names[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
 from ..forecasts.learning import Priors
+from ..forecasts.mixture import curves_of
 from ..forecasts.question import Question
 from ..forecasts.sharing import Share, models_of
 from ..runs.axes import check_axis
@@ -308,6 +309,7 @@ def what_if(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     axis: str = "auto",
     share: Share = None,
+    domain: str = "auto",
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | None = None,
     prob: float = 0.9,
@@ -340,6 +342,8 @@ def what_if(
         Runs of one model under different schedules are fitted together (`lossfit.extrapolate`).
         That is the better answer wherever there are such runs: one run under one schedule says
         little of how the loss responds.
+    domain : {"auto", "text", "other"}
+        As in `lossfit.extrapolate`.
     siblings : Runs or pandas.DataFrame, optional
         Finished runs of the same project, from which the prior of the response to the learning rate
         is learned; a run never learns from itself.
@@ -373,10 +377,11 @@ def what_if(
 
     Notes
     -----
-    The law is fitted to the run under the learning rate that it had; the cumulative learning rate
-    and the response are then computed for the other schedule from its first step.  It is an equal
-    stack of the annealing and the multi-power response (`joint`), for a run alone too, because on
-    other schedules it was nearer to the truth than the law of `lossfit.extrapolate`.
+    The level of a run's own curve is that of `lossfit.extrapolate`, draw by draw, up to the end of
+    its schedule.  The difference that another schedule makes comes from a law that is fitted to the
+    run under the learning rate that it had; LR time and response are then computed for the other
+    schedule from the first step.  It is an equal stack of the annealing and the multi-power
+    response (`joint`): under other schedules that was nearer to the truth than one response.
     `lossfit.answers.scenarios` says what is done with the discrepancy, and
     docs/how_we_checked_it.md how far such answers were right.
 
@@ -397,6 +402,7 @@ def what_if(
         share=models_of_all(runs, share, priors),
         siblings=siblings,
         priors=priors,
+        domain=domain,
         prob=prob,
         window=window,
         draws=draws,
@@ -452,6 +458,12 @@ def fitted(
     models = question.models
     assert models is not None
     learned = {name: question.learned(name) for name in names}
+    alone = replace(question, models=None, company=None)
+
+    def level(name: str, at: Floats) -> Floats:
+        drawn: Floats = curves_of(alone, runs.select([name]), at[None]).curves[0]
+        return drawn
+
     fits = fit_models(
         runs,
         models,
@@ -461,6 +473,7 @@ def fitted(
         learned,
         draws=question.draws,
         seed=question.seed,
+        level=level,
     )
     return fits, any(priors is not None and not priors.used for priors in learned.values())
 

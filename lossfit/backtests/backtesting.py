@@ -19,6 +19,7 @@ from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
 from ..runs.checks import as_runs, choose_axis
 from .cases import END, Cases, Knowledge, make_cases
+from .references import Standing, moves_of
 from .scores import LEVELS, score
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def backtest(
     axis: str = "auto",
     window: WindowSpec = "auto",
     priors: Priors | None = None,
+    domain: str = "auto",
     schedules: Knowledge = "known",
     draws: int = 1000,
     device: str = "auto",
@@ -187,7 +189,7 @@ def backtest(
     prob : float
         Probability of ``lower`` to ``upper``.
     random_seed : int, numpy.random.Generator or None
-    axis, window, device, dtype, progress
+    axis, window, domain, device, dtype, progress
         As in `lossfit.extrapolate`.
     priors : Priors, optional
         What `lossfit.learn_priors` found.
@@ -228,6 +230,7 @@ def backtest(
         laws=laws,
         siblings=None if isinstance(siblings, str) else siblings,
         priors=priors,
+        domain=domain,
         prob=prob,
         window=window,
         draws=draws,
@@ -250,6 +253,8 @@ def backtest(
         learned = _of_the_group(learn_priors(runs), groups, cases)
     elif question.priors is not None:
         learned = {name: question.learned(name) for name in dict.fromkeys(cases.names)}
+    if question.by_default and learned is not None:
+        question = _moved(question, cases, runs if others else siblings, learned)
     question = _of_cases(question, cases, learned)
     return _scored(cases, question, groups, schedules == "none", progress)
 
@@ -270,6 +275,26 @@ def backtest_question(
         question = replace(question, window="auto")
     own = _of_cases(question, cases, by_run)
     return _scored(cases, own, dict.fromkeys(runs.names, "all"), False, False)
+
+
+def _moved(
+    question: Question, cases: Cases, finished: Any, learned: Mapping[str, Priors | None]
+) -> Question:
+    """The question with what finished runs say of the default law's errors, by case."""
+    asked = {}
+    assert cases.runs is not None
+    priors = question.priors
+    if isinstance(priors, Priors) and priors.runs is not None:
+        finished = priors.runs
+    for case, run, cutoff in zip(cases.runs.names, cases.names, cases.cutoffs, strict=True):
+        of_run = learned[run]
+        if of_run is not None:
+            asked[case] = Standing(cutoff, of_run.names)
+
+    def frame(*options: Any) -> pd.DataFrame:
+        return backtest_question(*options).frame
+
+    return replace(question, moves=moves_of(question, as_runs(finished), asked, frame))
 
 
 def _of_cases(

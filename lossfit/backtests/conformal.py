@@ -16,9 +16,13 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from ..forecasts.learning import Priors
 from .backtesting import backtest_question
+from .references import moves_of, standings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
@@ -80,6 +84,8 @@ def calibrated(
     at : ndarray, shape (n_names, n_at)
         Their targets.
     """
+    if question.by_default and question.priors is not None and question.moves is None:
+        question = _with_siblings(question, runs, names)
     finished = question.calibrate_on
     if finished is None:
         return question, None
@@ -89,7 +95,14 @@ def calibrated(
     nothing = Calibration(None, 0, 0, float("nan"), question.prob)
     if not others or not np.isfinite(ratio):
         return question, nothing
-    plain = replace(question, widen=1.0, compared=(), calibrate_on=None)
+    plain = replace(
+        question,
+        widen=1.0,
+        compared=(),
+        calibrate_on=None,
+        priors=None if question.by_default else question.priors,
+        moves=None,
+    )
     try:
         check = backtest_question(finished.select(others), plain, (0.3, 0.5, 0.7), (ratio, "end"))
     except DataError:  # no run is long enough for one forecast
@@ -111,3 +124,23 @@ def calibrated(
     factor = float(np.clip(factor, *LIMITS))
     done = Calibration(factor, count, len(frame), float(frame["covered"].mean()), question.prob)
     return replace(question, widen=factor), done
+
+
+def _with_siblings(question: Question, runs: Runs, names: Sequence[str]) -> Question:
+    """The question with what its siblings say of the default law's errors."""
+    asked = standings(question, runs, names)
+    learned = question.priors
+    if not asked or not isinstance(learned, Priors) or learned.runs is None:
+        return question
+    moves = moves_of(question, learned.runs, asked, _frame)
+    if question.calibrate_on is not None:  # which finds the width
+        moves = {
+            name: move._replace(factor=np.ones_like(move.factor)) for name, move in moves.items()
+        }
+    return replace(question, moves=moves)
+
+
+def _frame(
+    runs: Runs, question: Question, cutoffs: Sequence[float], horizons: Sequence[float | str]
+) -> pd.DataFrame:
+    return backtest_question(runs, question, cutoffs, horizons).frame

@@ -35,8 +35,8 @@ OTHERS = ("others",)
     "--group", metavar="KEY", help="Average within groups first: the entry of meta that names them."
 )
 @options(
-    "source", "reading", "axis", "laws", "siblings", "window", "prob", "draws", "random_seed",
-    "place", "plot",
+    "source", "reading", "axis", "laws", "siblings", "domain", "window", "prob", "draws",
+    "random_seed", "place", "plot",
     siblings={
         "help": "Logs of finished runs of the project to learn from, or the word others: the other "
         "runs of the group."

@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.option("--target", multiple=True, type=float, help="A loss: when is it reached?")
 @options(
     "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
-    "calibrate_on", "share", "window", "prob", "draws", "random_seed", "place", "plot",
+    "calibrate_on", "share", "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     as_json={"help": "Print JSON (schema lossfit.answer/1)."},
 )  # fmt: skip
 def command(

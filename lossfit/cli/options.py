@@ -106,7 +106,7 @@ ASKED: Table = {
         {
             "multiple": True,
             "callback": _laws,
-            "help": "Law (repeat to mix several); annealing by default.",
+            "help": "Law (repeat to mix several); by default the learned one.",
         },
     ),
     "total": (
@@ -136,6 +136,15 @@ ASKED: Table = {
     "share": (
         ("--share",),
         {"is_flag": True, "help": "The runs are of one model: fit them together."},
+    ),
+    "domain": (
+        ("--domain",),
+        {
+            "type": click.Choice(("auto", "text", "other")),
+            "default": "auto",
+            "show_default": True,
+            "help": "Whether the runs are of language models on text.",
+        },
     ),
     "window": (
         ("--window",),

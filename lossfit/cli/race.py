@@ -29,7 +29,7 @@ __all__ = ["command"]
 )
 @options(
     "source", "reading", "run", "axis", "laws", "total", "siblings", "calibrate_on",
-    "share", "window", "prob", "draws", "random_seed",
+    "share", "domain", "window", "prob", "draws", "random_seed",
     "place", "plot",
     as_json={"help": "Print JSON (schema lossfit.race/1)."},
 )  # fmt: skip

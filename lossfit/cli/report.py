@@ -31,7 +31,7 @@ __all__ = ["command"]
 )
 @options(
     "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
-    "calibrate_on", "share", "window",
+    "calibrate_on", "share", "domain", "window",
     "prob", "draws", "random_seed", "place",
     at={
         "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the "

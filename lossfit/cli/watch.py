@@ -25,7 +25,7 @@ __all__ = ["command"]
 @click.option("--once", is_flag=True, help="Answer for what is there, and stop.")
 @options(
     "reading", "run", "at", "axis", "laws", "total", "siblings", "calibrate_on", "share",
-    "window", "prob", "draws", "random_seed",
+    "domain", "window", "prob", "draws", "random_seed",
     "place",
     run={"multiple": False, "help": "Run of the log; all of them by default."},
     at={

@@ -29,8 +29,8 @@ __all__ = ["command"]
     "end in units of its own schedule: cosine@250k. Repeat it for more.",
 )
 @options(
-    "source", "reading", "run", "at", "axis", "share", "siblings", "window", "prob", "draws",
-    "random_seed", "place", "plot",
+    "source", "reading", "run", "at", "axis", "share", "siblings", "domain", "window", "prob",
+    "draws", "random_seed", "place", "plot",
     at={"help": "Where on the axis: 1e12, 1T, 500k; each schedule's end."},
     as_json={"help": "Print JSON (schema lossfit.what_if/1)."},
 )  # fmt: skip

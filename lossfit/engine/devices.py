@@ -55,6 +55,7 @@ class Work(Enum):
     FIT_STUDENT_T = "a fit with Student-t noise"
     FIT_COLUMNS = "a fit with several columns that depend on nonlinear parameters"
     FORECAST = "a forecast by a law of the learning rate"
+    CURVE_FORECAST = "a forecast by the default law"
     JOINT = "a joint fit"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..kernels.paths import Paths, Shapes
 
 __all__ = [
+    "CURVE_SECONDS",
     "FIT_SECONDS",
     "FORECAST_SECONDS",
     "engine_of",
@@ -28,6 +29,7 @@ __all__ = [
 
 # Of one run in plain Python, as measured on one core; they decide who serves and nothing else.
 FORECAST_SECONDS = 0.15
+CURVE_SECONDS = 1.5
 FIT_SECONDS = 0.4
 _PREDICT_SECONDS = 1e-5  # of a point of a curve
 _FEATURE_SECONDS = 1e-5  # of a response at a time

@@ -48,6 +48,9 @@ ANSWER_MEANINGS = {
     "stretched to end there; schedule= names another continuation",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= changes that",
+    "broken": "the run broke (it diverged, jumped, rises or ends in NaN): its past does not go on",
+    "longer_plan": "the run has finished its schedule: this is the loss had it been planned to end "
+    "at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
     "axis",
     "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .rates import Plan, rates
 
 if TYPE_CHECKING:
     from ..kernels.forecast_driver import Forecast, ResponsePrior
-    from ..laws import ResponseStrength, ScheduleLaw
+    from ..laws import GridLaw, ResponseStrength
     from ..runs.collection import Runs
 
 __all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "priors_by_run", "step_sizes"]
@@ -55,6 +55,8 @@ class Forecasted:
     parameters : ndarray, shape (R, 8, D) or (R, 0, 0)
     engine : str
         "compiled", or "uncompiled" for kernels that served in plain Python.
+    like : ndarray, shape (R,)
+        How much the default law takes a run to be a language model on text, 0 to 1.
     """
 
     curves: Floats
@@ -68,11 +70,12 @@ class Forecasted:
     memory: Floats
     parameters: Floats
     engine: str = "compiled"
+    like: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def forecast(
     runs: Runs,
-    law: ScheduleLaw,
+    law: GridLaw,
     axis: str,
     window: WindowSpec,
     at: Floats,
@@ -90,7 +93,7 @@ def forecast(
     Parameters
     ----------
     runs : Runs
-    law : ScheduleLaw
+    law : GridLaw
     axis : str
     window : WindowSpec
     at : ndarray, shape (R, T)

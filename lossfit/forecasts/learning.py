@@ -11,7 +11,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..fits.window import WindowSpec
-from ..laws import ResponseStrength, ScheduleLaw, find
+from ..laws import GridLaw, ResponseStrength, find
 from ..runs.checks import as_runs, choose_axis
 from ..runs.logged_rate import history_of
 from .forecasting import forecast
@@ -62,6 +62,8 @@ class Priors:
         Local slope (loss per e-fold) and last loss of the runs.
     units : ndarray, shape (n_runs, n_units)
         Posterior weights of the law's responses.
+    runs : Runs or None
+        The finished runs.
     """
 
     strength: ResponseStrength
@@ -74,6 +76,7 @@ class Priors:
     slope: Floats
     level: Floats
     units: Floats
+    runs: Runs | None = None
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -103,6 +106,7 @@ class Priors:
             self.slope[keep],
             self.level[keep],
             self.units[keep],
+            self.runs,
         )
 
     def __repr__(self) -> str:
@@ -187,12 +191,12 @@ def learn_priors(
             shipped = float(broad.components(level[i : i + 1], law.unit_weights).centre[0])
             if sd[i] > WELL_KNOWN * max(b[i], KNOWN_SHARE * shipped):
                 reasons[i] = f"its B, {b[i]:.3g}, is known to +- {sd[i]:.2g} only"
-    return _priors(runs.names, b, sd, tuple(reasons), slope, level, units)
+    return _priors(runs.names, b, sd, tuple(reasons), slope, level, units, runs)
 
 
-def _law() -> ScheduleLaw:
+def _law() -> GridLaw:
     law = find("annealing")
-    assert isinstance(law, ScheduleLaw)
+    assert isinstance(law, GridLaw)
     return law
 
 
@@ -228,6 +232,7 @@ def _priors(
     slope: Floats,
     level: Floats,
     units: Floats,
+    runs: Runs | None = None,
 ) -> Priors:
     law = _law()
     good = np.array([not reason for reason in reasons], bool)
@@ -242,7 +247,7 @@ def _priors(
         own = np.asarray(weights) / sum(weights)
         total = PSEUDO_RUNS * own + units[telling].sum(axis=0)
         weights = tuple(float(w) for w in total / total.sum())
-    return Priors(strength, weights, used, names, b, sd, reasons, slope, level, units)
+    return Priors(strength, weights, used, names, b, sd, reasons, slope, level, units, runs)
 
 
 def strength_from(b: Floats, sd: Floats, slope: Floats, shipped: float) -> ResponseStrength:

@@ -16,8 +16,9 @@ import numpy as np
 from .._base.ragged import Bools, Floats
 from .._base.summaries import describe
 from ..fits.fitting import fit_quietly
-from ..laws import ScheduleLaw
+from ..laws import GridLaw, ScheduleLaw
 from ..runs.known import for_runs
+from .curve_forecast import forecast_curves
 from .forecasting import Forecasted, forecast, priors_by_run
 from .rates import Plan
 from .sharing import forecast_shared
@@ -169,13 +170,27 @@ def _forecast(
         if progress is not None:
             progress(len(runs))
         return found
+    plan = Plan(*(for_runs(given, runs) for given in question.plan))
+    if not isinstance(law, GridLaw):
+        return forecast_curves(
+            runs,
+            question.axis,
+            question.window_of(runs),
+            at,
+            plan,
+            draws=question.draws,
+            seed=question.seed,
+            domain=question.domain,
+            moves=question.moves,
+            progress=progress,
+        )
     return forecast(
         runs,
         law,
         question.axis,
         question.window_of(runs),
         at,
-        Plan(*(for_runs(given, runs) for given in question.plan)),
+        plan,
         lambda level: _strength(question, law, runs.names, level),
         draws=question.draws,
         seed=question.seed,
@@ -185,7 +200,7 @@ def _forecast(
 
 
 def _strength(
-    question: Question, law: ScheduleLaw, names: tuple[str, ...], level: Floats
+    question: Question, law: GridLaw, names: tuple[str, ...], level: Floats
 ) -> ResponsePrior:
     """The prior of the response for some runs."""
     each = []

@@ -16,10 +16,12 @@ from .._base.seeds import Seed, seed_integer
 from ..engine.devices import Place, Work, place
 from ..fits.fitting import work_of
 from ..fits.window import rule_of
-from ..laws import Law, ScheduleLaw
+from ..laws import GridLaw, Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, whole
 from ..runs.known import NumberByRun, ScheduleByRun, for_runs
+from .curve_forecast import DOMAINS
 from .learning import Priors, learn_priors
+from .moves import Moves
 from .rates import Plan, check_plan
 from .sharing import Share, models_of
 
@@ -41,7 +43,7 @@ __all__ = [
     "refuse_unused",
 ]
 
-AUTO_LAWS = ("annealing",)
+AUTO_LAWS = ("learned",)
 COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
 
 LawSpec: TypeAlias = str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw]
@@ -68,6 +70,7 @@ class Options(TypedDict, total=False):
     calibrate_on: Runs | pd.DataFrame | None
     share: Share
     ladder: Sisters | None
+    domain: str
     prob: float
     window: WindowSpec
     draws: int
@@ -102,6 +105,10 @@ class Question:
         Finished runs of other sizes, with which the runs' own curves are pooled.
     widen : float
         Factor on the distance of draws from their median (conformal calibration).
+    domain : {"auto", "text", "other"}
+        What the default law is told of the runs.
+    moves : dict by run, or None
+        How draws of the default law move by what siblings say (`lossfit.backtests.references`).
     prob : float
         Probability of the intervals.
     draws : int
@@ -122,6 +129,8 @@ class Question:
     company: Runs | None = None
     ladder: Sisters | None = None
     widen: float = 1.0
+    domain: str = "auto"
+    moves: Mapping[str, Moves] | None = None
     prob: float = 0.9
     draws: int = 1000
     seed: int = 0
@@ -142,6 +151,7 @@ class Question:
         calibrate_on: Runs | pd.DataFrame | None = None,
         share: Share = None,
         ladder: Sisters | None = None,
+        domain: str = "auto",
         prob: float = 0.9,
         window: WindowSpec = "auto",
         draws: int = 1000,
@@ -165,6 +175,8 @@ class Question:
         DeviceError
             A device that cannot be used for these laws.
         """
+        if domain not in DOMAINS:
+            raise DataError(f"domain must be {', '.join(map(repr, DOMAINS))}, got {domain!r}")
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
         plan = Plan(schedule, total)
         check_plan(plan, runs.names)
@@ -193,6 +205,7 @@ class Question:
             models=models,
             company=None if models is None else runs,
             ladder=ladder,
+            domain=domain,
             prob=check_prob(prob),
             draws=whole(draws, "draws", 10),
             seed=seed_integer(random_seed),
@@ -206,6 +219,11 @@ class Question:
     def weights(self) -> Floats:
         """Weight of each law."""
         return np.full(len(self.laws), 1 / len(self.laws))
+
+    @property
+    def by_default(self) -> bool:
+        """Whether the default law answers, for each run by itself."""
+        return self.models is None and [law.name for law in self.laws] == list(AUTO_LAWS)
 
     @property
     def responds(self) -> bool:
@@ -223,7 +241,7 @@ class Question:
         if self.models is not None:
             work = Work.JOINT
         elif isinstance(law, ScheduleLaw):
-            work = Work.FORECAST
+            work = Work.FORECAST if isinstance(law, GridLaw) else Work.CURVE_FORECAST
         else:
             work = work_of(law, "quadrature" if len(law.nonlinear) <= 2 else "ensemble", "gaussian")
         return place(work, self.device, self.dtype)
@@ -246,6 +264,7 @@ class Question:
             widen=1.0,
             calibrate_on=None,
             ladder=None,
+            moves=None,
         )
 
     @property

@@ -38,7 +38,17 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["BEFORE_END", "MENU", "Plan", "Rates", "check_plan", "rates"]
+__all__ = [
+    "BEFORE_END",
+    "MENU",
+    "OPEN_END",
+    "Plan",
+    "Rates",
+    "check_plan",
+    "chosen",
+    "hypotheses_of",
+    "rates",
+]
 
 #: Schedules that an unknown one may be, and their prior weights: constant, cosine to 10 % and to 0,
 #: linear to 0, and a straight cooldown over the last 30 %.
@@ -51,6 +61,16 @@ MENU: tuple[tuple[str, float], ...] = (
 )
 #: Where an unknown planned end may lie, in multiples of the farthest target, and prior weights.
 ENDS: tuple[tuple[float, float], ...] = ((1.0, 2.0), (1.4, 1.0))
+#: Plans of which none is known, and where they end in multiples of the data: nothing depends on
+#: where forecasts are asked for.
+OPEN_MENU: tuple[tuple[str, float], ...] = (
+    ("constant", 3.0),
+    ("cosine_10", 1.5),
+    ("cosine_10", 3.0),
+    ("cosine_10", 8.0),
+    ("linear_0", 3.0),
+)
+OPEN_END = 3.0  # times the data: the planned end where none is known
 
 NODES = 96
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do
@@ -178,7 +198,7 @@ class _Book:
         )
 
 
-def _chosen(value: Any, name: str) -> Any:
+def chosen(value: Any, name: str) -> Any:
     """The run's own entry of one value for all or a dict by run."""
     return value.get(name) if isinstance(value, Mapping) else value
 
@@ -236,7 +256,7 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
     labels: list[tuple[str, ...]] = []
     for r, run in enumerate(runs):
         beyond = at[r] > ends[r] * (1 + 1e-9)
-        made = _one(book, run, axis, float(ends[r]), at[r], plan)
+        made = hypotheses_of(book, run, axis, float(ends[r]), at[r], plan)
         for h, (past, coming, weight) in enumerate(made.hypotheses):
             history[r, h] = past
             future[r, :, h] = coming
@@ -255,15 +275,21 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
 
 
 class _Made(NamedTuple):
+    """Hypotheses of a run: past path, coming paths, weight; the menu they are of, and its end."""
+
     hypotheses: list[tuple[int, Any, float]]
     labels: tuple[str, ...]
     flags: dict[str, Any]
+    menu: str = "known"
+    end: float = math.nan
 
 
-def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -> _Made:
-    """Hypotheses of one run."""
-    given = _chosen(plan.schedule, run.name)
-    total = _chosen(plan.total, run.name)
+def hypotheses_of(
+    book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan, fixed: bool = False
+) -> _Made:
+    """Hypotheses of one run; with `fixed` none depends on the targets where nothing is known."""
+    given = chosen(plan.schedule, run.name)
+    total = chosen(plan.total, run.name)
     own = run.schedule
     if own is None and given is not None and history_of(run, axis) is None:
         own = given
@@ -277,10 +303,12 @@ def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -
             coming, stretched = _reach(book, own, factor, at, past)
         over = given is None and own.total and own.total * factor < end * (1 - BEFORE_END)
         flags = {"schedule_stretched": stretched, "schedule_over": bool(over)}
-        return _Made([(past, coming, 1.0)], (str(own.kind),), flags)
+        planned = (given or own).total
+        planned_end = planned * factor if planned else total or OPEN_END * end
+        return _Made([(past, coming, 1.0)], (str(own.kind),), flags, "known", planned_end)
     logged = history_of(run, axis)
     if logged is not None:
-        return _logged(book, run, axis, end, at, logged, given, total)
+        return _logged(book, run, axis, end, at, logged, given, total, fixed)
     warmup = warmup_of(run, axis)
     nan = np.isnan(at)
     made: list[tuple[int, Any, float]] = []
@@ -293,7 +321,14 @@ def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -
                 coming[i] = book.menu(name, warmup, float(at[i]))
             made.append((past, coming, weight))
             labels.append(name)
-        return _Made(made, tuple(labels), {"schedule_unknown": True})
+        flags = {"schedule_unknown": True}
+        return _Made(made, tuple(labels), flags, "total", max(float(total), end))
+    if fixed:
+        for name, share in OPEN_MENU:
+            past = book.menu(name, warmup, share * end)
+            made.append((past, np.full(len(at), past, np.int64), 1.0))
+            labels.append(_open_label(name, share))
+        return _Made(made, tuple(labels), {"no_plan": True}, "nothing", OPEN_END * end)
     farthest = float(np.nanmax(np.append(at, end)))
     for k, (share, prior) in enumerate(ENDS):
         for name, weight in MENU:
@@ -305,6 +340,10 @@ def _one(book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan) -
             made.append((past, np.full(len(at), past, np.int64), weight * prior))
             labels.append(f"{name} to {share:g}x")
     return _Made(made, tuple(labels), {"no_plan": True})
+
+
+def _open_label(name: str, share: float) -> str:
+    return name if name == "constant" else f"{name} to {share:g}x the data"
 
 
 def _reach(
@@ -331,6 +370,7 @@ def _logged(
     logged: tuple[Floats, Floats],
     given: Schedule | None,
     total: float | None,
+    fixed: bool,
 ) -> _Made:
     """Hypotheses of a run whose learning rate was logged up to the end of its data."""
     t, rho = warmed(*logged)
@@ -338,39 +378,53 @@ def _logged(
     if given is not None:
         factor = axis_factor(run, given, axis)
         coming, stretched = _reach(book, given, factor, at, book.schedule(given, factor))
-        return _Made([(past, coming, 1.0)], ("logged",), {"schedule_stretched": stretched})
+        planned = given.total * factor if given.total else total or OPEN_END * end
+        flags = {"schedule_stretched": stretched}
+        return _Made([(past, coming, 1.0)], ("logged",), flags, "known", planned)
     warmup = warmup_of(run, axis)
     form, flags = form_of(t, rho, warmup), {}
+    made: list[tuple[int, Any, float]] = []
+    labels: list[str] = []
     if total is not None:
         other, form = form, form_to(t, rho, warmup, max(float(total), end))
         # What was logged follows a cosine or a line, but to another end than the planned one.
         flags = {"total_disagrees": form is None and other is not None}
     if form is not None:
         coming, stretched = _reach(book, form, 1.0, at, book.schedule(form, 1.0))
-        return _Made([(past, coming, 1.0)], (str(form.kind),), {"schedule_stretched": stretched})
+        flags = {"schedule_stretched": stretched}
+        label = (str(form.kind),)
+        return _Made([(past, coming, 1.0)], label, flags, "known", form.total or OPEN_END * end)
     if total is None:
-        held = np.full(len(at), past, np.int64)
-        return _Made([(past, held, 1.0)], ("logged",), {"schedule_held": True})
-    made: list[tuple[int, Any, float]] = []
-    labels: list[str] = []
+        if not fixed:
+            held = np.full(len(at), past, np.int64)
+            return _Made([(past, held, 1.0)], ("logged",), {"schedule_held": True})
+        for name, share in OPEN_MENU:
+            path = book.points(*_went_on(name, t, rho, end, share * end))
+            made.append((past, np.full(len(at), path, np.int64), 1.0))
+            labels.append(_open_label(name, share))
+        return _Made(made, tuple(labels), {"no_plan": True}, "nothing", OPEN_END * end)
     last = max(float(total), end * 1.001)
     for name, weight in MENU:
-        # What was logged, then the menu's schedule in proportion to the rate at the end.
-        z = np.linspace(0.0, 1.0, NODES)
-        if name.startswith("wsd"):
-            start = max(last - 0.3 * last, end)
-            nodes = np.append(start, start + (last - start) * z[1:])
-            fall = 1 - z
-        else:
-            nodes = end + (last - end) * z
-            target = float(name.partition("_")[2] or 100) / 100
-            if name == "constant":
-                fall = np.ones_like(z)
-            elif name.startswith("cosine"):
-                fall = target + (1 - target) * (1 + np.cos(np.pi * z)) / 2
-            else:
-                fall = 1 - z
-        path = book.points(np.concatenate([t, nodes]), np.concatenate([rho, rho[-1] * fall]))
+        path = book.points(*_went_on(name, t, rho, end, last))
         made.append((past, np.full(len(at), path, np.int64), weight))
         labels.append(name)
-    return _Made(made, tuple(labels), {"schedule_unknown": True, **flags})
+    return _Made(made, tuple(labels), {"schedule_unknown": True, **flags}, "total", last)
+
+
+def _went_on(name: str, t: Floats, rho: Floats, end: float, last: float) -> tuple[Floats, Floats]:
+    """What was logged, then a schedule of the menu in proportion to the rate at the end."""
+    z = np.linspace(0.0, 1.0, NODES)
+    if name.startswith("wsd"):
+        start = max(last - 0.3 * last, end)
+        nodes = np.append(start, start + (last - start) * z[1:])
+        fall = 1 - z
+    else:
+        nodes = end + (last - end) * z
+        target = float(name.partition("_")[2] or 100) / 100
+        if name == "constant":
+            fall = np.ones_like(z)
+        elif name.startswith("cosine"):
+            fall = target + (1 - target) * (1 + np.cos(np.pi * z)) / 2
+        else:
+            fall = 1 - z
+    return np.concatenate([t, nodes]), np.concatenate([rho, rho[-1] * fall])

@@ -9,7 +9,21 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["FARTHEST", "HORIZONS", "RECORDS", "RUNS", "SOURCES", "Record", "record_of", "sentence"]
+from .constants import learned_record
+
+__all__ = [
+    "FARTHEST",
+    "HORIZONS",
+    "RECORDS",
+    "RUNS",
+    "SOURCES",
+    "Record",
+    "Situation",
+    "default_record",
+    "default_sentence",
+    "record_of",
+    "sentence",
+]
 
 RUNS = 155
 SOURCES = 7
@@ -65,4 +79,60 @@ def sentence(law: str, ratio: float) -> str:
     return (
         f"Record: in backtests on {RUNS} public runs from {SOURCES} sources, 90 % intervals at "
         f"this horizon held the truth in {100 * share:.0f} %."
+    )
+
+
+class Situation(NamedTuple):
+    """What an answer of the default law knew, for its record.
+
+    Attributes
+    ----------
+    knowledge : {"known", "total", "nothing", "longer", "siblings"}
+        The schedule; the planned end only; neither; a finished run's longer plan; finished runs of
+        the project.
+    domain : {"text", "other"}
+    """
+
+    knowledge: str
+    domain: str
+
+
+KNEW = {
+    "known": "with the schedule known",
+    "total": "with the planned end known",
+    "nothing": "with no plan known",
+    "longer": "for finished runs under a longer plan",
+    "siblings": "with finished runs of the project",
+}
+OF = {"text": "language models on text", "other": "other domains"}
+BEYOND = 1.3  # times the farthest horizon that was checked
+
+
+def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] | None:
+    """Horizon, share held, its standard error and sources, of the nearest tested horizon."""
+    table = learned_record().get(situation.knowledge, {}).get(situation.domain, [])
+    if not table or not 1 < ratio <= BEYOND * max(row[0] for row in table):
+        return None
+    horizon, share, error, sources = min(table, key=lambda row: abs(math.log(ratio / row[0])))
+    return float(horizon), float(share), float(error), int(sources)
+
+
+def default_record(situation: Situation, ratio: float) -> float:
+    """Share of left-out outcomes that 90 % intervals of the default law held; NaN if unchecked."""
+    row = _row(situation, ratio)
+    return math.nan if row is None else row[1]
+
+
+def default_sentence(situation: Situation, ratio: float) -> str:
+    """The default law's record for a situation in one line; "" within the data."""
+    if not ratio > 1 or not learned_record():
+        return ""
+    row = _row(situation, ratio)
+    what = f"{OF[situation.domain]}, {KNEW[situation.knowledge]}"
+    if row is None:
+        return f"Record: never checked at this horizon ({what})."
+    _, share, error, sources = row
+    return (
+        f"Record: on {sources} sources that the law had not seen ({what}), 90 % intervals at this "
+        f"horizon held the outcome in {100 * share:.0f} % (+- {100 * error:.0f})."
     )

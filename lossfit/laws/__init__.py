@@ -9,7 +9,7 @@ from importlib import import_module
 
 from .._base.errors import DataError
 from ._law import Example, Law, Linear, Nonlinear, constant
-from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
+from ._schedule_law import GridLaw, ResponseStrength, ScheduleLaw, Unit
 from ._surface_law import Published, SurfaceLaw
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "SCHEDULE_NAMES",
     "SURFACE_NAMES",
     "Example",
+    "GridLaw",
     "Law",
     "Linear",
     "Nonlinear",
@@ -40,7 +41,7 @@ NAMES: tuple[str, ...] = (
 )
 """Laws of one axis, for `lossfit.fit` and `lossfit.extrapolate`."""
 
-SCHEDULE_NAMES: tuple[str, ...] = ("annealing", "multi_power")
+SCHEDULE_NAMES: tuple[str, ...] = ("learned", "annealing", "multi_power")
 """Laws that respond to the learning-rate schedule, for `lossfit.extrapolate`."""
 
 SURFACE_NAMES: tuple[str, ...] = ("coupled", "kaplan", "chinchilla", "data_constrained")

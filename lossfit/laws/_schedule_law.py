@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..kernels.cells import Grid
     from ..kernels.forecast_driver import ResponsePrior
 
-__all__ = ["ResponseStrength", "ScheduleLaw", "Unit"]
+__all__ = ["GridLaw", "ResponseStrength", "ScheduleLaw", "Unit"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,22 @@ class ScheduleLaw:
     Attributes
     ----------
     name, formula, doc : str
+    first : float
+        Share of the data's end before which points are not used.
+    """
+
+    name: str
+    formula: str
+    doc: str
+    first: float
+
+
+@dataclass(frozen=True)
+class GridLaw(ScheduleLaw):
+    """A law of one grid of constants and priors, the same for all runs.
+
+    Attributes
+    ----------
     alphas, alpha_weights : tuple of float
         Grid of the exponent and its prior weights.
     discrepancies, discrepancy_weights : tuple of float
@@ -111,8 +127,6 @@ class ScheduleLaw:
         Grid of responses; units that differ in ``tau`` only must be neighbours.
     strength : ResponseStrength
         Prior of B.
-    first : float
-        Share of the data's end before which points are not used.
     bins : int
         Log-spaced bins, at most.
     temper : float
@@ -130,16 +144,12 @@ class ScheduleLaw:
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
     """
 
-    name: str
-    formula: str
-    doc: str
     alphas: tuple[float, ...]
     alpha_weights: tuple[float, ...]
     discrepancies: tuple[float, ...]
     discrepancy_weights: tuple[float, ...]
     units: tuple[Unit, ...]
     strength: ResponseStrength
-    first: float
     bins: int
     temper: float
     slope_sd: float

@@ -1,10 +1,10 @@
-"""Power law in the cumulative learning rate, response to it, discrepancy: the default."""
+"""Power law in LR time, response to the learning rate, Brownian discrepancy: a fixed grid."""
 
 from __future__ import annotations
 
 import math
 
-from ._schedule_law import ResponseStrength, ScheduleLaw, Unit
+from ._schedule_law import GridLaw, ResponseStrength, Unit
 
 __all__ = ["LAW"]
 
@@ -22,7 +22,7 @@ STRENGTH = ResponseStrength(
     0.19, (0.25, 0.85, 1.2), (0.8, 0.2, 0.2), (0.2, 0.4, 0.4), share=0.19 / 1.5, slopes=3.0
 )
 
-LAW = ScheduleLaw(
+LAW = GridLaw(
     name="annealing",
     formula="Lc - a (1 - (x/xc)^-alpha)/alpha - B (D - Dc) + g",
     doc=(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..answers.answer import Answer
     from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
-    from ..forecasts.question import LawSpec, Options
+    from ..forecasts.question import LawSpec, Options, Sisters
     from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
@@ -135,6 +135,8 @@ class Update:
         words = [f"{self.note}; "] if self.note else []
         if self.answer is None:
             return "".join([*words, f"{self.run or self.path}: {self.problem}"])
+        if self.run in self.answer.broken:
+            words.append(f"! {self.answer.broken[self.run][0]}; ")
         words.append(
             f"{self.run}: {self.points:,} points to {amount(self.position, self.axis)}, loss "
             f"{self.loss:.4f}; at {amount(self.at, self.axis)} {self.median:.4f} "
@@ -210,6 +212,8 @@ def watch(
     priors: Priors | Mapping[str, Prior] | None = None,
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
+    ladder: Sisters | None = None,
+    domain: str = "auto",
     window: WindowSpec = "auto",
     prob: float = 0.9,
     draws: int = 1000,
@@ -238,9 +242,9 @@ def watch(
     reference : Run, Runs, str or path, optional
         A run to compare with: a run of the log, a path or a collection with one run, or
         ``"PATH:RUN"``.  Its loss is that at the end of its own data.
-    axis, schedule, laws, siblings, priors, calibrate_on, share, window, prob, draws, device, dtype
+    axis, schedule, laws, siblings, priors, calibrate_on, share, ladder, domain, window, prob
         As in `lossfit.extrapolate`; with ``share`` the runs of the log are fitted together.
-    random_seed : int, numpy.random.Generator or None
+    draws, device, dtype, random_seed
         As in `lossfit.extrapolate`.
     format, loss, columns, params, tokens_per_step, gpu_hours
         As in `lossfit.load`.
@@ -294,6 +298,8 @@ def watch(
             "priors": priors,
             "calibrate_on": calibrate_on,
             "share": share,
+            "ladder": ladder,
+            "domain": domain,
             "window": window,
             "prob": prob,
             "draws": draws,

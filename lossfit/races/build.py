@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
+    from ..forecasts.question import Sisters
     from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
@@ -63,6 +64,7 @@ def race(
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
     ladder: Sisters | None = None,
+    domain: str = "auto",
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -93,7 +95,7 @@ def race(
     margin : float, optional
         Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
         differences are ties.  By default 0.1 % of the loss.
-    schedule, total, siblings, priors, calibrate_on, share, ladder, window
+    schedule, total, siblings, priors, calibrate_on, share, ladder, domain, window
         As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
         stretched to each place beyond its end: the loss *had it been planned to end there*.
     prob : float
@@ -167,6 +169,7 @@ def race(
         calibrate_on=calibrate_on,
         share=share,
         ladder=ladder,
+        domain=domain,
         prob=prob,
         window=window,
         draws=draws,

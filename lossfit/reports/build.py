@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..answers.answer import Answer
     from ..fits.window import WindowSpec
     from ..forecasts.learning import Priors
-    from ..forecasts.question import LawSpec, Options
+    from ..forecasts.question import LawSpec, Options, Sisters
     from ..forecasts.sharing import Share
     from ..laws.priors import Prior
     from ..runs.collection import Runs
@@ -108,6 +108,8 @@ def report(
     priors: Priors | Mapping[str, Prior] | None = None,
     calibrate_on: Runs | pd.DataFrame | None = None,
     share: Share = None,
+    ladder: Sisters | None = None,
+    domain: str = "auto",
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -130,13 +132,15 @@ def report(
         The runs, or what `lossfit.load` reads.
     path : path
         The file to write.
-    run, at, compute_of, axis, laws, schedule, total, siblings, priors, calibrate_on, share
+    run, at, compute_of, axis, laws, schedule, total, siblings, priors, calibrate_on, share, ladder
         The question, as in `lossfit.extrapolate`.  Without ``at`` and ``compute_of`` the question
         is each run's loss at the end of its plan (its schedule, or ``total``), or at twice its data
         where nothing beyond the data is planned.
     beside : "auto" or sequence of laws
         Laws that the figures can switch to; ``"auto"``: annealing, power and power_linear, and
         multi_power for up to 200 runs, broken_power for up to 20.
+    domain
+        As in `lossfit.extrapolate`.
     prob : float
         Probability of the intervals.
     window, draws, device, dtype
@@ -194,6 +198,8 @@ def report(
             "priors": priors,
             "calibrate_on": calibrate_on,
             "share": share,
+            "ladder": ladder,
+            "domain": domain,
             "prob": prob,
             "window": window,
             "draws": draws,

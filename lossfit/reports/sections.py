@@ -97,7 +97,8 @@ def page_data(
     farthest = float(answer.frame["horizon_ratio"].max())
     menu = []
     for i, (band, law) in enumerate(zip(band_list, laws, strict=True)):
-        share = record_of(answer._record_key if i == 0 and law is not None else band.law, farthest)
+        own = i == 0 and law is not None
+        share = answer.record_at(farthest) if own else record_of(band.law, farthest)
         menu.append(
             {
                 "n": band.law,

@@ -26,9 +26,12 @@ from .._base.ragged import Bools, Floats, Ints, blocks, counts
 
 __all__ = ["DESCRIBED", "MEANINGS", "Flag", "Inspection", "inspect", "usable_rows"]
 
+TAIL_ROWS, TAIL_SHARE = 3, 0.05  # of a tail: the least number of rows, and share of the run
+
 MEANINGS: dict[str, str] = {
     "missing": "rows dropped: the loss or the axis is blank or NaN",
     "not_finite": "rows dropped: the loss or the axis is infinite",
+    "tail_not_finite": "the loss is NaN or infinite at the end of the run",
     "duplicate_step": "rows dropped: the next row has the same axis value and was kept",
     "restart": "rows dropped: logged again after the axis went back",
     "counter": "times that the axis begins again while training goes on: carried on",
@@ -157,6 +160,7 @@ def usable_rows(
             for run, count in _nonzero(counts(mask, offsets)):
                 words = MEANINGS[flag].removeprefix("rows dropped: ")
                 flags.append(Flag(names[run], flag, count, f"{_plural(count, 'row')}: {words}"))
+    flags += _tails(names, x, np.isfinite(x) & ~np.isfinite(loss), offsets)
     negative = np.flatnonzero(keep & (x < 0))
     if negative.size:
         row = int(negative[0])
@@ -346,6 +350,29 @@ def _difference_correlation(y: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         rho: Floats = (step[:, 1:] * step[:, :-1]).sum(axis=1) / power
     return rho
+
+
+def _tails(names: tuple[str, ...], x: Floats, bad: Bools, offsets: Ints) -> list[Flag]:
+    """Flags of runs that end in losses that are not finite; `bad` are all such rows.
+
+    Logs with another metric on rows of its own have blank losses everywhere: a tail must be longer
+    than any other stretch of them.
+    """
+    flags = []
+    rows = np.diff(offsets)
+    last = np.where(rows > 0, offsets[1:] - 1, 0)
+    for run in np.flatnonzero((rows > 0) & bad[last]) if len(bad) else ():
+        first = int(offsets[run])
+        good = np.flatnonzero(~bad[first : offsets[run + 1]])
+        if len(good) < 2:
+            continue
+        tail = int(rows[run]) - 1 - int(good[-1])
+        if tail < max(TAIL_ROWS, TAIL_SHARE * rows[run], TAIL_ROWS * int(np.diff(good).max())):
+            continue
+        where = f"{x[first + good[-1] + 1]:,.6g}"
+        words = f"the loss is NaN or infinite from {where} on ({_plural(tail, 'row')})"
+        flags.append(Flag(names[run], "tail_not_finite", tail, words))
+    return flags
 
 
 def _nonzero(count: Ints) -> list[tuple[int, int]]:

@@ -243,7 +243,8 @@ def test_the_answer_as_json(runs):
     data = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert data["schema"] == "lossfit.answer/1"
     assert set(data) == {
-        "schema", "lossfit", "question", "laws", "engine", "rows", "by_law", "compare", "schedules",
+        "schema", "lossfit", "question", "laws", "engine", "rows", "broken", "by_law", "compare",
+        "schedules",
         "record", "calibration_factor",
     }  # fmt: skip
     assert [row["run"] for row in data["rows"]] == ["run0", "run1"]

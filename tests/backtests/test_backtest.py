@@ -90,7 +90,7 @@ def test_a_backtest_of_runs_that_follow_the_law():
     assert (row["run"], row["cutoff"], row["horizon"]) == ("run0", 0.3, "1.25x")
     assert row["covered"] == row["cover90"]
     assert row["horizon_ratio"] == pytest.approx(1.25, abs=0.02)
-    assert "Backtest of annealing on step: 160 forecasts of 20 runs" in str(check)
+    assert "Backtest of learned on step: 160 forecasts of 20 runs" in str(check)
     data = json.loads(json.dumps(check.to_dict(), allow_nan=False))
     assert data["schema"] == "lossfit.check/1"
     assert len(data["rows"]) == 160
@@ -273,16 +273,19 @@ def test_calibrate_on_widens_what_was_too_narrow():
     def covered(frame):
         return ((frame["lower"] < true) & (true < frame["upper"])).mean()
 
-    plain = lossfit.extrapolate(half, at=20_000, draws=400)
-    told = lossfit.extrapolate(half, at=20_000, draws=400, calibrate_on=finished)
+    law = {"laws": "annealing"}
+    plain = lossfit.extrapolate(half, at=20_000, draws=400, **law)
+    told = lossfit.extrapolate(half, at=20_000, draws=400, calibrate_on=finished, **law)
     assert covered(plain.frame) < 0.5
     assert covered(told.frame) >= 0.8
     assert told.calibration.factor > 1.5
     assert "widened by a factor" in str(lossfit.extrapolate(
-        half, "run0", at=20_000, draws=200, calibrate_on=finished
+        half, "run0", at=20_000, draws=200, calibrate_on=finished, **law
     ))  # fmt: skip
     assert all("calibrated" in flags for flags in told.frame["flags"])
-    few = lossfit.extrapolate(half, at=20_000, draws=200, calibrate_on=finished.select(["run12"]))
+    few = lossfit.extrapolate(
+        half, at=20_000, draws=200, calibrate_on=finished.select(["run12"]), **law
+    )
     assert few.calibration.factor is None
     assert all("not_calibrated" in flags for flags in few.frame["flags"])
     np.testing.assert_allclose(few.frame["median"], plain.frame["median"], atol=0.02)

@@ -14,8 +14,8 @@ from lossfit.forecasts.question import Options, Question
 from tests.curves import power_runs
 
 ASKED = (
-    "laws", "schedule", "total", "siblings", "priors", "calibrate_on", "share", "prob", "window",
-    "draws", "device", "dtype", "random_seed",
+    "laws", "schedule", "total", "siblings", "priors", "calibrate_on", "share", "ladder", "domain",
+    "prob", "window", "draws", "device", "dtype", "random_seed",
 )  # fmt: skip
 LACKING = {
     "extrapolate": set(),
@@ -23,9 +23,9 @@ LACKING = {
     "report": set(),
     "watch": set(),
     # The laws of other schedules, and runs whose end is known, are what these functions are for.
-    "what_if": {"laws", "schedule", "total", "calibrate_on"},
-    "best_tail": {"laws", "schedule", "calibrate_on"},
-    "backtest": {"schedule", "total", "calibrate_on", "share"},
+    "what_if": {"laws", "schedule", "total", "calibrate_on", "ladder"},
+    "best_tail": {"laws", "schedule", "calibrate_on", "ladder"},
+    "backtest": {"schedule", "total", "calibrate_on", "share", "ladder"},
 }
 
 
@@ -38,10 +38,8 @@ def test_an_option_that_one_function_has_all_have(name):
     own = parameters(getattr(lossfit, name))
     door = parameters(Question.of)
     assert set(Options.__annotations__) == set(ASKED) == set(door) - {"runs", "axis"}
-    assert set(ASKED) - set(own) == LACKING[name] - {"total"} | (LACKING[name] & {"total"})
+    assert set(ASKED) - set(own) == LACKING[name]
     for option in set(ASKED) & set(own):
-        if (name, option) == ("watch", "total") or (name, option) == ("best_tail", "total"):
-            continue  # the end of one run
         assert own[option].default == door[option].default, option
 
 
@@ -60,7 +58,7 @@ def test_looking_at_an_answer_computes_nothing(answer, monkeypatch):
     text = str(answer)
     data = answer.to_dict()
     assert "P(run0 below run2)" in text
-    assert [row["law"] for row in data["by_law"]] == ["annealing"]
+    assert [row["law"] for row in data["by_law"]] == ["learned"]
     assert answer.prob_below() == data["rows"][0]["prob_below"]
     assert np.isfinite(answer.frame["median"]).all()
     with pytest.raises(AssertionError, match="a fit was made"):
@@ -68,7 +66,7 @@ def test_looking_at_an_answer_computes_nothing(answer, monkeypatch):
 
 
 def test_comparison_laws_are_fitted_when_they_are_asked_for(answer):
-    assert list(answer.by_law["law"]) == ["annealing", "power", "power_linear"]
+    assert list(answer.by_law["law"]) == ["learned", "power", "power_linear"]
 
 
 def test_options_that_do_not_go_together():

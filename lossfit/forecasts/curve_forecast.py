@@ -1,0 +1,241 @@
+"""The default forecast: from runs to draws of curves, by a hyper-prior that was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.ragged import Bools, Floats, Ints
+from .._base.seeds import run_keys
+from ..engine.serving import CURVE_SECONDS, engine_of, serve
+from ..fits.window import Rule, WindowSpec, rule_of, select
+from ..runs.known import for_runs
+from ..runs.logged_rate import axis_factor, warmup_of
+from .constants import cell_grid, hyper_prior
+from .curve_rates import asked_rates
+from .forecasting import Forecasted, step_sizes
+from .moves import Moves, moves_at
+from .rates import Plan, chosen
+
+if TYPE_CHECKING:
+    from ..runs.collection import Runs
+    from ..runs.run import Run
+
+__all__ = ["DOMAINS", "NAME", "forecast_curves"]
+
+NAME = "learned"  # of the law, in the keys of draws
+DOMAINS = ("auto", "text", "other")
+LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
+UNSURE = 0.5  # relative sd of B above which the data say little of it
+MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
+
+
+def forecast_curves(
+    runs: Runs,
+    axis: str,
+    window: WindowSpec,
+    at: Floats,
+    plan: Plan,
+    *,
+    draws: int,
+    seed: int,
+    domain: str = "auto",
+    parameters: bool = False,
+    moves: Mapping[str, Moves] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Forecasted:
+    """Fit the law to every run and draw its curve at the targets.
+
+    Parameters
+    ----------
+    runs : Runs
+    axis : str
+    window : WindowSpec
+    at : ndarray, shape (R, T)
+        Targets in units of the axis, NaN where a run has fewer.  A draw at one of them depends on
+        no other.
+    plan : Plan
+        What the caller says of the future.
+    draws, seed : int
+    domain : {"auto", "text", "other"}
+        Whether the runs are of language models; by default their curves tell.
+    parameters : bool
+        Whether to keep the parameters of the draws.
+    moves : dict by run, optional
+        What the errors of finished runs say.
+    progress : callable, optional
+        Called with the number of runs that were finished.
+    """
+    rule = rule_of(window, runs)
+    groups = [np.flatnonzero(rule.auto), np.flatnonzero(~rule.auto)]
+    parts = []
+    for whole, rows in enumerate(groups):
+        if not len(rows):
+            continue
+        alone = len(rows) == len(runs)
+        some = runs if alone else runs.select([runs.names[r] for r in rows])
+        its = Rule(rule.low[rows], rule.high[rows], rule.auto[rows], rule.warmup[rows], rule.text)
+        made = _forecast(
+            some, axis, its, bool(whole), at[rows], Plan(*(for_runs(p, some) for p in plan)),
+            draws, seed, domain, parameters, moves, progress,
+        )  # fmt: skip
+        if alone:
+            return made
+        parts.append((rows, made))
+    return _joined(parts)
+
+
+def _forecast(
+    runs: Runs,
+    axis: str,
+    rule: Rule,
+    whole: bool,
+    at: Floats,
+    plan: Plan,
+    draws: int,
+    seed: int,
+    domain: str,
+    parameters: bool,
+    moves: Mapping[str, Moves] | None,
+    progress: Callable[[int], None] | None,
+) -> Forecasted:
+    """`forecast_curves` for runs whose windows are all chosen here, or all by the kernel."""
+    from ..kernels.curve_data import Asked, Observed
+
+    flat = runs.flat(axis)
+    # The kernel chooses the window, and the points that the slope is measured on, itself.
+    every = rule._replace(low=np.where(rule.auto, 0.0, rule.low), auto=np.zeros(len(runs), bool))
+    used = select(flat, runs.names, every, 0, len(runs), keep_spikes=True)
+    offsets = np.concatenate([[0], np.cumsum(used.n_points)]).astype(np.int64)
+    rates = asked_rates(runs, axis, used.end, at, plan)
+    steps, assumed = step_sizes(runs, axis)
+    decimals = runs._columns.decimals
+    # Rounding to a step adds noise of step / sqrt(12), which differences of equal losses hide.
+    floor = np.where(decimals >= 0, 10.0 ** -np.maximum(decimals, 0.0) / 12**0.5, 0.0)
+    unknown = np.full(len(runs), np.nan)
+    grid, hyper = cell_grid(whole), hyper_prior()
+    there = ~np.isnan(at)
+    observed = Observed(
+        t=flat.x[used.rows],
+        loss=flat.loss[used.rows],
+        weight=flat.weight[used.rows],
+        offsets=offsets,
+        warmup=np.array([_warmup(run, axis, plan) for run in runs]),
+        step_size=steps,
+        floor=floor,
+        noise=unknown,
+        slope=unknown,
+        keys=run_keys(seed, runs.names, f"forecast {NAME}"),
+    )
+    futures = [future[here].ravel() for future, here in zip(rates.future, there, strict=True)]
+    n_runs = len(runs)
+    log_ratio = np.log(at / used.end[:, None])
+    asked = Asked(
+        at=at[there],
+        targets=_offsets(there.sum(axis=1)),
+        hypotheses=rates.offsets,
+        history=rates.history,
+        kind=rates.kind,
+        log_weight=np.zeros(len(rates.kind)),
+        futures=_offsets(np.array([len(each) for each in futures])),
+        future=np.concatenate(futures),
+        plan=rates.plan,
+        knowledge=rates.knowledge,
+        like=np.full(n_runs, LIKE[domain]),
+        longer=rates.longer[there].astype(np.int64),
+        siblings=moves_at(moves, runs.names, log_ratio)[there],
+    )
+    kernels = serve("curve_forecast", "_forecast_range", CURVE_SECONDS * n_runs)
+    result = kernels.forecast_curves(
+        observed, asked, grid, hyper, rates.shapes, rates.paths, draws=draws,
+        parameters=parameters, progress=progress,
+    )  # fmt: skip
+    records = result.records
+    curves = _filled(result.draws, there)
+    falls = _filled(result.falls, there)
+    unit = np.where(records["positive"] > 0, records["level"], records["scale"])
+    strength = np.stack([records["strength_mean"], records["strength_sd"]], axis=1)
+    flags = dict(rates.flags)
+    flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
+    flags["response_from_prior"] = _prior_only(strength, falls, curves)
+    edges = zip(rates.offsets[:-1], rates.offsets[1:], strict=True)
+    return Forecasted(
+        curves=curves,
+        sigma=unit * records["noise"],
+        flags=flags,
+        falls=falls,
+        shares=[
+            {label: float(w) for label, w in zip(labels, result.shares[a:b], strict=True)}
+            for labels, (a, b) in zip(rates.labels, edges, strict=True)
+        ],
+        strength=strength,
+        slope=unit * records["slope"],
+        start=np.maximum(used.start, 0.0 if whole else grid.first * used.end),
+        memory=np.zeros(n_runs),
+        parameters=result.parameters,
+        engine=engine_of(kernels),
+        like=records["feature_like"],
+    )
+
+
+def _warmup(run: Run, axis: str, plan: Plan) -> float:
+    """Where a run's warm-up ends on the axis, 0 where none is known."""
+    given = chosen(plan.schedule, run.name)
+    if run.schedule is None and run.lr is None and given is not None:
+        return float(given.warmup * axis_factor(run, given, axis))
+    return warmup_of(run, axis)
+
+
+def _offsets(counts: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _filled(values: Floats, there: Bools) -> Floats:
+    """Rows of the targets in their places, NaN where there is none."""
+    if there.all():
+        return values.reshape(*there.shape, *values.shape[1:])
+    out = np.full((*there.shape, *values.shape[1:]), np.nan)
+    out[there] = values
+    return out
+
+
+def _prior_only(strength: Floats, falls: Floats, curves: Floats) -> Bools:
+    """Where the data say little of B, and that makes much of the forecast's spread."""
+    mean, sd = strength.T
+    part = np.abs(falls) * (sd / np.maximum(np.abs(mean), 1e-12))[:, None]
+    with np.errstate(invalid="ignore"):
+        blind = sd > UNSURE * np.abs(mean)
+        return np.asarray(blind[:, None] & (part > MATTERS * curves.std(axis=-1)))
+
+
+def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:
+    """Forecasts of groups of runs in the runs' order."""
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+
+    def arrays(name: str) -> Any:
+        return np.concatenate([getattr(made, name) for _, made in parts])[order]
+
+    shares = [one for _, made in parts for one in made.shares]
+    flags = {
+        name: np.concatenate([made.flags[name] for _, made in parts])[order]
+        for name in parts[0][1].flags
+    }
+    names = (
+        "curves",
+        "sigma",
+        "falls",
+        "strength",
+        "slope",
+        "start",
+        "memory",
+        "parameters",
+        "like",
+    )
+    return Forecasted(
+        flags=flags,
+        shares=[shares[i] for i in order],
+        engine=parts[0][1].engine,
+        **{name: arrays(name) for name in names},
+    )
