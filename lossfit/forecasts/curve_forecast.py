@@ -222,20 +222,12 @@ def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:
         name: np.concatenate([made.flags[name] for _, made in parts])[order]
         for name in parts[0][1].flags
     }
-    names = (
-        "curves",
-        "sigma",
-        "falls",
-        "strength",
-        "slope",
-        "start",
-        "memory",
-        "parameters",
-        "like",
-    )
+    names = ("curves", "sigma", "falls", "strength", "slope", "start", "memory", "like")
+    kept = parts[0][1].parameters
     return Forecasted(
         flags=flags,
         shares=[shares[i] for i in order],
         engine=parts[0][1].engine,
+        parameters=arrays("parameters") if kept.size else kept,
         **{name: arrays(name) for name in names},
     )

