@@ -30,6 +30,8 @@ def broken_runs(runs: Runs, names: Sequence[str], axis: str) -> dict[str, tuple[
     flags = runs._columns.flags
     look = len(names) <= MOST_LOOKED_AT
     for name in names:
+        if name not in runs:  # a run that does not exist yet, of a ladder
+            continue
         tail = next((flag for flag in flags.get(name, ()) if flag.flag == TAIL), None)
         if tail is not None:
             found[name] = (tail.detail, True)

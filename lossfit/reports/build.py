@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["MENU_LAWS", "Report", "report"]
 
 #: Laws that the page can switch to beside the answer's, and those added where runs are fewer.
-MENU_LAWS = ("annealing", "power", "power_linear")
+MENU_LAWS = ("learned", "power", "power_linear")
 MORE_LAWS = (("multi_power", 200), ("broken_power", 20))  # and up to how many runs
 MOST_DRAWN = 5_000  # runs with points on the page
 MOST_BANDS = 1_000  # and with bands
@@ -137,7 +137,7 @@ def report(
         is each run's loss at the end of its plan (its schedule, or ``total``), or at twice its data
         where nothing beyond the data is planned.
     beside : "auto" or sequence of laws
-        Laws that the figures can switch to; ``"auto"``: annealing, power and power_linear, and
+        Laws that the figures can switch to; ``"auto"``: learned, power and power_linear, and
         multi_power for up to 200 runs, broken_power for up to 20.
     domain
         As in `lossfit.extrapolate`.
