@@ -1,4 +1,4 @@
-"""How often intervals hold on real curves, by method: the table of docs/calibration.md.
+"""How often intervals hold on the seven text sources, by method.
 
     python -m benches.calibration CURVES [--plot out/calibration.png] [--leave-one-out] [--priors]
 
