@@ -78,6 +78,6 @@ def _verify(device: str, page: str | None, as_json: bool) -> None:
         if as_json:
             print_json(record)
         else:
-            click.echo(verify_text(record))
+            show_text(verify_text(record))
     if not record["passed"]:
         raise click.exceptions.Exit(1)

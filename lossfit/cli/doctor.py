@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import guarded, print_json
+from .common import guarded, print_json, show_text
 
 __all__ = ["command"]
 
@@ -23,6 +23,6 @@ def command(as_json: bool) -> None:
         if as_json:
             print_json(record)
         else:
-            click.echo(doctor_text(record))
+            show_text(doctor_text(record))
     if any(problem["hinders"] for problem in record["problems"]):
         raise click.exceptions.Exit(2)

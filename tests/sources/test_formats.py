@@ -398,7 +398,7 @@ def test_smoothed_exports_are_found_and_corrected(tmp_path):
         runs = lossfit.load(path)
         assert ("smoothed" in flags(runs)) == found
         runs = runs.with_schedule(lossfit.schedules.constant(1e-3))
-        answer = lossfit.extrapolate(runs, at=1000, draws=100)
+        answer = lossfit.extrapolate(runs, at=1000, laws="annealing", draws=100)
         assert ("smoothed_noise" in answer.frame["flags"][0]) == found
 
 
