@@ -33,7 +33,7 @@ def test_a_frame_will_do_and_other_things_will_not():
     runs = power_runs(2)
     fit = lossfit.fit(runs.frame.drop(columns="spike"), "power", random_seed=4)
     np.testing.assert_array_equal(fit.draws, lossfit.fit(runs, "power", random_seed=4).draws)
-    with pytest.raises(DataError, match="runs must be lossfit.Runs, a table"):
+    with pytest.raises(DataError, match=r"runs must be lossfit\.Runs, a table"):
         lossfit.fit(3)
     with pytest.raises(DataError, match=r"runs\.csv"):
         lossfit.fit("runs.csv")  # a path is read, and there is no such file
