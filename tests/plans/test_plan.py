@@ -360,4 +360,4 @@ def test_command(tmp_path: Path) -> None:
     ):
         answer = run.invoke(command, bad)
         assert answer.exit_code == 2, bad
-        assert "error: " in answer.stderr
+        assert "error: " in answer.stderr.lower()
