@@ -26,7 +26,7 @@ from ..kernels.gpu.forecast_batch import ForecastJob
 from ..kernels.gpu.launch import Chunk, Job, Options, built, run
 from ..kernels.gpu.predict import build as build_predict
 from ..kernels.gpu.predict import predict_on
-from ..kernels.records import ACCEPTANCE, STATUS
+from ..kernels.records import ACCEPTANCE, STATUS, as_table
 from ..laws import get
 from .kernel_catalogue import Entry, catalogue
 from .random_batches import bent_curves, cut_curves, fit_problem, forecast_problem
@@ -39,6 +39,7 @@ STATUSES = {0: "served", 1: "few draws", 2: "imprecise", 3: "no room"}
 IN_DOUBLE = 1e-6  # largest difference of a draw in posterior standard deviations
 IN_SINGLE = 0.05
 FEW_IN_SINGLE = 0.02  # share of draws that rounding may put in another cell
+LEAST_SIZE = 1e-3  # below which numbers are compared by their difference
 ORDER = 24  # of moments
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.777, 0.95, 1.0)
 
@@ -79,6 +80,16 @@ class _Numbers(NamedTuple):
     few: float = 0.0  # share of numbers that may differ
     tolerance: tuple[float, float] = (IN_DOUBLE, IN_SINGLE)
 
+    def with_more(self, given: Floats, expected: Floats) -> _Numbers:
+        """Other numbers too, which are compared relative to their size."""
+        size = np.abs(expected) + LEAST_SIZE
+        scale = np.broadcast_to(self.scale, self.given.shape).ravel()
+        return self._replace(
+            given=np.concatenate([self.given.ravel(), given.ravel()]),
+            expected=np.concatenate([self.expected.ravel(), expected.ravel()]),
+            scale=np.concatenate([scale, size.ravel()]),
+        )
+
 
 def _fits(
     job_of: Callable[..., FitJob], problem: tuple[Any, ...], expected: Any, devices: Any,
@@ -95,7 +106,12 @@ def _fits(
         served &= expected.info["acceptance"] < EXACT_SHARE  # where the CPU takes exact draws, too
     assert job.draws is not None
     scale = expected.draws.std(axis=-1, keepdims=True)[served]
-    return _Numbers(job.draws[served], expected.draws[served], scale, status)
+    draws = _Numbers(job.draws[served], expected.draws[served], scale, status)
+    if job.single:
+        return draws
+    # What is said of a run, to as many digits: the autocorrelation of residuals, say.
+    said = as_table(expected.info)[served, :STATUS]
+    return draws.with_more(job.info[served, :STATUS], said)
 
 
 def _fit(law: str, wide: bool) -> Callable[..., Callable[..., _Numbers]]:
@@ -282,8 +298,13 @@ def _forecast(everything: bool) -> Callable[..., Callable[..., _Numbers]]:
             given, kept = job.result, expected
             scale = kept.draws.std(axis=-1, keepdims=True) + 1e-12
             status = np.where(np.isfinite(given.info).all(axis=1), 0, 3)
-            few = FEW_IN_SINGLE if single else 0.0
-            return _Numbers(given.draws, kept.draws, scale, status, few)
+            if single:
+                return _Numbers(given.draws, kept.draws, scale, status, FEW_IN_SINGLE)
+            numbers = _Numbers(given.draws, kept.draws, scale, status)
+            for name in ("shares", "falls", "spreads", "info"):
+                parts = (as_table(getattr(answer, name)) for answer in (given, kept))
+                numbers = numbers.with_more(*parts)
+            return numbers
 
         return compute
 

@@ -81,8 +81,8 @@ def _put(place: Any, key: Any, value: Any) -> None:
 
 
 def _namespaces() -> Iterator[dict[Any, Any]]:
-    """Of all modules of the kernels, and the tables in them."""
+    """Of all modules of the package, and the tables in them."""
     for name, module in list(sys.modules.items()):
-        if name == ROOM or name.startswith(f"{ROOM}."):
+        if name == "lossfit" or name.startswith("lossfit."):
             yield vars(module)
             yield from (v for v in vars(module).values() if type(v) is dict)
