@@ -403,12 +403,17 @@ def test_no_structure_where_there_is_none() -> None:
 
 def test_collinear_tables_are_flagged() -> None:
     params = np.geomspace(1e8, 1e10, 15)
-    table = {"params": params, "tokens": 20 * params}
-    table["loss"] = chinchilla.loss(params, 20 * params, **TRUTH) * np.exp(
-        0.002 * np.random.default_rng(0).standard_normal(15)
-    )
-    found = quiet(table)
-    assert {"collinear", "prior_matters"} <= set(found.flags)
+    told_by_prior = []
+    for seed in range(4):
+        table = {"params": params, "tokens": 20 * params}
+        table["loss"] = chinchilla.loss(params, 20 * params, **TRUTH) * np.exp(
+            0.002 * np.random.default_rng(seed).standard_normal(15)
+        )
+        flags = quiet(table).flags
+        assert "collinear" in flags
+        told_by_prior.append("prior_matters" in flags)
+    # How far the data narrow the prior is chance near the limit: posterior sds are .46 to .86 of it.
+    assert sum(told_by_prior) >= 3
 
 
 def test_few_runs_stay_wide() -> None:
