@@ -72,7 +72,7 @@ def test_student_t_noise_has_its_tails():
 
 @pytest.mark.parametrize("at", [[0.0, 1], [-1], [np.nan], [np.inf], [], [[1, 2]], "far", None])
 def test_places_must_be_positive_numbers(fit, at):
-    with pytest.raises(DataError, match="axis values must be|no axis value"):
+    with pytest.raises(DataError, match=r"axis values must be|no axis value"):
         fit.predict(at)
 
 

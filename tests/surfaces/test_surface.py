@@ -412,7 +412,7 @@ def test_collinear_tables_are_flagged() -> None:
         flags = quiet(table).flags
         assert "collinear" in flags
         told_by_prior.append("prior_matters" in flags)
-    # How far the data narrow the prior is chance near the limit: posterior sds are .46 to .86 of it.
+    # Near the limit this is chance: posterior sds are .46 to .86 of the priors.
     assert sum(told_by_prior) >= 3
 
 
