@@ -10,7 +10,7 @@ import numpy as np
 from .._base.ragged import Bools, Floats, Ints
 from .._base.seeds import run_keys
 from ..engine.serving import CURVE_SECONDS, engine_of, serve
-from ..fits.window import Rule, WindowSpec, rule_of, select
+from ..fits.window import Rule, WindowSpec, rule_of, select, without_outer_spikes
 from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factor, warmup_of
 from .constants import cell_grid, hyper_prior
@@ -20,6 +20,7 @@ from .moves import Moves, moves_at
 from .rates import Plan, chosen
 
 if TYPE_CHECKING:
+    from ..kernels.curve_data import Observed
     from ..runs.collection import Runs
     from ..runs.run import Run
 
@@ -28,6 +29,7 @@ __all__ = ["DOMAINS", "NAME", "forecast_curves"]
 NAME = "learned"  # of the law, in the keys of draws
 DOMAINS = ("auto", "text", "other")
 LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
+FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be
 UNSURE = 0.5  # relative sd of B above which the data say little of it
 MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
 
@@ -102,12 +104,15 @@ def _forecast(
     progress: Callable[[int], None] | None,
 ) -> Forecasted:
     """`forecast_curves` for runs whose windows are all chosen here, or all by the kernel."""
+    from ..kernels.bins import SPIKE_POINTS
     from ..kernels.curve_data import Asked, Observed
 
     flat = runs.flat(axis)
     # The kernel chooses the window, and the points that the slope is measured on, itself.
     every = rule._replace(low=np.where(rule.auto, 0.0, rule.low), auto=np.zeros(len(runs), bool))
     used = select(flat, runs.names, every, 0, len(runs), keep_spikes=True)
+    # ... and its spikes, but for the outermost points and in logs too short to be judged.
+    used, spiked = without_outer_spikes(flat, used, SPIKE_POINTS)
     offsets = np.concatenate([[0], np.cumsum(used.n_points)]).astype(np.int64)
     rates = asked_rates(runs, axis, used.end, at, plan)
     steps, assumed = step_sizes(runs, axis)
@@ -153,11 +158,12 @@ def _forecast(
         parameters=parameters, progress=progress,
     )  # fmt: skip
     records = result.records
-    curves = _filled(result.draws, there)
+    curves = _near_the_data(_filled(result.draws, there), at < used.end[:, None], observed)
     falls = _filled(result.falls, there)
     unit = np.where(records["positive"] > 0, records["level"], records["scale"])
     strength = np.stack([records["strength_mean"], records["strength_sd"]], axis=1)
     flags = dict(rates.flags)
+    flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["response_from_prior"] = _prior_only(strength, falls, curves)
     edges = zip(rates.offsets[:-1], rates.offsets[1:], strict=True)
@@ -199,6 +205,21 @@ def _filled(values: Floats, there: Bools) -> Floats:
     out = np.full((*there.shape, *values.shape[1:]), np.nan)
     out[there] = values
     return out
+
+
+def _near_the_data(curves: Floats, past: Bools, observed: Observed) -> Floats:
+    """Curves of the past within ten times the range of the run's losses.
+
+    Far before the window nothing holds a power law back: there it may leave double precision.
+    """
+    starts = observed.offsets[:-1]
+    low, high = (
+        np.minimum.reduceat(observed.loss, starts),
+        np.maximum.reduceat(observed.loss, starts),
+    )
+    margin = FARTHEST_RANGES * (high - low)
+    bounded = np.clip(curves, (low - margin)[:, None, None], (high + margin)[:, None, None])
+    return np.where(past[:, :, None], bounded, curves)
 
 
 def _prior_only(strength: Floats, falls: Floats, curves: Floats) -> Bools:

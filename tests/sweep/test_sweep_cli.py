@@ -13,6 +13,8 @@ from lossfit.cli.sweep import cli_fit, is_sweep, options
 from lossfit.sweep import open_store
 from tests.sweep.curves import contents, frame
 
+READING = {"format": None, "loss": "train", "columns": None, "join": None}
+
 
 @click.command()
 @click.argument("source", nargs=-1)
@@ -21,7 +23,7 @@ from tests.sweep.curves import contents, frame
 @click.option("--json", "as_json", is_flag=True)
 @options
 def fit(**given):
-    raise SystemExit(cli_fit(**given, reading={"format": None}))
+    raise SystemExit(cli_fit(**given, reading=READING))
 
 
 def run(*arguments):
