@@ -120,7 +120,13 @@ def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):
 
     monkeypatch.setattr(forecast_batch, "forecast_batch_on", spy)
     lossfit.extrapolate(
-        runs.until(0.5), at=[1e12, 2e12], axis="tokens", device="cuda", draws=70, dtype="float64"
+        runs.until(0.5),
+        at=[1e12, 2e12],
+        axis="tokens",
+        laws="annealing",
+        device="cuda",
+        draws=70,
+        dtype="float64",
     )
     job = forecast_batch.ForecastJob(
         *taken["brought"], draws=70, single=False, shares=(0.05, 0.5, 0.95)
