@@ -1,4 +1,4 @@
-"""``lossfit watch``: follow a growing log and answer anew as points arrive."""
+"""``lossfit watch``: follow a growing log and answer again as points arrive."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Follow a growing log and answer anew as points arrive; Ctrl-C stops.
+    r"""Follow a growing log and answer again as points arrive; Ctrl-C stops.
 
     \b
     lossfit watch main.log --total 20k --target 3.2
