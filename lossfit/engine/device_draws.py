@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from ..kernels.gpu.device import Device
     from ..laws import Law
 
-__all__ = ["DeviceDraws", "in_axis_units"]
+__all__ = ["DeviceDraws"]
 
 BLOCK = 1 << 25  # numbers that are computed or summarised at a time: 256 MiB in float64
 
@@ -139,7 +138,8 @@ class DeviceDraws:
     def describe(
         self,
         prob: float,
-        transform: Callable[[Any, slice], Sequence[Any]] | None = None,
+        law: Law | None = None,
+        end: Floats | None = None,
     ) -> Floats:
         """Mean, sd, lower, median and upper of each parameter; only these leave the cards.
 
@@ -147,9 +147,8 @@ class DeviceDraws:
         ----------
         prob : float
             Probability of lower to upper.
-        transform : callable, optional
-            From draws (n, n_parameters, n_draws) in float64 and the slice of runs that they belong
-            to, to an array (n, n_draws) for each parameter.
+        law, end : Law and ndarray of shape (n_runs,), optional
+            Describe the parameters in units of the axis (`Law.in_axis_units`) instead.
 
         Returns
         -------
@@ -168,8 +167,8 @@ class DeviceDraws:
                     # In float64: amplitudes in units of the axis leave the range of float32.
                     some = xp.astype(part[first:last, :, :], xp.float64)
                     runs = slice(int(start) + first, int(start) + last)
-                    if transform is not None:
-                        some = xp.stack(list(transform(some, runs)), axis=1)
+                    if law is not None and end is not None:
+                        some = xp.stack(law.in_axis_units(some, xp.asarray(end[runs])), axis=1)
                     with np.errstate(over="ignore", invalid="ignore"):
                         found = describe(some, prob)
                     out[:, runs] = host_array(found)
@@ -182,26 +181,6 @@ class DeviceDraws:
     def _place(self, run: int) -> tuple[int, int]:
         part = int(np.searchsorted(self._edges, run, side="right")) - 1
         return part, run - int(self._edges[part])
-
-
-def in_axis_units(law: Law, end: Floats) -> Callable[[Any, slice], list[Any]]:
-    """What turns draws for the scaled axis into units of the axis, for `DeviceDraws.describe`.
-
-    Parameters
-    ----------
-    law : Law
-    end : float64, shape (n_runs,)
-        Where the runs' windows end.
-    """
-    names = (*law.parameters, "sigma")
-
-    def transform(draws: Any, runs: slice) -> list[Any]:
-        named = {name: draws[:, k, :] for k, name in enumerate(names)}
-        if law.to_axis_units is not None:
-            named = law.to_axis_units(named, array_namespace(draws).asarray(end[runs, None]))
-        return [named[name] for name in names]
-
-    return transform
 
 
 def _on_card_of(array: Any) -> AbstractContextManager[Any]:

@@ -26,9 +26,8 @@ def posterior_dataset(fit: Fit, scaled: bool = False) -> xr.Dataset:
 
     draws = fit._needs_draws("posterior")
     s = fit.settings
-    named = {name: draws[:, k] for k, name in enumerate(fit.parameters)}
-    if fit.law.to_axis_units is not None and not scaled:
-        named = fit.law.to_axis_units(named, fit.end[:, None])
+    values = draws.swapaxes(0, 1) if scaled else fit.law.in_axis_units(draws, fit.end)
+    named = dict(zip(fit.parameters, values, strict=True))
     docs = {p.name: p.doc for p in fit.law.nonlinear} | {p.name: p.doc for p in fit.law.linear}
     docs["sigma"] = "standard deviation of the noise of a point of weight 1"
     if s.noise == "student_t":

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import laws
 from .._base.errors import DataError
-from .._base.ragged import Floats
-from .._base.seeds import Seed, run_keys, seed_integer
-from ..engine.devices import Place, Work, card_errors, place
+from .._base.seeds import Seed, seed_integer
+from ..engine.devices import place
 from ..engine.serving import FIT_SECONDS, engine_of, serve
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
-from .preparing import prepare
-from .settings import DOF
+from .block import Sampler, fit_block
 from .window import WindowSpec, rule_of
 
 if TYPE_CHECKING:
@@ -26,15 +22,10 @@ if TYPE_CHECKING:
     from ..laws.priors import Prior
     from ..runs.collection import Runs
     from .posterior import Fit
-    from .preparing import Prepared
 
-__all__ = ["KEPT", "METHODS", "NOISES", "fit", "fit_quietly", "work_of"]
+__all__ = ["KEPT", "fit", "fit_quietly"]
 
-METHODS = ("auto", "quadrature", "ensemble", "emcee")
-NOISES = ("gaussian", "student_t")
 KEPT = ("draws", "device", "summary")
-CHAINS = 4  # of the samplers, by default
-TUNE = {"ensemble": 500, "student_t": 200}
 SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept
 SUMMARY_RUNS_ON_CARDS = 16384  # the same where a GPU is to be kept busy
 SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
@@ -174,99 +165,91 @@ def fit_quietly(
     from .settings import Settings
 
     runs = as_runs(runs)
-    chosen = laws.get(law).with_priors(priors)
     axis = choose_axis(runs, axis)
-    method = _method(method, chosen)
-    if noise not in NOISES:
-        raise DataError(f"noise must be {' or '.join(map(repr, NOISES))}, got {noise!r}")
-    if noise == "student_t" and method == "ensemble":
-        raise DataError(
-            "noise='student_t' does not go with method='ensemble': use method='emcee', or a law "
-            "with one or two nonlinear parameters and method='quadrature'"
-        )
+    draws = whole(draws, "draws", 0)
+    sampler = Sampler.of(
+        law,
+        priors,
+        method=method,
+        noise=noise,
+        draws=draws or SUMMARY_DRAWS,
+        chains=chains,
+        tune=tune,
+    )
     if keep not in KEPT:
         raise DataError(f"keep must be 'draws', 'device' or 'summary', got {keep!r}")
-    draws = whole(draws, "draws", 0)
     summary_only = keep == "summary" or draws == 0
     check_prob(prob)
-    where = place(work_of(chosen, method, noise), device, dtype)
+    where = place(sampler.work, device, dtype)
     if keep == "device" and (draws == 0 or not where.cards):
         raise DataError(
             "keep='device' keeps draws on a GPU, and "
             + ("there are none with draws=0" if where.cards else "this fit runs on the CPU")
             + ": use keep='draws' or 'summary'"
         )
-    draws = draws or SUMMARY_DRAWS
     seed = seed_integer(random_seed)
-    exact = method == "quadrature" and noise == "gaussian"
-    chains = 1 if exact else whole(CHAINS if chains is None else chains, "chains", 1)
-    tune = whole(
-        TUNE["ensemble" if noise == "gaussian" else noise] if tune is None else tune, "tune", 0
-    )
     rule = rule_of(window, runs)
     flat = runs.flat(axis)
     n_runs = len(runs)
-    keep_spikes = noise == "student_t"
     step = n_runs
     if summary_only:
         step = SUMMARY_RUNS_ON_CARDS if where.cards else SUMMARY_RUNS
     start, end = np.empty(n_runs), np.empty(n_runs)
     count = np.empty(n_runs, np.int32)
-    scales = np.empty((n_runs, 2), np.float32 if summary_only else np.float64)
+    number = np.float32 if summary_only else np.float64
+    scales = np.empty((n_runs, 2), number)
     info: Any = None
     result: Any = None
     with bar(n_runs, "fitting", progress) as advance:
         driver = None
-        if not where.cards and method != "emcee":
-            driver = serve("driver", "_fit_range", _seconds(chosen, n_runs if exact else np.inf))
+        if not where.cards and sampler.method != "emcee":
+            seconds = _seconds(sampler.law, n_runs if sampler.exact else np.inf)
+            driver = serve("driver", "_fit_range", seconds)
         for first in range(0, n_runs, step):
-            last = min(first + step, n_runs)
-            block = slice(first, last)
-            ready = prepare(flat, runs.names, chosen, rule, first, last, keep_spikes=keep_spikes)
+            block = slice(first, min(first + step, n_runs))
+            ready, drawn, found = fit_block(
+                flat,
+                runs.names,
+                rule,
+                sampler,
+                seed,
+                block.start,
+                block.stop,
+                where=where,
+                driver=driver,
+                on_card=keep == "device" or summary_only,
+                progress=advance,
+            )
             start[block], end[block], count[block] = ready.start, ready.end, ready.n_points
             scales[block] = ready.scales
-            keys = run_keys(seed, runs.names[first:last])
-            if where.cards:
-                from ..engine.device_draws import in_axis_units
-
-                on_card = keep == "device" or summary_only
-                names = runs.names[first:last]
-                drawn, found = _draw_on(
-                    where, ready, chosen, keys, draws, method, chains, tune, on_card, names, advance
-                )
-            else:
-                drawn, found = _draw(
-                    driver, ready, chosen, keys, draws, method, noise, chains, tune, advance
-                )
             if info is None:
-                number = np.float32 if summary_only else np.float64
                 info = np.empty(n_runs, [(name, number) for name in found.dtype.names or ()])
             info[block] = found
-            if summary_only:
-                if result is None:
-                    result = Moments.empty(n_runs, len(chosen.parameters) + 1)
-                if where.cards:
-                    result.take(block, drawn.describe(prob, in_axis_units(chosen, ready.end)))
-                else:
-                    result.fill(block, _in_axis_units(chosen, drawn, ready.end), prob)
-            else:
+            if not summary_only:
                 result = drawn
+                continue
+            if result is None:
+                result = Moments.empty(n_runs, len(sampler.law.parameters) + 1)
+            if where.cards:
+                result.take(block, drawn.describe(prob, sampler.law, ready.end))
+            else:
+                result.fill(block, sampler.law.in_axis_units(drawn, ready.end), prob)
     settings = Settings(
         axis=axis,
         window=rule.text,
-        method=method,
-        noise=noise,
+        method=sampler.method,
+        noise=sampler.noise,
         device=where.device,
         random_seed=seed,
-        chains=chains,
-        draws=draws,
+        chains=sampler.chains,
+        draws=sampler.draws,
         prob=prob,
         dtype=where.dtype,
         engine=engine_of(driver),
     )
     return Fit(
         runs=runs,
-        law=chosen,
+        law=sampler.law,
         settings=settings,
         start=start,
         end=end,
@@ -282,117 +265,3 @@ def fit_quietly(
 def _seconds(law: Law, n_runs: float) -> float:
     """About what fits by quadrature take in plain Python."""
     return FIT_SECONDS * n_runs * (1 if len(law.nonlinear) == 1 else 40)
-
-
-def _draw(
-    driver: Any,
-    ready: Prepared,
-    law: Law,
-    keys: np.ndarray[Any, np.dtype[np.uint64]],
-    draws: int,
-    method: str,
-    noise: str,
-    chains: int,
-    tune: int,
-    advance: Any,
-) -> tuple[Floats, NDArray[np.void]]:
-    """Scaled draws (n_runs, n_parameters, chains * draws) and the kernels' diagnostics."""
-    if method == "emcee":
-        from .emcee_reference import sample_batch
-
-        dof = DOF if noise == "student_t" else None
-        return sample_batch(
-            law,
-            ready.batch,
-            ready.table,
-            keys,
-            draws=draws,
-            chains=chains,
-            dof=dof,
-            progress=advance,
-        )
-    result = driver.fit_batch(
-        ready.batch,
-        law.program,
-        ready.table,
-        keys,
-        draws=draws,
-        method=method,
-        noise=noise,
-        dof=DOF,
-        chains=chains,
-        tune=tune,
-        progress=advance,
-    )
-    return result.draws, result.info
-
-
-def _draw_on(
-    where: Place,
-    ready: Prepared,
-    law: Law,
-    keys: np.ndarray[Any, np.dtype[np.uint64]],
-    draws: int,
-    method: str,
-    chains: int,
-    tune: int,
-    on_card: bool,
-    names: tuple[str, ...],
-    advance: Any,
-) -> tuple[Any, NDArray[np.void]]:
-    """`_draw` on GPUs; with `on_card` the draws are `DeviceDraws`."""
-    from ..engine.device_draws import DeviceDraws
-    from ..kernels.gpu.batch import fit_batch_on
-
-    with card_errors():
-        result, parts = fit_batch_on(
-            where.open(),
-            ready.batch,
-            law.program,
-            ready.table,
-            keys,
-            draws=draws,
-            single=where.single,
-            method=method,
-            chains=chains,
-            tune=tune,
-            on_card=on_card,
-            names=names,
-            progress=advance,
-        )
-    if not on_card:
-        return result.draws, result.info
-    return DeviceDraws(tuple(p for _, p in parts), tuple(d for d, _ in parts)), result.info
-
-
-def work_of(law: Law, method: str, noise: str) -> Work:
-    """What a fit asks of a device."""
-    if noise == "student_t":
-        return Work.FIT_STUDENT_T
-    if law.program.n_varying > 1:
-        return Work.FIT_COLUMNS
-    if method == "quadrature":
-        return Work.FIT_ONE if len(law.nonlinear) == 1 else Work.FIT_TWO
-    return Work.FIT_EMCEE if method == "emcee" else Work.FIT_ENSEMBLE
-
-
-def _in_axis_units(law: Law, draws: Floats, end: Floats) -> list[Floats]:
-    """Parameters in the units of the axis, each (n_runs, n_draws), sigma last."""
-    named = {name: draws[:, k] for k, name in enumerate((*law.parameters, "sigma"))}
-    if law.to_axis_units is not None:
-        named = law.to_axis_units(named, end[:, None])
-    return [named[name] for name in (*law.parameters, "sigma")]
-
-
-def _method(method: str, law: Law) -> str:
-    if method not in METHODS:
-        raise DataError(f"no method is called {method!r}; there are {', '.join(METHODS)}")
-    few = len(law.nonlinear) <= 2
-    if method == "quadrature" and not few:
-        raise DataError(
-            f"law {law.name!r} has {len(law.nonlinear)} nonlinear parameters, quadrature takes 1 "
-            f"or 2: use method='ensemble'"
-        )
-    if method == "auto":
-        return "quadrature" if few else "ensemble"
-    return method

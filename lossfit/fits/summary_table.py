@@ -76,11 +76,9 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
 
 def _on_card(fit: Fit, prob: float, scaled: bool) -> Floats:
     """Median, mean, sd, lower and upper of draws on a GPU, each (n_runs, n_parameters)."""
-    from ..engine.device_draws import in_axis_units
-
     assert fit.device_draws is not None
-    transform = None if scaled else in_axis_units(fit.law, fit.end)
-    return fit.device_draws.describe(prob, transform)[[3, 0, 1, 2, 4]]
+    units = () if scaled else (fit.law, fit.end)
+    return fit.device_draws.describe(prob, *units)[[3, 0, 1, 2, 4]]
 
 
 def residuals(fit: Fit) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from .._base.errors import DataError
 from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
 from ..engine.devices import Place, Work, place
-from ..fits.fitting import work_of
+from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, whole

@@ -213,6 +213,27 @@ class Law:
                 f"nonlinear parameters"
             )
 
+    def in_axis_units(self, draws: Any, end: Any) -> list[Any]:
+        """Draws for the scaled axis as parameters in the units of the axis.
+
+        Parameters
+        ----------
+        draws : array, shape (n_runs, n_parameters + 1, n_draws)
+            Of the parameters and sigma, NumPy's or of another array library.
+        end : array, shape (n_runs,)
+            Where the runs' windows end: what the axis was divided by.
+
+        Returns
+        -------
+        list of array, each of shape (n_runs, n_draws)
+            In the order of `parameters`, sigma last.
+        """
+        names = (*self.parameters, "sigma")
+        named = {name: draws[:, k, :] for k, name in enumerate(names)}
+        if self.to_axis_units is not None:
+            named = self.to_axis_units(named, end[:, None])
+        return [named[name] for name in names]
+
     def _check_typical(self) -> None:
         if self.typical and set(self.typical) != set(self.parameters):
             raise DataError(
@@ -258,6 +279,12 @@ class Law:
                 raise DataError(
                     f"law {self.name!r} has no parameter {name!r}; it has "
                     f"{', '.join(self.parameters)} and sigma"
+                )
+        for name, prior in priors.items():
+            if not isinstance(prior, Prior):
+                raise DataError(
+                    f"the prior of {name} must be made by lossfit.priors, such as "
+                    f"priors.lognormal(0.3, 1), got {prior!r}"
                 )
         self._check_prior_kinds(priors)
         return replace(

@@ -170,7 +170,7 @@ def layout(spec: Spec) -> tuple[list[Array], dict[str, NDArray[Any]]]:
         kind = "string" if values.dtype == object else "float64"
         made.append(Array(name, kind, (name,), values.shape, values.shape, None))
     if spec.keep == "draws":
-        shape = (spec.chains, spec.draws)
+        shape = (spec.sampler.chains, spec.sampler.draws)
         for name in spec.parameters:
             attrs = {"long_name": docs[name]}
             path = f"posterior/{name}"
@@ -200,7 +200,7 @@ def chunk_files(number: int, fitted: Fitted, spec: Spec, arrays: list[Array]) ->
         head, _, name = array.path.rpartition("/")
         if head and name in spec.parameters:
             draws = columns["draws"][:, spec.parameters.index(name)]
-            split = draws.reshape(len(draws), spec.chains, spec.draws)
+            split = draws.reshape(len(draws), spec.sampler.chains, spec.sampler.draws)
             values = np.moveaxis(split, 0, -1)
         else:
             values = columns["window_end" if name == "x_ref" else name]

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import laws
 from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, seed_integer
 from ..engine.devices import place
-from ..fits.fitting import CHAINS, NOISES, TUNE, _method, work_of
+from ..fits.block import Sampler
 from ..fits.flags import FIT_MEANINGS, QUIET
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, check_prob, choose_axis, whole
@@ -275,37 +274,31 @@ def _spec(
     from .. import __version__
     from ..fits.window import _one
 
-    chosen = laws.get(law).with_priors(priors)
-    method = _method(method, chosen)
-    if noise not in NOISES:
-        raise DataError(f"noise must be {' or '.join(map(repr, NOISES))}, got {noise!r}")
-    if noise == "student_t" and method == "ensemble":
-        raise DataError("noise='student_t' does not go with method='ensemble': use method='emcee'")
-    exact = method == "quadrature" and noise == "gaussian"
+    sampler = Sampler.of(
+        law,
+        priors,
+        method=method,
+        noise=noise,
+        draws=whole(draws, "draws", 1),
+        chains=chains,
+        tune=tune,
+    )
     for rule in window.values() if isinstance(window, Mapping) else [window]:
         _one(rule, None, 0.0)
     if isinstance(window, Mapping):
         window = dict(window)
     values, ratios = _targets(at, horizons, keep)
-    work = work_of(chosen, method, noise)
     if client is None:
-        where = place(work, device, dtype)
+        where = place(sampler.work, device, dtype)
         settled = where.device, where.dtype
     else:
         from .distributing import place_on
 
-        settled = place_on(client, work, device, dtype)
+        settled = place_on(client, sampler.work, device, dtype)
     spec = Spec(
-        law=chosen,
+        sampler=sampler,
         axis=axis,
         window=window,
-        draws=whole(draws, "draws", 1),
-        chains=1 if exact else whole(CHAINS if chains is None else chains, "chains", 1),
-        tune=whole(
-            TUNE["ensemble" if noise == "gaussian" else noise] if tune is None else tune, "tune", 0
-        ),
-        method=method,
-        noise=noise,
         keep=keep,
         at=values,
         horizons=ratios,
@@ -360,7 +353,7 @@ def _ratio(value: Any) -> float:
 def _chunk_runs(spec: Spec, points: float) -> int:
     """Runs whose data and results fit in memory several times."""
     inner = len(spec.parameters) * 6 + len(spec.targets) * 8 + 16
-    draws = len(spec.parameters) * spec.draws * spec.chains if spec.keep == "draws" else 0
+    draws = len(spec.parameters) * spec.sampler.n_draws if spec.keep == "draws" else 0
     each = 8 * (3 * inner + 4 * draws + 8 * points)
     most = CHUNK_BYTES
     with suppress(AttributeError, ValueError, OSError):  # where the system does not say
@@ -539,7 +532,7 @@ def _warn(result: SweepResult, spec: Spec) -> None:
     words += [
         f"{flag} ({count:,} run{'s' if count > 1 else ''}): {meanings.get(flag, '')}"
         for flag, count in result.flags.items()
-        if flag not in QUIET and not (flag == "spike" and spec.noise == "student_t")
+        if flag not in QUIET and not (flag == "spike" and spec.sampler.noise == "student_t")
     ]
     if words:
         text = f"sweep of {spec.law.name} to {result.path}: {'; '.join(words)}"

@@ -14,12 +14,11 @@ from .. import laws
 from .._base.errors import DeviceError
 from .._base.ragged import Floats
 from .._base.summaries import quantiles
-from ..fits.settings import DOF
+from ..fits.block import Sampler
 from .pieces import Piece
 
 if TYPE_CHECKING:
     from ..engine.devices import Place
-    from ..fits.preparing import Prepared
     from ..laws import Law
     from ..laws.priors import Prior
     from .reading import Chunk
@@ -41,11 +40,10 @@ class Spec:
 
     Attributes
     ----------
-    law : Law
+    sampler : Sampler
+        The law, and how each run's posterior is drawn.
     axis : str
     window : WindowSpec
-    draws, chains, tune : int
-    method, noise : str
     keep : {"draws", "summary", "quantiles"}
     at : tuple of float
         Axis values at which the loss is predicted.
@@ -61,14 +59,9 @@ class Spec:
         Of lossfit.
     """
 
-    law: Law
+    sampler: Sampler
     axis: str
     window: Any
-    draws: int
-    chains: int
-    tune: int
-    method: str
-    noise: str
     keep: str
     at: tuple[float, ...]
     horizons: tuple[float, ...]
@@ -85,14 +78,21 @@ class Spec:
         state = dict(vars(self))
         law = self.law
         if law.name in laws.NAMES and laws.get(law.name).columns == law.columns:
-            state["law"] = law.name, priors_of(law)
+            named = law.name, priors_of(law)
+            state["sampler"] = {**vars(self.sampler), "law": named}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if isinstance(state["law"], tuple):
-            name, priors = state["law"]
-            state = {**state, "law": laws.get(name).with_priors(priors)}
+        if isinstance(state["sampler"], dict):
+            name, priors = state["sampler"]["law"]
+            law = laws.get(name).with_priors(priors)
+            state = {**state, "sampler": Sampler(**{**state["sampler"], "law": law})}
         self.__dict__.update(state)
+
+    @property
+    def law(self) -> Law:
+        """The law with its priors."""
+        return self.sampler.law
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -124,11 +124,11 @@ class Spec:
             "priors": priors,
             "axis": self.axis,
             "window": window,
-            "draws": self.draws,
-            "chains": self.chains,
-            "tune": self.tune,
-            "method": self.method,
-            "noise": self.noise,
+            "draws": self.sampler.draws,
+            "chains": self.sampler.chains,
+            "tune": self.sampler.tune,
+            "method": self.sampler.method,
+            "noise": self.sampler.noise,
             "keep": self.keep,
             "at": list(self.at),
             "horizons": list(self.horizons),
@@ -276,7 +276,7 @@ class _Out:
             shapes[name] = np.float64, (n,)
         shapes["n_points"] = np.int32, (n,)
         if spec.keep == "draws":
-            shapes["draws"] = np.float64, (n, p, spec.chains * spec.draws)
+            shapes["draws"] = np.float64, (n, p, spec.sampler.n_draws)
         self.arrays: dict[str, NDArray[Any]] = {
             name: np.zeros(shape, dtype) if dtype is np.int32 else np.full(shape, np.nan, dtype)
             for name, (dtype, shape) in shapes.items()
@@ -316,10 +316,8 @@ def _fit(
     piece: Piece, at: int, spec: Spec, where: Place, out: _Out, failures: list[Failure]
 ) -> None:
     """Fit a piece and write what is kept of it; any bad run raises."""
-    from .._base.seeds import run_keys
-    from ..fits.fitting import _draw_on
+    from ..fits.block import fit_block
     from ..fits.flags import fit_flags
-    from ..fits.preparing import prepare
     from ..fits.window import rule_of
     from ..kernels.driver import predict_batch
 
@@ -331,26 +329,9 @@ def _fit(
     if isinstance(window, dict):
         window = {name: index for name, index in window.items() if name in runs}
     rule = rule_of(window, runs)
-    ready = prepare(
-        flat, names, spec.law, rule, 0, n, keep_spikes=spec.noise == "student_t", same_bits=True
+    ready, draws, info = fit_block(
+        flat, names, rule, spec.sampler, spec.seed, 0, n, where=where, same_bits=True, threads=1
     )
-    keys = run_keys(spec.seed, names)
-    if where.cards:
-        draws, info = _draw_on(
-            where,
-            ready,
-            spec.law,
-            keys,
-            spec.draws,
-            method=spec.method,
-            chains=spec.chains,
-            tune=spec.tune,
-            on_card=False,
-            names=names,
-            advance=None,
-        )
-    else:
-        draws, info = _draw_here(ready, spec, keys)
     rows = slice(at, at + n)
     arrays = out.arrays
     sums = draws.sum(axis=-1)  # not finite where a draw is not
@@ -373,13 +354,10 @@ def _fit(
     for k, flags in enumerate(flags_of_run):
         if flags:
             arrays["flags"][at + k] = ",".join(dict.fromkeys(flags))
-    named = {name: draws[:, k] for k, name in enumerate(spec.parameters)}
-    if spec.law.to_axis_units is not None:
-        named = spec.law.to_axis_units(named, ready.end[:, None])
-    for k, name in enumerate(spec.parameters):
-        _describe(np.ascontiguousarray(named[name]), spec, arrays, (rows, k), "")
+    for k, values in enumerate(spec.law.in_axis_units(draws, ready.end)):
+        _describe(np.ascontiguousarray(values), spec, arrays, (rows, k), "")
         if spec.keep == "draws":
-            arrays["draws"][rows, k] = named[name]
+            arrays["draws"][rows, k] = values
     if spec.targets:
         ends = flat.x[flat.offsets[1:] - 1]
         horizons = np.asarray(spec.horizons) * ends[:, None]
@@ -408,39 +386,3 @@ def _describe(
     if not of:
         arrays["lower"][place], arrays["upper"][place] = points[0], points[-1]
         arrays["median"][place] = points[spec.quantiles.index(0.5)]
-
-
-def _draw_here(
-    ready: Prepared, spec: Spec, keys: NDArray[np.uint64]
-) -> tuple[Floats, NDArray[np.void]]:
-    """Draws for the scaled axis and diagnostics, on the CPU, by this thread."""
-    if spec.method == "emcee":
-        from ..fits.emcee_reference import sample_batch
-
-        dof = DOF if spec.noise == "student_t" else None
-        return sample_batch(
-            spec.law,
-            ready.batch,
-            ready.table,
-            keys,
-            draws=spec.draws,
-            chains=spec.chains,
-            dof=dof,
-            progress=None,
-        )
-    from ..kernels.driver import fit_batch
-
-    result = fit_batch(
-        ready.batch,
-        spec.law.program,
-        ready.table,
-        keys,
-        draws=spec.draws,
-        method=spec.method,
-        noise=spec.noise,
-        dof=DOF,
-        chains=spec.chains,
-        tune=spec.tune,
-        threads=1,
-    )
-    return result.draws, result.info

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+import lossfit
 from lossfit._base import array_glue as glue
 from lossfit.engine.device_draws import DeviceDraws
 
@@ -129,15 +130,25 @@ def test_draws_on_cards_are_summarised_there(xp, draws, monkeypatch):
     monkeypatch.setattr("lossfit.engine.device_draws.BLOCK", 1)  # a run at a time
     np.testing.assert_allclose(on_card.describe(0.8), expected, rtol=1e-6, atol=1e-7)
 
-    def scaled(some, runs):
-        factor = given(xp, np.arange(6.0)[runs, None])
-        return [some[:, 2, :] * factor, some[:, 0, :], some[:, 1, :]]
-
-    found = on_card.describe(0.8, scaled)
+    law = types.SimpleNamespace(
+        in_axis_units=lambda some, end: [some[:, 2, :] * end[:, None], some[:, 0, :], some[:, 1, :]]
+    )
+    found = on_card.describe(0.8, law, np.arange(6.0))
     np.testing.assert_allclose(found[0, :, 1], draws[:, 0].mean(-1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         found[0, :, 0], draws[:, 2].mean(-1) * np.arange(6), rtol=1e-5, atol=1e-6
     )
+
+
+def test_parameters_are_turned_to_units_of_the_axis_there(xp):
+    """Against the dense formula of the law power: A (x / end)^-alpha."""
+    law, end = lossfit.laws.get("power"), np.array([10.0, 20.0])
+    draws = np.abs(np.random.default_rng(3).standard_normal((2, len(law.parameters) + 1, 7)))
+    values = [host(array) for array in law.in_axis_units(given(xp, draws), given(xp, end))]
+    named = dict(zip((*law.parameters, "sigma"), values, strict=True))
+    alpha, a = (draws[:, law.parameters.index(name)] for name in ("alpha", "A"))
+    np.testing.assert_allclose(named["A"], a * end[:, None] ** alpha, rtol=1e-12)
+    np.testing.assert_array_equal(named["sigma"], draws[:, -1])
 
 
 def test_parts_must_agree():
