@@ -16,11 +16,15 @@ import numpy as np
 
 from .. import laws
 from .._base.errors import DataError
+from .._base.stored import Stored, opened, refusing, sealed
 from ..kernels.records import FIT, as_records, as_table
-from ..laws.priors import Prior
-from ..runs.axes import Columns
+from ..laws.priors import checked
+from ..runs.axes import AXES, Columns, check_axis
+from ..runs.checks import check_prob
 from ..runs.cleaning import Flag
+from ..runs.limits import AXIS_LIMIT, MOST_LOSS
 from ..schedules.shapes import Schedule
+from .settings import Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +36,7 @@ __all__ = ["FORMAT", "from_netcdf", "write"]
 
 FORMAT = "lossfit.fit/1"
 GROUP = "lossfit"
+WHAT = "a fit written by Fit.to_netcdf"
 ENGINE: Any = "h5netcdf"
 PER_RUN = ("start", "end", "count", "scales", "info")
 DIMS = {"scales": ("run", "scale"), "info": ("run", "diagnostic")}
@@ -89,7 +94,7 @@ def _own(fit: Fit) -> xr.Dataset:
     # Variables, not attributes: HDF5 limits those to 64 kB.
     for name, value in texts.items():
         variables[f"json.{name}"] = ((), json.dumps(value, default=str))
-    return xr.Dataset(variables, coords={"run": list(columns.names)})
+    return sealed(xr.Dataset(variables, coords={"run": list(columns.names)}))
 
 
 def _law_text(law: Law) -> dict[str, Any]:
@@ -116,41 +121,71 @@ def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
     Raises
     ------
     DataError
-        Not such a file; a law that is not lossfit's own and was not given, or another one.
+        Not such a file; one that is damaged or incomplete, or holds numbers that no fit gives; a
+        law that is not lossfit's own and was not given, or another one.
     """
-    import xarray as xr
-
     from .._base.summaries import Moments
     from ..runs.collection import Runs
     from .posterior import Fit
-    from .settings import Settings
 
     name = os.fspath(path)
     if not os.path.exists(name):
         raise DataError(f"there is no file {name}")
-    try:
-        with xr.open_dataset(name, group=GROUP, engine=ENGINE) as opened:
-            data = opened.load()
-        texts = {
-            str(key)[5:]: json.loads(str(data[key].item()))
-            for key in data
-            if str(key).startswith("json.")
-        }
-        form = texts["format"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{name} is not a fit written by Fit.to_netcdf ({error})") from None
+    stored = opened(name, GROUP, ENGINE, WHAT)
+    form = stored.text("format", str)
     if form != FORMAT:
         raise DataError(f"{name} has format {form!r}, this version of lossfit reads {FORMAT!r}")
-    parts: dict[str, Any] = {part: data[part].values for part in PER_RUN}
-    parts["info"] = as_records(parts["info"], FIT)
-    return Fit(
-        runs=Runs._of(_columns(data, texts)),
-        law=_law(texts["law"], law, name),
-        settings=Settings(**texts["settings"]),
-        draws=data["draws"].values if "draws" in data else None,
-        moments=Moments.of(data["moments"].values) if "moments" in data else None,
-        **parts,
-    )
+    with refusing(name, WHAT):
+        law = _law(stored.text("law", dict), law, name)
+        settings = _settings(stored)
+        columns = _columns(stored)
+        parameters, samples = len(law.parameters) + 1, settings.chains * settings.draws
+        parts: dict[str, Any] = {
+            "start": stored.array("start", "run", low=0.0, high=AXIS_LIMIT),
+            "end": stored.array("end", "run", above=0.0, high=AXIS_LIMIT),
+            "count": stored.array("count", "run", kind="int", low=1),
+            "scales": stored.array("scales", "run", 2, low=0.0),
+            "info": as_records(stored.array("info", "run", len(FIT), missing=True), FIT),
+        }
+        if (parts["start"] > parts["end"]).any():
+            raise stored.refuse("start", "is after end")
+        if (parts["count"] > np.diff(columns.offsets)).any():
+            raise stored.refuse("count", "is more than the points of its run")
+        draws = moments = None
+        if "draws" in stored:
+            draws = stored.array("draws", "run", parameters, samples)
+            if (draws[:, -1] <= 0).any():
+                raise stored.refuse("draws", "has a sigma that is not positive")
+        if "moments" in stored:
+            described = stored.array("moments", "run", parameters, 4)
+            if (described[:, :, 1] < 0).any():
+                raise stored.refuse("moments", "has a negative standard deviation")
+            moments = Moments.of(described)
+        if draws is None and moments is None:
+            raise stored.refuse("draws", "is missing, and so are moments")
+        return Fit(
+            runs=Runs._of(columns),
+            law=law,
+            settings=settings,
+            draws=draws,
+            moments=moments,
+            **parts,
+        )
+
+
+def _settings(stored: Stored) -> Settings:
+    """How the fit was made, each part of its kind."""
+    settings = Settings(**stored.text("settings", dict))
+    check_axis(settings.axis)
+    check_prob(settings.prob)
+    for name in ("random_seed", "chains", "draws"):
+        value = getattr(settings, name)
+        if not isinstance(value, int) or value < (1 if name == "chains" else 0):
+            raise stored.refuse("json.settings", f"has {name} {value!r}")
+    for name in ("axis", "window", "method", "noise", "device", "dtype", "engine", "created_at"):
+        if not isinstance(getattr(settings, name), str):
+            raise stored.refuse("json.settings", f"has {name} {getattr(settings, name)!r}")
+    return settings
 
 
 def _law(text: dict[str, Any], given: Law | None, path: str) -> Law:
@@ -169,34 +204,77 @@ def _law(text: dict[str, Any], given: Law | None, path: str) -> Law:
             f"the law {law.name!r} has parameters {', '.join(law.parameters)}, the fit in {path} "
             f"has {', '.join(stored)}: give the law that it was made with"
         )
-    return law.with_priors({name: Prior(**prior) for name, prior in text["priors"].items()})
+    return law.with_priors({name: checked(**prior) for name, prior in text["priors"].items()})
 
 
-def _columns(data: xr.Dataset, texts: dict[str, Any]) -> Columns:
+def _columns(stored: Stored) -> Columns:
     """The runs' columns, from the variables ``runs.*``."""
-    values: dict[str, Any] = {"logged": {}, "has": {}, "lr": None}
-    for key in data.data_vars:
-        kind, _, name = str(key).partition(".")
-        if kind != "runs":
-            continue
-        array = data[key].values
-        group, _, axis = name.partition(".")
-        if axis:
-            values[group][axis] = array.astype(bool) if group == "has" else array
-        else:
-            values[name] = array.astype(bool) if name == "spike" else array
-    values["names"] = tuple(str(name) for name in data["run"].values)
-    values["schedules"] = {name: _schedule(text) for name, text in texts["schedules"].items()}
-    values["meta"] = texts["meta"]
+    names = tuple(map(str, stored.array("run", "run", kind="text")))
+    if len(set(names)) != len(names) or not names:
+        raise stored.refuse("run", "has no names, or one twice")
+    loss = stored.array("runs.loss", "point", low=-MOST_LOSS, high=MOST_LOSS)
+    edges = stored.array("runs.offsets", len(names) + 1, kind="int").astype(np.int64)
+    if edges[0] != 0 or edges[-1] != len(loss) or (np.diff(edges) < 1).any():
+        raise stored.refuse("runs.offsets", f"does not rise from 0 to {len(loss)}")
+    logged, has = {}, {}
+    for axis in AXES:
+        if f"runs.logged.{axis}" in stored:
+            values = stored.array(
+                f"runs.logged.{axis}", "point", low=0, high=AXIS_LIMIT, missing=True
+            )
+            present = stored.array(f"runs.has.{axis}", "run", kind="bool", low=0, high=1)
+            if np.isnan(values[np.repeat(present, np.diff(edges))]).any():
+                raise stored.refuse(f"runs.logged.{axis}", "has gaps")
+            logged[axis], has[axis] = values, present
+    base = stored.array("runs.base", "run", kind="int", low=0, high=len(AXES) - 1)
+    for run, axis in enumerate(AXES[code] for code in base):
+        if axis not in has or not has[axis][run]:
+            raise stored.refuse(f"runs.base[{run}]", f"is {axis}, which that run does not have")
+    numbers = {
+        name: stored.array(f"runs.{name}", "run", above=0.0, missing=True)
+        for name in ("params", "tokens_per_step", "gpu_rate")
+    }
     flags: dict[str | None, tuple[Flag, ...]] = {}
-    for row in texts["flags"]:
+    for row in stored.text("flags", list):
         flag = Flag(*row)
+        if flag.run not in (None, *names) or not isinstance(flag.flag, str):
+            raise stored.refuse("json.flags", f"has a flag of {flag.run!r}, which is no run")
         flags[flag.run] = (*flags.get(flag.run, ()), flag)
-    values["flags"] = flags
-    return Columns(**values)
+    lr = stored.array("runs.lr", "point", missing=True) if "runs.lr" in stored else None
+    return Columns(
+        names=names,
+        offsets=edges,
+        loss=loss,
+        weight=stored.array("runs.weight", "point", above=0.0),
+        lr=lr,
+        logged=logged,
+        has=has,
+        base=base,
+        spike=stored.array("runs.spike", "point", kind="bool", low=0, high=1),
+        decimals=stored.array("runs.decimals", "run", kind="int", low=-1),
+        schedules=_schedules(stored, names),
+        meta=_of_runs(stored, "meta", names),
+        flags=flags,
+        **numbers,
+    )
 
 
-def _schedule(text: dict[str, Any]) -> Schedule:
-    for name in ("steps", "rates"):
-        text[name] = tuple(text[name])
-    return Schedule(**text)
+def _of_runs(stored: Stored, name: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """A text that has something for some runs."""
+    given: dict[str, Any] = stored.text(name, dict)
+    for run, value in given.items():
+        if run not in names or not isinstance(value, dict):
+            raise stored.refuse(f"json.{name}", f"has {run!r}, which is no run of the file")
+    return given
+
+
+def _schedules(stored: Stored, names: tuple[str, ...]) -> dict[str, Schedule]:
+    out = {}
+    for name, text in _of_runs(stored, "schedules", names).items():
+        points = {key: tuple(map(float, text[key])) for key in ("steps", "rates")}
+        schedule = Schedule(**{**text, **points})
+        ends = schedule([0.0, schedule.total or 1.0])
+        if not (np.isfinite(ends) & (ends >= 0)).all():
+            raise stored.refuse("json.schedules", f"of {name!r} is no schedule")
+        out[name] = schedule
+    return out

@@ -280,6 +280,12 @@ class Law:
                     f"law {self.name!r} has no parameter {name!r}; it has "
                     f"{', '.join(self.parameters)} and sigma"
                 )
+        for name, prior in priors.items():
+            if not isinstance(prior, Prior):
+                raise DataError(
+                    f"the prior of {name} must be made by lossfit.priors, such as "
+                    f"priors.lognormal(0.3, 1), got {prior!r}"
+                )
         self._check_prior_kinds(priors)
         return replace(
             self,

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from .._base.errors import DataError
 
-__all__ = ["Prior", "inverse_gamma", "lognormal", "normal", "uniform"]
+__all__ = ["Prior", "checked", "inverse_gamma", "lognormal", "normal", "uniform"]
 
 MOST = 1e60  # a prior's numbers lie within +-this, positive ones above its inverse
 # Codes of the nonlinear priors, as the kernels know them.
+MOST = 1e60  # a prior's numbers lie within +-this, positive ones above its inverse
 KIND_CODES = {"uniform": 0, "normal": 1, "lognormal": 2}
 
 
@@ -48,18 +49,48 @@ class Prior:
         return f"{self.kind}({self.first:g}, {self.second:g}){star}"
 
 
+def _number(value: float, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"a prior's {what} must be a number, got {value!r}") from None
+    if math.isnan(number) or abs(number) > MOST:
+        raise DataError(f"a prior's {what} must lie within +-{MOST:g}, got {value!r}")
+    return number
+
+
 def _positive(value: float, what: str) -> float:
-    value = float(value)
-    if not (value > 0 and math.isfinite(value)):
+    number = _number(value, what)
+    if not number >= 1 / MOST:
         raise DataError(f"a prior's {what} must be a positive number, got {value!r}")
-    return value
+    return number
+
+
+def checked(kind: str, first: float, second: float, relative: bool = False) -> Prior:
+    """A prior of a kind by name, checked as by the function of that name.
+
+    Raises
+    ------
+    DataError
+        There is no such kind, or its numbers do not suit it.
+    """
+    makers = {
+        "uniform": uniform,
+        "normal": normal,
+        "lognormal": lognormal,
+        "inverse_gamma": inverse_gamma,
+    }
+    if kind not in makers:
+        raise DataError(f"no prior is called {kind!r}; there are {', '.join(makers)}")
+    return makers[kind](first, second, relative=bool(relative))
 
 
 def uniform(low: float, high: float, *, relative: bool = False) -> Prior:
     """Uniform on (low, high)."""
-    if not float(low) < float(high):
+    first, second = _number(low, "low"), _number(high, "high")
+    if not first < second:
         raise DataError(f"a uniform prior needs low < high, got ({low!r}, {high!r})")
-    return Prior("uniform", float(low), float(high), relative)
+    return Prior("uniform", first, second, relative)
 
 
 def normal(mean: float, sd: float, *, relative: bool = False) -> Prior:
@@ -69,9 +100,7 @@ def normal(mean: float, sd: float, *, relative: bool = False) -> Prior:
     scale and grows in proportion to ``sigma``: the conjugate form that lets the parameter be
     integrated out in closed form.
     """
-    if not math.isfinite(float(mean)):
-        raise DataError(f"a normal prior's mean must be finite, got {mean!r}")
-    return Prior("normal", float(mean), _positive(sd, "sd"), relative)
+    return Prior("normal", _number(mean, "mean"), _positive(sd, "sd"), relative)
 
 
 def lognormal(median: float, sigma: float, *, relative: bool = False) -> Prior:
