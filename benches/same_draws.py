@@ -36,7 +36,7 @@ def _extrapolate() -> Iterator[tuple[str, np.ndarray]]:
     answer = lossfit.extrapolate(lossfit.load("llama1"), at=3e12, draws=500)
     yield "llama1", np.asarray(answer.draws)
     sizes = lossfit.load("cosine_ablation")
-    yield "cosine", np.asarray(lossfit.extrapolate(sizes, at=[3e9, 2e10], draws=200).draws)
+    yield "cosine", np.asarray(lossfit.extrapolate(sizes, at=[8e9, 2e10], draws=200).draws)
 
 
 def _fit() -> Iterator[tuple[str, np.ndarray]]:

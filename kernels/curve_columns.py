@@ -16,7 +16,7 @@ __all__ = ["past_rows", "responses_of", "tabulate"]
 def responses_of(plan, step_size, grid, out):
     """The grid's responses with the time constants of a run; they are short in a short plan."""
     for q in range(out.shape[0]):
-        for i in range(4):
+        for i in range(out.shape[1]):
             out[q, i] = grid.responses[q, i]
         out[q, 1] = min(out[q, 1], max(grid.most_tau[q] * plan, 1e-9) / step_size)
 
@@ -67,7 +67,7 @@ def tabulate(
         Targets.
     history : int64, shape (n_paths,)
     future : int64, shape (n_at * n_paths,)
-    units : float64, shape (n_response, 4)
+    units : float64, shape of ``grid.responses``
         Of `responses_of`.
     work : tuple
         Scratch of `paths.features`.

@@ -12,6 +12,7 @@ from .curve_draws import BLOCK, CELL_ROWS, DRAW_ROWS, GIVEN_ROWS, N_KNOTS, TAIL_
 from .curve_law import FEATURES
 from .curve_window import SLOPE_BINS
 from .maths import allocating
+from .paths import NODE_ROWS
 from .ranks import RANK_BINS
 
 __all__ = [
@@ -41,6 +42,7 @@ PARAMETERS = (
     "noise_factor",
     "hypothesis",
     "tail",
+    "response",
 )
 
 #: What is found of a run.  Noise, trend, slope, the last level and the window's top are on the
@@ -249,8 +251,8 @@ def make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper)
         np.empty((3, n_bins)),
         np.empty(2 * len(FEATURES)),
         np.empty(hyper.matrix.shape[0]),
-        np.empty((n_response, 4)),
-        np.empty(2 * n_nodes),
+        np.empty(grid.responses.shape),
+        np.empty(NODE_ROWS * n_nodes),
         np.empty(n_response),
         np.empty(n_response),
         np.empty(n_times),

@@ -87,8 +87,8 @@ class CellGrid(NamedTuple):
         Standard deviation of the discrepancy per square root of an e-fold, in local slopes.
     alphas : float64, shape (n_alpha,)
         Exponents of the power law; 0 (a straight line in the logarithm) and negative ones too.
-    responses : float64, shape (n_response, 4)
-        As `paths.features` takes them: kind, tau in steps (C per step), p (beta), gamma.
+    responses : float64, shape (n_response, 4) or (n_response, 5)
+        As `paths.features` takes them: kind, tau in steps (C per step), p (beta), gamma, and q.
     most_tau : float64, shape (n_response,)
         The most that tau is, as a share of the plan; infinity where that does not apply.
     groups : int64, shape (n_groups + 1,)

@@ -56,6 +56,7 @@ def _keep_parameters(n, order, parts, drawn, tail, units, grid, out):
         out[8, slot] = grid.noises[parts[4, i]]
         out[9, slot] = a // grid.alphas.size
         out[10, slot] = tail[i]
+        out[11, slot] = q
 
 
 @kernel

@@ -13,7 +13,7 @@ from .cells import Grid, RunInput, Scratch, gram_size
 from .entries import entry
 from .forecast import PARAMETERS, STATE, forecast_run
 from .maths import allocating, inline
-from .paths import Paths, Shapes
+from .paths import NODE_ROWS, Paths, Shapes
 from .records import FORECAST, as_records, writable
 from .spreading import spread
 
@@ -154,7 +154,7 @@ def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
         np.empty((2, n_b)),
         np.empty(n_paths * n_kb * n_alpha * n_units * n_b),
         np.empty((n_paths, n_alpha + n_units, n_at)),
-        np.empty(2 * n_nodes),
+        np.empty(NODE_ROWS * n_nodes),
         np.empty((n_paths * n_kb, 3, rows)),
         np.empty((rows, 1)),
         np.empty((n_at, 1)),

@@ -10,7 +10,7 @@ Features of a path at times t:
 * the annealing response on rho^p with time constant tau (Tissue's S2 with lambda = 1 - 1/tau, made
   concave), ``D(t) = integral of -d(rho^p)/ds (1 - exp(-(t - s)/tau)) ds``;
 * the multi-power response (Luo et al. 2025, arXiv 2503.12811: LD) in relative units,
-  ``sum_k (rho_{k-1} - rho_k) (1 - (1 + C rho_k^-gamma (x(t) - x_k))^-beta)``.
+  ``sum_k (rho_{k-1}^q - rho_k^q) (1 - (1 + C rho_k^-gamma (x(t) - x_k))^-beta)``, with q = 1 there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "ANNEALING",
     "LOWEST_RATE",
     "MULTI_POWER",
+    "NODE_ROWS",
     "Paths",
     "Shapes",
     "feature_table",
@@ -40,6 +41,7 @@ __all__ = [
 
 ANNEALING = 0
 MULTI_POWER = 1
+NODE_ROWS = 3  # numbers a node that `features` needs
 LOWEST_RATE = 0.003  # rho_k in rho_k^-gamma: the multi-power response has a pole at 0
 
 
@@ -173,6 +175,7 @@ def multi_power_nodes(z, rho, start, stretch, gamma, area, steep):
 def multi_power(rho, n_times, x, area, steep, rate, beta, out, column):
     """The multi-power response at LR times x, one a lane: out[time, column].
 
+    ``rho`` is the rate at the nodes, or its power q.
     ``area`` and ``steep`` are those of `multi_power_nodes`.
     """
     n = rho.size
@@ -202,12 +205,13 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
         Axis values.
     groups : int64, shape (n_groups + 1,)
         Units ``groups[g]:groups[g + 1]`` differ in their first number only.
-    units : float64, shape (n_units, 4)
-        Kind, tau in steps (or C per step), p (or beta), and gamma.
+    units : float64, shape (n_units, 4) or (n_units, 5)
+        Kind, tau in steps (or C per step), p (or beta), and gamma; then q of a multi-power
+        response, 1 where there is no such column.
     step_size : float
         Axis units in a step.
     work : tuple
-        ``nodes`` (most nodes of a shape; twice that for multi-power units), ``taus`` and ``memory``
+        ``nodes`` (`NODE_ROWS` times the most nodes of a shape), ``taus`` and ``memory``
         (n_units,).
     x : float64, shape (n_times,)
         LR time, written.
@@ -236,9 +240,14 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
             )  # fmt: skip
         else:
             multi_power_nodes(z, rho, start, stretch, units[a, 3], nodes, nodes[n:])
+            powered = nodes[2 * n : 3 * n]
             for j in range(a, b):
+                q = units[j, 4] if units.shape[1] > 4 else 1.0
+                for k in range(n):
+                    powered[k] = rho[k] if q == 1.0 else relative_power(rho[k], q)
                 multi_power(
-                    rho, n_times, x, nodes, nodes[n:], units[j, 1] / step_size, units[j, 2], out, j,
+                    powered, n_times, x, nodes, nodes[n:], units[j, 1] / step_size, units[j, 2],
+                    out, j,
                 )  # fmt: skip
 
 
@@ -249,6 +258,6 @@ def feature_table(path, shapes, paths, times, groups, units, step_size):
     n_nodes = shapes.offsets[paths.shape[path] + 1] - shapes.offsets[paths.shape[path]]
     x = np.empty(times.size)
     out = np.empty((times.size, n_units))
-    work = (np.empty(2 * n_nodes), np.empty(n_units), np.empty(n_units))
+    work = (np.empty(NODE_ROWS * n_nodes), np.empty(n_units), np.empty(n_units))
     features(path, shapes, paths, times.size, times, groups, units, step_size, work, x, out)
     return x, out

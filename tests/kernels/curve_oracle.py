@@ -11,7 +11,7 @@ from tests.kernels.forecast_oracle import response
 
 PARAMETERS = (
     "level", "slope", "strength", "coming_strength", "alpha", "tau", "power", "discrepancy",
-    "noise_factor", "hypothesis", "tail",
+    "noise_factor", "hypothesis", "tail", "response",
 )  # fmt: skip
 
 

@@ -60,6 +60,8 @@ def problem(seed, *, n_at=None, lean=0.0, positive=True, multi_power=None, past=
     ]
     if multi_power or (multi_power is None and rng.uniform() < 0.5):
         units.append((1, rng.uniform(0.01, 1), rng.uniform(0.4, 0.8), rng.uniform(0.3, 0.8)))
+    if seed % 2:  # the power of a multi-power response
+        units = [(*unit, 0.75) for unit in units]
     most_tau = rng.uniform(0.02, 0.2, len(units))
     most_tau[3:] = np.inf
     alphas = rng.uniform(-0.6, 1.5, int(rng.integers(1, 4)))

@@ -33,8 +33,8 @@ class Path(NamedTuple):
         middle = 0.5 * (grid[1:] + grid[:-1])
         return np.sum(-np.diff(powered) * -np.expm1(-(t - middle) / tau))
 
-    def multi_power(self, t, rate, beta, gamma):
-        """The sum over nodes as the multi-power law writes it."""
+    def multi_power(self, t, rate, beta, gamma, q=1.0):
+        """The sum over nodes as the multi-power law writes it, of drops of rho^q."""
         total = 0.0
         x = self.lr_time(t)
         for k in range(1, len(self.t)):
@@ -46,15 +46,15 @@ class Path(NamedTuple):
                 level = self.rho[k] if jump else 0.5 * (self.rho[k] + self.rho[k - 1])
                 level = max(level, 0.003)
                 grown = 1 + rate * level**-gamma * (x - middle)
-                total += (self.rho[k - 1] - self.rho[k]) * (1 - grown**-beta)
+                total += (self.rho[k - 1] ** q - self.rho[k] ** q) * (1 - grown**-beta)
         return total
 
 
 def response(path, t, unit, step_size):
-    kind, tau, p, gamma = unit
+    kind, tau, p, gamma, *q = unit
     if kind == 0:
         return path.annealing(t, tau * step_size, p)
-    return path.multi_power(t, tau / step_size, p, gamma)
+    return path.multi_power(t, tau / step_size, p, gamma, *q)
 
 
 def covariance(u, kb, doubt):

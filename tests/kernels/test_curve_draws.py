@@ -65,9 +65,10 @@ def test_the_same_schedule_as_another_one_gives_the_same_draws():
     assert np.corrcoef(draws)[0, 1] > 0.5
 
 
-def test_parameters_explain_the_curves():
+@pytest.mark.parametrize("seed", [4, 5])
+def test_parameters_explain_the_curves(seed):
     """Without discrepancy, changes of the response and noise a draw is the formula."""
-    p = with_hyper(problem(4, n_at=3, multi_power=True), future=-30, drift=-30, response=-30,
+    p = with_hyper(problem(seed, n_at=3, multi_power=True), future=-30, drift=-30, response=-30,
                    slow=-60, jitter=-30,
                    tail_size=0)  # fmt: skip
     p["futures"] = [p["histories"]] * 3
@@ -80,11 +81,11 @@ def test_parameters_explain_the_curves():
     np.testing.assert_allclose(kept["strength"], kept["coming_strength"])
     for i in range(0, 40, 5):
         path = p["histories"][int(kept["hypothesis"][i])]
-        alpha, unit = kept["alpha"][i], None
-        for q, row in enumerate(p["grid"].responses):
-            tau = min(row[1], p["grid"].most_tau[q] * p["plan"] / p["step_size"])
-            if tau == kept["tau"][i] and row[2] == kept["power"][i]:
-                unit = (row[0], tau, row[2], row[3])
+        alpha, q = kept["alpha"][i], int(kept["response"][i])
+        row = p["grid"].responses[q]
+        tau = min(row[1], p["grid"].most_tau[q] * p["plan"] / p["step_size"])
+        assert (kept["tau"][i], kept["power"][i]) == (tau, row[2])
+        unit = (row[0], tau, *row[2:])
         for j, t in enumerate(p["at"]):
             x = np.log(path.lr_time(t) / path.lr_time(data.end))
             phi = x if alpha == 0 else (1 - np.exp(-alpha * x)) / alpha
