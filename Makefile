@@ -2,6 +2,8 @@
 # make test    lint, types, tests and the code of README and docs, in another (.venv-test)
 # make quick   lint, types and the tests that take no time: for the inner loop
 # make docs    docs/chinchillas_death.md and its figures
+# make site    the site: pages, gallery and reference, in out/site (.venv-site); warnings are errors
+# make package sdist and wheel; the sdist's own tests, and the first answer of the wheel
 # make bench   the benches (benches/README.md), in that of the tests
 # make nightly property tests with many examples, and what takes too long for make test
 # make audit   known vulnerabilities of the packages in the environment
@@ -12,10 +14,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 TEST_VENV ?= .venv-test
+SITE_VENV ?= .venv-site
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test quick checks kernels lint types pytest docs bench nightly audit clean
+.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly audit clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -55,6 +58,20 @@ pytest: $(TEST_VENV)/installed
 docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py
 
+site: $(SITE_VENV)/installed
+	rm -rf docs/api docs/gallery out/site
+	$(SITE_VENV)/bin/python -m sphinx -b html -W --keep-going -q docs out/site
+
+# The wheel in an environment of its own gives the first answer; the sdist tests itself.
+package: $(TEST_VENV)/installed
+	rm -rf dist out/package
+	$(TEST_VENV)/bin/python -m build --outdir dist
+	$(PYTHON) -m venv out/package/wheel
+	out/package/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd out/package && wheel/bin/lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B
+	tar -xzf dist/*.tar.gz -C out/package
+	$(MAKE) -C out/package/lossfit-* test
+
 nightly: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu tests/project
 	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
@@ -79,6 +96,11 @@ $(TEST_VENV)/installed: pyproject.toml
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda-check]'
 	touch $@
 
+$(SITE_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TEST_VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) docs/api docs/gallery docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

@@ -111,6 +111,11 @@ def _c_function(function: Callable[..., float], positions: tuple[int, ...]) -> A
     _config.CACHE_DIR = str(where)
     try:
         return cfunc(_SIGNATURE, cache=True, **options)(fill)
+    except Exception:
+        # Compiled code names the module of a law's function.  Where that is none that can be
+        # imported (a notebook, `runpy`), or a file is damaged, it is compiled for this process;
+        # what is wrong with the function itself is said then.
+        return cfunc(_SIGNATURE, **options)(fill)
     finally:
         _config.CACHE_DIR = before
 

@@ -46,3 +46,23 @@ def test_batch(example, capsys):
             assert covered.loc[(law, law, ratio)] == pytest.approx(0.9, abs=0.06)
     assert covered.loc[("power_linear", "power", 3.0)] < 0.5
     assert "us a run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f"{k:02}" for k in range(1, 17)])
+def test_gallery(root, name):
+    """Each page of the gallery runs as it stands and draws one figure."""
+    import runpy
+
+    import matplotlib.pyplot as plt
+
+    (script,) = (root / "examples" / "gallery").glob(f"{name}_*.py")
+    plt.close("all")
+    runpy.run_path(str(script))
+    (number,) = plt.get_fignums()
+    assert any(ax.has_data() for ax in plt.figure(number).axes)
+    plt.close("all")
+
+
+def test_the_gallery_is_complete(root):
+    assert len(list((root / "examples" / "gallery").glob("*.py"))) == 16
