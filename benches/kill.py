@@ -1,6 +1,8 @@
-"""Kill a sweep with SIGKILL at random moments, resume it, and compare every byte of the store.
+"""Kill a sweep, its resumption and a repair with SIGKILL at random moments; is anything lost?
 
-Bar: 20 kills, the resumed store identical to an uninterrupted one each time.
+Bar: after every kill the sweep resumed is identical, in every byte of every file, to one that was
+never interrupted.  A sweep is killed, resumed and killed again, resumed; a damaged store is killed
+while ``lossfit store verify --repair`` writes, and repaired again.
 
     python -m benches.kill
 """
@@ -24,15 +26,19 @@ from benches import _report
 
 RUNS, POINTS, CHUNK = 1500, 64, 64
 CHUNKS = -(-RUNS // CHUNK)
+ACTIONS = ("sweep", "resume", "repair")
 
 
-def child(store: str, folder: str) -> None:
-    """Start or resume the sweep; says when it begins."""
+def child(action: str, store: str, folder: str) -> None:
+    """Start or resume the sweep, or repair the store; says when it begins."""
     import lossfit
-    from lossfit.sweep import fit_to
+    from lossfit.sweep import fit_to, verify
 
     warnings.simplefilter("ignore", lossfit.LossfitWarning)
     print("begin", flush=True)
+    if action == "repair":
+        print(f"end {int(verify(store, repair=True).whole)} 0", flush=True)
+        return
     result = fit_to(
         store, folder, draws=50, keep="draws", horizons=(1.25, 2.0), chunk_runs=CHUNK, resume=True
     )
@@ -48,10 +54,12 @@ def contents(store: Path) -> dict[str, str]:
     }
 
 
-def start(store: Path, folder: Path) -> subprocess.Popen[str]:
+def start(action: str, store: Path, folder: Path) -> subprocess.Popen[str]:
     code = "import sys; from benches.kill import child; child(*sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(store), str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, action, str(store), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begin\n"
@@ -59,7 +67,7 @@ def start(store: Path, folder: Path) -> subprocess.Popen[str]:
 
 
 def there(store: Path, process: subprocess.Popen[str], seconds: float = 120) -> float:
-    """Wait until there is a store, or so many seconds; the time."""
+    """Wait until there is a file, or so many seconds; the time."""
     stop = time.monotonic() + seconds
     while not store.exists() and process.poll() is None and time.monotonic() < stop:
         time.sleep(0.0005)
@@ -74,9 +82,48 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, int]:
     return int(resumed), int(redone)
 
 
+def kill(process: subprocess.Popen[str]) -> bool:
+    """Kill it; whether it was going still."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def begun(store: Path, folder: Path, moments: random.Random, seconds: float) -> bool:
+    """A sweep killed after a random number of chunks and a random part of one, or earlier."""
+    chunk = moments.randrange(CHUNKS)
+    process = start("sweep", store, folder)
+    if moments.random() < 0.8:
+        there(store / f"ledger/entry/c/{chunk - 1}" if chunk else store, process)
+        time.sleep(moments.uniform(0, seconds / CHUNKS))
+    else:
+        there(store.with_name("nothing"), process, moments.uniform(0, 2))
+    return kill(process)
+
+
+def resumed(store: Path, folder: Path, moments: random.Random, seconds: float) -> bool:
+    """A resumption killed at a random moment, of a store of some chunks."""
+    begun(store, folder, moments, seconds)
+    process = start("resume", store, folder)
+    time.sleep(moments.uniform(0, seconds))
+    return kill(process)
+
+
+def repaired(store: Path, folder: Path, moments: random.Random, whole: Path) -> bool:
+    """A repair killed at a random moment, of a whole store half of whose metadata is damaged."""
+    shutil.copytree(whole, store)
+    names = [n for n in contents(store) if n.endswith("zarr.json") or n.startswith("ledger/plan")]
+    names = [n for n in names if n != "ledger/plan/c/0"]
+    for name in moments.sample(names, len(names) // 2):
+        (store / name).write_bytes(b"")
+    process = start("repair", store, folder)
+    time.sleep(moments.uniform(0, 0.25))
+    return kill(process)
+
+
 def main() -> None:
     parser = _report.parser(__doc__)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     record = _report.start("kill")
@@ -93,9 +140,9 @@ def main() -> None:
         frame.iloc[:half].to_parquet(folder / "a.parquet", row_group_size=4000)
         frame.iloc[half:].to_parquet(folder / "b.parquet", row_group_size=4000)
         whole = Path(place) / "whole.zarr"
-        ended(start(whole, folder))
+        ended(start("sweep", whole, folder))
         shutil.rmtree(whole)  # that one compiled; this one is timed
-        process = start(whole, folder)
+        process = start("sweep", whole, folder)
         begin = there(whole, process)
         ended(process)
         seconds = time.monotonic() - begin
@@ -107,29 +154,22 @@ def main() -> None:
         states = Counter[str]()
         for number in range(options.kills):
             store = Path(place) / f"{number}.zarr"
-            # After a random number of chunks and a random part of the time of one; now and then
-            # earlier, before or while the store is made.
-            chunk = moments.randrange(CHUNKS)
-            process = start(store, folder)
-            if number % 5:
-                there(store / f"ledger/entry/c/{chunk - 1}" if chunk else store, process)
-                time.sleep(moments.uniform(0, seconds / CHUNKS))
+            action = ACTIONS[number % 3]
+            if action == "sweep":
+                killed = begun(store, folder, moments, seconds)
+            elif action == "resume":
+                killed = resumed(store, folder, moments, seconds)
             else:
-                there(store.with_name("nothing"), process, moments.uniform(0, 2))
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            killed = process.returncode == -signal.SIGKILL
+                killed = repaired(store, folder, moments, whole)
+                ended(start("repair", store, folder))
             parts = len(list(store.rglob("*.partial"))) if store.exists() else 0
-            state = "during a chunk" if (store / "run/c").exists() else "before the first chunk"
-            resumed, redone = ended(start(store, folder))
-            if not killed or resumed == RUNS:
-                state = "after the last chunk"
+            before, redone = ended(start("resume", store, folder))
             found = contents(store)
             same = found == expected
-            states[state] += 1
+            states[f"{action}{'' if killed else ', which had ended'}"] += 1
             print(
-                f"kill {number + 1:2} {state}: {resumed:,} runs were there, {redone} chunks made "
-                f"again, {parts} files half written: {'identical' if same else 'DIFFERENT'}",
+                f"kill {number + 1:3} of {action}: {before:,} runs were there, {redone} chunks "
+                f"made again, {parts} files half written: {'identical' if same else 'DIFFERENT'}",
                 flush=True,
             )
             if not same:

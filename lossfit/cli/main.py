@@ -25,6 +25,7 @@ NAMES = (
     "report",
     "backtest",
     "fit",
+    "store",
     "inspect",
     "bench",
     "warmup",

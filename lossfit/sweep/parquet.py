@@ -2,8 +2,8 @@
 
 A folder is read with all its files, sorted by path.  Folders called ``key=value`` (Hive partitions)
 give columns: ``run=llama-7b`` names the run, ``params=7e9`` gives its parameters.  The rows of a
-run lie together, or at least within one batch of rows; where a run comes again after others it is
-refused there (its rows are not sorted by run).
+run lie together; where a run comes again after others it is refused there (its rows are not sorted
+by run).  A run of more than `MOST_ROWS` rows is refused too: all others need a bounded memory.
 """
 
 from __future__ import annotations
@@ -19,20 +19,78 @@ from urllib.parse import unquote
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import spans
 from ..runs.axes import AXES
 from ..runs.frames import COLUMNS
 from ..runs.known import Known
 from ..runs.raw import Raw
-from .pieces import FramePiece, Piece, RawPiece
+from .pieces import FramePiece, LongPiece, Piece, RawPiece
 
 __all__ = ["Parquet"]
 
 BATCH_ROWS = 1 << 19
+MOST_ROWS = 1 << 25  # of one run: it is held, cleaned and fitted as a whole
 HASHED_BYTES = 4 << 30  # datasets up to this size are hashed in full, larger ones by their footers
 NUMBERS = (*AXES, "loss", "lr", "params")
 # Where a row came from: the file's number and the row's in it.
 FILE, ROW = "__file__", "__row__"
+
+
+def _name_at(names: Any, row: int) -> str | None:
+    name = names[row].as_py()
+    return None if name is None else str(name)
+
+
+def _starts(names: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The rows at which another run begins, 0 among them."""
+    import pyarrow.compute as pc
+
+    names = names.combine_chunks() if hasattr(names, "combine_chunks") else names
+    if len(names) < 2:
+        return np.zeros(len(names), np.int64)
+    codes = pc.fill_null(names.dictionary_encode(null_encoding="encode").indices, -1).to_numpy()
+    return np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1]).astype(np.int64)
+
+
+def _run_ends(names: Any) -> tuple[int, int]:
+    """Where the first run of some rows ends, and where the last one begins."""
+    starts = _starts(names)
+    if len(starts) < 2:
+        return len(names), len(names)
+    return int(starts[1]), int(starts[-1])
+
+
+class _Held:
+    """The rows of the last run so far, which may go on; of one that is too long, only a few."""
+
+    def __init__(self) -> None:
+        self.tables: list[Any] = []
+        self.rows = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.tables)
+
+    @property
+    def name(self) -> str | None:
+        """Of the run."""
+        return _name_at(self.tables[0]["run"], 0)
+
+    def add(self, table: Any) -> None:
+        """Hold more rows of it."""
+        if not table.num_rows:
+            return
+        self.rows += table.num_rows
+        if self.rows > MOST_ROWS:
+            self.tables = [(self.tables or [table])[0].slice(0, 1)]
+        else:
+            self.tables.append(table)
+
+    def take(self) -> tuple[Any, int]:
+        """The rows, and how many there were; then it holds none."""
+        import pyarrow as pa
+
+        tables, rows = self.tables, self.rows
+        self.tables, self.rows = [], 0
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks(), rows
 
 
 class Parquet:
@@ -68,7 +126,11 @@ class Parquet:
                 dataset = source
             else:
                 paths = _paths(source)
-                self.root = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+                self.root = (
+                    os.path.expanduser(os.fspath(source))
+                    if isinstance(source, (str, os.PathLike))
+                    else ""
+                )
                 dataset = pyarrow.dataset.dataset(paths, format="parquet", partitioning=None)
             fragments = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
             # The schema of each file is its own: one may have a column that others lack.
@@ -110,39 +172,35 @@ class Parquet:
 
     def pieces(self) -> Iterator[Piece]:
         """The runs, in order of files and row groups, some at a time."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        held: Any = None  # rows of the last run, which may go on
+        held = _Held()
         for number, fragment in enumerate(self.fragments):
-            if held is not None and not self._goes_on(held, fragment):
-                yield self._piece(held)
-                held = None
+            if held and not self._goes_on(held.name, fragment):
+                yield self._held(held)
             for table in self._tables(number, fragment):
-                if held is not None:
-                    if held.schema != table.schema:
-                        table = pa.concat_tables(
-                            [held, table], promote_options="permissive"
-                        ).combine_chunks()
-                    else:
-                        table = pa.concat_tables([held, table]).combine_chunks()
-                last = table["run"][-1]
-                last_rows = (
-                    pc.equal(table["run"], last) if last.is_valid else pc.is_null(table["run"])
-                )
-                last_rows = pc.fill_null(last_rows, not last.is_valid)
-                held = table.filter(last_rows).combine_chunks()
-                rest = table.filter(pc.invert(last_rows))
-                if rest.num_rows:
-                    yield self._piece(rest)
-        if held is not None:
-            yield self._piece(held)
+                first, last = _run_ends(table["run"])
+                if held and held.name != _name_at(table["run"], 0):
+                    yield self._held(held)
+                if first == table.num_rows:  # one run, which may go on
+                    held.add(table)
+                    continue
+                held.add(table.slice(0, first))
+                yield self._held(held)
+                if last > first:
+                    yield self._piece(table.slice(first, last - first))
+                held.add(table.slice(last))
+        if held:
+            yield self._held(held)
 
-    def _goes_on(self, held: Any, fragment: Any) -> bool:
+    def _held(self, held: _Held) -> Piece:
+        """The run that was held, which is over."""
+        table, rows = held.take()
+        if rows > MOST_ROWS:
+            return LongPiece(str(_name_at(table["run"], 0)), rows)
+        return self._piece(table)
+
+    def _goes_on(self, name: str | None, fragment: Any) -> bool:
         """Whether a run may go on in another file: files without a column run are runs."""
-        return self._run_column(fragment)[0] is not None or self._name(fragment) == str(
-            held["run"][0]
-        )
+        return self._run_column(fragment)[0] is not None or self._name(fragment) == name
 
     def _inner(self, path: Any) -> str:
         """A file's path within the dataset."""
@@ -234,16 +292,11 @@ class Parquet:
             frame = table.drop_columns([FILE, ROW]).to_pandas()
             frame.index = table[ROW].to_numpy()
             file = str(self.fragments[table[FILE][0].as_py()].path)
-            return FramePiece.of_frame(frame, self.known, partial(_row_of, file))
-        encoded = table["run"].combine_chunks().dictionary_encode()
-        names = tuple(map(str, encoded.dictionary.to_pylist()))
-        codes = encoded.indices.to_numpy().astype(np.int64)
+            return FramePiece.of_sorted(frame, self.known, partial(_row_of, file))
+        starts = _starts(table["run"])
+        names = tuple(map(str, table["run"].take(starts).to_pylist()))
         arrays = {name: _floats(table[name]) for name in columns}
         where = np.stack([table[FILE].to_numpy().astype(np.int64), table[ROW].to_numpy()])
-        if (np.diff(codes) < 0).any():
-            order = np.argsort(codes, kind="stable")
-            codes, where = codes[order], where[:, order]
-            arrays = {name: values[order] for name, values in arrays.items()}
         precision = None
         if weights:
             from ..runs.frames import _precision
@@ -251,7 +304,7 @@ class Parquet:
             precision = _precision({weights[0]: arrays[weights[0]]})
         raw = Raw(
             names=names,
-            offsets=spans(np.bincount(codes, minlength=len(names))),
+            offsets=np.append(starts, table.num_rows).astype(np.int64),
             loss=arrays["loss"],
             axes={axis: arrays[axis] for axis in AXES if axis in arrays},
             lr=arrays.get("lr"),
@@ -283,8 +336,8 @@ class _Where:
 
 
 def _floats(column: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A column as float64, NaN where it is null."""
-    return np.array(column.cast("float64").to_numpy(), dtype=np.float64)
+    """A column as float64, NaN where it is null; integers beyond 2**53 to the nearest."""
+    return np.array(column.cast("float64", safe=False).to_numpy(), dtype=np.float64)
 
 
 def _number(key: str, value: str) -> float:
@@ -298,7 +351,7 @@ def _paths(source: Any) -> Any:
     """Paths of files, in order; `DataError` where there are none."""
     if isinstance(source, (list, tuple)):
         return [path for item in source for path in _paths(item)]
-    text = os.fspath(source)
+    text = os.path.expanduser(os.fspath(source))
     if not os.path.exists(text):
         raise DataError(f"there is no file or folder {text}")
     if not os.path.isdir(text):

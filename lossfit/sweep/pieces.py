@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .._base.errors import DataError
 from .._base.ragged import Ints, spans
 from ..runs.collection import Runs
 from ..runs.columns import cut
@@ -25,7 +26,7 @@ from ..runs.known import Known
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FramePiece", "Piece", "RawPiece", "RunsPiece"]
+__all__ = ["FramePiece", "LongPiece", "Piece", "RawPiece", "RunsPiece"]
 
 
 class Piece(Protocol):
@@ -170,6 +171,41 @@ class RunsPiece:
 
 
 @dataclass(frozen=True)
+class LongPiece:
+    """One run that has too many rows to be read."""
+
+    name: str
+    rows: int
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Its name."""
+        return (self.name,)
+
+    @property
+    def lengths(self) -> Ints:
+        """Its rows."""
+        return np.array([self.rows])
+
+    def part(self, first: int, last: int) -> LongPiece:
+        """Itself."""
+        return self
+
+    def runs(self) -> Runs:
+        """Refused."""
+        raise DataError(
+            f"run {self.name!r} has {self.rows:,} rows, too many for one run: give every tenth "
+            f"row, or means over some rows"
+        )
+
+    def digest(self) -> bytes:
+        """A hash of what was read."""
+        hashed = hashlib.blake2b(digest_size=16)
+        _update(hashed, "long", self.name, self.rows)
+        return hashed.digest()
+
+
+@dataclass(frozen=True)
 class FramePiece:
     """Rows of a tidy frame, those of a run together (`of_frame` sees to it)."""
 
@@ -200,6 +236,18 @@ class FramePiece:
             order = np.argsort(codes, kind="stable")
             frame, codes = frame.iloc[order], codes[order]
         return cls(frame, names, spans(np.bincount(codes, minlength=len(names))), known, words)
+
+    @classmethod
+    def of_sorted(
+        cls, frame: pd.DataFrame, known: Known, words: RowWords | None = None
+    ) -> FramePiece:
+        """Rows that lie together run by run; a name that comes again is another run."""
+        import pandas as pd
+
+        codes, labels = pd.factorize(frame["run"], sort=False)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1])
+        names = ["" if codes[start] < 0 else str(labels[codes[start]]) for start in starts]
+        return cls(frame, names, np.append(starts, len(frame)).astype(np.int64), known, words)
 
     @property
     def lengths(self) -> Ints:

@@ -130,6 +130,7 @@ def _is_parquet(source: Any) -> bool:
     paths = list(source) if isinstance(source, (list, tuple)) else [source]
     if not paths or not all(isinstance(item, (str, os.PathLike)) for item in paths):
         return False
+    paths = [os.path.expanduser(item) for item in paths]
     return all(
         os.fspath(item).endswith(PARQUET)
         or (os.path.isdir(item) and any(p.suffix in PARQUET for p in Path(item).rglob("*.p*q*")))

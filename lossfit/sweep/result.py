@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import StoreError
+from .files import StoreError, place_of
+from .ledger import FORMAT, no_store, stored, stored_attrs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,8 @@ class SweepResult:
 
     Attributes
     ----------
-    path : Path
-        The Zarr store.
+    path : Path or str
+        The Zarr store: a folder, or the address in an object store.
     runs : int
         Runs of the input, all of which have a row in the store.
     failed : int
@@ -33,16 +34,19 @@ class SweepResult:
         Chunks that were in the store but damaged or incomplete, and were made again.
     seconds : float
         Wall time.
+    healed : tuple of str
+        Other files of the store that were damaged or missing, and were written again.
     flags : dict
         How many runs have each flag.
     """
 
-    path: Path
+    path: Path | str
     runs: int
     failed: int
     resumed: int
     redone: int
     seconds: float
+    healed: tuple[str, ...] = ()
     flags: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -58,9 +62,7 @@ class SweepResult:
     @property
     def errors(self) -> pd.DataFrame:
         """The runs that could not be fitted: columns run, index, error, message."""
-        import xarray as xr
-
-        with xr.open_zarr(self.path, group="errors", chunks=None) as table:
+        with _group(self.path, "errors") as table:
             columns = {name: table[name].values for name in ("run", "index", "error", "message")}
         import pandas as pd
 
@@ -80,6 +82,8 @@ class SweepResult:
             lines.append(f"{self.resumed:,} runs were there already")
         if self.redone:
             lines.append(f"{self.redone:,} damaged or incomplete chunks were made again")
+        if self.healed:
+            lines.append(f"damaged files that were written again: {', '.join(self.healed)}")
         if self.failed:
             first = self.errors.head(3)
             lines += [f"! {row.message}" for row in first.itertuples()]
@@ -105,6 +109,7 @@ class SweepResult:
             "failed": self.failed,
             "resumed": self.resumed,
             "redone": self.redone,
+            "healed": list(self.healed),
             "seconds": self.seconds,
             "rate": self.rate,
             "flags": self.flags,
@@ -116,9 +121,9 @@ def open_store(path: Any) -> xr.Dataset:
 
     Parameters
     ----------
-    path : path
-        What `lossfit.fit_to` wrote; it may be open while it is written, and then shows the runs
-        that were there a moment ago.
+    path : path or str
+        What `lossfit.fit_to` wrote, a folder or an address such as ``s3://bucket/sweep.zarr``; it
+        may be open while it is written, and then shows the runs that were there a moment ago.
 
     Returns
     -------
@@ -129,18 +134,31 @@ def open_store(path: Any) -> xr.Dataset:
     Raises
     ------
     StoreError
-        No such store.
+        No such store, or a damaged one: here if what describes it is damaged, and when values are
+        read if their file is missing or is not what was written.  The message names the file;
+        ``lossfit store verify`` names them all.
     """
+    data = _group(path)
+    if data.attrs["settings"]["keep"] == "draws":
+        data = data.merge(_group(path, "posterior"), compat="override")
+    return data
+
+
+def _group(path: Any, group: str | None = None) -> xr.Dataset:
+    """A group of a store, every file of which is checked when it is read."""
     import xarray as xr
 
-    from .store import read_attrs
+    from .checked import checked
 
-    path = Path(path)
-    attrs = read_attrs(path)
-    if not str(attrs.get("format", "")).startswith("lossfit.sweep/"):
-        raise StoreError(f"{path} is no store that lossfit.fit_to wrote")
-    data: xr.Dataset = xr.open_zarr(path, chunks=None)
-    if attrs["settings"]["keep"] == "draws":
-        posterior = xr.open_zarr(path, group="posterior", chunks=None)
-        data = data.merge(posterior, compat="override")
+    place = place_of(path)
+    found = stored(place)
+    attrs = found.attrs or stored_attrs(place)
+    if attrs.get("format") != FORMAT:
+        raise no_store(place, attrs) if not place.empty() else StoreError(f"no store at {path}")
+    if found.root is None or found.plan is None:
+        raise StoreError(
+            f"{place.path} is damaged: {', '.join(found.damaged)}. `lossfit store verify --repair` "
+            f"or resume=True (--resume) writes it again"
+        )
+    data: xr.Dataset = xr.open_zarr(checked(place, found), group=group, chunks=None)
     return data

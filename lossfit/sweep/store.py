@@ -3,49 +3,76 @@
 ``ledger/entry`` is an array of texts, one for each chunk of runs: what it was made from, the
 checksums of its files, the runs that failed.  An entry is written when the files that it names are
 on the disk; a chunk without an entry, or whose files do not match it, does not count and is made
-again.  Entries are text that was written whole, and have a checksum of their own.
+again.  ``ledger/plan`` holds, twice, all that was known before (`plan`), and ``ledger/end`` what
+the root says of a sweep that is done: from these every other file can be written again.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .files import PARTIAL, StoreError, checksum, locked, put, sync_folders, write_error
-from .layout import ERROR_ROWS, LEDGER, error_files, layout, tree
+from .arrays import ERROR_ROWS, same
+from .files import Place, StoreError, checksum
+from .layout import END, LEDGER, PLANS, error_files
+from .ledger import (
+    FORMAT,
+    Entry,
+    entry_file,
+    entry_of,
+    fault_of,
+    no_store,
+    sealed,
+    stored,
+    stored_attrs,
+)
 from .making import Made
+from .plan import Plan, plan_of
 from .work import Failure, Spec
 
-__all__ = ["FORMAT", "Entry", "Store", "is_store", "read_attrs"]
+__all__ = ["Store", "failures_of", "root_attrs", "settle", "standing", "tables"]
 
-FORMAT = "lossfit.sweep/1"
-LOCK = "ledger/zarr.json"  # never replaced as long as there is the store
 REFRESH = 15.0  # seconds between looks that the store shows to those who open it meanwhile
 
-Entry = dict[str, Any]
+
+def root_attrs(spec: Spec, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of the root: nothing that differs between two sweeps of the same input."""
+    return {
+        "format": FORMAT,
+        "lossfit_version": spec.version,
+        "law": spec.law.name,
+        "formula": spec.law.formula,
+        "axis": spec.axis,
+        "settings": spec.settings(),
+        "input": dict(source),
+        "complete": False,
+    }
 
 
-def is_store(path: Path) -> bool:
-    """Whether there is a sweep's store."""
-    return read_attrs(path).get("format") == FORMAT
+def standing(plan: Plan, lengths: Mapping[str, int], attrs: Mapping[str, Any]) -> dict[str, bytes]:
+    """All files that do not belong to chunks or to the table of errors, the root's last."""
+    copies = dict.fromkeys(PLANS, sealed(plan.to_dict()))
+    end = {END: sealed(dict(attrs))} if attrs["complete"] else {}
+    return {**plan.fixed, **copies, **end, **plan.tree(lengths, attrs)}
 
 
-def read_attrs(path: Path) -> dict[str, Any]:
-    """The attributes of a store; empty where there is none."""
-    try:
-        attrs = json.loads((path / "zarr.json").read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return attrs if isinstance(attrs, dict) else {}
+def settle(place: Place, files: Mapping[str, bytes], write: bool = True) -> list[str]:
+    """Write the files that are not as they should be, the root's last; their names."""
+    names = []
+    for name, data in files.items():
+        if name == "zarr.json" and write:
+            place.sync()  # what it tells readers of is there before it tells them
+        if not same(place.read(name), data):
+            names.append(name)
+            if write:
+                place.put(name, data)
+    if write:
+        place.sync()
+    return names
 
 
 class Store:
@@ -53,7 +80,7 @@ class Store:
 
     Parameters
     ----------
-    path : Path
+    place : Place
     spec : Spec
     source : dict
         What is known of the input: kind, identity, shard.
@@ -61,19 +88,23 @@ class Store:
         Whether to go on with a store that is there.
     """
 
-    def __init__(self, path: Path, spec: Spec, source: dict[str, Any], resume: bool) -> None:
-        self.path, self.spec, self.source = path, spec, source
-        self.arrays, self.fixed = layout(spec)
+    def __init__(self, place: Place, spec: Spec, source: dict[str, Any], resume: bool) -> None:
+        self.place, self.spec = place, spec
+        self.source = source
+        self.plan = plan_of(spec, root_attrs(spec, source))
         self.entries: dict[int, Entry] = {}
         self.redone = 0
+        self.healed: set[str] = set()
+        self._was_done = False
         self._stack = ExitStack()
+        self._stack.callback(place.close)
         self._looked = time.monotonic()
-        self._ledger = next(a for a in self.arrays if a.path == LEDGER)
         try:
-            if path.exists() and not _empty(path):
-                self._go_on(resume)
+            if place.empty():
+                lengths = {"run": 0, "row": 0, "chunk": 0}
+                place.create(standing(self.plan, lengths, self.plan.attrs))
             else:
-                self._create()
+                self._go_on(resume)
         except BaseException:
             self._stack.close()
             raise
@@ -84,75 +115,44 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def attrs(self, **more: Any) -> dict[str, Any]:
-        """Attributes of the root: nothing that differs between two sweeps of the same input."""
-        return {
-            "format": FORMAT,
-            "lossfit_version": self.spec.version,
-            "law": self.spec.law.name,
-            "formula": self.spec.law.formula,
-            "axis": self.spec.axis,
-            "settings": self.spec.settings(),
-            "input": self.source,
-            "complete": False,
-            **more,
-        }
-
-    def _create(self) -> None:
-        """Make the store whole elsewhere and move it to its place."""
-        new = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-        try:
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(new, ignore_errors=True)
-            lengths = {"run": 0, "row": 0, "chunk": 0}
-            for name, data in tree(self.arrays, lengths, self.attrs(), self.spec).items():
-                put(new / name, data)
-            for array in self.arrays:
-                if array.grows is None:
-                    put(new / array.file(0), array.encode(self.fixed[array.path]))
-            self._stack.enter_context(locked(new / LOCK, self.path))
-            try:
-                os.rename(new, self.path)
-            except OSError as error:
-                if self.path.exists() and not _empty(self.path):
-                    raise StoreError(f"another process has just made {self.path}") from None
-                raise write_error(self.path, error) from error
-            sync_folders([self.path.parent])
-        except OSError as error:
-            if isinstance(error, StoreError):
-                raise
-            raise write_error(self.path, error) from error
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-
     def _go_on(self, resume: bool) -> None:
-        attrs = read_attrs(self.path)
-        if attrs.get("format") != FORMAT:
-            other = attrs.get("format")
-            what = (
-                f"is a store of format {other!r}" if other else "is there and is no sweep's store"
-            )
-            raise StoreError(f"{self.path} {what}: give another place")
-        self._stack.enter_context(locked(self.path / LOCK, self.path))
+        found = stored(self.place)
+        if found.plan is None and found.root is None and found.end is None:
+            # All that says what it is may be lost; if its chunks are of this plan, it is this one.
+            numbers = self._numbers()
+            if not any(entry_of(self.place, number, self.plan) for number in numbers):
+                raise no_store(self.place, stored_attrs(self.place))
+        elif found.attrs.get("format") != FORMAT:
+            raise no_store(self.place, found.attrs)
+        self.place.lock()
         if not resume:
             raise StoreError(
-                f"there is a store {self.path}: resume=True (--resume) goes on with it; remove it "
-                f"to start again"
+                f"there is a store {self.place.path}: resume=True (--resume) goes on with it; "
+                f"remove it to start again"
             )
-        self._compare(attrs)
-        for left in self.path.rglob(f"*{PARTIAL}"):  # of a process that was killed
-            try:
-                left.unlink()
-            except OSError as error:
-                raise write_error(left, error) from error
-        self._read_ledger()
+        if found.attrs:
+            self._compare(found.attrs)
+        if found.plan is not None:
+            self.plan = found.plan
+        self.place.tidy()
+        lost = self._read_ledger()
+        damaged = {*found.damaged, *settle(self.place, self.plan.fixed)}
+        self._was_done = found.root is not None and found.attrs["complete"] and not lost
+        if lost or found.root is None:
+            self._look(len(self._in_order()), complete=False)
+        for number in lost:  # only now: readers are no longer told of them
+            self.place.remove(entry_file(number))
+        self.place.sync()
+        self.redone = len(lost)
+        self.healed = damaged
 
     def _compare(self, attrs: dict[str, Any]) -> None:
         """Refuse to mix results of different versions, settings or inputs."""
+        path = self.place.path
         version = attrs.get("lossfit_version")
         if version != self.spec.version:
             raise StoreError(
-                f"{self.path} was written by lossfit {version}, this is {self.spec.version}: go on "
+                f"{path} was written by lossfit {version}, this is {self.spec.version}: go on "
                 f"with that version, or give another store"
             )
         old, new = attrs.get("settings", {}), json.loads(json.dumps(self.spec.settings()))
@@ -160,7 +160,7 @@ class Store:
         if changed:
             words = "; ".join(f"{k} was {old.get(k)!r} and is now {new[k]!r}" for k in changed)
             raise StoreError(
-                f"{self.path} was made with other settings: {words}. Resume with those, or give "
+                f"{path} was made with other settings: {words}. Resume with those, or give "
                 f"another store"
             )
         was, now = dict(attrs.get("input", {})), dict(self.source)
@@ -170,44 +170,39 @@ class Store:
             changed = sorted(k for k in {*was, *now} if was.get(k) != now.get(k))
             words = "; ".join(f"{k} was {was.get(k)!r} and is now {now.get(k)!r}" for k in changed)
             raise StoreError(
-                f"the input of {self.path} has changed ({words}): give the same input, or another "
-                f"store"
+                f"the input of {path} has changed ({words}): give the same input, or another store"
             )
 
-    def _read_ledger(self) -> None:
-        """Find the chunks that are whole; the others count as not there."""
-        folder = self.path / LEDGER / "c"
-        for file in sorted(folder.glob("*"), key=lambda f: f.name.zfill(12)):
-            if not file.name.isdecimal():
-                continue
-            entry = _entry(file)
+    def _numbers(self) -> list[int]:
+        """Numbers of the chunks that have an entry, whole or not."""
+        names = self.place.names(f"{LEDGER}/c")
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _read_ledger(self) -> list[int]:
+        """Find the chunks that are whole; the others, which count as not there, are returned."""
+        lost = []
+        for number in self._numbers():
+            entry = entry_of(self.place, number, self.plan)
             if entry is not None and self._whole(entry):
-                self.entries[int(file.name)] = _short(entry)
+                self.entries[number] = _short(entry)
             else:
-                self.redone += 1
-                try:
-                    file.unlink()
-                except OSError as error:
-                    raise write_error(file, error) from error
+                lost.append(number)
+        return lost
 
     def _whole(self, entry: Entry) -> bool:
-        for name, (size, expected) in entry["files"].items():
-            try:
-                data = (self.path / name).read_bytes()
-            except OSError:
-                return False
-            if len(data) != size or checksum(data) != expected:
-                return False
-        return True
+        return not any(
+            fault_of(self.place.read(name), *about) for name, about in entry["files"].items()
+        )
 
     def take(self, made: Made) -> None:
         """Write a chunk, and then its entry in the ledger."""
         number, files = made.number, made.files
         for name, data in files.items():
-            put(self.path / name, data)
-        sync_folders((self.path / name).parent for name in files)
+            self.place.put(name, data)
+        self.place.sync()
         entry: Entry = {
             "chunk": number,
+            "plan": self.plan.hash,
             "first": number * self.spec.chunk_runs,
             "runs": made.runs,
             "input": made.hash,
@@ -215,11 +210,8 @@ class Store:
             "flags": made.flags,
             "errors": [asdict(failure) for failure in made.failures],
         }
-        body = json.dumps(entry, sort_keys=True)
-        line = json.dumps({"entry": entry, "checksum": checksum(body.encode())}, sort_keys=True)
-        place = self.path / self._ledger.file(number)
-        put(place, self._ledger.encode(np.array([line], object)))
-        sync_folders([place.parent])
+        self.place.put(entry_file(number), sealed(entry))
+        self.place.sync()
         self.entries[number] = _short(entry)
         if time.monotonic() - self._looked > REFRESH:
             self._look(len(self._in_order()), complete=False)
@@ -229,48 +221,46 @@ class Store:
         """Write the table of errors, the final lengths and what the whole input was."""
         entries = self._in_order()
         rows = 0
-        for number, block in enumerate(_tables(self._failures(entries))):
+        changed: list[str] = []
+        about: dict[str, list[Any]] = {}
+        for number, block in enumerate(tables(self._failures(entries))):
             rows += len(block)
-            for name, data in error_files(number, block, self.arrays).items():
-                put(self.path / name, data)
+            files = error_files(number, block, self.plan.arrays)
+            changed += settle(self.place, files)
+            about |= {name: [len(data), checksum(data)] for name, data in files.items()}
         chunks_hash = checksum("".join(entry["input"] for entry in entries).encode())
         runs = sum(entry["runs"] for entry in entries)
-        self._look(
-            len(entries),
-            complete=True,
-            rows=rows,
-            more={
-                "input": {**self.source, "chunks_hash": chunks_hash},
-                "runs": runs,
-                "errors": rows,
-            },
-        )
+        more = {
+            "input": {**self.source, "chunks_hash": chunks_hash},
+            "chunks": len(entries),
+            "runs": runs,
+            "errors": rows,
+            "error_files": about,
+        }
+        changed += self._look(len(entries), complete=True, rows=rows, more=more)
+        if self._was_done:  # then nothing should have
+            self.healed.update(changed)
 
     def _look(
         self, chunks: int, *, complete: bool, rows: int = 0, more: dict[str, Any] | None = None
-    ) -> None:
-        """Write what tells readers how long the arrays are."""
+    ) -> list[str]:
+        """Write what tells readers how long the arrays are; the files that changed."""
         runs = sum(self.entries[k]["runs"] for k in range(chunks))
         lengths = {"run": runs, "row": rows, "chunk": chunks}
-        attrs = self.attrs(complete=complete, **(more or {}))
-        files = tree(self.arrays, lengths, attrs, self.spec)
-        for name, data in files.items():
-            if name != LOCK:
-                put(self.path / name, data, sync=complete)
-        if complete:
-            sync_folders((self.path / name).parent for name in files)
+        attrs = {**self.plan.attrs, **(more or {}), "complete": complete}
+        return settle(self.place, standing(self.plan, lengths, attrs))
 
     def _failures(self, entries: list[Entry]) -> Iterator[list[Failure]]:
         """The failures of each chunk that has some."""
         for entry in entries:
             if entry["errors"]:
-                whole = _entry(self.path / self._ledger.file(entry["chunk"]))
+                whole = entry_of(self.place, entry["chunk"], self.plan)
                 if whole is None:
                     raise StoreError(
-                        f"the ledger of {self.path} was damaged meanwhile: see to the disk, and "
-                        f"resume"
+                        f"the ledger of {self.place.path} was damaged meanwhile: see to the "
+                        f"disk, and resume"
                     )
-                yield [Failure(**failure) for failure in whole["errors"]]
+                yield failures_of(whole["errors"])
 
     def _in_order(self) -> list[Entry]:
         """The entries of the first chunks, up to the first that is missing."""
@@ -280,31 +270,18 @@ class Store:
         return out
 
 
-def _empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _entry(file: Path) -> Entry | None:
-    """An entry of the ledger, if it is whole."""
-    from numcodecs import Zstd
-
-    try:
-        data = bytes(Zstd().decode(file.read_bytes()))
-        line = json.loads(data[8:])
-        entry: Entry = line["entry"]
-        same = checksum(json.dumps(entry, sort_keys=True).encode()) == line["checksum"]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
-        return None
-    return entry if same else None
-
-
 def _short(entry: Entry) -> Entry:
     """What is kept in memory of an entry."""
     short = {key: entry[key] for key in ("chunk", "runs", "input", "flags")}
     return {**short, "errors": len(entry["errors"])}
 
 
-def _tables(failures: Iterator[list[Failure]]) -> Iterator[list[Failure]]:
+def failures_of(errors: list[dict[str, Any]]) -> list[Failure]:
+    """The failures that an entry of the ledger has."""
+    return [Failure(**failure) for failure in errors]
+
+
+def tables(failures: Iterable[list[Failure]]) -> Iterator[list[Failure]]:
     """All failures, in the order of the runs, some at a time."""
     waiting: list[Failure] = []
     for block in failures:

@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -28,12 +27,13 @@ from ..fits.flags import FIT_MEANINGS, QUIET
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, check_prob, choose_axis, whole
 from ..runs.known import Known
-from .files import StoreError
+from .files import LocalPlace, Place, StoreError, place_of
+from .ledger import stored_attrs
 from .making import Made, finished
 from .pieces import Piece, RunsPiece
 from .reading import Chunk, Input, chunks, open_source
 from .result import SweepResult
-from .store import Store, read_attrs
+from .store import Store
 from .work import Spec, fit_chunk
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def fit_to(
 
     Parameters
     ----------
-    store : path
-        The Zarr store to write (needs ``lossfit[zarr]`` to be opened).
+    store : path or str
+        The Zarr store to write (needs ``lossfit[zarr]``): a folder, or the address of an object
+        store that fsspec knows, such as ``s3://bucket/sweep.zarr``.  Nothing keeps two writers
+        apart there.
     source : Runs, DataFrame, path, pyarrow.dataset.Dataset or iterable
         Where the runs come from.  A Parquet file or a folder of them is read run by run, in order
         of files and row groups, with Hive partitions as columns; the rows of a run lie together.
@@ -156,20 +158,21 @@ def fit_to(
     with which a name that comes again is found (up to 16 million runs).
     """
     begin = time.monotonic()
-    path = Path(store)
     if keep not in KEPT:
         raise DataError(f"keep must be 'draws', 'summary' or 'quantiles', got {keep!r}")
     if on_error not in ("record", "raise"):
         raise DataError(f"on_error must be 'record' or 'raise', got {on_error!r}")
     shard = _shard(shard)
     known = Known(params, tokens_per_step, gpu_hours)
-    stored = read_attrs(path).get("settings", {}) if resume else {}
+    _need_zarr()
+    where = place_of(store)
+    stored = stored_attrs(where).get("settings", {}) if resume else {}
     if random_seed is None and "random_seed" in stored:
         random_seed = int(stored["random_seed"])
     if chunk_runs is None and "chunk_runs" in stored:
         chunk_runs = int(stored["chunk_runs"])
     # Before the input is read: a refusal should not take a pass through the data.
-    _refuse_early(path, resume)
+    _refuse_early(where, resume)
     with ExitStack() as stack:
         if client is not None:
             from .distributing import connected
@@ -184,7 +187,7 @@ def fit_to(
         about = {"kind": source.kind, "hash": source.identity}
         if shard is not None:
             about["shard"] = f"{shard[0]}/{shard[1]}"
-        target = stack.enter_context(Store(path, spec, about, resume))
+        target = stack.enter_context(Store(where, spec, about, resume))
         resumed = _sweep(target, source, on_error == "raise", client, progress)
         target.finish()
         entries = target.entries.values()
@@ -192,23 +195,28 @@ def fit_to(
         for entry in entries:
             flags.update(entry["flags"])
         result = SweepResult(
-            path=path,
+            path=where.path,
             runs=sum(entry["runs"] for entry in entries),
             failed=sum(entry["errors"] for entry in entries),
             resumed=resumed,
             redone=target.redone,
             seconds=time.monotonic() - begin,
+            healed=tuple(sorted(target.healed)),
             flags=dict(flags.most_common()),
         )
     _warn(result, spec)
     return result
 
 
-def _refuse_early(path: Path, resume: bool) -> None:
+def _need_zarr() -> None:
     if find_spec("zarr") is None or find_spec("numcodecs") is None:
         raise DataError("a store needs zarr: pip install 'lossfit[zarr]'")
-    if "://" in os.fspath(path) or ":/" in os.fspath(path)[2:]:
-        raise StoreError(f"{path} is no local path: write to a local disk, and copy the store then")
+
+
+def _refuse_early(where: Place, resume: bool) -> None:
+    if not isinstance(where, LocalPlace):
+        return
+    path = where.path
     if not resume and path.exists() and not path.is_dir():
         raise StoreError(f"{path} is a file: give the name of a new folder, such as sweep.zarr")
     if not path.exists() and path.parent.exists() and not path.parent.is_dir():
@@ -381,7 +389,7 @@ def _sweep(target: Store, source: Input, raising: bool, client: Any, progress: b
                     continue
                 if entry["input"] != chunk.hash or entry["runs"] != len(chunk.names):
                     raise StoreError(
-                        f"the input of {target.path} has changed: runs {chunk.first:,} to "
+                        f"the input of {target.place.path} has changed: runs {chunk.first:,} to "
                         f"{chunk.first + len(chunk.names) - 1:,} are not those that are in the "
                         f"store. Give the same input, or another store"
                     )
@@ -406,7 +414,7 @@ def _sweep(target: Store, source: Input, raising: bool, client: Any, progress: b
     over = sorted(number for number in target.entries if number > met)
     if over:
         raise StoreError(
-            f"the input of {target.path} has changed: it ends before run "
+            f"the input of {target.place.path} has changed: it ends before run "
             f"{over[0] * spec.chunk_runs:,}, which is in the store. Give the same input, or "
             f"another store"
         )

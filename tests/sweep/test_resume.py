@@ -258,18 +258,18 @@ def test_killed_with_its_lock_held(tmp_path, root, whole_parts):
 @pytest.mark.parametrize("after", [0, 13, 29, 30, 41, 100, 170])
 def test_a_write_that_fails_loses_nothing(tmp_path, monkeypatch, whole_parts, after):
     """Every so many-th write fails as on a full disk; the sweep then goes on from there."""
-    import lossfit.sweep.store as store
+    from lossfit.sweep.files import LocalPlace, write_error
 
-    real, calls = store.put, []
+    real, calls = LocalPlace.put, []
 
-    def put(path, data, **options):
-        calls.append(path)
+    def put(place, name, data):
+        calls.append(name)
         if len(calls) > 90 + after:
             error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            raise store.write_error(path, error) from error
-        real(path, data, **options)
+            raise write_error(name, error) from error
+        real(place, name, data)
 
-    monkeypatch.setattr(store, "put", put)
+    monkeypatch.setattr(LocalPlace, "put", put)
     with pytest.raises(StoreWriteError, match=r"No space left.*free some space.*resume=True"):
         fit_to(tmp_path / "a.zarr", parts(), **OPTIONS)
     monkeypatch.undo()
