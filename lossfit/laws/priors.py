@@ -19,8 +19,8 @@ from .._base.errors import DataError
 
 __all__ = ["Prior", "checked", "inverse_gamma", "lognormal", "normal", "uniform"]
 
-# Codes of the nonlinear priors, as the kernels know them.
 MOST = 1e60  # a prior's numbers lie within +-this, positive ones above its inverse
+# Codes of the nonlinear priors, as the kernels know them.
 KIND_CODES = {"uniform": 0, "normal": 1, "lognormal": 2}
 
 
