@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from benches import _report
 from lossfit import schedules
-from lossfit.forecasts.joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
-from lossfit.forecasts.joint_features import basis, lr_time
+from lossfit.forecasts.joint import Curve, JointConstants, JointPosterior, fit_jointly
+from lossfit.forecasts.responses import Rate, basis, lr_time
 
 Floats = NDArray[np.float64]
 FILE = "multipowerlaw_25m_100m.csv"

@@ -1,18 +1,21 @@
-"""Curves of a fitted run under other schedules.
+"""Curves of a run under other schedules than its own.
 
-The law is fitted to the run under the learning rate that it had, with other runs of its model or
-alone: an equal stack of two responses (`joint`).  Under another schedule LR time and
-response are computed again from the first step on; level, slope, exponent and strength of the
-response stay.  What no law explains, the discrepancy g, has two parts.  Most of its variance is
-common to the runs of a model and carries over to any schedule: what the data showed of it holds for
-the other schedule too.  The rest belongs to each run: a run under another schedule has its own,
-which grows away from the end of the data.
+A run *by itself* has the draws of `lossfit.extrapolate` under its own schedule.  Another schedule
+moves each of them by what a draw of the run's response makes of the difference between the two
+rates, from the first step on (`lossfit.forecasts.response_draws`).  So the level, what no law
+explains, and the widening or narrowing that was learned or calibrated are the own schedule's in
+every draw, and a difference between schedules is the response alone.
+
+Runs *together* (``share=``) have one law, fitted to all runs of their model (`joint`).  What no law
+explains has two parts there.  Most of its variance is common to the runs of a model and carries
+over to any schedule: what the data showed of it holds for the other schedule too.  The rest belongs
+to each run: a run under another schedule has its own, which grows away from the end of the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,21 +23,34 @@ import numpy as np
 from .._base.blas import one_blas_thread
 from .._base.errors import DataError
 from .._base.progress import patience
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats
 from .._base.seeds import run_keys
-from ..fits.window import WindowSpec
-from ..forecasts.joint import Rate
+from ..forecasts.curve_rates import asked_rates
+from ..forecasts.forecasting import step_sizes
+from ..forecasts.law_draws import LawDraws
+from ..forecasts.mixture import curves_of
 from ..forecasts.rates import Plan, _Book, rates
-from ..forecasts.sharing import Members, constants_from, fit_members, ramped, rate_of
+from ..forecasts.response_draws import in_order, response_draws
+from ..forecasts.responses import Rate, rate_along
+from ..forecasts.sharing import Members, constants_from, fit_members, rate_of
 from ..runs.logged_rate import axis_factor
 from ..schedules.shapes import Schedule
 
 if TYPE_CHECKING:
-    from ..forecasts.learning import Priors
+    from ..forecasts.question import Question
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["FittedRun", "Scenario", "fit_models", "own_rate", "peak_of", "rate_under"]
+__all__ = [
+    "Drawn",
+    "FittedRun",
+    "Scenario",
+    "fit_alone",
+    "fit_together",
+    "own_rate",
+    "peak_of",
+    "rate_under",
+]
 
 
 class Scenario(NamedTuple):
@@ -44,15 +60,187 @@ class Scenario(NamedTuple):
     ----------
     rate : Rate
         Relative to the peak of the run's own schedule.
-    steps : ndarray, shape (n_at,)
-        Optimiser steps.
+    at : ndarray, shape (n_at,)
+        Places on the axis.
     own : bool
         Whether this is the rate that the run had.
     """
 
     rate: Rate
-    steps: Floats
+    at: Floats
     own: bool = False
+
+
+class Drawn(NamedTuple):
+    """Curves of a run under some scenarios.
+
+    Attributes
+    ----------
+    curves : list of ndarray, each of shape (n_at, n_draws)
+        Without noise; the same draw is the same law.
+    flags : list of dict of str to ndarray of bool, each of shape (n_at,)
+        What the forecast of the run's own schedule says of the places.
+    """
+
+    curves: list[Floats]
+    flags: list[dict[str, Bools]]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRun:
+    """A run that was fitted, by itself (`Alone`) or with the others of its model (`Together`).
+
+    Attributes
+    ----------
+    run : Run
+    axis : str
+    step_size : float
+        Axis units in an optimiser step.
+    assumed : bool
+        Whether it counts no steps.
+    start, end : float
+        Of its window, on the axis.
+    rate : Rate
+        The rate that it had, and will have.
+    laws : LawDraws
+        Draws of the law that differences between schedules come from.
+    strength : tuple of float
+        Posterior mean and sd of B.
+    sigma : float
+        Noise sd of a point.
+    seen : tuple of float
+        Lowest and highest relative rate within the windows of all that was fitted.
+    fitted : int
+        How many runs were fitted together.
+    """
+
+    run: Run
+    axis: str
+    step_size: float
+    assumed: bool
+    start: float
+    end: float
+    rate: Rate
+    laws: LawDraws
+    strength: tuple[float, float]
+    sigma: float
+    seen: tuple[float, float]
+    fitted: int
+
+    @property
+    def last(self) -> float:
+        """Steps at the end of the data."""
+        return self.end / self.step_size
+
+    def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
+        """Curves under some scenarios that belong together, draw by draw."""
+        raise NotImplementedError
+
+    def laws_at(self, at: float) -> LawDraws:
+        """The laws, at the level that the curves have at a place."""
+        raise NotImplementedError
+
+    def curves(self, scenarios: Sequence[Scenario]) -> list[Floats]:
+        """Those curves alone."""
+        return self.drawn(scenarios).curves
+
+
+@dataclass(frozen=True, eq=False)
+class Alone(FittedRun):
+    """A run by itself.
+
+    Attributes
+    ----------
+    single : Runs
+        The run.
+    question : Question
+        Of `lossfit.extrapolate`.
+    """
+
+    single: Runs = field(kw_only=True)
+    question: Question = field(kw_only=True)
+
+    def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
+        every = np.unique(np.concatenate([scenario.at for scenario in scenarios]))
+        mixed = curves_of(self.question, self.single, every[None], parameters=True)
+        own, hypothesis = mixed.curves[0], _hypotheses(mixed.forecasts[0].parameters)
+        moved = any(not scenario.own for scenario in scenarios)
+        by_law = self._own_law(every, hypothesis) if moved else own
+        curves, flags = [], []
+        for scenario in scenarios:
+            which = np.searchsorted(every, scenario.at)
+            loss = own[which]
+            if not scenario.own:
+                under = self.laws.under(scenario.rate, scenario.at / self.step_size)
+                loss = self.laws.moved(loss, under - by_law[which])
+            curves.append(loss)
+            flags.append({name: has[0, which] for name, has in mixed.row_flags.items()})
+        return Drawn(curves, flags)
+
+    def laws_at(self, at: float) -> LawDraws:
+        every = np.array([at])
+        mixed = curves_of(self.question, self.single, every[None], parameters=True)
+        own = mixed.curves[0, 0]
+        by_law = self._own_law(every, _hypotheses(mixed.forecasts[0].parameters))[0]
+        level = (np.log(own) if self.laws.log else own) - by_law
+        beta = self.laws.beta + np.stack(
+            [level, np.zeros_like(level), np.zeros_like(level)], axis=1
+        )
+        return self.laws._replace(beta=beta)
+
+    def _own_law(self, at: Floats, hypothesis: Floats) -> Floats:
+        """The law under the paths of the forecast itself, shape (n_at, n_draws)."""
+        known = asked_rates(
+            self.single, self.axis, np.array([self.end]), at[None], self.question.plan
+        )
+        out = np.empty((len(at), len(hypothesis)))
+        for h, past in enumerate(known.history):
+            draws = hypothesis == h
+            paths = np.where(at > self.end, known.future[0][:, h], past)
+            for path in np.unique(paths):
+                here = paths == path
+                rate = rate_along(known.shapes, known.paths, int(path), self.step_size)
+                under = self.laws.under(rate, at[here] / self.step_size)
+                out[np.ix_(here, draws)] = under[:, draws]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Together(FittedRun):
+    """A run, fitted with the other runs of its model.
+
+    Attributes
+    ----------
+    members : Members
+        The fit.
+    curve : int
+        Which of its curves the run is.
+    key : int
+        Of the random numbers.
+    """
+
+    members: Members = field(kw_only=True)
+    curve: int = field(kw_only=True)
+    key: int = field(kw_only=True)
+
+    def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
+        asked = [
+            (one.rate, one.at / self.step_size, self.curve if one.own else None)
+            for one in scenarios
+        ]
+        n_draws = len(self.laws.beta)
+        curves = self.members.joint.forecast_all(asked, self.key, n_draws)
+        return Drawn(curves, [{} for _ in scenarios])
+
+    def laws_at(self, at: float) -> LawDraws:
+        return self.laws
+
+
+def _hypotheses(parameters: Floats) -> Floats:
+    """Which hypothesis on the learning rate each draw of a forecast has."""
+    from ..kernels.curve_data import PARAMETERS
+
+    return np.asarray(parameters[0, PARAMETERS.index("hypothesis")])
 
 
 def peak_of(run: Run) -> float:
@@ -76,10 +264,7 @@ def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rat
     """
     book = _Book()
     path = book.schedule(schedule, axis_factor(run, schedule, axis))
-    shapes, paths = book.arrays()
-    first, last = shapes.offsets[paths.shape[path]], shapes.offsets[paths.shape[path] + 1]
-    t = paths.start[path] + shapes.z[first:last] * paths.stretch[path]
-    rate = ramped(Rate(np.maximum(t / step_size, 0.0), shapes.rho[first:last]))
+    rate = rate_along(*book.arrays(), path, step_size)
     scale = _peak(schedule) / peak_of(run)
     if abs(scale - 1) < 1e-9:
         return rate
@@ -116,83 +301,86 @@ def own_rate(run: Run, single: Runs, axis: str, end: float, step_size: float) ->
     )
 
 
-class FittedRun:
-    """A run, fitted with the other runs of its model or alone.
+@patience("fitting the law of the learning rate")
+@one_blas_thread()
+def fit_alone(question: Question, runs: Runs, names: Sequence[str]) -> dict[str, FittedRun]:
+    """Fit runs by themselves.
 
     Parameters
     ----------
+    question : Question
+        Of `lossfit.extrapolate`, calibrated.
     runs : Runs
-        All runs of the model: it alone, or more.
-    name : str
-        The run that is asked about.
-    model : str
-        Name of the model, of which the draws depend.
-    members : Members
-        The fit.
-    axis : str
-    draws, seed : int
-    level : callable, optional
-        Draws of the run's own curve at places on the axis, shape (n_at, n_draws), by the law of
-        `lossfit.extrapolate`: schedules then differ by the joint fit, from that level.
+    names : sequence of str
+        The runs that are asked about.
     """
+    from ..kernels.curve_data import PARAMETERS
 
-    def __init__(
-        self,
-        runs: Runs,
-        name: str,
-        model: str,
-        members: Members,
-        axis: str,
-        *,
-        draws: int,
-        seed: int,
-        level: Callable[[Floats], Floats] | None = None,
-    ) -> None:
-        self.members = members
-        self.run = runs[name]
-        self.axis = axis
-        i = runs.names.index(name)
-        self.curve = i
-        self.step_size, self.assumed = float(members.steps[i]), bool(members.assumed[i])
-        self.start, self.end = float(members.start[i]), float(members.end[i])
-        self.last = self.end / self.step_size
-        self.rate = own_rate(self.run, runs.select([name]), axis, self.end, self.step_size)
-        self.n_draws = draws
-        self.level = level
-        self.planned = _planned_end(self.run, axis)
-        self.key = int(run_keys(seed, [model], "joint")[0])
-        joint = members.joint
-        self.draws_of_law = joint.laws(self.key, draws)
-        b = self.draws_of_law.beta[:, 2]
-        self.strength = np.array([b.mean(), b.std()])
-        self.sigma, self.slope = joint.sigma, joint.data.slope
-
-    def curves(self, scenarios: Sequence[Scenario]) -> list[Floats]:
-        """Draws of the curves without noise, each of shape (n_at, n_draws)."""
-        asked = [(one.rate, one.steps, self.curve if one.own else None) for one in scenarios]
-        joint = self.members.joint
-        if self.level is None:
-            return joint.forecast_all(asked, self.key, self.n_draws)
-        # Beyond the end of its own schedule a run has no level of its own.
-        steps = np.unique(np.concatenate([one.steps for one in scenarios]))
-        steps = steps[steps * self.step_size <= self.planned * (1 + 1e-9)]
-        if not len(steps):
-            return joint.forecast_all(asked, self.key, self.n_draws)
-        *curves, own = joint.forecast_all(
-            [*asked, (self.rate, steps, self.curve)], self.key, self.n_draws
+    axis = question.axis
+    out: dict[str, FittedRun] = {}
+    for name in names:
+        single = runs.select([name])
+        run = single[name]
+        end = run.end(axis)
+        sizes, assumed = step_sizes(single, axis)
+        size = float(sizes[0])
+        rate = own_rate(run, single, axis, end, size)
+        learned = question.learned(name)
+        strength = learned.strength if learned is not None and learned.used else None
+        window = question.window_of(single)
+        made = response_draws(
+            single, axis, window, question.plan, rate, size, strength,
+            draws=question.draws, seed=question.seed, domain=question.domain,
+        )  # fmt: skip
+        own = curves_of(question, single, np.array([[end]]), parameters=True).forecasts[0]
+        planned = asked_rates(single, axis, np.array([end]), np.array([[end]]), question.plan)
+        coming = own.parameters[0, PARAMETERS.index("coming_strength")]
+        laws = in_order(made.laws, rate, end / size, float(planned.plan[0]) / size, coming)
+        out[name] = Alone(
+            run=run,
+            axis=axis,
+            step_size=size,
+            assumed=bool(assumed[0]),
+            start=float(own.start[0]),
+            end=end,
+            rate=rate,
+            laws=laws,
+            strength=made.strength,
+            sigma=float(own.sigma[0]),
+            seen=_seen([(rate, made.start / size, end / size)]),
+            fitted=1,
+            single=single,
+            question=question,
         )
-        level = self.level(steps * self.step_size)
-        for one, drawn in zip(scenarios, curves, strict=True):
-            here = np.isin(one.steps, steps)
-            which = np.searchsorted(steps, one.steps[here])
-            drawn[here] = level[which] if one.own else drawn[here] + (level - own)[which]
-        return curves
+    return out
 
-    @property
-    def seen(self) -> tuple[float, float]:
-        """Lowest and highest relative rate within the windows of all the runs."""
-        members = self.members
-        return _seen(
+
+@patience("fitting the runs of each model together")
+@one_blas_thread()
+def fit_together(question: Question, runs: Runs, names: Sequence[str]) -> dict[str, FittedRun]:
+    """Fit the runs of every model together; the asked runs by name.
+
+    Parameters
+    ----------
+    question : Question
+        With the model of each run.
+    runs : Runs
+    names : sequence of str
+        The runs that are asked about.
+    """
+    models: Mapping[str, str] = question.models or {}
+    axis = question.axis
+    out: dict[str, FittedRun] = {}
+    for model in dict.fromkeys(models[name] for name in names):
+        runs_of_model = runs.select([name for name in runs.names if models[name] == model])
+        asked = [name for name in runs_of_model.names if name in names]
+        ends = np.array([[run.end(axis)] for run in runs_of_model])
+        constants = constants_from(question.learned(asked[0]))
+        members = fit_members(runs_of_model, axis, question.window, ends, Plan(), constants)
+        key = int(run_keys(question.seed, [model], "joint")[0])
+        laws = members.joint.laws(key, question.draws)
+        b = laws.beta[:, 2]
+        seen = _seen(
             [
                 (
                     rate_of(members.rates, int(members.rates.hypotheses.history[i, 0]), size),
@@ -202,65 +390,26 @@ class FittedRun:
                 for i, size in enumerate(members.steps)
             ]
         )
-
-
-@patience("fitting the law of the learning rate")
-@one_blas_thread()
-def _planned_end(run: Run, axis: str) -> float:
-    """Where a run's own schedule ends on the axis; its data, where it has no end."""
-    schedule = run.schedule
-    if schedule is not None and schedule.total is not None:
-        return schedule.total * axis_factor(run, schedule, axis)
-    return run.end(axis)
-
-
-def fit_models(
-    runs: Runs,
-    models: Mapping[str, str],
-    names: Sequence[str],
-    axis: str,
-    window: WindowSpec,
-    learned: Mapping[str, Priors | None],
-    *,
-    draws: int,
-    seed: int,
-    level: Callable[[str, Floats], Floats],
-) -> dict[str, FittedRun]:
-    """Fit the runs of every model together; the asked runs by name.
-
-    Parameters
-    ----------
-    runs : Runs
-    models : dict by run
-        Which model each run is of.
-    names : sequence of str
-        The runs that are asked about.
-    axis, window
-        As of `lossfit.extrapolate`.
-    learned : dict by run
-        What finished runs say about B, for the models of the asked runs.
-    draws, seed : int
-    level : callable
-        From a run's name and places on the axis to draws of its own curve there, for runs that are
-        fitted alone.
-    """
-    out = {}
-    for model in dict.fromkeys(models[name] for name in names):
-        runs_of_model = runs.select([name for name in runs.names if models[name] == model])
-        asked = [name for name in runs_of_model.names if name in names]
-        ends = np.array([[run.end(axis)] for run in runs_of_model])
-        constants = constants_from(learned[asked[0]])
-        members = fit_members(runs_of_model, axis, window, ends, Plan(), constants)
         for name in asked:
-            out[name] = FittedRun(
-                runs_of_model,
-                name,
-                model,
-                members,
-                axis,
-                draws=draws,
-                seed=seed,
-                level=partial(level, name) if len(runs_of_model) == 1 else None,
+            i = runs_of_model.names.index(name)
+            size, end = float(members.steps[i]), float(members.end[i])
+            run = runs_of_model[name]
+            out[name] = Together(
+                run=run,
+                axis=axis,
+                step_size=size,
+                assumed=bool(members.assumed[i]),
+                start=float(members.start[i]),
+                end=end,
+                rate=own_rate(run, runs_of_model.select([name]), axis, end, size),
+                laws=laws,
+                strength=(float(b.mean()), float(b.std())),
+                sigma=float(members.joint.sigma),
+                seen=seen,
+                fitted=len(runs_of_model),
+                members=members,
+                curve=i,
+                key=key,
             )
     return {name: out[name] for name in names}
 

@@ -1,14 +1,14 @@
 """The tail of a schedule that minimises the posterior expected loss at its end.
 
-The law's expected loss at the end T is, over draws of its parameters,
+Draw i of a law has the loss f(y_i) at the end T, with
 
-    E[level] - sum_s E[a; s] phi_s(x(T)) - sum_u E[B; u] D_u(T)
+    y_i = level_i - a_i phi_i(x(T)) - B_i D_i(T)
 
-with the sums over the shapes (alpha, x0) and responses u that the draws have.  The tail is a
-relative rate rho, straight between knots; x(T) is linear in it, the annealing response is linear in
-rho^p, and the multi-power response is a sum over the pieces of the tail of their drops times a
-function of the LR time left: so the gradient is exact and costs as much as the value.  Knots crowd
-towards the end, where rates change fast.
+and f the exponential where y is a logarithm, else nothing.  The tail is a relative rate rho,
+straight between knots; x(T) is linear in it, the annealing response is linear in rho^p, and the
+multi-power response is a sum over the pieces of the tail of their drops times a function of the LR
+time left: so the gradient is exact and costs as much as the value.  Knots crowd towards the end,
+where rates change fast.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import LinearConstraint, minimize
 
-from .._base.ragged import Floats
-from ..forecasts.joint_data import Rate
-from ..forecasts.joint_features import _changes, basis, lr_time
+from .._base.ragged import Bools, Floats
 from ..forecasts.law_draws import LawDraws
+from ..forecasts.responses import NEAREST, Rate, basis, lr_time, refined
 
 __all__ = ["Found", "Problem", "knots_between", "search", "tail_rate"]
 
@@ -80,18 +79,11 @@ class Problem:
 
         self.laws, self.before, self.step = laws, before, step
         self.lowest = LOWEST_RATE
-        n = len(laws.shape)
         start, end = float(step[0]), float(step[-1])
-        self.slopes = np.bincount(laws.shape, laws.beta[:, 1], len(laws.shapes)) / n
-        strength = np.bincount(laws.unit, laws.beta[:, 2], len(laws.units)) / n
-        self.level = float(laws.beta[:, 0].mean())
-        used = strength != 0
-        fast = used & (laws.units[:, 0] == MULTI_POWER)
-        slow = used & ~fast
-        self.slow, self.slow_b = laws.units[slow], strength[slow]
-        self.fast, self.fast_b = laws.units[fast], strength[fast]
-        if self.fast.shape[1] < 5:
-            self.fast = np.pad(self.fast, ((0, 0), (0, 1)), constant_values=1.0)
+        used = np.bincount(laws.unit, minlength=len(laws.units)) > 0
+        fast = laws.units[:, 0] == MULTI_POWER
+        self.is_fast, self.is_slow = np.flatnonzero(used & fast), np.flatnonzero(used & ~fast)
+        self.slow, self.fast = laws.units[self.is_slow], laws.units[self.is_fast]
         # Fine nodes: rho there is `spread` times rho at the knots.
         share = np.arange(FINE) / FINE
         fine = (step[:-1, None] + np.diff(step)[:, None] * share).ravel()
@@ -127,7 +119,7 @@ class Problem:
         to_end = np.exp(-(end - self.fine) / tau)
         self.slow_first = 1 - to_end[:, 0]
         self.slow_piece = 1 - np.diff(to_end, axis=1) * tau / gap
-        self.held = held
+        self.changes = _changes(held)
 
     @property
     def rate_before(self) -> float:
@@ -139,84 +131,122 @@ class Problem:
 
         The root keeps the gradient finite where rho is 0: powers p of rho are 0.5 or more.
         """
+        laws = self.laws
         rho = self.spread @ (v * v)
         safe = np.maximum(rho, TINY)
-        slope = np.zeros(len(rho))  # dE / d rho at the fine nodes
         x = self.x0 + float(self.area @ rho)
         phi, d_phi = self._phi(x)
-        total = self.level - float(self.slopes @ phi)
-        slope -= float(self.slopes @ d_phi) * self.area
-        top = self.rate_before
-        for p in np.unique(self.slow[:, 2]) if len(self.slow) else ():
-            of_power = self.slow[:, 2] == p
-            b, q = self.slow_b[of_power], safe**p
-            piece = b @ self.slow_piece[of_power]
-            first = float(b @ self.slow_first[of_power])
-            total -= float(b @ self.slow_history[of_power]) + first * (top**p - q[0])
-            total -= float(piece @ (q[:-1] - q[1:]))
-            d_q = np.zeros(len(q))
-            d_q[0] += first
-            d_q[:-1] -= piece
-            d_q[1:] += piece
-            slope += d_q * p * safe ** (p - 1)
-        for p in np.unique(self.fast[:, 4]) if len(self.fast) else ():
-            value, part = self._multi_power(rho, safe, x, float(p))
-            total -= value
-            slope -= part
-        return total, (self.spread.T @ slope) * 2 * v
+        response = np.zeros(len(laws.units))
+        response[self.is_slow] = self._annealing(safe)
+        response[self.is_fast], parts = self._multi_power(rho, safe, x)
+        y = laws.curves(phi[None], response[None])[0]
+        loss = np.exp(y) if laws.log else y
+        # What the mean loss gains by a little more of each phi and response.
+        weight = np.asarray((loss if laws.log else np.ones(len(y))) / len(y))
+        of_phi = np.bincount(laws.shape, weight * laws.beta[:, 1], len(laws.shapes))
+        of_response: Floats = np.bincount(
+            laws.unit, weight * laws.beta[:, 2], len(laws.units)
+        ).astype(np.float64)
+        slope = -float(of_phi @ d_phi) * self.area
+        slope -= self._annealing_slope(safe, of_response[self.is_slow])
+        slope -= self._multi_power_slope(rho, safe, parts, of_response[self.is_fast])
+        return float(loss.mean()), (self.spread.T @ slope) * 2 * v
 
     def _phi(self, x: float) -> tuple[Floats, Floats]:
         """The power law at an LR time, and its derivative, by shape."""
-        from ..forecasts.joint_features import NEAREST
-
         alpha, x0 = self.laws.shapes.T
         whole = 1 + x0
         ratio = np.maximum(x / self.laws.reference + x0, NEAREST) / whole
         phi = -np.expm1(-alpha * np.log(ratio)) / alpha * whole
         return phi, ratio ** (-alpha - 1) / self.laws.reference
 
-    def _multi_power(self, rho: Floats, safe: Floats, x: float, p: float) -> tuple[float, Floats]:
-        """Sum of B times the multi-power responses with this p, and its slope in rho."""
-        of_power = self.fast[:, 4] == p
-        c, beta, gamma = (self.fast[of_power, i][:, None] for i in (1, 2, 3))
-        b = self.fast_b[of_power][:, None]
-        slope = np.zeros(len(rho))
+    def _annealing(self, safe: Floats) -> Floats:
+        """Annealing responses at the end."""
+        q = safe ** self.slow[:, 2:3]
+        top = self.rate_before ** self.slow[:, 2]
+        first = self.slow_first * (top - q[:, 0])
+        falls = (self.slow_piece * (q[:, :-1] - q[:, 1:])).sum(axis=1)
+        return np.asarray(self.slow_history + first + falls)
+
+    def _annealing_slope(self, safe: Floats, b: Floats) -> Floats:
+        """The derivative in rho of their sum with weights b."""
+        p = self.slow[:, 2:3]
+        d_q = np.zeros((len(b), len(safe)))
+        d_q[:, 0] -= self.slow_first
+        d_q[:, :-1] += self.slow_piece
+        d_q[:, 1:] -= self.slow_piece
+        return np.asarray(b @ (d_q * p * safe ** (p - 1)))
+
+    def _multi_power(self, rho: Floats, safe: Floats, x: float) -> tuple[Floats, _Parts]:
+        """Multi-power responses at the end, and what their slope needs."""
+        _, c, beta, gamma, q = self.fast.T[..., None]
         # What changed before: its response grows with the LR time of the tail.
-        level, drop, at = _changes(self.held, p)
+        level, before, after, at = self.changes
         since = np.maximum(x - at, 0.0)
-        total = 0.0
-        if len(drop):
-            grown = 1 + c * level**-gamma * since
-            total += float((b * (1 - grown**-beta) * drop).sum())
-            slope += self.area * float(
-                (b * drop * beta * grown ** (-beta - 1) * c * level**-gamma).sum()
-            )
-        # The jump at the start, at the rate after it.
-        top = self.rate_before
-        level = np.append(max(float(rho[0]), self.lowest), np.maximum((rho[1:] + rho[:-1]) / 2,
-                                                                      self.lowest))  # fmt: skip
+        past_steep, past_drop = c * level**-gamma, before**q - after**q
+        past = 1 + past_steep * since
+        # The jump at the start, at the rate after it; then the pieces of the tail.
+        level = np.append(rho[0], (rho[1:] + rho[:-1]) / 2)
+        inside = level > self.lowest
+        level = np.maximum(level, self.lowest)
         since = np.append(float(self.area @ rho), self.left @ rho)
-        q = safe**p
-        drop = np.append(max(top, TINY) ** p - q[0], q[:-1] - q[1:])
+        powered = safe**q
+        top = max(self.rate_before, TINY) ** q
+        drop = np.concatenate([top, powered[:, :-1]], axis=1) - powered
         steep = c * level**-gamma
         grown = 1 + steep * since
-        response = 1 - grown**-beta
-        total += float((b * response * drop).sum())
-        weight = (b * response).sum(axis=0)
-        d_q = np.zeros(len(q))
-        d_q[0] -= weight[0]
-        d_q[:-1] += weight[1:]
-        d_q[1:] -= weight[1:]
-        slope += d_q * p * safe ** (p - 1)
-        common = b * drop * beta * grown ** (-beta - 1)
-        by_since = (common * steep).sum(axis=0)
+        value = ((1 - past**-beta) * past_drop).sum(axis=1) + ((1 - grown**-beta) * drop).sum(
+            axis=1
+        )
+        return value, _Parts(past_steep, past_drop, past, level, inside, since, drop, steep, grown)
+
+    def _multi_power_slope(self, rho: Floats, safe: Floats, parts: _Parts, b: Floats) -> Floats:
+        """The derivative in rho of their sum with weights b."""
+        _, _, beta, gamma, q = self.fast.T[..., None]
+        p, b = parts, b[:, None]
+        of_past = b * p.past_drop * beta * p.past ** (-beta - 1) * p.past_steep
+        slope = self.area * float(of_past.sum())
+        weight = b * (1 - p.grown**-beta)
+        d_q = -weight
+        d_q[:, :-1] += weight[:, 1:]
+        slope += (d_q * q * safe ** (q - 1)).sum(axis=0)
+        common = b * p.drop * beta * p.grown ** (-beta - 1)
+        by_since = (common * p.steep).sum(axis=0)
         slope += by_since[0] * self.area + by_since[1:] @ self.left
-        by_level = (common * (-gamma * steep / level * since)).sum(axis=0)
-        by_level = np.where(level > self.lowest, by_level, 0.0)
+        by_level = (common * (-gamma * p.steep / p.level * p.since)).sum(axis=0)
+        by_level = np.where(p.inside, by_level, 0.0)
         slope[0] += by_level[0]
         slope[:-1] += by_level[1:] / 2
         slope[1:] += by_level[1:] / 2
-        return total, slope
+        return slope
+
+
+class _Parts(NamedTuple):
+    """Of the multi-power responses to the changes before the tail and to its pieces."""
+
+    past_steep: Floats
+    past_drop: Floats
+    past: Floats
+    level: Floats
+    inside: Bools
+    since: Floats
+    drop: Floats
+    steep: Floats
+    grown: Floats
+
+
+def _changes(rate: Rate) -> tuple[Floats, Floats, Floats, Floats]:
+    """Changes of a rate: the level that each counts at, rho before and after, and LR time."""
+    from ..kernels.paths import LOWEST_RATE
+
+    rate = refined(rate)
+    before, after = rate.rho[:-1], rate.rho[1:]
+    area = lr_time(rate, rate.step)
+    level = np.where(np.diff(rate.step) > 0, 0.5 * (before + after), after)
+    moved = np.abs(before - after) > 1e-9
+    level = np.maximum(level, LOWEST_RATE)
+    at = 0.5 * (area[1:] + area[:-1])
+    return level[moved], before[moved], after[moved], at[moved]
 
 
 def search(

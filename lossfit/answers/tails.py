@@ -17,9 +17,9 @@ from .._base.ragged import Floats
 from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
-from ..forecasts.joint_data import Rate
+from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.learning import Priors
-from ..forecasts.question import Question
+from ..forecasts.responses import Rate
 from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
@@ -29,7 +29,7 @@ from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario, peak_of
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted, models_of_all
+from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted, question_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,7 @@ MEANINGS = {
     "how steeply the best tail ends depends on that",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
     "learning rate: the shipped prior was used",
+    **{name: ANSWER_MEANINGS[name] for name in ("calibrated", "not_calibrated")},
 }
 QUIET = frozenset({"steps_unknown"})
 
@@ -230,6 +231,7 @@ def best_tail(
     domain: str = "auto",
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -258,7 +260,7 @@ def best_tail(
         As in `lossfit.extrapolate`.
     segments : int
         Straight pieces of the tail, 2 to 128; they crowd towards the end.
-    share, domain, siblings, priors, window
+    share, domain, siblings, priors, calibrate_on, window
         As in `lossfit.what_if`.  ``share=True`` with runs under several schedules is much the
         better question: the optimum lies where the law has to be right about schedules.
     prob : float
@@ -289,10 +291,10 @@ def best_tail(
 
     Notes
     -----
-    The expectation is over draws of the law's parameters, an equal stack of the annealing and the
-    multi-power response (`joint`); its gradient is exact (`lossfit.answers.search`),
-    and the search (SLSQP) begins from the compared tails. The discrepancy depends on the place and
-    not on the schedule; it is in the intervals, not in what is minimised. Such optima are as good
+    The expectation is over the draws of `lossfit.what_if`; its gradient is exact
+    (`lossfit.answers.search`), and the search (SLSQP) begins from the compared tails.  With
+    ``share`` the discrepancy, which depends on the place and not on the schedule, is in the
+    intervals and not in what is minimised.  Such optima are as good
     as the law: Luo et al. 2025 (arXiv 2503.12811) found a late decay, like WSD's, by theirs, and
     checked it by training.
     """
@@ -303,12 +305,13 @@ def best_tail(
     segments = whole(segments, "segments", 2)
     if segments > 128:
         raise DataError(f"segments must be 128 at most, got {segments}")
-    question = Question.of(
+    question = question_of(
         runs,
         axis,
-        share=models_of_all(runs, share, priors),
+        priors,
+        share,
         siblings=siblings,
-        priors=priors,
+        calibrate_on=calibrate_on,
         domain=domain,
         prob=prob,
         window=window,
@@ -318,14 +321,15 @@ def best_tail(
         random_seed=random_seed,
     )
     _known(runs, name, axis)
-    engines, unused = fitted(question, runs, [name])
-    engine = engines[name]
-    begin, end = _span(engine, start, total)
+    end = _end(runs[name], axis, total)
+    fits = fitted(question, runs, [name], {name: np.array([end])})
+    engine = fits.runs[name]
+    begin = _start(engine, start, end)
     low, top = _bounds(engine, begin, floor, peak)
-    tail = _solve(engine, begin, end, low, top, segments, question.prob, unused)
+    tail = _solve(engine, begin, end, low, top, segments, question.prob, fits.flags)
     lowest = engine.seen[0]
     if "rate_below_data" in tail.flags and low < lowest < top:
-        within = _solve(engine, begin, end, lowest, top, segments, question.prob, unused)
+        within = _solve(engine, begin, end, lowest, top, segments, question.prob, fits.flags)
         tail = _with(tail, within)
     text = tail.warning
     if text:
@@ -339,17 +343,19 @@ def _with(tail: Tail, within: Tail) -> Tail:
     return replace(tail, within=within)
 
 
-def _span(engine: FittedRun, start: float | None, total: float | None) -> tuple[float, float]:
-    """Start and end of the tail on the axis."""
-    run, axis = engine.run, engine.axis
+def _end(run: Run, axis: str, total: float | None) -> float:
+    """Where the tail ends on the axis."""
+    if total is not None:
+        return float(_single(total, "total"))
     own = run.schedule
-    if total is None:
-        planned = (
-            None if own is None or own.total is None else own.total * axis_factor(run, own, axis)
-        )
-        end = run.end(axis) if planned is None else planned
-    else:
-        end = float(_single(total, "total"))
+    if own is None or own.total is None:
+        return run.end(axis)
+    return own.total * axis_factor(run, own, axis)
+
+
+def _start(engine: FittedRun, start: float | None, end: float) -> float:
+    """Where the tail begins on the axis."""
+    run, axis = engine.run, engine.axis
     if start is None:
         here = float(np.interp(engine.last, engine.rate.step, engine.rate.rho))
         goes_on = end > engine.end * 1.001 and here >= HIGH
@@ -361,7 +367,7 @@ def _span(engine: FittedRun, start: float | None, total: float | None) -> tuple[
             f"the tail must begin before it ends, got start {amount(begin, axis)} and total "
             f"{amount(end, axis)}"
         )
-    return begin, end
+    return begin
 
 
 def _single(value: Any, what: str) -> float:
@@ -418,25 +424,24 @@ def _solve(
     top: float,
     segments: int,
     prob: float,
-    unused: bool,
+    more_flags: tuple[str, ...],
 ) -> Tail:
     size = engine.step_size
     step = knots_between(begin / size, end / size, segments)
-    laws = engine.draws_of_law
+    last = np.array([end])
+    laws = engine.laws_at(end)
     problem = Problem(laws, engine.rate, step)
     others = _compared(step, top, low)
     starts = [np.interp(step, at, rho) for at, rho in others.values()]
     solution = search(problem, low, top, starts)
     tails = {BEST: (problem.fine, problem.spread @ solution.rho), **others}
     rates = {name: tail_rate(engine.rate, float(step[0]), *tail) for name, tail in tails.items()}
-    last = np.array([end / size])
     curves = np.concatenate(engine.curves([Scenario(rate, last) for rate in rates.values()]))
-    expected = [float(laws.curves(*laws.columns(rate, last)).mean()) for rate in rates.values()]
+    expected = [laws.expected(rate, end / size) for rate in rates.values()]
     unit = peak_of(engine.run)
     seen = engine.seen
     flags, below = _flags(engine, problem.fine, tails[BEST][1], end)
-    if unused:
-        flags.append("siblings_unused")
+    flags += more_flags
     return Tail(
         run=engine.run,
         axis=engine.axis,
@@ -481,7 +486,7 @@ def _flags(engine: FittedRun, at: Floats, rho: Floats, end: float) -> tuple[list
     mean, sd = engine.strength
     if sd > LEARNED * max(float(mean), 1e-12):
         flags.append("response_unsure")
-    if len(engine.members.start) < 2:
+    if engine.fitted < 2:
         flags.append("one_run")
     if engine.assumed:
         flags.append("steps_unknown")

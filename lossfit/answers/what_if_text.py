@@ -35,9 +35,10 @@ def text(answer: WhatIf) -> str:
             lines.append(line)
     if len(table) > len(shown):
         lines.append(f"  ... and {len(table) - len(shown):,} rows more in .frame")
-    how = "runs of the model fitted together" if answer.shared else "each run fitted alone"
-    how += ", differences by an equal stack of the annealing and the multi-power response"
+    how = "runs of the model fitted together" if answer.shared else "each run fitted by itself"
     lines.append(f"  Medians and {percent} intervals of the loss without noise; {how}.")
+    if answer.calibration is not None:
+        lines.append(f"  {answer.calibration}")
     if len(answer.names) == 1 or answer.shared:
         mean, sd = answer.strength[answer.names[0]]
         lines.append(f"  Taking the learning rate from its peak to 0 wins {mean:.2f} +- {sd:.2f}.")

@@ -11,21 +11,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
+from ..backtests.conformal import Calibration, calibrated
+from ..fits.flags import ANSWER_MEANINGS
+from ..forecasts.knowledge import check_targets
 from ..forecasts.learning import Priors
-from ..forecasts.mixture import curves_of
 from ..forecasts.question import Question
-from ..forecasts.sharing import Share, models_of
+from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.logged_rate import axis_factor
 from ..schedules.shapes import Schedule
-from .scenarios import FittedRun, Scenario, fit_models, own_rate, peak_of, rate_under
+from .scenarios import (
+    FittedRun,
+    Scenario,
+    fit_alone,
+    fit_together,
+    own_rate,
+    peak_of,
+    rate_under,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +68,16 @@ MEANINGS = {
     "which only matters for how fast the loss responds to the learning rate",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
     "learning rate: the shipped prior was used",
+    **{
+        name: ANSWER_MEANINGS[name]
+        for name in (
+            "schedule_stretched",
+            "longer_plan",
+            "response_from_prior",
+            "calibrated",
+            "not_calibrated",
+        )
+    },
 }
 QUIET = frozenset({"steps_unknown"})
 
@@ -93,6 +112,8 @@ class WhatIf:
         Whether runs of a model were fitted together.
     strength : dict by run of (mean, sd)
         Posterior of B, the loss won by taking the learning rate from its peak to 0.
+    calibration : Calibration or None
+        What ``calibrate_on`` did.
     """
 
     runs: Runs
@@ -105,6 +126,7 @@ class WhatIf:
     own: Floats
     shared: bool
     strength: dict[str, tuple[float, float]]
+    calibration: Calibration | None
     _engines: dict[str, FittedRun]
 
     @cached_property
@@ -312,6 +334,7 @@ def what_if(
     domain: str = "auto",
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | None = None,
+    calibrate_on: Runs | pd.DataFrame | None = None,
     prob: float = 0.9,
     window: WindowSpec = "auto",
     draws: int = 1000,
@@ -349,6 +372,8 @@ def what_if(
         is learned; a run never learns from itself.
     priors : Priors, optional
         What `lossfit.learn_priors` found, instead of ``siblings``.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
     prob : float
         Probability of the intervals.
     window : WindowSpec
@@ -377,13 +402,12 @@ def what_if(
 
     Notes
     -----
-    The level of a run's own curve is that of `lossfit.extrapolate`, draw by draw, up to the end of
-    its schedule.  The difference that another schedule makes comes from a law that is fitted to the
-    run under the learning rate that it had; LR time and response are then computed for the other
-    schedule from the first step.  It is an equal stack of the annealing and the multi-power
-    response (`joint`): under other schedules that was nearer to the truth than one response.
-    `lossfit.answers.scenarios` says what is done with the discrepancy, and
-    docs/how_we_checked_it.md how far such answers were right.
+    Without ``share`` a run's own schedule has the draws of `lossfit.extrapolate`, at every place
+    (beyond its end it is stretched there, as there).  Another schedule moves each draw by what the
+    run's response to the learning rate makes of the difference between the two rates, from the
+    first step on; nothing else of the draw changes (`lossfit.answers.scenarios`).  With ``share``
+    all schedules have one law that is fitted to the runs of the model together.
+    docs/how_we_checked_it.md says how far such answers were right.
 
     Examples
     --------
@@ -396,12 +420,13 @@ def what_if(
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
     check_axis(axis)
-    question = Question.of(
+    question = question_of(
         runs,
         axis,
-        share=models_of_all(runs, share, priors),
+        priors,
+        share,
         siblings=siblings,
-        priors=priors,
+        calibrate_on=calibrate_on,
         domain=domain,
         prob=prob,
         window=window,
@@ -413,18 +438,17 @@ def what_if(
     for name in names:
         _known(runs, name, axis)
     asked = _schedules(schedules, runs, names)
-    engines, unused = fitted(question, runs, names)
+    places = {name: _all_places(runs[name], axis, asked, at) for name in names}
+    fits = fitted(question, runs, names, {name: np.unique(np.concatenate([*each.values()]))
+                                          for name, each in places.items()})  # fmt: skip
     rows: list[_Row] = []
     curves: list[Floats] = []
     own: list[Floats] = []
     for name in names:
-        engine = engines[name]
-        extra = ("siblings_unused",) if unused else ()
-        asked_rows, values, base = _one_run(engine, asked, at, extra)
+        asked_rows, values, base = _one_run(fits.runs[name], asked, places[name], fits.flags)
         rows += asked_rows
         curves.append(values)
         own.append(base)
-    strength = {name: (float(e.strength[0]), float(e.strength[1])) for name, e in engines.items()}
     answer = WhatIf(
         runs=runs,
         names=tuple(names),
@@ -435,8 +459,9 @@ def what_if(
         curves=np.concatenate(curves),
         own=np.concatenate(own),
         shared=share is not None and share is not False,
-        strength=strength,
-        _engines=engines,
+        strength={name: fit.strength for name, fit in fits.runs.items()},
+        calibration=fits.calibration,
+        _engines=fits.runs,
     )
     text = answer.warning
     if text:
@@ -444,38 +469,56 @@ def what_if(
     return answer
 
 
-def models_of_all(runs: Runs, share: Share, priors: object) -> dict[str, str]:
-    """The model of each run, which is itself where none is shared; checks the priors too."""
+class Fits(NamedTuple):
+    """The fits of the asked runs by name, what ``calibrate_on`` did, and flags of all rows."""
+
+    runs: dict[str, FittedRun]
+    calibration: Calibration | None
+    flags: tuple[str, ...]
+
+
+def question_of(runs: Runs, axis: str, priors: object, share: Share, **options: Any) -> Question:
+    """The question to runs under other schedules; with `share` runs of one model are one."""
     if priors is not None and not isinstance(priors, Priors):
         raise DataError("priors= is what lossfit.learn_priors gives")
-    return models_of(runs, share) or {name: name for name in runs.names}
+    return Question.of(runs, axis, share=share, priors=priors, **options)
 
 
-def fitted(
-    question: Question, runs: Runs, names: Sequence[str]
-) -> tuple[dict[str, FittedRun], bool]:
-    """The fits of the asked runs by name, and whether siblings were given in vain."""
-    models = question.models
-    assert models is not None
-    learned = {name: question.learned(name) for name in names}
-    alone = replace(question, models=None, company=None)
+def fitted(question: Question, runs: Runs, names: Sequence[str], at: Mapping[str, Floats]) -> Fits:
+    """Fit the asked runs: by themselves, or with the other runs of their model.
 
-    def level(name: str, at: Floats) -> Floats:
-        drawn: Floats = curves_of(alone, runs.select([name]), at[None]).curves[0]
-        return drawn
-
-    fits = fit_models(
-        runs,
-        models,
-        names,
-        question.axis,
-        question.window,
-        learned,
-        draws=question.draws,
-        seed=question.seed,
-        level=level,
-    )
-    return fits, any(priors is not None and not priors.used for priors in learned.values())
+    Parameters
+    ----------
+    question : Question
+    runs : Runs
+    names : sequence of str
+        The runs that are asked about.
+    at : dict by run
+        Where, for the calibration.
+    """
+    models = question.models or {name: name for name in runs.names}
+    of_model = list(models.values())
+    together = [name for name in names if of_model.count(models[name]) > 1]
+    alone = [name for name in names if name not in together]
+    made: dict[str, FittedRun] = {}
+    calibration = None
+    if alone:
+        where = np.full((len(alone), max(len(at[name]) for name in alone)), np.nan)
+        for row, name in zip(where, alone, strict=True):
+            row[: len(at[name])] = at[name]
+        check_targets(runs, alone, question.axis, where)
+        by_itself = replace(question, models=None, company=None)
+        by_itself, calibration = calibrated(by_itself, runs, alone, where)
+        made.update(fit_alone(by_itself, runs, alone))
+    if together:
+        made.update(fit_together(question, runs, together))
+    flags: tuple[str, ...] = ()
+    learned = [question.learned(name) for name in names]
+    if any(priors is not None and not priors.used for priors in learned):
+        flags += ("siblings_unused",)
+    if calibration is not None:
+        flags += ("calibrated" if calibration.factor else "not_calibrated",)
+    return Fits({name: made[name] for name in names}, calibration, flags)
 
 
 def standard_schedule(run: Run, kind: str, total: float | None = None) -> Schedule:
@@ -579,82 +622,89 @@ def _of_run(value: Any, run: str, name: str) -> Schedule:
 
 
 def _scenario(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scenario:
-    steps = at / engine.step_size
     if schedule is None or schedule == engine.run.schedule:
-        return Scenario(engine.rate, steps, True)
+        return Scenario(engine.rate, at, True)
     rate = rate_under(engine.run, schedule, engine.axis, engine.step_size)
-    return Scenario(rate, steps, False)
+    return Scenario(rate, at, False)
 
 
-def _end_of(engine: FittedRun, schedule: Schedule | None) -> float:
+def _end_of(run: Run, axis: str, schedule: Schedule | None) -> float:
     """Where a schedule ends on the axis; the run's own, or its data, where it has no end."""
-    for candidate in (schedule, engine.run.schedule):
+    for candidate in (schedule, run.schedule):
         if candidate is not None and candidate.total is not None:
-            return candidate.total * axis_factor(engine.run, candidate, engine.axis)
-    return engine.run.end(engine.axis)
+            return candidate.total * axis_factor(run, candidate, axis)
+    return run.end(axis)
 
 
-def _places(
-    engine: FittedRun, name: str, schedule: Schedule | None, at: Any
-) -> Floats:  # fmt: skip
-    if at is None:
-        return np.array([_end_of(engine, schedule)])
+def _all_places(
+    run: Run, axis: str, asked: Mapping[str, Any], at: Any
+) -> dict[str, Floats]:  # fmt: skip
+    """Where each schedule of a run is asked for."""
+    chosen: dict[str, Schedule | None] = {OWN: None}
+    chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
+    if isinstance(at, Mapping):
+        for name in at:
+            if name not in chosen:
+                raise DataError(f"at= names a schedule {name!r} that is not asked for")
+    return {name: _places(run, axis, name, one, at) for name, one in chosen.items()}
+
+
+def _places(run: Run, axis: str, name: str, schedule: Schedule | None, at: Any) -> Floats:
+    if at is None or (isinstance(at, Mapping) and name == OWN and name not in at):
+        return np.array([_end_of(run, axis, schedule)])
     if isinstance(at, Mapping):
         if name not in at:
-            if name == OWN:
-                return np.array([_end_of(engine, schedule)])
             raise DataError(f"at= has no value for schedule {name!r}")
         return axis_values(at[name])
     return axis_values(at)
 
 
-@one_blas_thread()
 def _one_run(
-    engine: FittedRun, asked: Mapping[str, Any], at: Any, extra: tuple[str, ...]
+    engine: FittedRun,
+    asked: Mapping[str, Any],
+    places: Mapping[str, Floats],
+    extra: tuple[str, ...],
 ) -> tuple[list[_Row], Floats, Floats]:
     """Rows of a run, their curves, and its own schedule's at the same places."""
     run = engine.run
-    if isinstance(at, Mapping):
-        for name in at:
-            if name != OWN and name not in asked:
-                raise DataError(f"at= names a schedule {name!r} that is not asked for")
     chosen: dict[str, Schedule | None] = {OWN: None}
     chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
-    places = {name: _places(engine, name, one, at) for name, one in chosen.items()}
     scenarios = [_scenario(engine, one, places[name]) for name, one in chosen.items()]
     every = np.unique(np.concatenate(list(places.values())))
     scenarios.append(_scenario(engine, None, every))
-    curves = engine.curves(scenarios)
+    drawn = engine.drawn(scenarios)
     rows, own = [], []
-    for (name, schedule), scenario in zip(chosen.items(), scenarios, strict=False):
-        for place, step in zip(places[name], scenario.steps, strict=True):
-            flags = _flags(engine, schedule, scenario, float(place), float(step))
+    for i, (name, schedule) in enumerate(chosen.items()):
+        for k, place in enumerate(places[name]):
+            flags = _flags(engine, schedule, scenarios[i], float(place))
+            if scenarios[i].own:
+                said = (flag for flag, has in drawn.flags[i].items() if has[k])
+                flags += [flag for flag in said if flag in MEANINGS and flag not in flags]
             rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
-        own.append(curves[-1][np.searchsorted(every, places[name])])
-    return rows, np.concatenate(curves[:-1]), np.concatenate(own)
+        own.append(drawn.curves[-1][np.searchsorted(every, places[name])])
+    return rows, np.concatenate(drawn.curves[:-1]), np.concatenate(own)
 
 
 def _flags(
-    engine: FittedRun, schedule: Schedule | None, scenario: Scenario, at: float, step: float
+    engine: FittedRun, schedule: Schedule | None, scenario: Scenario, at: float
 ) -> list[str]:
     flags = []
     run = engine.run
     ratio = at / engine.end
-    other = not scenario.own
     low, _ = engine.seen
     if ratio > UNTESTED:
         flags.append("untested")
     elif ratio > FAR:
         flags.append("far")
-    if at > _end_of(engine, schedule) * (1 + 1e-3) and (
-        (schedule or run.schedule) is None or (schedule or run.schedule).total is not None  # type: ignore[union-attr]
-    ):
+    ends = (schedule or run.schedule) is None or (schedule or run.schedule).total is not None  # type: ignore[union-attr]
+    stretched = scenario.own and engine.fitted == 1
+    if ends and not stretched and at > _end_of(run, engine.axis, schedule) * (1 + 1e-3):
         flags.append("schedule_held")
-    if other:
+    if not scenario.own:
         mean, sd = engine.strength
         if sd > LEARNED * max(mean, 1e-12):
             flags.append("response_unsure")
-        before = np.linspace(0.0, step, 400)
+        before = np.linspace(0.0, at / engine.step_size, 400)
         lowest = float(np.interp(before, scenario.rate.step, scenario.rate.rho).min())
         if lowest < low - LOWER:
             flags.append("rate_below_data")

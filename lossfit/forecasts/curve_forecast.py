@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,17 +21,38 @@ from .rates import Plan, chosen
 
 if TYPE_CHECKING:
     from ..kernels.curve_data import Observed
+    from ..kernels.curve_law import CellGrid, HyperPrior
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["DOMAINS", "NAME", "forecast_curves"]
+__all__ = ["DOMAINS", "LEARNED", "Cells", "forecast_curves"]
 
-NAME = "learned"  # of the law, in the keys of draws
 DOMAINS = ("auto", "text", "other")
 LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
 FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be
 UNSURE = 0.5  # relative sd of B above which the data say little of it
 MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
+
+
+class Cells(NamedTuple):
+    """The constants of a law of this kind.
+
+    Attributes
+    ----------
+    name : str
+        In the keys of draws.
+    grid : callable
+        From whether the window has been chosen already to the cells.
+    prior : callable
+        To what is known of them.
+    """
+
+    name: str
+    grid: Callable[[bool], CellGrid]
+    prior: Callable[[], HyperPrior]
+
+
+LEARNED = Cells("learned", cell_grid, hyper_prior)
 
 
 def forecast_curves(
@@ -46,6 +67,7 @@ def forecast_curves(
     domain: str = "auto",
     parameters: bool = False,
     moves: Mapping[str, Moves] | None = None,
+    cells: Cells = LEARNED,
     progress: Callable[[int], None] | None = None,
 ) -> Forecasted:
     """Fit the law to every run and draw its curve at the targets.
@@ -67,6 +89,8 @@ def forecast_curves(
         Whether to keep the parameters of the draws.
     moves : dict by run, optional
         What the errors of finished runs say.
+    cells : Cells
+        The law's constants, by default those of the default forecast.
     progress : callable, optional
         Called with the number of runs that were finished.
     """
@@ -81,7 +105,7 @@ def forecast_curves(
         its = Rule(rule.low[rows], rule.high[rows], rule.auto[rows], rule.warmup[rows], rule.text)
         made = _forecast(
             some, axis, its, bool(whole), at[rows], Plan(*(for_runs(p, some) for p in plan)),
-            draws, seed, domain, parameters, moves, progress,
+            draws, seed, domain, parameters, moves, cells, progress,
         )  # fmt: skip
         if alone:
             return made
@@ -101,6 +125,7 @@ def _forecast(
     domain: str,
     parameters: bool,
     moves: Mapping[str, Moves] | None,
+    cells: Cells,
     progress: Callable[[int], None] | None,
 ) -> Forecasted:
     """`forecast_curves` for runs whose windows are all chosen here, or all by the kernel."""
@@ -120,7 +145,7 @@ def _forecast(
     # Rounding to a step adds noise of step / sqrt(12), which differences of equal losses hide.
     floor = np.where(decimals >= 0, 10.0 ** -np.maximum(decimals, 0.0) / 12**0.5, 0.0)
     unknown = np.full(len(runs), np.nan)
-    grid, hyper = cell_grid(whole), hyper_prior()
+    grid, hyper = cells.grid(whole), cells.prior()
     there = ~np.isnan(at)
     observed = Observed(
         t=flat.x[used.rows],
@@ -132,7 +157,7 @@ def _forecast(
         floor=floor,
         noise=unknown,
         slope=unknown,
-        keys=run_keys(seed, runs.names, f"forecast {NAME}"),
+        keys=run_keys(seed, runs.names, f"forecast {cells.name}"),
     )
     futures = [future[here].ravel() for future, here in zip(rates.future, there, strict=True)]
     n_runs = len(runs)
@@ -183,6 +208,7 @@ def _forecast(
         parameters=result.parameters,
         engine=engine_of(kernels),
         like=records["feature_like"],
+        unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
     )
 
 
@@ -243,7 +269,7 @@ def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:
         name: np.concatenate([made.flags[name] for _, made in parts])[order]
         for name in parts[0][1].flags
     }
-    names = ("curves", "sigma", "falls", "strength", "slope", "start", "memory", "like")
+    names = ("curves", "sigma", "falls", "strength", "slope", "start", "memory", "like", "unit")
     kept = parts[0][1].parameters
     return Forecasted(
         flags=flags,

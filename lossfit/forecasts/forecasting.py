@@ -52,11 +52,13 @@ class Forecasted:
         Where the window starts.
     memory : ndarray, shape (R,)
         Autocorrelation of smoothed noise.
-    parameters : ndarray, shape (R, 8, D) or (R, 0, 0)
+    parameters : ndarray, shape (R, P, D) or (R, 0, 0)
     engine : str
         "compiled", or "uncompiled" for kernels that served in plain Python.
     like : ndarray, shape (R,)
         How much the default law takes a run to be a language model on text, 0 to 1.
+    unit : ndarray, shape (R,)
+        Unit of the default law's parameters in the loss; 0 where they are of its logarithm.
     """
 
     curves: Floats
@@ -71,6 +73,7 @@ class Forecasted:
     parameters: Floats
     engine: str = "compiled"
     like: Floats = field(default_factory=lambda: np.zeros(0))
+    unit: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def forecast(

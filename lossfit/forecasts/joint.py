@@ -27,11 +27,24 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
-from .joint_data import Binned, Curve, Rate, binned, check_curves
-from .joint_features import Grid, annealing_units, basis, grid_of, lr_time, multi_power_units
+from .joint_data import Binned, Curve, binned, check_curves
 from .joint_posterior import JointPosterior, brownian
+from .responses import (
+    BETAS,
+    GAMMAS,
+    POWERS,
+    QS,
+    RATES,
+    TAUS,
+    Grid,
+    annealing_units,
+    basis,
+    grid_of,
+    lr_time,
+    multi_power_units,
+)
 
-__all__ = ["Curve", "JointConstants", "JointPosterior", "Rate", "fit_jointly"]
+__all__ = ["Curve", "JointConstants", "JointPosterior", "fit_jointly"]
 
 FAMILIES = ("annealing", "multi_power")
 
@@ -45,12 +58,9 @@ class JointConstants:
     families : tuple of {"annealing", "multi_power"}
         Responses that are stacked with equal weights.
     alphas, offsets : tuple of float
-        Grid of exponents, and of x0 in units of the reference (`joint_features.grid_of`).
-    taus, powers : tuple of float
-        Annealing: time constants in steps, exponents of rho.
-    rates, betas, gammas, multi_powers : tuple of float
-        Multi-power: C per step at the peak rate, beta, gamma, exponents of rho (1 in the source;
-        less than 1 suits cosines better, as it does for annealing).
+        Grid of exponents, and of x0 in units of the reference (`responses.grid_of`).
+    taus, powers, rates, betas, gammas, multi_powers : tuple of float
+        Constants of the responses (`responses`).
     reference : float or None
         Step where g is 0 and a is the slope; by default the median of the curves' last steps.
     kb : float
@@ -79,12 +89,12 @@ class JointConstants:
     families: tuple[str, ...] = FAMILIES
     alphas: tuple[float, ...] = tuple(np.linspace(0.2, 1.0, 33).tolist())
     offsets: tuple[float, ...] = (-0.075, -0.06, -0.05, -0.04, -0.03, -0.015, 0.0, 0.03)
-    taus: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
-    powers: tuple[float, ...] = (0.5, 0.65, 0.8, 1.0)
-    rates: tuple[float, ...] = tuple(np.geomspace(0.01, 0.4, 8).tolist())
-    betas: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7)
-    gammas: tuple[float, ...] = (0.5, 0.64, 0.8)
-    multi_powers: tuple[float, ...] = (0.8, 1.0)
+    taus: tuple[float, ...] = TAUS
+    powers: tuple[float, ...] = POWERS
+    rates: tuple[float, ...] = RATES
+    betas: tuple[float, ...] = BETAS
+    gammas: tuple[float, ...] = GAMMAS
+    multi_powers: tuple[float, ...] = QS
     reference: float | None = None
     kb: float = 0.045
     size: float | None = None

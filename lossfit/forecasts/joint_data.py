@@ -9,29 +9,15 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
+from .responses import Rate, check_rate
 
-__all__ = ["Binned", "Curve", "Rate", "binned", "check_curves", "check_rate"]
+__all__ = ["Binned", "Curve", "binned", "check_curves"]
 
 LEAST_POINTS = 5  # of a curve
 LEAST_TOTAL = 20  # of all curves
 FEW = 40  # points below which a curve is not binned
 MOST_BINS = 280  # of a curve
 MOST_TOTAL = 1680  # of all curves: bounds the covariance (23 MB) and its Cholesky factor (0.1 s)
-
-
-class Rate(NamedTuple):
-    """A relative learning rate, straight between nodes and held beyond them.
-
-    Attributes
-    ----------
-    step : ndarray, shape (n_nodes,)
-        Steps, not decreasing; two at one place are a jump.
-    rho : ndarray, shape (n_nodes,)
-        Learning rate over its peak.  The warm-up counts at the peak: start with 1.
-    """
-
-    step: Floats
-    rho: Floats
 
 
 class Curve(NamedTuple):
@@ -73,18 +59,6 @@ class Binned(NamedTuple):
     sigma: float
     slope: float
     level: float
-
-
-def check_rate(rate: Rate, whose: str) -> Rate:
-    """The rate as float64 arrays; `DataError` where it is not one."""
-    step, rho = (np.ascontiguousarray(v, np.float64) for v in rate)
-    if step.ndim != 1 or step.shape != rho.shape or not len(step):
-        raise DataError(f"{whose}: a rate needs as many steps as values, at least one")
-    if not (np.isfinite(step).all() and np.isfinite(rho).all()):
-        raise DataError(f"{whose}: the learning rate has values that are not finite")
-    if (np.diff(step) < 0).any() or (rho < 0).any():
-        raise DataError(f"{whose}: a rate's steps must not decrease, and its values be 0 or more")
-    return Rate(step, rho)
 
 
 def check_curves(curves: Sequence[Curve], names: Sequence[str] | None) -> list[Curve]:

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
-from .joint_data import Binned, Rate, check_rate
-from .joint_features import Grid, basis
+from .joint_data import Binned
 from .law_draws import LawDraws
+from .responses import Grid, Rate, basis, check_rate
 
 __all__ = ["JointPosterior", "brownian", "truncation"]
 
@@ -30,7 +30,7 @@ class JointPosterior:
     alpha, offset : ndarray, shape (n_cells,)
         Exponent, and x0 in steps.
     unit : ndarray, shape (n_cells, 5)
-        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma, p.
+        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma, q.
     mean, cov : ndarray, shape (n_cells, 3) and (n_cells, 3, 3)
         Normal posterior of (level at the reference, a, B), to be cut to a > 0.
     sigma : float

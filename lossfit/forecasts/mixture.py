@@ -71,6 +71,8 @@ def curves_of(
     runs: Runs,
     at: Floats,
     progress: Callable[[int], None] | None = None,
+    *,
+    parameters: bool = False,
 ) -> Mixed:
     """Fit the runs and evaluate the mixture.
 
@@ -82,6 +84,8 @@ def curves_of(
         Targets in units of the axis; NaN gives NaN.
     progress : callable, optional
         Called with a number of runs times laws that were finished.
+    parameters : bool
+        Whether to keep the parameters of the default law's draws.
     """
     n_runs, n_at = at.shape
     n_laws = len(question.laws)
@@ -97,7 +101,7 @@ def curves_of(
     for k, law in enumerate(question.laws):
         mixed = slice(k, None, n_laws)
         if isinstance(law, ScheduleLaw):  # it keeps no parameters: no need of blocks
-            found = _forecast(question, runs, law, at, progress)
+            found = _forecast(question, runs, law, at, progress, parameters)
             by_law[k] = describe(found.curves, question.prob)
             if alone:
                 curves = found.curves
@@ -152,6 +156,7 @@ def _forecast(
     law: ScheduleLaw,
     at: Floats,
     progress: Callable[[int], None] | None,
+    parameters: bool,
 ) -> Forecasted:
     if question.models is not None:
         assert question.company is not None
@@ -181,6 +186,7 @@ def _forecast(
             draws=question.draws,
             seed=question.seed,
             domain=question.domain,
+            parameters=parameters,
             moves=question.moves,
             progress=progress,
         )

@@ -16,8 +16,9 @@ from .._base.seeds import run_keys
 from ..fits.window import WindowSpec, rule_of, select
 from ..runs.known import for_runs
 from .forecasting import Forecasted, step_sizes
-from .joint import Curve, JointConstants, JointPosterior, Rate, fit_jointly
+from .joint import Curve, JointConstants, JointPosterior, fit_jointly
 from .rates import Plan, Rates, rates
+from .responses import Rate, rate_along
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -30,7 +31,6 @@ __all__ = [
     "fit_members",
     "forecast_shared",
     "models_of",
-    "ramped",
     "rate_of",
 ]
 
@@ -233,26 +233,9 @@ def fit_members(
     return Members(joint, found, steps, assumed, chosen.start, chosen.end)
 
 
-def rate_of(found: Rates, path: int, step_size: float) -> Rate:
+def rate_of(rates: Rates, path: int, step_size: float) -> Rate:
     """A path in steps."""
-    first = int(found.shapes.offsets[found.paths.shape[path]])
-    last = int(found.shapes.offsets[found.paths.shape[path] + 1])
-    t = found.paths.start[path] + found.shapes.z[first:last] * found.paths.stretch[path]
-    return ramped(Rate(np.maximum(t / step_size, 0.0), found.shapes.rho[first:last]))
-
-
-def ramped(rate: Rate) -> Rate:
-    """The rate with its jumps made over one step: what a log of the learning rate shows.
-
-    The multi-power response to a jump counts at the rate after it, that to a slope at the rates on
-    the way: a schedule that is stated and one that was logged must not differ in that.
-    """
-    step = rate.step.copy()
-    jump = np.flatnonzero((np.diff(step) == 0) & (rate.rho[1:] != rate.rho[:-1]) & (step[1:] > 0))
-    for k in jump:
-        after = step[k + 2] if k + 2 < len(step) else np.inf
-        step[k + 1] = min(step[k] + 1.0, 0.5 * (step[k] + after))
-    return Rate(step, rate.rho)
+    return rate_along(rates.shapes, rates.paths, path, step_size)
 
 
 def _strength(joint: JointPosterior) -> tuple[float, float]:

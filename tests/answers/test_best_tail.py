@@ -16,12 +16,14 @@ from lossfit import DataError, LossfitWarning, schedules
 from lossfit.answers.search import Problem, knots_between, search, tail_rate
 from lossfit.answers.tails import BEST, best_tail
 from lossfit.answers.what_ifs import what_if
-from lossfit.forecasts.joint_data import Rate
 from lossfit.forecasts.law_draws import LawDraws
+from lossfit.forecasts.responses import Rate
 from tests.answers.test_what_if import PLANS, TOTAL, simulated
 
 
-def problem(segments: int, units: list[tuple[float, ...]], seed: int = 0) -> Problem:
+def problem(
+    segments: int, units: list[tuple[float, ...]], seed: int = 0, log: bool = False
+) -> Problem:
     rng = np.random.default_rng(seed)
     n = 40
     laws = LawDraws(
@@ -32,6 +34,7 @@ def problem(segments: int, units: list[tuple[float, ...]], seed: int = 0) -> Pro
         rng.integers(0, len(units), n),
         np.column_stack([rng.normal(3, 0.01, n), rng.uniform(0.05, 0.2, n),
                          rng.uniform(0.1, 0.2, n)]),
+        log,
     )  # fmt: skip
     u = np.linspace(0, 1, 200)
     before = Rate(2000 + u * 60_000, 0.1 + 0.45 * (1 + np.cos(np.pi * u)))
@@ -52,19 +55,21 @@ def found():
 
 @pytest.mark.parametrize("units", [SLOW, FAST, SLOW + FAST])
 @pytest.mark.parametrize("seed", range(3))
-def test_value_and_gradient(units, seed):
+@pytest.mark.parametrize("log", [False, True])
+def test_value_and_gradient(units, seed, log):
     """The value is the law's own on the same rate; the gradient that of differences."""
-    one = problem(7, units, seed)
+    one = problem(7, units, seed, log)
     rng = np.random.default_rng(seed)
     rho = np.sort(rng.uniform(0.01, one.rate_before, 8))[::-1]
     v = np.sqrt(rho)
     value, gradient = one.value(v)
     rate = tail_rate(one.before, 20_000.0, one.fine, one.spread @ rho)
-    by_law = one.laws.curves(*one.laws.columns(rate, np.array([30_000.0]))).mean()
-    assert value == pytest.approx(by_law, abs=3e-4)  # the law cuts slopes into pieces of .02
+    by_law = one.laws.expected(rate, 30_000.0)
+    scale = by_law if log else 1.0
+    assert value == pytest.approx(by_law, abs=3e-4 * scale)  # it cuts slopes into pieces of .02
     steps = 1e-5 * np.eye(8)
     numeric = [(one.value(v + d)[0] - one.value(v - d)[0]) / 2e-5 for d in steps]
-    np.testing.assert_allclose(gradient, numeric, atol=1e-7)
+    np.testing.assert_allclose(gradient, numeric, atol=1e-7 * scale)
 
 
 @pytest.mark.parametrize("units", [SLOW, FAST])

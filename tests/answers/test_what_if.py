@@ -19,9 +19,9 @@ from lossfit import DataError, LossfitWarning, schedules
 from lossfit.answers.scenarios import rate_under
 from lossfit.answers.what_ifs import OWN, WhatIf, standard_schedule, what_if
 from lossfit.cli.what_if import command
-from lossfit.forecasts.joint_data import Rate
-from lossfit.forecasts.joint_features import basis
-from lossfit.forecasts.sharing import fit_members, ramped
+from lossfit.forecasts.responses import Rate, basis, rate_along
+from lossfit.forecasts.sharing import fit_members
+from lossfit.kernels.paths import Paths, Shapes
 
 TOTAL = 20_000
 PLANS = {
@@ -300,12 +300,14 @@ def test_plain_data_and_command_line(asked, tmp_path):
     assert CliRunner().invoke(command, ["llama2", "-s", "cosin"]).exit_code == 2
 
 
-def test_jumps_are_made_over_a_step():
-    jump = Rate(np.array([0.0, 100.0, 100.0, 300.0]), np.array([1.0, 1.0, 0.3, 0.3]))
-    made = ramped(jump)
-    np.testing.assert_array_equal(made.step, [0, 100, 101, 300])
-    tight = ramped(Rate(np.array([0.0, 100.0, 100.0, 100.5]), np.array([1.0, 1.0, 0.3, 0.3])))
-    assert (np.diff(tight.step) > 0).all()
+@pytest.mark.parametrize(
+    ("step", "made"),
+    [([0, 100, 100, 300], [0, 100, 101, 300]), ([0, 9, 9, 9.5], [0, 9, 9.25, 9.5])],
+)
+def test_jumps_are_made_over_a_step(step, made):
+    shapes = Shapes(np.array(step, float), np.array([1.0, 1.0, 0.3, 0.3]), np.array([0, 4]))
+    rate = rate_along(shapes, Paths(np.zeros(1, np.int64), np.zeros(1), np.ones(1)), 0, 1.0)
+    np.testing.assert_array_equal(rate.step, made)
 
 
 @pytest.mark.parametrize(

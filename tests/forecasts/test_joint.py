@@ -13,10 +13,16 @@ import pytest
 
 from benches import multipower
 from lossfit._base.errors import DataError
-from lossfit.forecasts.joint import Curve, JointConstants, Rate, fit_jointly
+from lossfit.forecasts.joint import Curve, JointConstants, fit_jointly
 from lossfit.forecasts.joint_data import binned
-from lossfit.forecasts.joint_features import annealing_units, basis, lr_time, multi_power_units
 from lossfit.forecasts.joint_posterior import truncation
+from lossfit.forecasts.responses import (
+    Rate,
+    annealing_units,
+    basis,
+    lr_time,
+    multi_power_units,
+)
 
 FLAT = {"slope_sd": 1e6, "b_sd": 1e6}
 CONSTANT = Rate(np.array([0.0]), np.array([1.0]))

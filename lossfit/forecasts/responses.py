@@ -1,27 +1,72 @@
-"""The grid of a joint fit, and what its cells say of a learning rate.
+"""What a learning rate does to the loss: its paths in steps, LR time, and the responses to it.
 
-The nonlinear part of the model is a grid of *shapes* (an exponent alpha and an offset x0 of the LR
-time) and of *responses* to the learning rate (annealing with tau and p, multi-power with C, beta
-and gamma); `lossfit.kernels.paths` has the formulas of x and of the responses.
+The nonlinear part of a law is a grid of *shapes* (an exponent alpha and an offset x0 of the LR
+time) and of *responses* to the learning rate (annealing with tau and p, multi-power with C, beta,
+gamma and q); `lossfit.kernels.paths` has the formulas and computes them.  Joint fits, other
+schedules (`what_if`, `best_tail`) and phases all take them from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
-from .joint_data import Rate
 
-__all__ = ["Grid", "annealing_units", "basis", "grid_of", "lr_time", "multi_power_units"]
+if TYPE_CHECKING:
+    from ..kernels.paths import Paths, Shapes
 
+__all__ = [
+    "BETAS",
+    "GAMMAS",
+    "POWERS",
+    "QS",
+    "RATES",
+    "TAUS",
+    "Grid",
+    "Rate",
+    "annealing_units",
+    "basis",
+    "check_rate",
+    "grid_of",
+    "groups_of",
+    "lr_time",
+    "multi_power_units",
+    "rate_along",
+    "refined",
+]
+
+#: Annealing: time constants in steps, exponents of rho.
+TAUS = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
+POWERS = (0.5, 0.65, 0.8, 1.0)
+#: Multi-power: C per step at the peak rate, beta, gamma, and exponents of rho (1 in the source;
+#: less than 1 suits cosines better, as it does for annealing).
+RATES = tuple(np.geomspace(0.01, 0.4, 8).tolist())
+BETAS = (0.4, 0.5, 0.6, 0.7)
+GAMMAS = (0.5, 0.64, 0.8)
+QS = (0.8, 1.0)
 STUDIED = 24_000.0  # steps of the runs on which the grids of tau, C and x0 were chosen
 FIRST = 0.09  # where those runs began, in units of their reference
 PIECE = 0.02  # largest drop of rho that counts as one change, where it is gradual
-MOST_ELEMENTS = 1 << 18  # of a temporary: 2 MB
 NEAREST = 1e-3  # lowest (x + x0) / reference: the power law has a pole at 0
+
+
+class Rate(NamedTuple):
+    """A relative learning rate, straight between nodes and held beyond them.
+
+    Attributes
+    ----------
+    step : ndarray, shape (n_nodes,)
+        Steps, not decreasing; two at one place are a jump.
+    rho : ndarray, shape (n_nodes,)
+        Learning rate over its peak.  The warm-up counts at the peak: start with 1.
+    """
+
+    step: Floats
+    rho: Floats
 
 
 class Grid(NamedTuple):
@@ -32,7 +77,7 @@ class Grid(NamedTuple):
     shapes : ndarray, shape (n_shapes, 2)
         alpha and x0 / reference.
     units : ndarray, shape (n_units, 5)
-        Kind, tau in steps (or C per step), p (or beta), gamma, and the p of a multi-power response.
+        Kind, tau in steps (or C per step), p (or beta), gamma, and q of a multi-power response.
     family : ndarray of int, shape (n_units,)
         Which of the stacked families a response belongs to.
     """
@@ -42,10 +87,40 @@ class Grid(NamedTuple):
     family: Ints
 
 
+def check_rate(rate: Rate, whose: str) -> Rate:
+    """The rate as float64 arrays; `DataError` where it is not one."""
+    step, rho = (np.ascontiguousarray(v, np.float64) for v in rate)
+    if step.ndim != 1 or step.shape != rho.shape or not len(step):
+        raise DataError(f"{whose}: a rate needs as many steps as values, at least one")
+    if not (np.isfinite(step).all() and np.isfinite(rho).all()):
+        raise DataError(f"{whose}: the learning rate has values that are not finite")
+    if (np.diff(step) < 0).any() or (rho < 0).any():
+        raise DataError(f"{whose}: a rate's steps must not decrease, and its values be 0 or more")
+    return Rate(step, rho)
+
+
+def rate_along(shapes: Shapes, paths: Paths, path: int, step_size: float) -> Rate:
+    """A path of the kernels in steps, with its jumps made over one step.
+
+    That is what a log of the learning rate shows.  The multi-power response to a jump counts at the
+    rate after it, that to a slope at the rates on the way: a schedule that is stated and one that
+    was logged must not differ in that.
+    """
+    first, last = shapes.offsets[paths.shape[path]], shapes.offsets[paths.shape[path] + 1]
+    t = paths.start[path] + shapes.z[first:last] * paths.stretch[path]
+    step, rho = np.maximum(t / step_size, 0.0), shapes.rho[first:last]
+    ramped = step.copy()
+    jump = np.flatnonzero((np.diff(step) == 0) & (rho[1:] != rho[:-1]) & (step[1:] > 0))
+    for k in jump:
+        after = step[k + 2] if k + 2 < len(step) else np.inf
+        ramped[k + 1] = min(step[k] + 1.0, 0.5 * (step[k] + after))
+    return Rate(ramped, rho)
+
+
 def lr_time(rate: Rate, step: Floats) -> Floats:
     """x: the integral of the rate from 0, shape of `step`."""
     at = np.ascontiguousarray(step, np.float64)
-    return _features(rate, at, np.empty((0, 4)), np.zeros(1, np.int64))[0]
+    return _features(rate, at, np.empty((0, 5)))[0]
 
 
 def grid_of(
@@ -127,7 +202,7 @@ def basis(
     reference : float
     shapes : ndarray, shape (n_shapes, 2)
     units : ndarray, shape (n_units, 4) or (n_units, 5)
-        Without a fifth column multi-power responses have p = 1.
+        Without a fifth column multi-power responses have q = 1.
 
     Returns
     -------
@@ -136,88 +211,49 @@ def basis(
         ``(reference + x0) / reference``: its slope in x / reference is 1 at the reference.
     response : ndarray, shape (n, n_units)
     """
-    from ..kernels.paths import MULTI_POWER
-
     order = np.argsort(step, kind="stable")
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    powers = units[:, 0] == MULTI_POWER
-    response = np.empty((len(step), len(units)))
-    slow = units[~powers, :4]
-    x, annealing = _features(rate, step[order], slow, _groups(slow))
-    x = x[back]
-    response[:, ~powers] = annealing[back]
-    fast = units[powers, 1:]
-    power = fast[:, 3] if fast.shape[1] > 3 else np.ones(len(fast))
-    found = np.empty((len(x), len(fast)))
-    for p in np.unique(power):
-        found[:, power == p] = _multi_power(rate, x, fast[power == p, :3], float(p))
-    response[:, powers] = found
+    x, response = _features(rate, step[order], units)
+    x, response = x[back], response[back]
     alpha, x0 = shapes.T
     whole = 1 + x0
     log_ratio = np.log(np.maximum(x[:, None] / reference + x0, NEAREST) / whole)
     return -np.expm1(-alpha * log_ratio) / alpha * whole, response
 
 
-def _multi_power(rate: Rate, x: Floats, units: Floats, power: float) -> Floats:
-    """The multi-power response, shape (n, n_units), at LR times x; units are C, beta, gamma.
+def refined(rate: Rate) -> Rate:
+    """The same rate with more nodes, so that none of its gradual changes is large.
 
-    ``sum_k (rho_{k-1}^p - rho_k^p) (1 - (1 + C rho_k^-gamma (x - x_k))^-beta)``, with p = 1 in the
-    source: a jump counts at the rate after it, as there; a slope counts in pieces, each at its
-    middle.
+    A response to rho^p is straight in rho^p between nodes, and counts a slope at its middle.
     """
-    level, drop, at = _changes(rate, power)
-    out = np.zeros((len(x), len(units)))
-    if not len(drop) or not len(units):
-        return out
-    pairs, which = np.unique(units[:, [0, 2]], axis=0, return_inverse=True)
-    rows = max(1, MOST_ELEMENTS // len(drop))
-    for first in range(0, len(x), rows):
-        some = slice(first, first + rows)
-        since = np.maximum(x[some, None] - at, 0.0)
-        for i, (c, gamma) in enumerate(pairs):
-            log_grown = np.log1p(since * (c * level**-gamma))
-            for unit in np.flatnonzero(which == i):
-                out[some, unit] = -np.expm1(-units[unit, 1] * log_grown) @ drop
-    return out
+    drop = np.abs(np.diff(rate.rho))
+    gradual = np.diff(rate.step) > 0
+    pieces = np.maximum(np.where(gradual, np.ceil(drop / PIECE), 1), 1).astype(np.int64)
+    if (pieces == 1).all():
+        return rate
+    k = np.repeat(np.arange(len(drop)), pieces)
+    share = (np.arange(len(k)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / pieces[k]
+    step = rate.step[k] + share * np.diff(rate.step)[k]
+    rho = rate.rho[k] + share * np.diff(rate.rho)[k]
+    return Rate(np.append(step, rate.step[-1]), np.append(rho, rate.rho[-1]))
 
 
-def _changes(rate: Rate, power: float = 1.0) -> tuple[Floats, Floats, Floats]:
-    """Changes of the rate: its level, the drop of rho^p, and the LR time of each, (n_changes,)."""
-    from ..kernels.paths import LOWEST_RATE
-
-    gap, drop = np.diff(rate.step), -np.diff(rate.rho)
-    moved = np.abs(drop) > 1e-9
-    area = lr_time(rate, rate.step)[:-1]
-    pieces = np.where(gap > 0, np.ceil(np.abs(drop) / PIECE), 1).astype(np.int64)[moved]
-    k = np.repeat(np.flatnonzero(moved), pieces)
-    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
-    share = 1 / np.repeat(pieces, pieces)
-    middle = (np.arange(len(k)) - first + 0.5) * share
-    level = rate.rho[k] - drop[k] * middle
-    at = area[k] + 0.5 * (rate.rho[k] + level) * gap[k] * middle
-    if power == 1.0:
-        fallen = drop[k] * share
-    else:
-        before = np.maximum(level + 0.5 * drop[k] * share, 0.0)
-        fallen = before**power - np.maximum(level - 0.5 * drop[k] * share, 0.0) ** power
-    level = np.where(gap[k] > 0, level, rate.rho[k + 1])
-    return np.maximum(level, LOWEST_RATE), fallen, at
-
-
-def _groups(units: Floats) -> Ints:
+def groups_of(units: Floats) -> Ints:
     """Bounds of stretches of units that differ in tau or C only."""
     if not len(units):
         return np.zeros(1, np.int64)
-    new = (np.diff(units[:, [0, 2, 3]], axis=0) != 0).any(axis=1)
+    new = (np.diff(np.delete(units, 1, axis=1), axis=0) != 0).any(axis=1)
     return np.concatenate([[0], np.flatnonzero(new) + 1, [len(units)]]).astype(np.int64)
 
 
-def _features(rate: Rate, step: Floats, units: Floats, groups: Ints) -> tuple[Floats, Floats]:
+def _features(rate: Rate, step: Floats, units: Floats) -> tuple[Floats, Floats]:
     """LR time, shape (n,), and responses, shape (n, n_units), at increasing steps."""
     from ..engine.serving import feature_table
     from ..kernels.paths import Paths, Shapes
 
+    if len(units):
+        rate = refined(rate)
     shapes = Shapes(rate.step, rate.rho, np.array([0, len(rate.step)], np.int64))
     paths = Paths(np.zeros(1, np.int64), np.zeros(1), np.ones(1))
-    return feature_table(shapes, paths, step, groups, units)
+    return feature_table(shapes, paths, step, groups_of(units), units)
