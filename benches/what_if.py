@@ -9,12 +9,13 @@
 * `lr_schedules`: 124M models of a study of schedules (fabian-sp/lr-scheduling), on which no
   constant was tuned: four random triples of each peak learning rate are fitted, all others with
   that peak predicted.
-* `alone`: every run of both sets fitted by itself; all others of its model are predicted.
+
+For runs that are fitted by themselves see `other_schedules`.
 
 Columns: mean absolute error of the median, R2, share of points in the 90 % interval (with noise),
 its mean width, and the error at the last point; the mean over the test curves below.
 
-    python -m benches.what_if CURVES [--alone]
+    python -m benches.what_if CURVES
 
 CURVES is the folder that has multipowerlaw_25m_100m.csv.
 """
@@ -167,7 +168,6 @@ def show(label: str, found: dict[str, tuple[float, ...]], each: bool) -> Floats:
 def main() -> None:
     parser = _report.parser(__doc__)
     parser.add_argument("curves", type=Path, help="folder that has " + FILE)
-    parser.add_argument("--alone", action="store_true", help="also every run fitted by itself")
     options = parser.parse_args()
     warnings.simplefilter("ignore", lossfit.LossfitWarning)
     record: dict[str, Any] = _report.start("what_if")
@@ -207,17 +207,6 @@ def main() -> None:
         rows = lr_schedules(options.curves)
         values = show(f"lr_schedules ({len(rows)})", rows, False)
         record["lr_schedules"] = dict(zip(COLUMNS, values.tolist(), strict=True))
-    if options.alone:
-        for label, runs, axis in [
-            *((size, multipower(options.curves, size), "step") for size in SIZES),
-            *((name, budget(name), "tokens") for name in ("7.7M", "12.8M")),
-        ]:
-            rows = {}
-            for name in runs.names:
-                for test, values in held_out(runs, (name,), axis).items():
-                    rows[f"{name} to {test}"] = values
-            values = show(f"alone {label}", rows, False)
-            record[f"alone {label}"] = dict(zip(COLUMNS, values.tolist(), strict=True))
     _report.finish(record, options.json, failures)
 
 
