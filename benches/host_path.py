@@ -16,12 +16,12 @@ import numpy as np
 
 import lossfit
 from lossfit.engine import devices
-from lossfit.kernels.gpu import device as seam
+from tests.gpu.simulated_device import SimulatedDevice
 
 POINTS = 512
 
 
-class FreeDevice(seam.SimulatedDevice):
+class FreeDevice(SimulatedDevice):
     """A GPU that is infinitely fast: results are what was in its memory, which is zeros."""
 
     def __init__(self) -> None:

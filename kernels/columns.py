@@ -71,7 +71,7 @@ class Program:
         self.n_fixed = sum(fixed)
         # Position among the fixed columns of the constant 1, or -1: losses are centred with it.
         self.constant = next((i for i in range(self.n_fixed) if not self.arguments[where[i]]), -1)
-        self._orders: dict[int, int] = {}
+        self._orders: dict[float, int] = {}
 
     @property
     def n_linear(self) -> int:
@@ -121,10 +121,15 @@ class Program:
         the parameter box and values in between, and compared with their values elsewhere.  The
         answer depends on the half-width of log x (rounded up), not on the data.
         """
-        bucket = int(np.ceil(max(half, 1e-9) / HALF_STEP))
-        if bucket not in self._orders:
-            self._orders[bucket] = self._find_order(bucket * HALF_STEP)
-        return self._orders[bucket]
+        return int(self.orders(np.array([half]))[0])
+
+    def orders(self, half: NDArray[np.float64]) -> NDArray[np.int64]:
+        """`pseudo_points` of many half-widths."""
+        buckets, which = np.unique(np.ceil(np.maximum(half, 1e-9) / HALF_STEP), return_inverse=True)
+        for bucket in buckets:
+            if bucket not in self._orders:
+                self._orders[bucket] = self._find_order(bucket * HALF_STEP)
+        return np.array([self._orders[bucket] for bucket in buckets], np.int64)[which]
 
     def _find_order(self, half: float) -> int:
         if half > HALF_MAX:

@@ -266,7 +266,7 @@ def tables() -> Tables:
 def compression_orders(program: Program, x: Floats, offsets: NDArray[np.int64]) -> NDArray[Any]:
     """Entry of the tables by which each run is compressed, or -1: int64, shape (n_runs,)."""
     half = 0.5 * np.log(x[offsets[1:] - 1] / x[offsets[:-1]])
-    return np.array([program.pseudo_points(h) for h in half], np.int64)
+    return program.orders(half)
 
 
 def prior_arrays(program: Program, table: PriorTable) -> RunPriors:

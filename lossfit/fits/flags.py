@@ -130,10 +130,10 @@ def warning_text(
     by_flag: dict[str, list[str]] = {}
     for name, flags_of_run in zip(names, flags, strict=True):
         for flag in flags_of_run:
-            if flag not in QUIET:
-                runs = by_flag.setdefault(flag, [])
-                if not runs or runs[-1] != name:
-                    runs.append(name)
+            if flag in QUIET:
+                continue
+            if flag not in by_flag or by_flag[flag][-1] != name:
+                by_flag.setdefault(flag, []).append(name)
     parts = [
         f"{flag} ({names_text(runs)}): {meanings.get(flag, 'see Runs.flags')}"
         for flag, runs in by_flag.items()

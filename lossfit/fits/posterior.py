@@ -241,8 +241,10 @@ class Fit:
         """Flags of each run: the fit's own (`lossfit.fits.flags`), then those of its data."""
         info = self.info
         flags_of_fit = fit_flags(self.count, info)
+        out: list[tuple[str, ...]] = [()] * len(self.runs)
         data = self.runs._columns.flags
-        out = [tuple(f.flag for f in data.get(name, ())) for name in self.runs.names]
+        if data:
+            out = [tuple(f.flag for f in data.get(name, ())) for name in self.runs.names]
         for flag, has in reversed(flags_of_fit.items()):
             for r in np.flatnonzero(has):
                 out[r] = (flag, *out[r])
