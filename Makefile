@@ -6,6 +6,7 @@
 # make package sdist and wheel; the sdist's own tests, and the first answer of the wheel
 # make bench   the benches (benches/README.md), in that of the tests
 # make nightly property tests with many examples, and what takes too long for make test
+# make integrations  tests of lossfit.integrations with the real libraries (.venv-integrations)
 # make audit   known vulnerabilities of the packages in the environment
 # make clean   remove what the others made
 #
@@ -15,10 +16,11 @@ PYTHON ?= python3
 VENV ?= .venv
 TEST_VENV ?= .venv-test
 SITE_VENV ?= .venv-site
+INTEGRATIONS_VENV ?= .venv-integrations
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly audit clean
+.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly integrations audit clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -77,6 +79,10 @@ nightly: $(TEST_VENV)/installed
 	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
 	$(TEST_VENV)/bin/python -m pytest --device ptx tests/gpu
 
+# The libraries are large: they have an environment of their own.
+integrations: $(INTEGRATIONS_VENV)/installed
+	$(INTEGRATIONS_VENV)/bin/python -m pytest tests/integrations $(PYTEST_ARGS)
+
 audit: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(TEST_VENV)/bin/pip-audit
@@ -101,6 +107,11 @@ $(SITE_VENV)/installed: pyproject.toml
 	$(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
 	touch $@
 
+$(INTEGRATIONS_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(INTEGRATIONS_VENV)
+	$(INTEGRATIONS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[integrations]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) docs/api docs/gallery docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) $(INTEGRATIONS_VENV) docs/api docs/gallery docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

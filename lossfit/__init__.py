@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .forecasts.learning import Priors, learn_priors
     from .ladders import Ladder, fit_ladder
     from .laws import Law, Linear, Nonlinear, priors
+    from .monitoring.monitor import Monitor
     from .monitoring.watching import Update, watch
     from .phase_models import Phases, phases
     from .plans import Plan, plan
@@ -47,6 +48,7 @@ __all__ = [
     "Law",
     "Linear",
     "LossfitWarning",
+    "Monitor",
     "Nonlinear",
     "Phases",
     "Plan",
@@ -97,6 +99,7 @@ _HOMES = {
     "Ladder": "ladders",
     "Law": "laws",
     "Linear": "laws",
+    "Monitor": "monitoring.monitor",
     "Nonlinear": "laws",
     "Phases": "phase_models",
     "Plan": "plans",

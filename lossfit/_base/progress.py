@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["bar", "patience", "say"]
+__all__ = ["bar", "patience", "quiet", "say"]
 
 PATIENCE = 2.0  # seconds without a word
 _speaking = threading.Lock()  # held by the outermost `patience`: those within it are silent
@@ -60,6 +60,17 @@ def patience(what: str) -> Iterator[None]:
     finally:
         timer.cancel()
         _speaking.release()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is said of what runs within, however long it takes, and no timer waits to say it."""
+    first = _speaking.acquire(blocking=False)
+    try:
+        yield
+    finally:
+        if first:
+            _speaking.release()
 
 
 def say(text: str) -> None:

@@ -42,7 +42,6 @@ __all__ = [
     "BEFORE_END",
     "MENU",
     "OPEN_END",
-    "STRETCH_MARGIN",
     "Plan",
     "Rates",
     "check_plan",
@@ -383,13 +382,16 @@ def _logged(
         flags = {"schedule_stretched": stretched}
         return _Made([(past, coming, 1.0)], ("logged",), flags, "known", planned)
     warmup = warmup_of(run, axis)
-    form, flags = form_of(t, rho, warmup), {}
+    flags = {}
     made: list[tuple[int, Any, float]] = []
     labels: list[str] = []
-    if total is not None:
-        other, form = form, form_to(t, rho, warmup, max(float(total), end))
+    if total is None:
+        form = form_of(t, rho, warmup)
+    else:
+        form = form_to(t, rho, warmup, max(float(total), end))
         # What was logged follows a cosine or a line, but to another end than the planned one.
-        flags = {"total_disagrees": form is None and other is not None}
+        disagrees = form is None and form_of(t, rho, warmup) is not None
+        flags = {"total_disagrees": disagrees}
     if form is not None:
         coming, stretched = _reach(book, form, 1.0, at, book.schedule(form, 1.0))
         flags = {"schedule_stretched": stretched}

@@ -32,13 +32,6 @@ class Unit:
         Of ``multi_power`` only.
     weight : float
         Prior weight.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> law = lossfit.laws.find("annealing")
-    >>> sorted({unit.kind for unit in law.units})
-    ['annealing']
     """
 
     kind: str
@@ -65,13 +58,6 @@ class ResponseStrength:
         Most of the last loss that B0 is.
     slopes : float
         Most of the local slope, in loss per e-fold, that B0 is.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> strength = lossfit.laws.find("annealing").strength
-    >>> len(strength.scales) == len(strength.weights)
-    True
     """
 
     mean: float
@@ -84,19 +70,9 @@ class ResponseStrength:
     def components(
         self, level: NDArray[np.float64], unit_weights: tuple[float, ...]
     ) -> ResponsePrior:
-        """The mixture for runs whose last loss is `level`.
+        """The mixture for runs whose last loss is `level`, shape (n_runs,).
 
-        Parameters
-        ----------
-        level : ndarray, shape (n_runs,)
-            Last losses, in nats.
-        unit_weights : tuple of float
-            Prior weights of the law's responses.
-
-        Returns
-        -------
-        ResponsePrior
-            Means, standard deviations and weights of the components, for each run.
+        ``unit_weights`` are prior weights of the law's responses.
         """
         import numpy as np
 
@@ -126,15 +102,8 @@ class ScheduleLaw:
     Attributes
     ----------
     name, formula, doc : str
-        Name, one-line formula and description.
     first : float
         Share of the data's end before which points are not used.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> isinstance(lossfit.laws.find("multi_power"), lossfit.laws.ScheduleLaw)
-    True
     """
 
     name: str
@@ -149,15 +118,11 @@ class GridLaw(ScheduleLaw):
 
     Attributes
     ----------
-    name, formula, doc : str
-        Name, one-line formula and description.
-    first : float
-        Share of the data's end before which points are not used.
     alphas, alpha_weights : tuple of float
         Grid of the exponent and its prior weights.
     discrepancies, discrepancy_weights : tuple of float
         Grid of the size kb of the Brownian discrepancy, in local slopes per square root of an
-        e-fold of the cumulative learning rate, and its prior weights.
+        e-fold of LR time, and its prior weights.
     units : tuple of Unit
         Grid of responses; units that differ in ``tau`` only must be neighbours.
     strength : ResponseStrength
@@ -177,13 +142,6 @@ class GridLaw(ScheduleLaw):
         slope.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> law = lossfit.laws.find("annealing")
-    >>> len(law.alphas) == len(law.alpha_weights)
-    True
     """
 
     alphas: tuple[float, ...]

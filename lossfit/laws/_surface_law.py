@@ -28,12 +28,6 @@ class Published:
         Standard errors as reported, one parameter at a time; empty where there are none.
     source : str
         Where they are from.
-
-    Examples
-    --------
-    >>> from lossfit.laws.chinchilla import EPOCH
-    >>> EPOCH.law
-    'chinchilla'
     """
 
     name: str
@@ -59,13 +53,6 @@ class SurfaceLaw:
         ``f(values, params, tokens, unique_tokens) -> loss``, broadcasting.
     repeats : bool
         Whether the law knows of repeated tokens, and so needs how many are unique.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> law = lossfit.laws.surface_law("data_constrained")
-    >>> law.repeats
-    True
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Follows a growing log and answers anew as points arrive: `watch`.
+"""Follows a growing log and answers again as points arrive: `watch`.
 
 For stopping early: the probability that the run ends below a target loss, and that it ends below
 what a reference run reached.
@@ -19,8 +19,10 @@ import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
+from ..answers.broken import TAIL
 from ..runs.known import Known
 from ..runs.labels import amount
+from .tailing import AGAIN, Log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_POINTS", "Update", "watch"]
 
 LEAST_POINTS = 8  # fewer say too little of a curve and its noise
+READING = 4.0  # times what a look took: the least wait until the next
 SCHEMA = "lossfit.watch/1"
 
 
@@ -75,7 +78,7 @@ class Update:
     problem : str
         Why there is no answer, "" where there is one.
     note : str
-        That the log was started anew, "" mostly.
+        What happened to the log: that it was started again, or rotated; "" mostly.
     """
 
     path: str
@@ -122,6 +125,11 @@ class Update:
         return () if self.answer is None else tuple(self.answer.frame["flags"].iloc[0])
 
     @property
+    def broken(self) -> str:
+        """What broke in the run, "" for nothing."""
+        return "" if self.answer is None else self.answer.broken.get(self.run, ("", False))[0]
+
+    @property
     def arrival(self) -> float:
         """Where the curve reaches the target (median); infinite where it does not, NaN unasked."""
         if self.answer is None or self.target is None:
@@ -135,8 +143,8 @@ class Update:
         words = [f"{self.note}; "] if self.note else []
         if self.answer is None:
             return "".join([*words, f"{self.run or self.path}: {self.problem}"])
-        if self.run in self.answer.broken:
-            words.append(f"! {self.answer.broken[self.run][0]}; ")
+        if self.broken:
+            words.append(f"! {self.broken}; ")
         words.append(
             f"{self.run}: {self.points:,} points to {amount(self.position, self.axis)}, loss "
             f"{self.loss:.4f}; at {amount(self.at, self.axis)} {self.median:.4f} "
@@ -180,6 +188,7 @@ class Update:
             "prob_behind": self.prob_behind,
             "finished": self.finished,
             "flags": list(self.flags),
+            "broken": self.broken or None,
             "problem": self.problem or None,
             "note": self.note or None,
         }
@@ -224,7 +233,7 @@ def watch(
     once: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Update]:
-    """Follow a growing log and answer anew as points arrive.
+    """Follow a growing log and answer again as points arrive.
 
     Parameters
     ----------
@@ -270,8 +279,13 @@ def watch(
 
     Notes
     -----
-    A last line without its end is left until it is whole.  A log that becomes shorter, or another
-    file of the same name, is read anew from its start.
+    Only what was added to a log is read from the disk; each look still parses all of it, and a log
+    that takes long to parse is looked at less often, so that no more than a fifth of the time goes
+    into that.  A last line without its end is left until it is whole.  Where another file takes the
+    place of the log, or it becomes shorter, its points follow those of the old one if the run goes
+    on (a rotated log), and replace them if it begins again (`lossfit.monitoring.tailing`).
+
+    A run that breaks is told at the next look, NaN losses included (`Update.broken`).
 
     Examples
     --------
@@ -317,7 +331,7 @@ def watch(
     if os.fspath(path) in ("", "-"):
         raise DataError(f"watch follows a file or a folder, not {os.fspath(path)!r}: give its path")
     given = _reference(reference)
-    return _updates(_Log(Path(os.fspath(path)), reading), question, given, interval, once, sleep)
+    return _updates(Log(Path(os.fspath(path)), reading), question, given, interval, once, sleep)
 
 
 def _is_number(value: object) -> bool:
@@ -326,21 +340,23 @@ def _is_number(value: object) -> bool:
 
 
 def _updates(
-    log: _Log,
+    log: Log,
     question: _Watched,
     reference: Runs | str | None,
     interval: float,
     once: bool,
     sleep: Callable[[float], None],
 ) -> Iterator[Update]:
-    seen: dict[str, tuple[int, float]] = {}  # points and place of each run at its last update
+    # Points and place of each run at its last update, and losses after it that are no numbers.
+    seen: dict[str, tuple[int, float, int]] = {}
     finished: set[str] = set()
     problem = ""
     final: dict[str, tuple[str, Floats]] = {}  # the reference by axis: it does not change
     while True:
         note = ""
+        happened, begun = "", time.monotonic()
         try:
-            runs, anew = log.read(whole=once)
+            runs, happened = log.read(whole=once)
         except DataError as error:
             if once:
                 raise
@@ -348,14 +364,16 @@ def _updates(
                 problem = str(error)
                 yield Update(str(log.path), problem=problem)
             runs = None
+        took = time.monotonic() - begun
         if runs is not None:
-            if anew and seen:
-                note = "the log was started anew"
+            if happened and seen:
+                note = happened
+            if happened == AGAIN:
                 seen.clear()
                 finished.clear()
             for one in question.runs_of(runs, reference):
-                # A restart may have taken points away.
-                state = (len(one), float(one.axis(one.axes[0])[-1]))
+                # A restart may have taken points away, and losses that are no numbers add none.
+                state = (len(one), float(one.axis(one.axes[0])[-1]), _ends_in_nothing(one))
                 if seen.get(one.name) == state or one.name in finished:
                     continue
                 if len(one) < LEAST_POINTS:
@@ -366,7 +384,7 @@ def _updates(
                         problem = words
                         yield Update(str(log.path), one.name, len(one), problem=words, note=note)
                     continue
-                before = seen.get(one.name, (0, 0.0))[0]
+                before = seen.get(one.name, (0, 0.0, 0))[0]
                 update = question.update(log, runs, one, reference, final, before, note)
                 seen[one.name] = state
                 problem = note = ""
@@ -377,88 +395,7 @@ def _updates(
                 return
         if once:
             return
-        sleep(interval)
-
-
-@dataclass
-class _Log:
-    """The log and what was last seen of it."""
-
-    path: Path
-    reading: dict[str, Any]
-    signature: tuple[tuple[str, int, int, int], ...] = ()
-    problem: str = ""
-
-    def read(self, whole: bool) -> tuple[Runs | None, bool]:
-        """The runs if the log has changed, else None; whether it was started anew.
-
-        Raises
-        ------
-        DataError
-            The log is not there or cannot be read.
-        """
-        from ..sources import survey
-
-        signature = self._signature()
-        if signature == self.signature:
-            return None, False
-        anew = self._anew(signature)
-        self.signature = signature
-        if whole or self.path.is_dir():
-            return survey(self.path, **self.reading)[0], anew
-        return _load_complete_lines(self.path, self.reading), anew
-
-    def _anew(self, now: tuple[tuple[str, int, int, int], ...]) -> bool:
-        """Whether a file was replaced or has become shorter."""
-        before = {name: (inode, size) for name, inode, size, _ in self.signature}
-        for name, inode, size, _ in now:
-            if name in before:
-                old_inode, old_size = before[name]
-                document = name.endswith(".json")  # written anew every time, and it only grows
-                if size < old_size or (inode != old_inode and not document):
-                    return True
-        return False
-
-    def _signature(self) -> tuple[tuple[str, int, int, int], ...]:
-        from ..sources._folders import logs_in
-
-        try:
-            if not self.path.exists():
-                raise DataError(f"there is no file {self.path} yet")
-            files = [self.path]
-            if self.path.is_dir():
-                files = [f for log in logs_in(self.path, str(self.path)) for f in log.files]
-            stats = [(str(file), file.stat()) for file in files]
-        except (OSError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{self.path} cannot be read: {error}") from None
-        return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in stats)
-
-
-def _load_complete_lines(path: Path, options: dict[str, Any]) -> Runs:
-    """The runs of a log without a last line that is still being written."""
-    from ..sources import Source, survey
-
-    source = Source.of_path(path, str(path))
-    if source.is_text:
-        data = source.data
-        if source.encoding == "utf-16":
-            ends = (b"\n\0", b"\0\n")
-            stop = max(data.rfind(end) for end in ends) + 2
-            stop -= stop % 2
-        else:
-            stop = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if 0 < stop < len(data) and not _is_document(source):
-            source = Source(source.name, source.stem, source.suffix, data[:stop], source.paths)
-    return survey(source, **options)[0]
-
-
-def _is_document(source: Any) -> bool:
-    """Whether the log is one JSON document, whose last line may lack an end for good."""
-    from ..sources import trainer_state
-
-    return bool(trainer_state.matches(source)) or source.first_line.lstrip().startswith("[{")
+        sleep(max(interval, READING * took))
 
 
 @dataclass(frozen=True)
@@ -481,7 +418,7 @@ class _Watched:
 
     def update(
         self,
-        log: _Log,
+        log: Log,
         runs: Runs,
         one: Run,
         reference: Runs | str | None,
@@ -579,6 +516,11 @@ class _Watched:
             f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
             f"total=, its end in {axis}, or at="
         )
+
+
+def _ends_in_nothing(one: Run) -> int:
+    """How many losses at the end of a run are NaN or infinite."""
+    return sum(flag.count for flag in one.flags if flag.flag == TAIL)
 
 
 def _share_below(a: Floats, b: Floats) -> float:

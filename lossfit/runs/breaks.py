@@ -142,12 +142,12 @@ def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Bre
     if len(y) < LEAST_POINTS:
         return None
     z = np.log(y) if (y > 0).all() else (y - y.min()) / max(float(np.ptp(y)), 1e-300)
-    for kind in (_jump, _rise, _sudden_fall):
-        broken = kind(x, z, is_validation)
-        if broken is not None:
-            name, row, size = broken
-            return Break(name, float(x[row]), int(rows[row]), float(np.exp(size)))
-    return None
+    smooth = _smooth(z)
+    broken = _jump(z) or _rise(z, smooth, is_validation) or _sudden_fall(x, z, smooth)
+    if broken is None:
+        return None
+    name, row, size = broken
+    return Break(name, float(x[row]), int(rows[row]), float(np.exp(size)))
 
 
 Broken = tuple[Kind, int, float] | None  # kind, row, difference of the (log) loss
@@ -180,17 +180,32 @@ def _scatter(z: Floats) -> float:
     )
 
 
+def _running_medians(z: Floats, side: int) -> Floats:
+    """Medians of every ``side`` successive points."""
+    from scipy.ndimage import rank_filter
+
+    inner = slice(side // 2, len(z) - side + 1 + side // 2)
+    upper = rank_filter(z, side // 2, size=side)[inner]
+    lower = upper if side % 2 else rank_filter(z, side // 2 - 1, size=side)[inner]
+    return np.asarray((lower + upper) / 2)
+
+
+def _side(z: Floats) -> int:
+    return min(SIDE, len(z) // 4)
+
+
 def _medians(z: Floats, side: int) -> tuple[Floats, Floats]:
     """Medians of the ``side`` points before, and from, each point that has so many."""
-    windows = np.lib.stride_tricks.sliding_window_view(z, side)
-    m = np.median(windows, axis=1)
+    m = _running_medians(z, side)
     return m[:-side], m[side:]
 
 
-def _edge(z: Floats, sign: int) -> tuple[int, Floats, Floats, float] | None:
+def _edge(
+    z: Floats, medians: tuple[Floats, Floats], sign: int
+) -> tuple[int, Floats, Floats, float] | None:
     """The largest abrupt step up (or down): its row, what is around it and its size."""
-    side = min(SIDE, len(z) // 4)
-    before, after = _medians(z, side)
+    side = _side(z)
+    before, after = medians
     row = int(np.argmax(sign * (after - before))) + side
     near = np.arange(max(row - side // 2, 1), min(row + side // 2 + 1, len(z)))
     row = int(near[np.argmax(sign * (z[near] - z[near - 1]))])
@@ -207,11 +222,12 @@ def _edge(z: Floats, sign: int) -> tuple[int, Floats, Floats, float] | None:
     return row, left, right, size
 
 
-def _jump(x: Floats, z: Floats, is_validation: bool) -> Broken:
+def _jump(z: Floats) -> Broken:
     """An abrupt step that lasts: a factor on all losses, or a restart from a worse state."""
-    edge = _edge(z, 1)
+    medians = _medians(z, _side(z))
+    edge = _edge(z, medians, 1)
     if edge is None:
-        edge = _edge(z, -1)
+        edge = _edge(z, medians, -1)
         if edge is not None and edge[3] < -1.5 * FACTOR and _same_curve(z, edge):
             return "scale_jump", edge[0], float(np.median(edge[2]) - np.median(edge[1]))
         return None
@@ -247,18 +263,21 @@ def _rises_on(z: Floats) -> bool:
     return bool(np.median(z[-third:]) > np.median(z[:third]) + 2 * _scatter(z))
 
 
-def _smooth(z: Floats) -> tuple[Floats, int, float]:
+Smooth = tuple[Floats, int, float]
+
+
+def _smooth(z: Floats) -> Smooth:
     """Running medians, their window, and the scatter of one of them."""
     side = int(np.clip(len(z) // 20, 5, 50))
-    m = np.median(np.lib.stride_tricks.sliding_window_view(z, side), axis=1)
+    m = _running_medians(z, side)
     half = np.abs(z[side - 1 :: side] - m[::side][: len(z[side - 1 :: side])])
     scatter = 1.4826 * float(np.median(half)) / side**0.5 * 1.25
     return m, side, max(scatter, _scatter(m[::side]))  # the second: slow waves
 
 
-def _rise(x: Floats, z: Floats, is_validation: bool) -> Broken:
+def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
     """The end far above the best level, and not because of waves."""
-    m, side, scatter = _smooth(z)
+    m, side, scatter = smooth
     low = int(np.argmin(m))
     if len(m) - low < 2 * side:
         return None
@@ -276,9 +295,9 @@ def _rise(x: Floats, z: Floats, is_validation: bool) -> Broken:
     return ("overfitting" if is_validation else "rising"), row, rise
 
 
-def _sudden_fall(x: Floats, z: Floats, is_validation: bool) -> Broken:
+def _sudden_fall(x: Floats, z: Floats, smooth: Smooth) -> Broken:
     """A plateau over most of log time, then a steep fall that reaches the end."""
-    m, side, scatter = _smooth(z)
+    m, side, scatter = smooth
     at = np.log(x[side // 2 : side // 2 + len(m)])
     end = float(np.median(z[-side:]))
     # plateau: the medians from a tenth of the run on until the fall begins

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from click.testing import CliRunner
 import lossfit
 from lossfit import DataError
 from lossfit.cli.watch import command
+from lossfit.monitoring.tailing import AGAIN, ON, Log
 from lossfit.monitoring.watching import LEAST_POINTS, Update, watch
 
 TOTAL = 400
@@ -135,13 +139,13 @@ def test_a_table_that_grows(tmp_path, encoding):
     assert [update.points for update in updates] == [54, 60]
 
 
-def test_a_log_that_is_started_anew(log):
+def test_a_log_that_is_started_again(log):
     log.write_text(lines(1, 100))
     updates = followed(log, lambda path: path.write_text(lines(1, 30)), lines(30, 40))
     assert [update.points for update in updates] == [99, 29, 39]
-    assert [update.note for update in updates] == ["", "the log was started anew", ""]
+    assert [update.note for update in updates] == ["", "the log was started again", ""]
     assert updates[1].new_points == 29
-    assert "started anew" in str(updates[1])
+    assert "started again" in str(updates[1])
 
 
 def test_a_log_that_is_rotated(log):
@@ -154,10 +158,152 @@ def test_a_log_that_is_rotated(log):
     def lose(path):
         path.unlink()
 
-    updates = followed(log, rotate, lose, lambda path: path.write_text(lines(1, 150)))
-    assert [update.points for update in updates] == [49, 70, 0, 149]
-    assert updates[1].note == "the log was started anew"
+    updates = followed(log, rotate, lose, lambda path: path.write_text(lines(1, 150, seed=1)))
+    assert [update.points for update in updates] == [49, 119, 0, 149]
+    assert [update.note for update in updates] == ["", ON, "", AGAIN]
     assert "there is no file" in updates[2].problem
+
+
+def test_rotation_loses_no_line(log):
+    """What the old file got before it was renamed is read there; copytruncate is rotation too."""
+    log.write_text(lines(1, 50))
+
+    def rotate(path):
+        with path.open("a") as out:
+            out.write(lines(50, 60))
+        path.rename(path.with_suffix(".1"))
+        path.write_text(line(60))  # too short to be told from another run yet
+
+    def truncate(path):
+        path.write_text("")
+        path.write_text(lines(120, 140))
+
+    updates = followed(log, rotate, lines(61, 120), truncate)
+    answers = [update for update in updates if update.answer is not None]
+    assert [update.points for update in answers] == [49, 119, 139]
+    assert [update.note for update in answers] == ["", ON, ON]
+    assert not any(update.broken for update in answers)
+
+
+def test_a_log_that_is_rewritten_in_place(tmp_path):
+    """Lightning's metrics.csv gets a column in the middle of a run, and all its rows are new."""
+    path = tmp_path / "log.csv"
+
+    def table(stop, extra):
+        head = "step,loss,val_loss" if extra else "step,loss"
+        rows = [f"{s},{2.5 + 6 * s**-0.5 + 0.01 * (-1) ** s:.5f}" for s in range(1, stop)]
+        return "\n".join([head, *(f"{row}," if extra else row for row in rows)]) + "\n"
+
+    path.write_text(table(60, False))
+    inode = path.stat().st_ino
+    updates = followed(
+        path,
+        lambda path: path.write_text(table(80, True)),
+        lambda path: path.write_text(table(80, True).replace("8.51000", "8.51001")),  # same size
+        lambda path: path.write_text(table(90, True)),
+    )
+    assert path.stat().st_ino == inode
+    assert [update.points for update in updates] == [59, 79, 89]
+    assert {update.note for update in updates} == {""}
+
+
+def test_only_what_was_added_is_read(log):
+    log.write_text(lines(1, 300))
+    follower = Log(log, {})
+    runs, note = follower.read(whole=False)
+    assert (len(runs["main"]), note) == (299, "")
+    first = follower.bytes_read
+    assert first == log.stat().st_size
+    assert follower.read(whole=False) == (None, "")
+    with log.open("a") as out:
+        out.write(line(300))
+    runs, _ = follower.read(whole=False)
+    assert len(runs["main"]) == 300
+    assert follower.bytes_read - first == len(line(300))
+    # In the middle of it another line: all of it is read again.
+    text = log.read_text()
+    log.write_text(text.replace("trl:2.9", "trl:2.8") + line(301))
+    runs, _ = follower.read(whole=False)
+    assert runs == lossfit.load(log)
+    assert follower.bytes_read > 2 * first
+
+
+@pytest.mark.parametrize("kind", ["nan", "up", "zero"])
+def test_a_run_that_breaks_is_told_at_the_next_look(log, kind):
+    log.write_text(lines(1, 200))
+    broken = {"nan": "nan", "up": "7.5", "zero": "0.0"}[kind]
+    more = "".join(
+        f"s:{step} trl:{broken if kind != 'up' else 7.5 + 0.2 * (-1) ** step} lr:0.0005 norm:1.00\n"
+        for step in range(200, 212)
+    )
+    updates = followed(
+        log, more[: more.index("s:206")], more[more.index("s:206") :], lines(212, 214)
+    )
+    assert updates[0].broken == ""
+    words = {"nan": "not finite|NaN", "up": "diverged", "zero": "logged as 0"}[kind]
+    assert len(updates) >= 2
+    assert any(re.search(words, update.broken) for update in updates[1:3])
+    told = next(update for update in updates if update.broken)
+    assert str(told).startswith("! ")
+    assert told.to_dict()["broken"] == told.broken
+
+
+FILES = Path(__file__).parents[1] / "sources" / "files"
+NAMES = sorted({path.name for path in FILES.iterdir()} - {"wandb_runs.csv"})  # a refused one
+
+
+@pytest.mark.parametrize(
+    "name", sorted({path.name for path in FILES.iterdir()} - {"wandb_runs.csv"})
+)
+def test_every_format_is_followed(tmp_path, name):
+    """Written in two parts, with a cut in the middle of a line, a log is what `load` reads."""
+    data = (FILES / name).read_bytes()
+    cut = int(0.7 * len(data))
+    path = tmp_path / name
+
+    def grow(path):
+        with path.open("ab") as out:
+            out.write(data[cut:])
+
+    path.write_bytes(data[:cut])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lossfit.LossfitWarning)
+        whole = lossfit.load(FILES / name)
+        far = 3 * max(run.end(run.axes[0]) for run in whole)
+        updates = followed(path, grow, total=None, at=far)
+    last = {update.run: update for update in updates if update.answer is not None}
+    for run in whole:
+        if len(run) >= LEAST_POINTS:
+            assert last[run.name].points == len(run)
+            assert last[run.name].loss == run.loss[-1]
+
+
+def test_tables_that_are_no_text_are_followed(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    steps = np.arange(1, 61)
+    frame = pandas.DataFrame({"step": steps, "loss": 2.5 + 6 * steps**-0.5})
+    path = tmp_path / "log.parquet"
+    frame[:40].to_parquet(path)
+    updates = followed(path, lambda path: frame.to_parquet(path))
+    assert [update.points for update in updates] == [40, 60]
+    assert {update.note for update in updates} == {""}
+
+
+def test_event_files_are_followed(tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from lossfit.integrations.tensorboard import report
+
+    tell = report(tmp_path)
+
+    def write(start, stop):
+        for step in range(start, stop):
+            tell({"train/loss": 2.5 + 6 * step**-0.5 + 0.01 * (-1) ** step}, step)
+
+    write(1, 40)
+    updates = followed(tmp_path, lambda path: write(40, 60), None)
+    assert [update.points for update in updates] == [39, 59]
+    assert {update.note for update in updates} == {""}
 
 
 def test_damage_that_passes(tmp_path):

@@ -36,6 +36,7 @@ LAYERS = (
     "plotting",
     "reports",
     "monitoring",
+    "integrations",
     "diagnostics",
     "cli",
 )
