@@ -1,9 +1,10 @@
 """A run by itself: how well are other schedules predicted, and do differences hold?
 
 Every run of a model is fitted alone, cut at half of its length or whole, and all others of its
-model are predicted, from 35 % of its length (or its cut) up to its end: multi-power curves (25M, 100M),
-the cosine ablation (two budgets), and 124M models of a study of schedules (validation losses; the
-first four runs of each peak, up to eight others).  A set's row is the mean over its pairs.
+model are predicted, from 35 % of its length (or its cut) up to its end: multi-power curves (25M,
+100M), the cosine ablation (two budgets), and 124M models of a study of schedules (validation
+losses; the first four runs of each peak, up to eight others).  A set's row is the mean over its
+pairs.
 
 Columns: mean absolute error of the median, CRPS, share of points in the 90 % interval (with noise),
 its width; the same of the last place; share of differences to the run itself, where both were

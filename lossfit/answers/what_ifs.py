@@ -669,20 +669,23 @@ def _one_run(
     run = engine.run
     chosen: dict[str, Schedule | None] = {OWN: None}
     chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
-    scenarios = [_scenario(engine, one, places[name]) for name, one in chosen.items()]
+    scenarios = {name: _scenario(engine, one, places[name]) for name, one in chosen.items()}
+    others = [scenario for scenario in scenarios.values() if not scenario.own]
     every = np.unique(np.concatenate(list(places.values())))
-    scenarios.append(_scenario(engine, None, every))
-    drawn = engine.drawn(scenarios)
-    rows, own = [], []
-    for i, (name, schedule) in enumerate(chosen.items()):
-        for k, place in enumerate(places[name]):
-            flags = _flags(engine, schedule, scenarios[i], float(place))
-            if scenarios[i].own:
-                said = (flag for flag, has in drawn.flags[i].items() if has[k])
+    drawn = engine.drawn([_scenario(engine, None, every), *others])
+    under_others = iter(drawn.curves[1:])
+    rows, curves, own = [], [], []
+    for name, scenario in scenarios.items():
+        which = np.searchsorted(every, scenario.at)
+        own.append(drawn.curves[0][which])
+        curves.append(own[-1] if scenario.own else next(under_others))
+        for k, place in zip(which, scenario.at, strict=True):
+            flags = _flags(engine, chosen[name], scenario, float(place))
+            if scenario.own:
+                said = (flag for flag, has in drawn.flags[0].items() if has[k])
                 flags += [flag for flag in said if flag in MEANINGS and flag not in flags]
             rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
-        own.append(drawn.curves[-1][np.searchsorted(every, places[name])])
-    return rows, np.concatenate(drawn.curves[:-1]), np.concatenate(own)
+    return rows, np.concatenate(curves), np.concatenate(own)
 
 
 def _flags(

@@ -47,11 +47,19 @@ class Check:
         lower, median, upper, covered (by lower to upper), crps, log_score, pit, width (of the 90 %
         interval), error (of the median), cover50, cover80, cover90, cover95, flags.
     skipped : pandas.DataFrame
-        run and reason, for runs that gave no forecast.
+        The runs that gave no forecast, and the reason.
     axis : str
+        The axis of the forecasts.
     prob : float
         Probability of lower to upper.
     laws : tuple of str
+        What forecast.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> check = lossfit.backtest(lossfit.load("llama2"), axis="tokens", draws=200)
+    >>> table = check.summary()  # coverage, CRPS, width and error by horizon
     """
 
     frame: pd.DataFrame
@@ -123,7 +131,13 @@ class Check:
         return f"Check of {len(self.frame):,} forecasts, laws {', '.join(self.laws)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The backtest as plain data for JSON: schema, question, summary, rows, skipped."""
+        """The backtest as plain data for JSON: schema, question, summary, rows, skipped.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
         from .._base.records import rows_of
 
@@ -177,7 +191,7 @@ def backtest(
         Shares of a run at which it is cut.
     horizons : sequence of float or "end"
         Multiples of the cut point, and the run's end.
-    laws
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
         As in `lossfit.extrapolate`.
     siblings : Runs, pandas.DataFrame or "others", optional
         Finished runs from which priors are learned; ``"others"`` means the other runs of the same
@@ -189,19 +203,29 @@ def backtest(
     prob : float
         Probability of ``lower`` to ``upper``.
     random_seed : int, numpy.random.Generator or None
-    axis, window, domain, device, dtype, progress
+        Draws depend on it, on the run's name and on the cut.
+    axis : str
+        As in `lossfit.extrapolate`.
+    window : WindowSpec
         As in `lossfit.extrapolate`.
     priors : Priors, optional
-        What `lossfit.learn_priors` found.
+        What `lossfit.learn_priors` gave, instead of `siblings`.
+    domain : {"auto", "text", "other"}
+        As in `lossfit.extrapolate`.
     schedules : {"known", "masked", "none"}
         What the forecast is told of the learning rate: the schedule to the end where the run has
         one (else its planned end); the planned end only; nothing.
     draws : int
         Draws of each forecast.
+    device, dtype : str
+        As in `lossfit.fit`.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
     Check
+        A row a forecast, and what the intervals held: print it, or see ``check.summary()``.
 
     Raises
     ------
@@ -214,6 +238,14 @@ def backtest(
     -----
     The outcome is a mean over a small window (`cases`), and the noise of that mean is part
     of the forecast.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> finished = lossfit.load("llama2")
+    >>> check = lossfit.backtest(finished, axis="tokens", siblings="others", draws=200)
+    >>> check.frame[["run", "cutoff", "horizon", "observed", "lower", "upper", "covered"]].shape[1]
+    7
     """
     runs = as_runs(runs)
     axis = choose_axis(runs, axis)

@@ -104,6 +104,7 @@ def fit(
     Returns
     -------
     Fit
+        Draws of the law's parameters for every run, or their summary.
 
     Raises
     ------
@@ -116,6 +117,15 @@ def fit(
     -----
     LossfitWarning
         Once, if a run has flags that matter for the answer (see `Fit.diagnostics`).
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> fit = lossfit.fit(runs, law="power", axis="tokens", draws=200)
+    >>> table = fit.summary(prob=0.9)  # mean, sd and interval of each parameter
+    >>> fit.predict([2e12, 4e12]).dims
+    ('chain', 'draw', 'run', 'at')
     """
     result = fit_quietly(
         runs,

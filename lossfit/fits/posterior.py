@@ -60,6 +60,15 @@ class Fit:
         The kept summary.
     device_draws : DeviceDraws or None
         The draws where they stayed on a GPU; `to_host` brings them here.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=200)
+    >>> fit.parameters
+    ('alpha', 'E', 'A', 'sigma')
+    >>> fit.select("llama2-7B").runs.names
+    ('llama2-7B',)
     """
 
     runs: Runs
@@ -134,6 +143,7 @@ class Fit:
         Returns
         -------
         xarray.DataArray, dims (chain, draw, run, at)
+            Losses in the unit of the log.
 
         Raises
         ------
@@ -156,6 +166,7 @@ class Fit:
         Returns
         -------
         ndarray, shape (n_runs, n_at, chains * draws)
+            Losses without noise.
         """
         from ..engine.serving import predict_batch
 
@@ -165,7 +176,20 @@ class Fit:
         return predict_batch(self.law.program, self._needs_draws("predictions"), scaled)
 
     def noise(self, n_at: int, random_seed: Seed | str = "fit") -> Floats:
-        """Draws of the noise of observations of weight 1, shape (n_runs, n_at, chains * draws)."""
+        """Draws of the noise of observations of weight 1.
+
+        Parameters
+        ----------
+        n_at : int
+            How many observations for each run.
+        random_seed : int, numpy.random.Generator or None
+            Seed of the noise; by default the fit's.
+
+        Returns
+        -------
+        ndarray, shape (n_runs, n_at, chains * draws)
+            What to add to losses without noise.
+        """
         draws = self._needs_draws("predictions")
         s = self.settings
         seed = s.random_seed if isinstance(random_seed, str) else seed_integer(random_seed)
@@ -251,7 +275,13 @@ class Fit:
         return out
 
     def warn(self, stacklevel: int = 2) -> None:
-        """Give one `LossfitWarning` if runs have flags that matter."""
+        """Give one `LossfitWarning` if runs have flags that matter.
+
+        Parameters
+        ----------
+        stacklevel : int
+            Which caller the warning points at, as in `warnings.warn`.
+        """
         flags = self.flags
         if self.settings.noise == "student_t":  # outliers are what it is for
             flags = [tuple(f for f in flags_of_run if f != "spike") for flags_of_run in flags]
@@ -272,7 +302,18 @@ class Fit:
         return shown
 
     def select(self, names: str | Sequence[str]) -> Fit:
-        """The fit of some runs, in that order."""
+        """The fit of some runs, in that order.
+
+        Parameters
+        ----------
+        names : str or sequence of str
+            Names of the runs.
+
+        Returns
+        -------
+        Fit
+            A new fit; its draws are those of this one.
+        """
         chosen = self.runs.select([names] if isinstance(names, str) else list(names))
         position = {name: i for i, name in enumerate(self.runs.names)}
         rows = np.array([position[name] for name in chosen.names])
@@ -287,7 +328,13 @@ class Fit:
         )
 
     def to_host(self) -> Fit:
-        """The same fit with its draws in the memory of the host, where they stayed on a GPU."""
+        """The same fit with its draws in the memory of the host, where they stayed on a GPU.
+
+        Returns
+        -------
+        Fit
+            This fit where its draws are on the host already.
+        """
         if self.device_draws is None:
             return self
         return replace(self, draws=self.device_draws.to_host(), device_draws=None)
@@ -317,12 +364,31 @@ class Fit:
         return view("fit.arviz")(self, predictive)
 
     def to_netcdf(self, path: str | os.PathLike[str]) -> None:
-        """Write the fit and its data to a netCDF file, which `from_netcdf` and ArviZ read."""
+        """Write the fit and its data to a netCDF file, which `from_netcdf` and ArviZ read.
+
+        Parameters
+        ----------
+        path : str or path
+            The file to write.
+        """
         view("fit.storage")(self, path)
 
     @staticmethod
     def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-        """Read a fit; see `lossfit.from_netcdf`."""
+        """Read a fit; see `lossfit.from_netcdf`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        law : Law, optional
+            The law, if it is none of lossfit's own.
+
+        Returns
+        -------
+        Fit
+            The fit with its data, as it was written.
+        """
         fit: Fit = view("fit.from_netcdf")(path, law)
         return fit
 
@@ -331,7 +397,13 @@ class Fit:
         return view("fit.plot")(self, run, ax=ax, **options)
 
     def window_rows(self) -> Bools:
-        """Which points of the runs were used, shape (n_points,)."""
+        """Which points of the runs were used.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_points,)
+            For the points of ``fit.runs.flat(fit.axis)``.
+        """
         return rows_between(
             self.runs.flat(self.axis),
             self.start,
@@ -342,7 +414,13 @@ class Fit:
         )
 
     def padded(self) -> tuple[Floats, Floats, Floats]:
-        """Axis, loss, weight of the points used: each (n_runs, n_max), NaN beyond a run's last."""
+        """The points used, a row a run, NaN beyond a run's last.
+
+        Returns
+        -------
+        tuple of three ndarray, shape (n_runs, n_max)
+            Axis values, losses and relative precisions.
+        """
         flat = self.runs.flat(self.axis)
         rows = np.flatnonzero(self.window_rows())
         run = run_of_row(flat.offsets)[rows]

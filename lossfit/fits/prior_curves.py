@@ -46,11 +46,19 @@ def prior_predictive(
     Parameters
     ----------
     runs : Runs or pandas.DataFrame
-    law, axis, window, priors
-        As in `lossfit.fit`; of a run's data only the scales of its loss, noise and window are used.
+        The runs; of their data only the scales of loss, noise and window are used.
+    law : str or Law
+        As in `lossfit.fit`.
+    axis : str
+        As in `lossfit.fit`.
+    window : "auto", "all", (low, high) or dict by run
+        As in `lossfit.fit`.
     draws : int
         Curves for each run.
     random_seed : int, numpy.random.Generator or None
+        Draws depend on it and on the run's name only.
+    priors : dict of Prior, optional
+        As in `lossfit.fit`.
     until : float
         Where the curves end, as a multiple of the window's end.
 
@@ -59,6 +67,13 @@ def prior_predictive(
     xarray.DataArray, dims (run, point, draw)
         Loss without noise, at 100 points evenly spread in the logarithm of the axis; the coordinate
         of the axis's name has dims (run, point).
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> curves = lossfit.prior_predictive(lossfit.load("llama2"), law="power", axis="tokens")
+    >>> curves.dims
+    ('run', 'point', 'draw')
     """
     import xarray as xr
 

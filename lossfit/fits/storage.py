@@ -114,15 +114,31 @@ def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
 
     Parameters
     ----------
-    path : path
+    path : str or path
+        The file.
     law : Law, optional
         The law, if it is none of lossfit's own (a file cannot hold its functions).
+
+    Returns
+    -------
+    Fit
+        The fit with its data, as it was written.
 
     Raises
     ------
     DataError
         Not such a file; one that is damaged or incomplete, or holds numbers that no fit gives; a
         law that is not lossfit's own and was not given, or another one.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=100)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit.to_netcdf(f"{folder}/fit.nc")
+    ...     again = lossfit.from_netcdf(f"{folder}/fit.nc")
+    >>> again.law.name
+    'power'
     """
     from .._base.summaries import Moments
     from ..runs.collection import Runs

@@ -42,6 +42,7 @@ __all__ = [
     "BEFORE_END",
     "MENU",
     "OPEN_END",
+    "STRETCH_MARGIN",
     "Plan",
     "Rates",
     "check_plan",

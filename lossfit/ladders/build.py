@@ -36,13 +36,17 @@ def fit_ladder(
         Finished runs of at least two sizes, with params, and their learning-rate schedules given or
         logged.  Runs of different losses, tokenizers or data are to be fitted apart.
     axis : {"tokens", "step"}
+        The axis of the curves.
     prob : float
         Probability of the intervals.
     random_seed : int, numpy.random.Generator or None
+        Seed of the draws.
 
     Returns
     -------
     Ladder
+        What the runs say of other sizes: ask ``ladder.extrapolate``, ``ladder.curve`` or
+        `lossfit.plan`.
 
     Raises
     ------
@@ -56,8 +60,12 @@ def fit_ladder(
 
     Examples
     --------
-    >>> ladder = lossfit.fit_ladder(runs)  # doctest: +SKIP
-    >>> ladder.extrapolate(params=7e10, at=[1e12, 2e12])  # doctest: +SKIP
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2").select(["llama2-7B", "llama2-13B", "llama2-34B"])
+    >>> ladder = lossfit.fit_ladder(runs)
+    >>> answer = ladder.extrapolate(params=7e10, at=[1e12, 2e12])
+    >>> answer.frame[["at", "lower", "median", "upper"]].shape
+    (2, 4)
     """
     runs = as_runs(runs)
     if axis not in ("tokens", "step"):

@@ -45,15 +45,27 @@ class Ladder:
     Attributes
     ----------
     runs : Runs
+        The finished runs.
     rungs : list of Rung
+        The same with their sizes and clocks, as the law takes them.
     readings : Readings
         Posteriors of the ladder's law.
     axis : {"tokens", "step"}
+        The axis of the curves.
     prob : float
         Probability of the intervals.
     random_seed : int
+        Seed of the draws.
     notes : dict of str to str
         What a careful reader would want to know: a sentence for each flag.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> ladder = lossfit.fit_ladder(lossfit.load("llama2").select(["llama2-7B", "llama2-34B"]))
+    >>> [rung.name for rung in ladder.rungs]
+    ['llama2-7B', 'llama2-34B']
+    >>> unseen = ladder.curve(params=7e10, run="70B", end=2e12)  # takes part in a race
     """
 
     runs: Runs
@@ -102,7 +114,11 @@ class Ladder:
             What to call it.
         tokens_per_step : float, optional
             Batch in tokens; the largest run's by default.
-        prob, draws, random_seed
+        prob : float, optional
+            Probability of the intervals; the ladder's own by default.
+        draws : int
+            Draws of the curve.
+        random_seed : int, numpy.random.Generator or None
             As in `lossfit.extrapolate`.
 
         Returns
@@ -149,13 +165,26 @@ class Ladder:
         Parameters
         ----------
         params : float
+            Model parameters.
         schedule : Schedule, optional
+            Its learning-rate schedule; by default that of the largest run, stretched to `end`.
         run : str, optional
             Its name.
         end : float, optional
             Where it ends on the ladder's axis; by default the end of the schedule, or of the
             longest run.
         tokens_per_step : float, optional
+            Batch in tokens; the largest run's by default.
+
+        Returns
+        -------
+        LadderCurve
+            For the list of runs that `lossfit.race` takes.
+
+        Raises
+        ------
+        DataError
+            Numbers that are not positive; what is no schedule.
         """
         params = _positive(params, "params")
         largest = max(self.rungs, key=lambda rung: (rung.params, rung.end))
@@ -187,6 +216,11 @@ class Ladder:
             With params; it must have begun under a schedule that is known, or the ladder's.
         total : float, optional
             Axis value to which it is to be forecast.
+
+        Returns
+        -------
+        tuple of (Readings, Rung)
+            Posteriors of the law given the run too, and the run as the law takes it.
         """
         rung, scheduled, _ = rung_of(run, self.axis, total)
         if not scheduled and any(r.clock.kind != "constant" for r in self.rungs):
@@ -214,15 +248,20 @@ class Ladder:
         Parameters
         ----------
         question : Question
+            What was asked of the runs.
         runs : Runs
+            The begun runs.
         at : ndarray, shape (R, T)
+            Places on the axis of the question.
         curves : ndarray, shape (R, T, D)
             Draws of the runs' own forecasts.
 
         Returns
         -------
         curves : ndarray, shape (R, T, D)
+            The pooled draws.
         flags : dict of str to ndarray of bool, shape (R, T)
+            Where each flag holds.
         """
         from .begun import joined
 
@@ -234,7 +273,9 @@ class Ladder:
         Parameters
         ----------
         run : Run, or Runs of one run
+            The begun run.
         prob : float, optional
+            Probability of the interval; the ladder's own by default.
 
         Returns
         -------
@@ -283,7 +324,9 @@ class Ladder:
         schedule : Schedule, optional
             Its kind is stretched to every length; by default the largest run's.
         prob : float, optional
+            Probability of the intervals; the ladder's own by default.
         draws : int
+            Draws of the law.
 
         Returns
         -------
@@ -301,6 +344,18 @@ class Ladder:
 
         Every size is planned to end at its tokens, under the largest run's schedule stretched to
         each length; known from half of the ladder's sizes and lengths to ten times them.
+
+        Parameters
+        ----------
+        prob : float, optional
+            Probability of the intervals; the ladder's own by default.
+        draws : int
+            Draws of the law.
+
+        Returns
+        -------
+        Surface
+            What `fit_surface` would give, of the ladder's law.
         """
         from .surface import surface_of
 
@@ -308,7 +363,25 @@ class Ladder:
         return surface_of(self, prob, whole(draws, "draws", 10))
 
     def units(self, params: float, axis: str) -> float:
-        """Units of another axis in one of the ladder's, for a model of some size."""
+        """Units of another axis in one of the ladder's, for a model of some size.
+
+        Parameters
+        ----------
+        params : float
+            Model parameters.
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            The other axis.
+
+        Returns
+        -------
+        float
+            Units of `axis` in one unit of the ladder's.
+
+        Raises
+        ------
+        DataError
+            If the runs do not have that axis.
+        """
         if axis == self.axis:
             return 1.0
         if axis == "flops" and self.axis == "tokens":
@@ -329,7 +402,25 @@ class Ladder:
         )
 
     def final_loss(self, name: str, draws: int = 1000) -> Floats:
-        """Draws of a run's mean loss over its last 2 %, by the noise that the ladder found."""
+        """Draws of a run's mean loss over its last 2 %, by the noise that the ladder found.
+
+        Parameters
+        ----------
+        name : str
+            One of the ladder's runs.
+        draws : int
+            How many.
+
+        Returns
+        -------
+        ndarray, shape (draws,)
+            The mean loss at the end of the run.
+
+        Raises
+        ------
+        DataError
+            If there is no run of that name.
+        """
         from .rows import thinned
 
         rung = next((r for r in self.rungs if r.name == name), None)
@@ -351,7 +442,13 @@ class Ladder:
         return f"Ladder of {len(self.rungs)} runs, {size_text(sizes[0])} to {size_text(sizes[-1])}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The ladder as plain data for JSON; ``schema`` names its form."""
+        """The ladder as plain data for JSON; ``schema`` names its form.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
 
         return {

@@ -51,10 +51,26 @@ SURFACE_NAMES: tuple[str, ...] = ("coupled", "kaplan", "chinchilla", "data_const
 def get(law: str | Law) -> Law:
     """The law of one axis of that name; a `Law` is returned as it is.
 
+    Parameters
+    ----------
+    law : str or Law
+        A name in ``lossfit.laws.NAMES``, or a law.
+
+    Returns
+    -------
+    Law
+        A law of one axis, for `lossfit.fit`.
+
     Raises
     ------
     DataError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> lossfit.laws.get("power").formula
+    'E + A x^-alpha'
     """
     name = law.name if isinstance(law, ScheduleLaw) else law
     if isinstance(name, str) and name in SCHEDULE_NAMES:
@@ -70,10 +86,26 @@ def get(law: str | Law) -> Law:
 def find(law: str | Law | ScheduleLaw) -> Law | ScheduleLaw:
     """The law of either kind of that name; a law is returned as it is.
 
+    Parameters
+    ----------
+    law : str, Law or ScheduleLaw
+        A name in ``lossfit.laws.NAMES`` or ``lossfit.laws.SCHEDULE_NAMES``, or a law.
+
+    Returns
+    -------
+    Law or ScheduleLaw
+        A law for `lossfit.extrapolate`.
+
     Raises
     ------
     DataError
         If there is no law of that name.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> lossfit.laws.find("annealing").name
+    'annealing'
     """
     return _find(law, (*NAMES, *SCHEDULE_NAMES))
 
@@ -90,10 +122,26 @@ def _find(law: str | Law | ScheduleLaw, names: tuple[str, ...]) -> Law | Schedul
 def surface_law(law: str | SurfaceLaw) -> SurfaceLaw:
     """The law of final losses of that name; a law is returned as it is.
 
+    Parameters
+    ----------
+    law : str or SurfaceLaw
+        A name in ``lossfit.laws.SURFACE_NAMES``, or a law.
+
+    Returns
+    -------
+    SurfaceLaw
+        A law of final losses, for `lossfit.fit_surface`.
+
     Raises
     ------
     DataError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> sorted(lossfit.laws.surface_law("chinchilla").parameters)
+    ['A', 'B', 'E', 'alpha', 'beta']
     """
     if isinstance(law, SurfaceLaw):
         return law

@@ -26,7 +26,19 @@ MAX_NONLINEAR = 4
 
 
 def constant() -> float:
-    """Basis function of a constant term."""
+    """Basis function of a constant term, such as the loss that no training takes away.
+
+    Returns
+    -------
+    float
+        Always 1.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> lossfit.laws.constant()
+    1.0
+    """
     return 1.0
 
 
@@ -42,6 +54,13 @@ class Linear:
         A `normal` prior; relative ones are in units of the loss at the end of the window.
     positive : bool
         Whether the parameter is restricted to values >= 0.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> size = lossfit.Linear("A", "size of the fall", lossfit.priors.normal(0, 2, relative=True))
+    >>> size.positive
+    True
     """
 
     name: str
@@ -66,6 +85,13 @@ class Nonlinear:
     unit : {"none", "start"}
         ``"start"``: bounds and relative priors are multiples of the axis value (in units of the
         window's end) at which the window starts, as suits an offset of the axis.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> time = lossfit.Nonlinear("t", "time scale", 0.01, 10, lossfit.priors.lognormal(0.3, 1))
+    >>> time.low, time.high
+    (0.01, 10)
     """
 
     name: str
@@ -97,6 +123,13 @@ class Example:
         The law's parameters for this x.
     noise : float
         Standard deviation of the noise.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> example = lossfit.laws.get("power").example(points=50)
+    >>> example.loss.shape
+    (50,)
     """
 
     x: NDArray[np.float64]
@@ -111,8 +144,8 @@ class Law:
 
     Parameters
     ----------
-    name, formula, doc : str
-        Name, one-line formula and description.
+    name, formula : str
+        Name and one-line formula.
     linear : tuple of Linear
         Linear parameters, one for each column.
     columns : tuple of callable
@@ -122,6 +155,8 @@ class Law:
         ``lossfit.kernels.maths.exp`` and ``log`` in place of ``math``'s where speed matters.
     nonlinear : tuple of Nonlinear
         Nonlinear parameters, at most 4.  One or two are integrated by quadrature.
+    doc : str
+        One line that says what the law is for.
     sigma : Prior
         Noise prior.
     to_axis_units : callable, optional
@@ -266,6 +301,16 @@ class Law:
     def with_priors(self, priors: Mapping[str, Prior] | None) -> Law:
         """The same law with some priors replaced.
 
+        Parameters
+        ----------
+        priors : dict of str to Prior, or None
+            New priors by parameter name, ``sigma`` among them; None changes nothing.
+
+        Returns
+        -------
+        Law
+            A copy; the law itself stays as it is.
+
         Raises
         ------
         DataError
@@ -335,7 +380,9 @@ class Law:
         x : array_like, shape (n_points,)
             Axis values divided by the end of the window.
         nonlinear : array_like, shape (n_nonlinear, n_sets)
+            Nonlinear parameters, in the order of the law; a column is one set.
         linear : array_like, shape (n_linear, n_sets)
+            Linear parameters, in the order of the law.
 
         Returns
         -------
@@ -364,10 +411,12 @@ class Law:
         start : float
             First x; the last is 1.
         random_seed : int
+            Seed of the noise.
 
         Returns
         -------
         Example
+            The points of the curve, the parameters and the noise that made it.
 
         Raises
         ------

@@ -32,6 +32,13 @@ class Unit:
         Of ``multi_power`` only.
     weight : float
         Prior weight.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> law = lossfit.laws.find("annealing")
+    >>> sorted({unit.kind for unit in law.units})
+    ['annealing']
     """
 
     kind: str
@@ -58,6 +65,13 @@ class ResponseStrength:
         Most of the last loss that B0 is.
     slopes : float
         Most of the local slope, in loss per e-fold, that B0 is.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> strength = lossfit.laws.find("annealing").strength
+    >>> len(strength.scales) == len(strength.weights)
+    True
     """
 
     mean: float
@@ -70,9 +84,19 @@ class ResponseStrength:
     def components(
         self, level: NDArray[np.float64], unit_weights: tuple[float, ...]
     ) -> ResponsePrior:
-        """The mixture for runs whose last loss is `level`, shape (n_runs,).
+        """The mixture for runs whose last loss is `level`.
 
-        ``unit_weights`` are prior weights of the law's responses.
+        Parameters
+        ----------
+        level : ndarray, shape (n_runs,)
+            Last losses, in nats.
+        unit_weights : tuple of float
+            Prior weights of the law's responses.
+
+        Returns
+        -------
+        ResponsePrior
+            Means, standard deviations and weights of the components, for each run.
         """
         import numpy as np
 
@@ -102,8 +126,15 @@ class ScheduleLaw:
     Attributes
     ----------
     name, formula, doc : str
+        Name, one-line formula and description.
     first : float
         Share of the data's end before which points are not used.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> isinstance(lossfit.laws.find("multi_power"), lossfit.laws.ScheduleLaw)
+    True
     """
 
     name: str
@@ -118,11 +149,15 @@ class GridLaw(ScheduleLaw):
 
     Attributes
     ----------
+    name, formula, doc : str
+        Name, one-line formula and description.
+    first : float
+        Share of the data's end before which points are not used.
     alphas, alpha_weights : tuple of float
         Grid of the exponent and its prior weights.
     discrepancies, discrepancy_weights : tuple of float
         Grid of the size kb of the Brownian discrepancy, in local slopes per square root of an
-        e-fold of LR time, and its prior weights.
+        e-fold of the cumulative learning rate, and its prior weights.
     units : tuple of Unit
         Grid of responses; units that differ in ``tau`` only must be neighbours.
     strength : ResponseStrength
@@ -142,6 +177,13 @@ class GridLaw(ScheduleLaw):
         slope.
     doubt : float
         The Brownian part of the past runs on the clock u (1 + doubt u), u = log(xc/x).
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> law = lossfit.laws.find("annealing")
+    >>> len(law.alphas) == len(law.alpha_weights)
+    True
     """
 
     alphas: tuple[float, ...]

@@ -28,6 +28,12 @@ class Published:
         Standard errors as reported, one parameter at a time; empty where there are none.
     source : str
         Where they are from.
+
+    Examples
+    --------
+    >>> from lossfit.laws.chinchilla import EPOCH
+    >>> EPOCH.law
+    'chinchilla'
     """
 
     name: str
@@ -53,6 +59,13 @@ class SurfaceLaw:
         ``f(values, params, tokens, unique_tokens) -> loss``, broadcasting.
     repeats : bool
         Whether the law knows of repeated tokens, and so needs how many are unique.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> law = lossfit.laws.surface_law("data_constrained")
+    >>> law.repeats
+    True
     """
 
     name: str

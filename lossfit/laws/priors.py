@@ -36,6 +36,12 @@ class Prior:
         Its two numbers, in the order of the function that made it.
     relative : bool
         Whether the numbers are multiples of the run's own scale of that parameter.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> lossfit.priors.lognormal(0.3, 1).kind
+    'lognormal'
     """
 
     kind: str
@@ -85,7 +91,28 @@ def checked(kind: str, first: float, second: float, relative: bool = False) -> P
 
 
 def uniform(low: float, high: float, *, relative: bool = False) -> Prior:
-    """Uniform on (low, high)."""
+    """Uniform on (low, high).
+
+    Parameters
+    ----------
+    low : float
+        Lower end.
+    high : float
+        Upper end, above `low`.
+    relative : bool
+        Whether both are multiples of the run's own scale of that parameter.
+
+    Returns
+    -------
+    Prior
+        For `Nonlinear` or ``priors=``.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> lossfit.priors.uniform(0.1, 0.9).kind
+    'uniform'
+    """
     first, second = _number(low, "low"), _number(high, "high")
     if not first < second:
         raise DataError(f"a uniform prior needs low < high, got ({low!r}, {high!r})")
@@ -98,12 +125,56 @@ def normal(mean: float, sd: float, *, relative: bool = False) -> Prior:
     For a linear parameter the standard deviation holds at ``sigma`` equal to the noise prior's
     scale and grows in proportion to ``sigma``: the conjugate form that lets the parameter be
     integrated out in closed form.
+
+    Parameters
+    ----------
+    mean : float
+        Mean.
+    sd : float
+        Standard deviation, above 0.
+    relative : bool
+        Whether both are multiples of the run's own scale: for a linear parameter, the loss at
+        the end of the window.
+
+    Returns
+    -------
+    Prior
+        For `Linear`, `Nonlinear` or ``priors=``.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> narrow = {"E": lossfit.priors.normal(1.4, 0.2)}
+    >>> fit = lossfit.fit(runs, law="power", axis="tokens", priors=narrow, draws=100)
     """
     return Prior("normal", _number(mean, "mean"), _positive(sd, "sd"), relative)
 
 
 def lognormal(median: float, sigma: float, *, relative: bool = False) -> Prior:
-    """Log-normal with the given median and standard deviation of the logarithm."""
+    """Log-normal with the given median and standard deviation of the logarithm.
+
+    Parameters
+    ----------
+    median : float
+        Median, above 0.
+    sigma : float
+        Standard deviation of the natural logarithm, above 0.
+    relative : bool
+        Whether the median is a multiple of the run's own scale of that parameter.
+
+    Returns
+    -------
+    Prior
+        For `Nonlinear` or ``priors=``.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> alpha = lossfit.priors.lognormal(0.35, 0.6)
+    >>> alpha.first, alpha.second
+    (0.35, 0.6)
+    """
     return Prior("lognormal", _positive(median, "median"), _positive(sigma, "sigma"), relative)
 
 
@@ -112,5 +183,25 @@ def inverse_gamma(shape: float, scale: float, *, relative: bool = False) -> Prio
 
     ``scale`` is the typical noise standard deviation; ``2 * shape`` is how many observations the
     prior is worth.
+
+    Parameters
+    ----------
+    shape : float
+        Half of the number of observations that the prior is worth, above 0.
+    scale : float
+        Typical standard deviation of the noise, above 0.
+    relative : bool
+        Whether `scale` is a multiple of the run's own noise, estimated from its points.
+
+    Returns
+    -------
+    Prior
+        For ``sigma=`` of `Law`, or ``priors={"sigma": ...}``.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> noise = lossfit.priors.inverse_gamma(2, 0.01)
+    >>> law = lossfit.laws.get("power").with_priors({"sigma": noise})
     """
     return Prior("inverse_gamma", _positive(shape, "shape"), _positive(scale, "scale"), relative)

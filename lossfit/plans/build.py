@@ -61,10 +61,12 @@ def plan(
     draws : int
         Draws of the fit, if one is made.
     random_seed : int, numpy.random.Generator or None
+        Seed of the fit, if one is made.
 
     Returns
     -------
     Plan
+        The best size and token count under every draw, and the regret of the choice.
 
     Raises
     ------
@@ -84,7 +86,10 @@ def plan(
     Examples
     --------
     >>> import lossfit
-    >>> allocation = lossfit.plan("epoch", compute=5.88e23, params=7e9)  # doctest: +SKIP
+    >>> allocation = lossfit.plan("chinchilla", compute=5.88e23, params=7e9)
+    >>> size = allocation.best.loc["params", ["lower", "median", "upper"]]
+    >>> size.shape
+    (3,)
     """
     from ..runs.checks import check_prob, whole
     from ..runs.collection import Runs

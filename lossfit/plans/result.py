@@ -56,6 +56,7 @@ class Plan:
     Attributes
     ----------
     surface : Surface
+        What the plan is made on.
     problem : Problem
         The draws used and the constraints.
     compute : float
@@ -69,9 +70,19 @@ class Plan:
     choice : Choice or None
         The choice that was asked about.
     prob : float
+        Probability of the intervals.
     random_seed : int
+        Seed of the fit, if one was made.
     extra : dict of str to str
         Notes from making the plan.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> allocation = lossfit.plan("epoch", compute=5.88e23, params=7e9)
+    >>> other = allocation.regret_of(params=1.3e10)  # another choice, same budget
+    >>> other.params
+    13000000000.0
     """
 
     surface: Surface
@@ -214,12 +225,33 @@ class Plan:
         ----------
         params, tokens, epochs : float, optional
             As in `plan`; what is missing follows from the budget.
+
+        Returns
+        -------
+        Choice
+            Its loss, and its regret under every draw.
+
+        Raises
+        ------
+        DataError
+            Nothing is chosen, or serving it takes the whole budget.
         """
         n, d = resolve(self.problem, self.compute, params, tokens, epochs)
         return choice_of(self.problem, n, d, self.compute, self.loss)
 
     def loss_at(self, params: Any) -> Floats:
-        """Loss of sizes that spend the whole budget, shape (draws, sizes); infinite where none."""
+        """Loss of sizes that spend the whole budget.
+
+        Parameters
+        ----------
+        params : float or sequence of float
+            Model sizes.
+
+        Returns
+        -------
+        ndarray, shape (draws, sizes)
+            Losses without noise; infinite where serving takes the whole budget.
+        """
         n = np.atleast_1d(np.asarray(params, float))
         return self.problem.loss(n[None], self.problem.tokens_for(self.compute, n)[None])
 
@@ -248,7 +280,13 @@ class Plan:
         return f"Plan for {self.compute:.3g} FLOP under {self.problem.law.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain data for JSON; ``schema`` names its form."""
+        """The plan as plain data for JSON; ``schema`` names its form.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         plain: dict[str, Any] = view("plan.dict")(self, SCHEMA)
         return plain
 

@@ -95,22 +95,40 @@ def race(
     margin : float, optional
         Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
         differences are ties.  By default 0.1 % of the loss.
-    schedule, total, siblings, priors, calibrate_on, share, ladder, domain, window
+    schedule : Schedule or dict by run, optional
         As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
         stretched to each place beyond its end: the loss *had it been planned to end there*.
+    total : float or dict by run, optional
+        As in `lossfit.extrapolate`.
+    siblings : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    priors : Priors or dict of Prior, optional
+        As in `lossfit.extrapolate`.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    share : bool, str or dict by run, optional
+        As in `lossfit.extrapolate`.
+    ladder : Ladder, optional
+        As in `lossfit.extrapolate`.
+    domain : {"auto", "text", "other"}
+        As in `lossfit.extrapolate`.
     prob : float
         Probability of the intervals.
+    window : WindowSpec
+        As in `lossfit.extrapolate`.
     draws : int
         Draws of each run's curve.  Draw i of a run is one curve from its first point to `until`.
     device, dtype : str
         Where to compute the forecasts, as in `lossfit.fit`.
     random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's name only.
     progress : bool
         Show a bar.
 
     Returns
     -------
     Race
+        Curves of all runs over draws: ask ``leader``, ``overtakes``, ``frontier`` and ``bias``.
 
     Raises
     ------
@@ -134,8 +152,10 @@ def race(
 
     Examples
     --------
-    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours")  # doctest: +SKIP
-    >>> race.overtakes()  # doctest: +SKIP
+    >>> import lossfit
+    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours", draws=200)
+    >>> race.leader([1e5, 1e6]).shape  # a row a budget, a column a run
+    (2, 4)
     """
     runs, unseen = contestants(runs, axis)
     if len(runs) < 2:

@@ -3,7 +3,9 @@
 Inside the data a curve is a draw of the smoother (`lossfit.races.smoothing`), beyond them one of
 the laws; a draw is one curve throughout.  At the end of the data the two descriptions of the same
 level are tied: the smoother's draws are taken in the order of the law's, and what is left of the
-difference is taken back over the last `TAPER` e-folds.
+difference is taken back over the last `TAPER` e-folds.  What a law allows for beyond the data at
+once (errors that nothing explains, its tails) comes in over as many e-folds beyond them, so that no
+curve jumps there, and runs do not change places by it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from scipy.special import ndtri
 from .._base.ragged import Bools, Floats
 from .._base.seeds import run_keys
 from ..forecasts.mixture import curves_of
+from ..forecasts.rates import STRETCH_MARGIN
 from .smoothing import smoothers
 
 if TYPE_CHECKING:
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["RaceCurves", "race_curves"]
 
 TAPER = 0.03
+#: Of the end: where what a law allows for at once is looked at.  A finished run's plan is stretched
+#: to places farther than `rates.STRETCH_MARGIN` beyond it.
+AT_ONCE = 2 * STRETCH_MARGIN
 
 
 class RaceCurves(NamedTuple):
@@ -93,16 +99,20 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
     far = _stretch(beyond)
     scores, left = None, None
     if beyond.any():
-        targets = np.column_stack([end, np.where(beyond, at, np.nan)[:, far]])
+        ahead = np.where(beyond, at, np.nan)[:, far]
+        targets = np.column_stack([end, end * (1 + AT_ONCE), ahead])
         mixed = curves_of(question, runs, targets)
         level = mixed.curves[:, 0]
+        at_once = mixed.curves[:, 1] - level
+        soon = np.exp(-np.log(ahead / end[:, None]) / TAPER)
+        forecast = mixed.curves[:, 2:] - soon[:, :, None] * at_once[:, None]
         rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
         scores = ndtri((rank + 0.5) / question.draws)
-        np.copyto(draws[:, far], mixed.curves[:, 1:])
+        np.copyto(draws[:, far], forecast)
         # The end itself comes last, to see what is left of the difference there.
         past = np.column_stack([past, end])
         flags = {
-            name: np.asarray(where[:, 1:].any(axis=1)) for name, where in mixed.row_flags.items()
+            name: np.asarray(where[:, 2:].any(axis=1)) for name, where in mixed.row_flags.items()
         }
         fit_flags = [
             tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))

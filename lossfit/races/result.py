@@ -72,6 +72,14 @@ class Race:
         Flags of the forecasts.
     calibration : Calibration or None
         What ``calibrate_on`` did.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours", draws=200)
+    >>> overtakes = race.overtakes()  # who overtakes whom, when, and how probably
+    >>> race.loss([1e6], run="llama2-7B").dims
+    ('at', 'draw')
     """
 
     runs: Runs
@@ -224,6 +232,11 @@ class Race:
         ----------
         at : float or sequence of float, optional
             Places on the axis; by default `Race.at`.
+
+        Returns
+        -------
+        pandas.Series
+            Probabilities; its index ``at`` holds the places.
         """
         import pandas as pd
 
@@ -248,6 +261,12 @@ class Race:
             Places on the axis, up to `until`.
         run : str or sequence of str, optional
             Of these runs only.
+
+        Returns
+        -------
+        xarray.DataArray, dims (run, at, draw)
+            Losses without noise, NaN before a run's first point; without ``run`` where one
+            name was given.
         """
         import xarray as xr
 
@@ -516,11 +535,27 @@ class Race:
         return data, whole
 
     def truncated_frontier(self, *, forecast: bool = True) -> pd.DataFrame:
-        """`frontier` with ``truncated=True``."""
+        """`frontier` with ``truncated=True``.
+
+        Parameters
+        ----------
+        forecast : bool
+            Whether runs go on beyond their data.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `frontier`.
+        """
         return self.frontier(truncated=True, forecast=forecast)
 
     def bias(self, *, forecast: bool = True) -> pd.DataFrame:
         """How far the truncated frontier lies above the frontier, in loss.
+
+        Parameters
+        ----------
+        forecast : bool
+            Whether runs go on beyond their data.
 
         Returns
         -------
@@ -555,6 +590,11 @@ class Race:
         (name, start, end, flags, probability of leading at the horizon), leader (at, and for each
         run that ever leads its probabilities), overtakes, frontier, truncated_frontier and bias (of
         the data, without forecasts) as lists of rows.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
         """
         from .. import __version__
         from .._base.records import rows_of

@@ -54,6 +54,15 @@ class Runs:
 
     Make one with `lossfit.load`, `Runs.from_frame` or `Runs.from_arrays`.  Runs keep the order in
     which they first appear.  ``runs["name"]`` is one `Run`; ``for run in runs`` goes through them.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> runs.names
+    ('llama2-7B', 'llama2-13B', 'llama2-34B', 'llama2-70B')
+    >>> runs["llama2-7B"].params
+    6700000000.0
     """
 
     __slots__ = ("_cache", "_columns", "_positions")
@@ -159,7 +168,11 @@ class Runs:
             Names of the runs; "0", "1", ... by default.
         weight : array_like, shape (N,), optional
             Relative precision of each point.
-        params, tokens_per_step, gpu_hours, schedules, meta
+        params, tokens_per_step, gpu_hours : float or dict by run, optional
+            As in `from_frame`.
+        schedules : Schedule or dict by run, optional
+            As in `from_frame`.
+        meta : dict by run of dicts, optional
             As in `from_frame`.
 
         Raises
@@ -182,7 +195,18 @@ class Runs:
         return tuple(axis for axis in AXES if self.has(axis))
 
     def has(self, axis: str) -> bool:
-        """Whether every run has that axis."""
+        """Whether every run has that axis.
+
+        Parameters
+        ----------
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            An axis.
+
+        Returns
+        -------
+        bool
+            True if all of them have it, logged or derived.
+        """
         return bool(self._axis(check_axis(axis))[1].all())
 
     @property
@@ -230,6 +254,16 @@ class Runs:
     def flat(self, axis: str) -> Flat:
         """The runs end to end on one axis, without copies where the logs have it.
 
+        Parameters
+        ----------
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            An axis that all runs have.
+
+        Returns
+        -------
+        Flat
+            Arrays of all points, and where each run begins.
+
         Raises
         ------
         DataError
@@ -243,6 +277,16 @@ class Runs:
 
     def select(self, names: Sequence[str]) -> Runs:
         """The named runs, in that order.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the runs; a single name will do.
+
+        Returns
+        -------
+        Runs
+            A new collection.
 
         Raises
         ------
@@ -312,6 +356,21 @@ class Runs:
         """The same runs with learning-rate schedules: one for all, or a dict by run.
 
         Runs that the dict does not name keep theirs.
+
+        Parameters
+        ----------
+        schedules : Schedule or dict by run
+            Learning-rate schedules (`lossfit.schedules`).
+
+        Returns
+        -------
+        Runs
+            A new collection.
+
+        Raises
+        ------
+        DataError
+            A name that is not there, or what is no schedule.
         """
         new = schedules_by_run(schedules, self.names)
         return Runs._of(replace(self._columns, schedules={**self._columns.schedules, **new}))

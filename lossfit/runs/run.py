@@ -47,9 +47,17 @@ class Run:
 
     Arrays are read-only views and have shape (n,), with n the number of points.
 
+    Parameters
+    ----------
+    runs : Runs
+        The collection that it is a run of.
+    i : int
+        Its place in there.
+
     Attributes
     ----------
     name : str
+        Its name, unique in the collection.
     params : float or None
         Model parameters.
     tokens_per_step : float or None
@@ -69,7 +77,18 @@ class Run:
     axes : tuple of str
         The axes that the run has.
     meta : mapping
+        What else was kept with the run.
     flags : tuple of Flag
+        What a careful reader would want to know of it.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> run = lossfit.load("llama2")["llama2-7B"]
+    >>> run.axes
+    ('tokens', 'step', 'gpu_hours', 'flops')
+    >>> run.loss.shape == run.axis("tokens").shape
+    True
     """
 
     __slots__ = ("_i", "_runs")
@@ -144,7 +163,18 @@ class Run:
         return self._runs._columns.flags.get(self.name, ())
 
     def has(self, axis: str) -> bool:
-        """Whether the run has that axis, logged or derived."""
+        """Whether the run has that axis, logged or derived.
+
+        Parameters
+        ----------
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            An axis.
+
+        Returns
+        -------
+        bool
+            True if it was logged or can be derived.
+        """
         return bool(self._runs._axis(check_axis(axis))[1][self._i])
 
     def axis(self, axis: str) -> Floats:
@@ -153,6 +183,7 @@ class Run:
         Parameters
         ----------
         axis : {"tokens", "step", "gpu_hours", "flops"}
+            An axis that the run has.
 
         Returns
         -------
@@ -170,7 +201,23 @@ class Run:
         return self._slice(values)
 
     def end(self, axis: str) -> float:
-        """The last value of an axis."""
+        """The last value of an axis.
+
+        Parameters
+        ----------
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            An axis that the run has.
+
+        Returns
+        -------
+        float
+            The axis at the last point of the run.
+
+        Raises
+        ------
+        DataError
+            The run does not have that axis.
+        """
         return float(self.axis(axis)[-1])
 
     def __len__(self) -> int:
@@ -194,7 +241,13 @@ class Run:
         return ", ".join(words)
 
     def alone(self) -> Owner:
-        """A collection of this run only: `lossfit.Runs`."""
+        """A collection of this run only: `lossfit.Runs`.
+
+        Returns
+        -------
+        Runs
+            A collection of one run.
+        """
         return self._runs if len(self._runs) == 1 else self._runs.select([self.name])
 
     def _slice(self, flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -81,6 +81,13 @@ class Schedule:
         The points of ``from_points``.
     axis : {"step", "tokens"}
         What the schedule is a function of.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.cosine(peak=3e-4, total=1000, warmup=100)
+    >>> round(float(schedule(100)), 6)
+    0.0003
     """
 
     kind: str
@@ -148,6 +155,16 @@ class Schedule:
         The peak, the warm-up (in steps), the final ratio and the share of the decay stay.  Points
         are stretched as a whole.  A schedule without an end (constant, two-stage) stays as it is.
 
+        Parameters
+        ----------
+        total : float
+            The new length, in the units of the schedule's axis.
+
+        Returns
+        -------
+        Schedule
+            A new schedule.
+
         Raises
         ------
         DataError
@@ -165,6 +182,18 @@ class Schedule:
         """The same schedule as a function of ``factor`` x its axis.
 
         ``schedule.scaled(tokens_per_step, "tokens")`` is the schedule by tokens.
+
+        Parameters
+        ----------
+        factor : float
+            Units of the new axis in one of this schedule's, such as tokens in a step.
+        axis : {"step", "tokens"}
+            What the new schedule is a function of.
+
+        Returns
+        -------
+        Schedule
+            A new schedule.
         """
         factor = _positive(factor, "factor")
         return replace(
@@ -192,7 +221,33 @@ class Schedule:
 
 
 def constant(peak: float, warmup: float = 0, *, axis: str = "step") -> Schedule:
-    """One learning rate for ever, after the warm-up."""
+    """One learning rate for ever, after the warm-up.
+
+    Parameters
+    ----------
+    peak : float
+        The learning rate.
+    warmup : float
+        Steps of linear warm-up from 0.
+    axis : {"step", "tokens"}
+        What `warmup` is measured in, and the schedule is called with.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> float(lossfit.schedules.constant(3e-4)(1_000_000))
+    0.0003
+    """
     return _checked(Schedule("constant", peak, warmup=warmup, axis=axis))
 
 
@@ -214,10 +269,22 @@ def cosine(
     axis : {"step", "tokens"}
         What ``total`` and ``warmup`` are measured in, and the schedule is called with.
 
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
     Raises
     ------
     DataError
         A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.cosine(peak=3e-4, total=20_000, warmup=200)
+    >>> round(float(schedule(20_000)), 6)  # a tenth of the peak
+    3e-05
     """
     return _checked(Schedule("cosine", peak, total, warmup, final_ratio, axis=axis))
 
@@ -225,7 +292,38 @@ def cosine(
 def linear(
     peak: float, total: float, warmup: float = 0, final_ratio: float = 0.0, *, axis: str = "step"
 ) -> Schedule:
-    """A straight line from the peak to ``final_ratio * peak`` at ``total``; as `cosine`."""
+    """A straight line from the peak to ``final_ratio * peak`` at ``total``.
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate.
+    total : float
+        Step at which the final rate is reached (warm-up included).
+    warmup : float
+        Steps of linear warm-up.
+    final_ratio : float
+        Final rate over peak, 0 to 1.
+    axis : {"step", "tokens"}
+        What ``total`` and ``warmup`` are measured in, and the schedule is called with.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.linear(peak=3e-4, total=20_000)
+    >>> float(schedule(10_000))
+    0.00015
+    """
     return _checked(Schedule("linear", peak, total, warmup, final_ratio, axis=axis))
 
 
@@ -243,17 +341,33 @@ def wsd(
 
     Parameters
     ----------
-    peak, total, warmup, final_ratio, axis
+    peak, total, warmup : float
         As in `cosine`.
     decay : float
         Share of ``total`` that the decay takes, 0 to 1.
+    final_ratio : float
+        As in `cosine`.
     shape : {"linear", "exponential", "sqrt"}
         Form of the decay; an exponential one needs ``final_ratio > 0``; ``"1-sqrt"`` is ``"sqrt"``.
+    axis : {"step", "tokens"}
+        As in `cosine`.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
 
     Raises
     ------
     DataError
         A number out of range or an unknown shape.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.wsd(peak=3e-4, total=20_000, decay=0.2)
+    >>> float(schedule(16_000)), float(schedule(18_000))
+    (0.0003, 0.00015)
     """
     shape = ALIASES.get(shape, shape)
     return _checked(Schedule("wsd", peak, total, warmup, final_ratio, decay, shape, axis=axis))
@@ -268,7 +382,36 @@ def one_minus_sqrt(
     *,
     axis: str = "step",
 ) -> Schedule:
-    """The peak until the last ``decay`` of the run, then down by 1 - sqrt; `wsd` of that shape."""
+    """The peak until the last ``decay`` of the run, then down by 1 - sqrt; `wsd` of that shape.
+
+    Parameters
+    ----------
+    peak, total, warmup : float
+        As in `cosine`.
+    decay : float
+        Share of ``total`` that the decay takes, 0 to 1.
+    final_ratio : float
+        As in `cosine`.
+    axis : {"step", "tokens"}
+        As in `cosine`.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.one_minus_sqrt(peak=3e-4, total=20_000)
+    >>> float(schedule(20_000))
+    0.0
+    """
     return wsd(peak, total, warmup, decay, final_ratio, "sqrt", axis=axis)
 
 
@@ -283,22 +426,38 @@ def cosine_cycle(
 ) -> Schedule:
     """A cosine whose cycle is ``cycle`` times the length of the run.
 
-    ``cycle=1`` is the unstretched cosine; a run that ends at `length` under a longer cycle ends
-    with its learning rate still high (Hoffmann et al. 2022, arXiv 2203.15556, figure A1).
+    With ``cycle=1`` the cosine ends with the run.  A run that ends at `length` under a longer cycle
+    ends with its learning rate still high (Hoffmann et al. 2022, arXiv 2203.15556, figure A1).
 
     Parameters
     ----------
-    peak, warmup, final_ratio, axis
+    peak : float
         As in `cosine`.
     length : float
         Length of the run.
     cycle : float
         Length of the cosine over that of the run.
+    warmup, final_ratio : float
+        As in `cosine`.
+    axis : {"step", "tokens"}
+        As in `cosine`.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
 
     Raises
     ------
     DataError
         A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.cosine_cycle(peak=3e-4, length=10_000, cycle=2)
+    >>> schedule.total
+    20000.0
     """
     return cosine(
         peak,
@@ -310,7 +469,27 @@ def cosine_cycle(
 
 
 def stretched(schedule: Schedule, total: float) -> Schedule:
-    """The same kind of schedule with another length; see `Schedule.stretched`."""
+    """The same kind of schedule with another length; see `Schedule.stretched`.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Any schedule.
+    total : float
+        The new length, in the units of the schedule's axis.
+
+    Returns
+    -------
+    Schedule
+        A new schedule.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> short = lossfit.schedules.cosine(peak=3e-4, total=10_000, warmup=200)
+    >>> lossfit.schedules.stretched(short, 40_000).total
+    40000.0
+    """
     if not isinstance(schedule, Schedule):
         raise DataError(f"stretched needs a schedule, got {type(schedule).__name__}")
     return schedule.stretched(total)
@@ -319,7 +498,38 @@ def stretched(schedule: Schedule, total: float) -> Schedule:
 def two_stage(
     first: float, second: float, switch: float, warmup: float = 0, *, axis: str = "step"
 ) -> Schedule:
-    """The first rate until the step ``switch``, the second from there on."""
+    """The first rate until the step ``switch``, the second from there on.
+
+    Parameters
+    ----------
+    first : float
+        Learning rate before `switch`.
+    second : float
+        Learning rate from there on.
+    switch : float
+        Step at which the rate changes.
+    warmup : float
+        Steps of linear warm-up from 0 to `first`.
+    axis : {"step", "tokens"}
+        What the steps are measured in, and the schedule is called with.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.two_stage(3e-4, 1e-4, switch=8000)
+    >>> float(schedule(7999)), float(schedule(8000))
+    (0.0003, 0.0001)
+    """
     schedule = Schedule("two_stage", first, warmup=warmup, second=second, switch=switch, axis=axis)
     return _checked(schedule)
 
@@ -334,11 +544,23 @@ def from_points(step: Iterable[float], lr: Iterable[float], *, axis: str = "step
     axis : {"step", "tokens"}
         What the steps are measured in.
 
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
     Raises
     ------
     DataError
         Arrays of different lengths, steps that do not increase, numbers that are not finite or
         negative; the message names the point.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.from_points([0, 100, 1000], [0, 3e-4, 1e-4])
+    >>> float(schedule(50)), float(schedule(5000))
+    (0.00015, 0.0001)
     """
     steps, rates = np.asarray(step, dtype=np.float64), np.asarray(lr, dtype=np.float64)
     if steps.ndim != 1 or steps.shape != rates.shape or not len(steps):

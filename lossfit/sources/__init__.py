@@ -125,12 +125,17 @@ def load(
         Whether several logs are parts of one run: True joins all of them (and runs of equal names),
         False none.  By default logs whose names differ in numbers only are joined where one begins
         where another ends, with a flag.
-    params, tokens_per_step, gpu_hours, schedules, meta
+    params, tokens_per_step, gpu_hours : float or dict by run, optional
         As in `Runs.from_frame`; not for built-in collections, which know them.
+    schedules : Schedule or dict by run, optional
+        As in `Runs.from_frame`.
+    meta : dict by run of dicts, optional
+        As in `Runs.from_frame`.
 
     Returns
     -------
     Runs
+        The runs after cleaning; ``runs.flags`` says what was done to them.
 
     Raises
     ------
@@ -143,6 +148,18 @@ def load(
     LossfitWarning
         Once, if a log was read in a way that may not be what was meant: a sample of a longer one,
         damaged lines, a counter that begins again, ranks averaged, logs joined or not read.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> print(lossfit.load("llama2").names)
+    ('llama2-7B', 'llama2-13B', 'llama2-34B', 'llama2-70B')
+    >>> runs = lossfit.load(  # a table: here a dict of columns
+    ...     {"step": range(100, 1100, 10), "loss": [4 - 0.01 * i for i in range(100)]},
+    ...     tokens_per_step=500_000,
+    ... )
+    >>> runs.has("tokens")
+    True
     """
     if is_table(source):
         return Runs.from_frame(

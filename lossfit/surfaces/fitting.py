@@ -76,12 +76,14 @@ def fit_surface(
     draws : int
         Posterior draws.
     random_seed : int, numpy.random.Generator or None
+        Seed of the draws; the same table and seed give the same draws.
     device : {"auto", "cpu"}
         Surfaces are fitted on the CPU.
 
     Returns
     -------
     Surface
+        Draws of the law's parameters; ``surface.predict`` gives losses.
 
     Raises
     ------
@@ -111,7 +113,9 @@ def fit_surface(
     >>> params = [1e8, 4e8, 1.6e9, 1e8, 4e8, 1.6e9, 1e8, 4e8, 1.6e9]
     >>> tokens = [2e9, 2e9, 2e9, 1e10, 1e10, 1e10, 5e10, 5e10, 5e10]
     >>> table = {"params": params, "tokens": tokens, "loss": loss(params, tokens, **EPOCH.values)}
-    >>> surface = lossfit.fit_surface(table)  # doctest: +SKIP
+    >>> surface = lossfit.fit_surface(table, draws=200)
+    >>> surface.predict(7e9, 1e11).dims
+    ('chain', 'draw', 'at')
     """
     from .target import Target
 
@@ -151,7 +155,17 @@ def fit_surfaces(
         Of what `fit_surface` takes.
     law : {"auto", "coupled", "kaplan"}
         A law that is fitted with what it misses.
-    params, tokens, loss, flops, se, weight, noise, priors, prob, draws, random_seed
+    params, tokens, loss, flops, se, weight : str
+        Columns, as in `fit_surface`.
+    noise : {"student_t", "gaussian"}
+        As in `fit_surface`.
+    priors : dict of str to Prior, optional
+        As in `fit_surface`.
+    prob : float
+        Probability of the intervals.
+    draws : int
+        Posterior draws for each table.
+    random_seed : int, numpy.random.Generator or None
         As in `fit_surface`.
 
     Returns
@@ -163,6 +177,16 @@ def fit_surfaces(
     ------
     DataError
         As `fit_surface`; another law.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> from lossfit.laws.chinchilla import EPOCH, loss
+    >>> params = [1e8, 4e8, 1.6e9, 1e8, 4e8, 1.6e9, 1e8, 4e8, 1.6e9]
+    >>> tokens = [2e9, 2e9, 2e9, 1e10, 1e10, 1e10, 5e10, 5e10, 5e10]
+    >>> table = {"params": params, "tokens": tokens, "loss": loss(params, tokens, **EPOCH.values)}
+    >>> len(lossfit.fit_surfaces([table, table], draws=100))
+    2
     """
     found, prob, draws, chosen = _checked(law, prob, draws, noise, "auto", priors)
     if found.name not in WITH_DISCREPANCY:
@@ -321,9 +345,11 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
         al. 2024 (arXiv 2404.10102), Hoffmann et al. 2022 (arXiv 2203.15556), Muennighoff et al.
         2023 (arXiv 2305.16264).
     prob : float
+        Probability of the intervals.
     draws : int
         Draws of ``chinchilla``.
-    random_seed : int, Generator or None
+    random_seed : int, numpy.random.Generator or None
+        Seed of the draws of ``chinchilla``.
 
     Returns
     -------
@@ -336,6 +362,13 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
     ------
     DataError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> surface = lossfit.surfaces.published("chinchilla", draws=200)
+    >>> surface.law.name  # `coupled` is Chinchilla's law with its two terms coupled
+    'coupled'
     """
     from ..runs.checks import check_prob, whole
 

@@ -51,6 +51,7 @@ class Surface:
     Attributes
     ----------
     law : SurfaceLaw
+        The law.
     table : Table or None
         The data; None for published constants.
     values : dict of str to ndarray, shape (chains * draws,)
@@ -59,20 +60,32 @@ class Surface:
     priors : dict of str to Prior
         Of the nonlinear parameters.
     noise : {"student_t", "gaussian"}
+        Noise of the loss.
     method : {"quadrature", "ensemble", "published"}
+        How the draws were made.
     cells, ess, efficiency, log_evidence, rhat : float
         Diagnostics of the sampling, see `lossfit.surfaces.quadrature.Sampled`; NaN where they do
         not apply.
     prob : float
         Probability of the intervals in ``frame`` and text.
     random_seed : int
+        Seed that the draws were made with.
     chains : int
+        Chains of the sampler; 1 for independent draws.
     source : str
         Where published constants are from.
     summarised : Seen or None
         The range of the table, where only a summary of its posterior is at hand.
     missed : Correction or None
         What the law misses, in every draw; None for laws that are taken for true.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> surface = lossfit.surfaces.published("chinchilla", draws=200)
+    >>> loss = surface.predict(params=[7e9, 7e10], tokens=1.4e12)  # every draw, for each size
+    >>> loss.sizes["at"]
+    2
     """
 
     law: SurfaceLaw
@@ -200,9 +213,23 @@ class Surface:
     def losses(
         self, params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None = None
     ) -> Floats:
-        """Loss without noise for every draw: shape (draws, ...) with that of the inputs.
+        """Loss without noise for every draw.
 
         With what the law misses, where the surface knows of that.
+
+        Parameters
+        ----------
+        params : array_like
+            Model parameters.
+        tokens : array_like
+            Training tokens; broadcast against `params`.
+        unique_tokens : array_like, optional
+            For the data-constrained law: how many tokens are unique; all by default.
+
+        Returns
+        -------
+        ndarray, shape (draws, ...)
+            Losses in the unit of the table.
         """
         n, d = np.broadcast_arrays(np.asarray(params, float), np.asarray(tokens, float))
         values = {
@@ -318,12 +345,13 @@ class Surface:
         first, second : tuple of float
             (params, tokens) each.
         prob : float, optional
+            Probability of the interval; the surface's own by default.
 
         Returns
         -------
         pandas.Series
-            mean, sd, lower, median, upper of L(first) - L(second), and ``prob_below``, the
-            probability that the first is lower.
+            The entries mean, sd, lower, median, upper of L(first) - L(second), and ``prob_below``,
+            the probability that the first is lower.
         """
         import pandas as pd
 
@@ -357,7 +385,20 @@ class Surface:
         return Seen((n_low, n_high), (d_low, d_high), float(table.compute.max()))
 
     def beyond(self, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Factor by which places lie outside of the table's params or tokens; 1 within."""
+        """Factor by which places lie outside of the table's params or tokens; 1 within.
+
+        Parameters
+        ----------
+        params : array_like
+            Model parameters.
+        tokens : array_like
+            Training tokens; broadcast against `params`.
+
+        Returns
+        -------
+        ndarray
+            The larger of the two factors, at least 1.
+        """
         n, d = np.asarray(params, float), np.asarray(tokens, float)
         if self.seen is None:
             return np.full(n.shape, np.nan)
@@ -404,7 +445,13 @@ class Surface:
         return tuple(self.notes)
 
     def warn(self, stacklevel: int = 2) -> None:
-        """Give one `LossfitWarning` if there are flags that matter."""
+        """Give one `LossfitWarning` if there are flags that matter.
+
+        Parameters
+        ----------
+        stacklevel : int
+            Which caller the warning points at, as in `warnings.warn`.
+        """
         if self.notes:
             text = "; ".join(f"{flag}: {note}" for flag, note in self.notes.items())
             warnings.warn(LossfitWarning(f"{self.law.name}: {text}"), stacklevel=stacklevel + 1)
@@ -423,7 +470,13 @@ class Surface:
         return f"Surface of {self.law.name} ({self.law.formula}), {rows}, {self.n_draws:,} draws"
 
     def to_dict(self) -> dict[str, Any]:
-        """The surface as plain data for JSON; ``schema`` names its form."""
+        """The surface as plain data for JSON; ``schema`` names its form.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         plain: dict[str, Any] = view("surface.dict")(self, SCHEMA)
         return plain
 

@@ -8,7 +8,6 @@ SHARED = ("curves", "forecast_baselines", "forecast_cases", "forecast_score", "f
 """What several benches import: no command."""
 
 
-
 def modules(root):
     return sorted(path.stem for path in (root / "benches").glob("*.py") if path.stem != "__init__")
 

@@ -13,9 +13,11 @@ from scipy.linalg import solve
 from scipy.stats import kstest, norm
 
 import lossfit
+from lossfit.forecasts.question import Question
 from lossfit.races import build as racing
 from lossfit.races import frontier, smoothing
 from lossfit.races.crossings import RANKS, crossings, interpolated
+from lossfit.races.curves import race_curves
 from lossfit.races.result import Race
 
 END = 20_000.0
@@ -385,7 +387,7 @@ def test_beyond_the_data_a_race_is_the_forecast() -> None:
         warnings.simplefilter("ignore", lossfit.LossfitWarning)
         answer = lossfit.extrapolate(runs, "small", at=at, axis="step").draws.values.ravel()
     mine = race.draws.sel(run="small", at=at).values
-    assert kstest(mine, answer).pvalue > 1e-3
+    assert_allclose(mine, answer, rtol=1e-6)  # the same draws, but for what joins them to the data
 
 
 def test_curves_join_at_the_end_of_the_data() -> None:
@@ -394,10 +396,25 @@ def test_curves_join_at_the_end_of_the_data() -> None:
     k = int(np.searchsorted(race.at, END))
     before, after = race.curves[0, k], race.curves[0, k + 1]
     gap = place[k + 1] - place[k]
-    # The same draw on both sides, but for the heavy tails of what lies beyond: within what a curve
-    # moves in so short a time.
-    assert np.quantile(np.abs(after - before), 0.9) < 0.25 * gap + 0.03 * np.sqrt(gap)
-    assert np.corrcoef(before.argsort().argsort(), after.argsort().argsort())[0, 1] > 0.2
+    # The same draw on both sides, within what a curve moves in so short a time; a few, of the heavy
+    # tails of what lies beyond, have moved by more (1.5 % of the run are half of `curves.TAPER`).
+    assert np.quantile(np.abs(after - before), 0.98) < 0.25 * gap + 0.03 * np.sqrt(gap)
+    assert np.corrcoef(before, after)[0, 1] > 0.4
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_no_draw_jumps_at_the_end_of_the_data(finished) -> None:
+    runs = two_runs().select(["small"])
+    if finished:  # its schedule is stretched beyond the end
+        runs = runs.with_schedule(lossfit.schedules.cosine(1e-3, END, 0))
+    question = Question.of(runs, "step", draws=1000)
+    at = END * np.array([1 - 1e-6, 1, 1 + 2e-3, 1.02, 2.0])
+    before, end, after, soon, far = race_curves(runs, at, question).draws[0]
+    spread = far.std()
+    assert np.abs(end - before).max() < 1e-3 * spread
+    assert np.abs(after - end).max() < 0.15 * spread
+    assert np.abs(soon - end).std() < 0.5 * spread
+    assert np.corrcoef(after, end)[0, 1] > 0.95
 
 
 def test_same_seed_same_race_whatever_the_order() -> None:
