@@ -6,12 +6,39 @@ __all__ = ["DataError", "DeviceError", "LossfitWarning"]
 
 
 class DataError(ValueError):
-    """Input that cannot be used as it is; the message names the run, the row and the fix."""
+    """Input that cannot be used as it is; the message names the run, the row and the fix.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> try:
+    ...     lossfit.load("llama3")
+    ... except lossfit.DataError as error:
+    ...     print(error)
+    there is no collection and no file 'llama3'; did you mean 'llama'...
+    """
 
 
 class DeviceError(RuntimeError):
-    """The requested device cannot be used; the message names what is missing and the fix."""
+    """The requested device cannot be used; the message names what is missing and the fix.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> try:
+    ...     fit = lossfit.fit(lossfit.load("llama2"), axis="tokens", device="cuda:99")
+    ... except lossfit.DeviceError as error:
+    ...     print("no such GPU")
+    no such GPU
+    """
 
 
 class LossfitWarning(UserWarning):
-    """Something a careful reader of the answer would want to know."""
+    """Something a careful reader of the answer would want to know.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import lossfit
+    >>> warnings.simplefilter("ignore", lossfit.LossfitWarning)  # answers print their flags too
+    """

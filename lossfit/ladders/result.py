@@ -62,9 +62,10 @@ class Ladder:
     Examples
     --------
     >>> import lossfit
-    >>> ladder = lossfit.fit_ladder(lossfit.load("llama2").select(["llama2-7B", "llama2-34B"]))
+    >>> runs = lossfit.load("llama2").select(["llama2-7B", "llama2-13B", "llama2-34B"])
+    >>> ladder = lossfit.fit_ladder(runs)
     >>> [rung.name for rung in ladder.rungs]
-    ['llama2-7B', 'llama2-34B']
+    ['llama2-7B', 'llama2-13B', 'llama2-34B']
     >>> unseen = ladder.curve(params=7e10, run="70B", end=2e12)  # takes part in a race
     """
 

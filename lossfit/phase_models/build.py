@@ -87,6 +87,7 @@ def phases(
     Returns
     -------
     Phases
+        A row a run and phase: where it begins and ends, and the probability that it exists.
 
     Raises
     ------
@@ -109,6 +110,13 @@ def phases(
     the schedule's model wins one and loses neither, it explains the curve without phases, and the
     flag ``schedule_explains`` says so: break points are then a description only.  Where they
     disagree or nothing is between them, these data can't tell (``cannot_tell``).
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> phases = lossfit.phases(lossfit.load("llama2").select(["llama2-7B"]), draws=100)
+    >>> phases.frame["run"].unique().tolist()
+    ['llama2-7B']
     """
     from .._base.blas import one_blas_thread
     from .._base.progress import bar

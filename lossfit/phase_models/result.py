@@ -103,11 +103,21 @@ class Phases:
     Attributes
     ----------
     runs : Runs
+        The runs.
     axis : str
+        The axis of the break points.
     prob : float
         Probability of the intervals.
     seed : int
+        Seed of the draws.
     by_run : tuple of RunPhases, length R
+        What was fitted to each run.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> phases = lossfit.phases(lossfit.load("llama2").select(["llama2-7B"]), draws=100)
+    >>> models = phases.models  # what each model of phases says, and its probability
     """
 
     runs: Runs
@@ -235,6 +245,11 @@ class Phases:
 
         Keys schema, lossfit (version), axis, prob, random_seed, phases and models (rows of `frame`
         and `models`).
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
         """
         from .. import __version__
         from .._base.records import rows_of

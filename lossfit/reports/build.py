@@ -65,6 +65,15 @@ class Report:
         Sections that are not there, and why.
     race, phases : object or None
         What these sections show.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = lossfit.report(seven, f"{folder}/seven.html", at=4e12, axis="tokens")
+    >>> page.answer.names
+    ('llama2-7B',)
     """
 
     path: Path
@@ -132,18 +141,44 @@ def report(
         The runs, or what `lossfit.load` reads.
     path : path
         The file to write.
-    run, at, compute_of, axis, laws, schedule, total, siblings, priors, calibrate_on, share, ladder
-        The question, as in `lossfit.extrapolate`.  Without ``at`` and ``compute_of`` the question
-        is each run's loss at the end of its plan (its schedule, or ``total``), or at twice its data
-        where nothing beyond the data is planned.
+    run : str or sequence of str, optional
+        As in `lossfit.extrapolate`.
+    at : float, sequence of float, or dict by run, optional
+        As in `lossfit.extrapolate`.  Without ``at`` and ``compute_of`` the question is each run's
+        loss at the end of its plan (its schedule, or ``total``), or at twice its data where nothing
+        beyond the data is planned.
+    compute_of : str, optional
+        As in `lossfit.extrapolate`.
+    axis : str
+        As in `lossfit.extrapolate`.
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        As in `lossfit.extrapolate`.
     beside : "auto" or sequence of laws
         Laws that the figures can switch to; ``"auto"``: learned, power and power_linear, and
         multi_power for up to 200 runs, broken_power for up to 20.
-    domain
+    schedule : Schedule or dict by run, optional
+        As in `lossfit.extrapolate`.
+    total : float or dict by run, optional
+        As in `lossfit.extrapolate`.
+    siblings : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    priors : Priors or dict of Prior, optional
+        As in `lossfit.extrapolate`.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    share : bool, str or dict by run, optional
+        As in `lossfit.extrapolate`.
+    ladder : Ladder, optional
+        As in `lossfit.extrapolate`.
+    domain : {"auto", "text", "other"}
         As in `lossfit.extrapolate`.
     prob : float
         Probability of the intervals.
-    window, draws, device, dtype
+    window : WindowSpec
+        As in `lossfit.extrapolate`.
+    draws : int
+        Draws of the curve for each run.
+    device, dtype : str
         As in `lossfit.extrapolate`.
     title : str, optional
         Heading of the page.
@@ -157,6 +192,7 @@ def report(
     Returns
     -------
     Report
+        Where the page is, and the answer that it shows.
 
     Raises
     ------
@@ -171,7 +207,12 @@ def report(
 
     Examples
     --------
-    >>> lossfit.report("llama2", "llama2.html", compute_of="llama2-70B")  # doctest: +SKIP
+    >>> import lossfit, tempfile
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = lossfit.report(seven, f"{folder}/seven.html", at=4e12, axis="tokens")
+    >>> page.path.name
+    'seven.html'
     """
     from .page import plotly_source, written
 
