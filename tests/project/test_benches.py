@@ -1,4 +1,4 @@
-"""Benches are commands that nobody runs daily: that each still finds what it names is checked here."""
+"""Benches are commands that nobody runs daily: each still finds what it names."""
 
 from __future__ import annotations
 
