@@ -230,7 +230,8 @@ class Together(FittedRun):
         ]
         n_draws = len(self.laws.beta)
         curves = self.members.joint.forecast_all(asked, self.key, n_draws)
-        return Drawn(curves, [{} for _ in scenarios])
+        apart = self.members.apart
+        return Drawn(curves, [{"runs_disagree": np.full(len(s.at), apart)} for s in scenarios])
 
     def laws_at(self, at: float) -> LawDraws:
         return self.laws

@@ -74,6 +74,7 @@ MEANINGS = {
             "schedule_stretched",
             "longer_plan",
             "response_from_prior",
+            "runs_disagree",
             "calibrated",
             "not_calibrated",
         )

@@ -58,6 +58,8 @@ ANSWER_MEANINGS = {
     "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
     "will win: that part of the answer rests on the prior; siblings= (finished runs of the same "
     "project) would sharpen it",
+    "runs_disagree": "one of the runs that are fitted together lies off the curve of the others: "
+    "are they of one model, on the same data, with losses of one kind?",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to "
     "the learning rate: the shipped prior was used",
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to here, which "

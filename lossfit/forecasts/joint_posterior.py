@@ -193,6 +193,24 @@ class JointPosterior:
             beta,
         )
 
+    def offsets(self) -> tuple[Floats, Floats]:
+        """How far each curve lies above the one that it shares, and the sd of that, (n_curves,).
+
+        By the heaviest cell, as if a curve might lie anywhere: what the others' curves and all
+        that a learning rate may do leave of it.
+        """
+        from scipy.linalg import solve_triangular
+
+        cell = int(np.argmax(self.weight))
+        columns = [0, 2 + self._shape_of[cell], self._first_unit + self._unit_of[cell]]
+        law = np.linalg.qr(self._white[:, columns])[0]
+        n_curves = int(self.data.curve[-1]) + 1
+        own = (self.data.curve[:, None] == np.arange(n_curves)).astype(np.float64)
+        own = solve_triangular(self._chol, own, lower=True)
+        own -= law @ (law.T @ own)
+        precision = np.maximum((own**2).sum(axis=0), 1e-300)
+        return own.T @ self._white[:, 1] / precision, 1 / np.sqrt(precision)
+
     @property
     def _first_unit(self) -> int:
         """The column of the first response."""

@@ -14,13 +14,15 @@ from click.testing import CliRunner
 mpl.use("Agg")
 
 import lossfit
+from benches import multipower
 from benches import what_if as bench
 from lossfit import DataError, LossfitWarning, schedules
 from lossfit.answers.scenarios import rate_under
 from lossfit.answers.what_ifs import OWN, WhatIf, standard_schedule, what_if
 from lossfit.cli.what_if import command
+from lossfit.forecasts.joint import fit_jointly
 from lossfit.forecasts.responses import Rate, basis, rate_along
-from lossfit.forecasts.sharing import fit_members
+from lossfit.forecasts.sharing import disagree, fit_members
 from lossfit.kernels.paths import Paths, Shapes
 
 TOTAL = 20_000
@@ -166,6 +168,57 @@ def test_runs_without_steps_have_steps_of_one_size():
     members = fit_members(runs, "tokens", "auto", ends, lossfit.forecasts.rates.Plan())
     assert members.assumed.all()
     assert np.ptp(members.steps) == 0
+
+
+def raised(runs: lossfit.Runs, name: str, by: float) -> lossfit.Runs:
+    frame = runs.frame[["run", "step", "loss"]].copy()
+    frame.loc[frame["run"] == name, "loss"] += by
+    return lossfit.Runs.from_frame(frame, schedules={n: PLANS[n] for n in runs.names})
+
+
+def test_runs_of_several_sizes_are_not_one_model(pair):
+    frame = pair.frame[["run", "step", "loss"]]
+    plans = {name: PLANS[name] for name in pair.names}
+    for params, good in (({"cosine": 7e9, "constant": 7.3e9}, True),
+                         ({"cosine": 7e9, "constant": 70e9}, False)):  # fmt: skip
+        runs = lossfit.Runs.from_frame(frame, schedules=plans, params=params)
+        for ask in (
+            lambda **o: what_if(runs, schedules={"wsd": PLANS["wsd"]}, draws=20, **o),  # noqa: B023
+            lambda **o: lossfit.extrapolate(runs, at=TOTAL, draws=20, **o),  # noqa: B023
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LossfitWarning)
+                if good:
+                    ask(share=True)
+                    continue
+                with pytest.raises(DataError, match="run 'cosine' has 7e\\+09 parameters and run"):
+                    ask(share=True)
+                ask(share={"cosine": "small", "constant": "large"})
+
+
+def test_runs_that_disagree_are_flagged():
+    runs = simulated(("cosine", "constant", "wsd"), 4)
+    for by in (0.0, 0.05):
+        asked = raised(runs, "constant", by)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", LossfitWarning)
+            answer = what_if(asked, "wsd", schedules={"linear": PLANS["linear"]}, share=True)
+            shared = lossfit.extrapolate(asked, "wsd", at=TOTAL, share=True)
+        words = " ".join(str(one.message) for one in caught)
+        assert ("runs_disagree" in answer.frame["flags"].iloc[0]) == (by > 0)
+        assert ("runs_disagree" in shared.frame["flags"].iloc[0]) == (by > 0)
+        assert ("off the curve of the others" in words) == (by > 0)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("size", bench.SIZES)
+def test_real_runs_of_a_model_do_not_disagree(shared, size):
+    found = multipower.curves(shared / "data" / "curves", size)
+    names = list(found)
+    rng = np.random.default_rng(1)
+    for count in (2, 3, 5, 9):
+        chosen = rng.choice(names, count, replace=False)
+        assert not disagree(fit_jointly([found[n] for n in chosen]), chosen)
 
 
 # ------------------------------------------------------------------ behaviour
