@@ -41,7 +41,7 @@ def main(folder: str = ".") -> lossfit.Fit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", lossfit.LossfitWarning)
         fit = lossfit.fit(runs, law="power", axis="tokens", random_seed=1)
-    print(fit.summary().drop(columns="flags").to_string(float_format="{:.4g}".format))
+    print(fit.summary().drop(columns="notes").to_string(float_format="{:.4g}".format))
 
     # The loss at 10 and 20 billion tokens; the data end at 10.
     at = [10e9, 20e9]

@@ -13,6 +13,7 @@ from ._base.errors import DataError, DeviceError, LossfitWarning
 
 if TYPE_CHECKING:
     from . import laws, plotting, schedules, surfaces
+    from ._base.netcdf import from_netcdf
     from .answers.answer import Answer
     from .answers.extrapolation import extrapolate
     from .answers.tails import Tail, best_tail
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .fits.fitting import fit
     from .fits.posterior import Fit
     from .fits.prior_curves import prior_predictive
-    from .fits.storage import from_netcdf
     from .forecasts.learning import Priors, learn_priors
     from .ladders import Ladder, fit_ladder
     from .laws import Law, Linear, Nonlinear, priors
@@ -123,7 +123,7 @@ _HOMES = {
     "fit_surface": "surfaces",
     "fit_surfaces": "surfaces",
     "fit_to": "sweep",
-    "from_netcdf": "fits.storage",
+    "from_netcdf": "_base.netcdf",
     "laws": "",
     "learn_priors": "forecasts.learning",
     "load": "sources",

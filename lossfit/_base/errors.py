@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .terminal import printable
+
 __all__ = ["DataError", "DeviceError", "LossfitWarning"]
 
 
@@ -17,6 +19,9 @@ class DataError(ValueError):
     ...     print(error)
     there is no collection and no file 'llama3'; did you mean 'llama'...
     """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*map(_clean, words))
 
 
 class DeviceError(RuntimeError):
@@ -42,3 +47,11 @@ class LossfitWarning(UserWarning):
     >>> import lossfit
     >>> warnings.simplefilter("ignore", lossfit.LossfitWarning)  # answers print their flags too
     """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*map(_clean, words))
+
+
+def _clean(word: object) -> object:
+    """A message without what could control a terminal: names of runs and files stand in it."""
+    return printable(word) if isinstance(word, str) else word

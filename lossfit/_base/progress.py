@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["bar", "patience", "quiet", "say"]
+__all__ = ["bar", "patience", "quiet", "say", "silence"]
 
 PATIENCE = 2.0  # seconds without a word
+_silent = False
 _speaking = threading.Lock()  # held by the outermost `patience`: those within it are silent
 
 
@@ -32,7 +34,7 @@ def bar(total: int, what: str, show: bool) -> Iterator[Callable[[int], None] | N
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=what, unit=" run") as shown:
+    with tqdm(total=total, desc=what, unit=" run", delay=PATIENCE) as shown:
 
         def advance(count: int) -> None:
             shown.update(count)
@@ -52,13 +54,14 @@ def patience(what: str) -> Iterator[None]:
     if not _speaking.acquire(blocking=False):
         yield
         return
-    timer = threading.Timer(PATIENCE, say, (f"{what} ...",))
-    timer.daemon = True
-    timer.start()
+    done = threading.Event()
+    clock = threading.Thread(target=_tell, args=(what, done), daemon=True)
+    clock.start()
     try:
         yield
     finally:
-        timer.cancel()
+        done.set()
+        clock.join()
         _speaking.release()
 
 
@@ -73,9 +76,44 @@ def quiet() -> Iterator[None]:
             _speaking.release()
 
 
-def say(text: str) -> None:
-    """A line on stderr, where somebody sees it: a terminal, or a notebook."""
+def _tell(what: str, done: threading.Event) -> None:
+    """Say what is done, and on a terminal for how long, until it is done."""
+    begun = time.monotonic() - PATIENCE
+    if done.wait(PATIENCE):
+        return
+    say(f"{what} ...", end="" if _on_terminal() else "\n")
+    if not _on_terminal():
+        return
+    while not done.wait(1.0):
+        say(f"{what} ... {time.monotonic() - begun:.0f} s", end="", again=True)
+    with suppress(AttributeError, OSError, ValueError):
+        print(file=sys.stderr, flush=True)
+
+
+def _on_terminal() -> bool:
+    with suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
+        return bool(sys.stderr.isatty())
+    return False
+
+
+def silence(silent: bool = True) -> None:
+    """No word from now on, which ``--quiet`` asks for; or words again."""
+    global _silent
+    _silent = silent
+
+
+def say(text: str, end: str = "\n", again: bool = False) -> None:
+    """A line on stderr, where somebody sees it: a terminal, or a notebook.
+
+    Parameters
+    ----------
+    text : str
+    end : str
+        What follows it.
+    again : bool
+        Whether it takes the place of the line before, which had no end.
+    """
     stream = sys.stderr
     with suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
-        if stream.isatty() or "ipykernel" in sys.modules:
-            print(f"lossfit: {text}", file=stream, flush=True)
+        if not _silent and (stream.isatty() or "ipykernel" in sys.modules):
+            print(f"{chr(13) if again else ''}lossfit: {text}", file=stream, flush=True, end=end)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import array_glue
+from .errors import DataError
 from .ragged import Floats
 
-__all__ = ["Moments", "describe", "quantiles", "sorted_quantile"]
+__all__ = ["Moments", "check_prob", "describe", "quantiles", "sorted_quantile"]
 
 BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
+
+
+def check_prob(prob: Any) -> float:
+    """A probability between 0 and 1."""
+    try:
+        good = 0 < float(prob) < 1
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise DataError(f"prob must be a probability between 0 and 1 such as 0.9, got {prob!r}")
+    return float(prob)
 
 
 def sorted_quantile(ordered: Floats, q: float) -> Floats:

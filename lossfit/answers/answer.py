@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats
+from .._base.results import Result, Scale
 from .._base.summaries import describe, quantiles
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
@@ -23,6 +26,7 @@ from .broken import broken_runs
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from ..backtests.conformal import Calibration
     from ..forecasts.question import Question
@@ -37,7 +41,7 @@ SCHEMA = "lossfit.answer/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Answer:
+class Answer(Result):
     """The loss of some runs at places that they did not reach; made by `lossfit.extrapolate`.
 
     Attributes
@@ -59,6 +63,8 @@ class Answer:
     final : ndarray, shape (D,), or None
         Draws of the loss of that run at the end of its data.
     """
+
+    _keys = ("run", "at")
 
     runs: Runs
     names: tuple[str, ...]
@@ -233,11 +239,14 @@ class Answer:
     def frame(self) -> pd.DataFrame:
         """One row a run and target.
 
-        Columns run, axis, at, horizon_ratio, mean, sd, lower, median, upper, prob, flags (a tuple;
-        see `lossfit.fits.flags`).
+        Columns median, lower, upper, horizon_ratio, mean, notes (a tuple of flags; see
+        `lossfit.fits.flags`), sd, axis, prob, run and at.
         """
         flags = [self._flags[r][t] for r, t in np.argwhere(self._there)]
-        return self._table(self._moments, flags)
+        return answer_first(self._table(self._moments, flags), self._keys)
+
+    def _row_draws(self) -> Floats:
+        return self.mixed.curves[self._there]
 
     @cached_property
     def _compared(self) -> Mixed | None:
@@ -305,7 +314,7 @@ class Answer:
             data[name] = values[there]
         frame = pd.DataFrame(data)
         frame["prob"] = self.prob
-        frame["flags"] = pd.Series(flags, dtype=object)
+        frame["notes"] = pd.Series(flags, dtype=object)
         return frame
 
     @property
@@ -488,13 +497,18 @@ class Answer:
         names = np.asarray(self.names, dtype=object)[np.nonzero(there)[0]]
         return pd.MultiIndex.from_arrays([names, at[there]], names=["run", "at"])
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("answer.text")(self)
         return words
 
-    def __repr__(self) -> str:
-        laws = ", ".join(law.name for law in self.question.laws)
-        return f"Answer for {len(self.names):,} runs on {self.axis}, laws {laws}"
+    def _line(self) -> str:
+        words: str = view("answer.line")(self)
+        return words
+
+    def _checked(self) -> None:
+        if self.mixed.curves.shape[:2] != self.at.shape or len(self.at) != len(self.names):
+            raise DataError("its curves, targets and runs do not match")
+        super()._checked()
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form.
@@ -507,9 +521,17 @@ class Answer:
         plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
         return plain
 
-    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        run: str | None = None,
+        scale: Scale = "auto",
+        probs: Sequence[float] | None = None,
+    ) -> Axes:
         """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
-        return view("answer.plot")(self, ax=ax, run=run, **options)
+        axes: Axes = view("answer.plot")(self, ax=ax, run=run, scale=scale, probs=probs)
+        return axes
 
 
 def _final_loss(question: Question, runs: Runs, name: str) -> Floats:

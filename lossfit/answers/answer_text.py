@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.numbers import DRAWS, decimals_of, estimate, interval_text
 from .._base.records import rows_of
 from .._base.summaries import quantiles
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
@@ -16,7 +17,7 @@ from .broken import first_lines
 if TYPE_CHECKING:
     from .answer import Answer
 
-__all__ = ["as_dict", "mixture_text", "question_text", "text"]
+__all__ = ["as_dict", "line", "mixture_text", "question_text", "text"]
 
 ROWS_SHOWN = 10
 CAVEAT = (
@@ -35,6 +36,18 @@ def text(answer: Answer) -> str:
         lines = [*broken, question_text(answer), *_many(answer)]
     lines += [mixture_text(answer), *_flag_lines(answer)]
     return "\n".join(lines)
+
+
+def line(answer: Answer) -> str:
+    """The numbers of an answer in a line."""
+    rows = answer.frame
+    first = rows.iloc[0]
+    words = (
+        f"Answer for {first['run']} at {amount(float(first['at']), answer.axis)}: "
+        f"{estimate(first, answer.mixed.curves.shape[2])}, {100 * answer.prob:g} % interval"
+    )
+    more = len(rows) - 1
+    return f"{words}; {more:,} more row{'s' * (more > 1)}" if more else words
 
 
 def question_text(answer: Answer) -> str:
@@ -65,8 +78,9 @@ def _tokens(answer: Answer, ratio: float) -> str:
     return f" ({amount(ratio * run.end('tokens'), 'tokens')})"
 
 
-def _interval(lower: float, upper: float, prob: float) -> str:
-    return f"{100 * prob:g} % interval {lower:.3f} to {upper:.3f}"
+def _places(row: Any, draws: int = DRAWS) -> int:
+    """Decimals of a row's numbers."""
+    return decimals_of(float(row["upper"] - row["lower"]), draws)
 
 
 def probability(value: float, draws: int) -> str:
@@ -81,12 +95,14 @@ def probability(value: float, draws: int) -> str:
 def _one(answer: Answer) -> list[str]:
     row = answer.frame.iloc[0]
     run = answer.runs[answer.names[0]]
+    draws = answer.mixed.curves.shape[2]
+    places = _places(row, draws)
     out = [
-        f"  loss there: {row['median']:.3f} "
-        f"({_interval(row['lower'], row['upper'], answer.prob)}); "
-        f"its data end at {float(run.loss[-1]):.3f}"
+        f"  loss there: {row['median']:.{places}f} ({100 * answer.prob:g} % interval "
+        f"{interval_text(row['lower'], row['upper'], places)}); "
+        f"its data end at {float(run.loss[-1]):.{max(places, 3)}f}"
     ]
-    if "law_disagreement" in row["flags"]:
+    if "law_disagreement" in row["notes"]:
         out.append("  these data can't tell which law to follow: read each law's own answer below")
     if answer.compute_of is not None:
         other = answer.compute_of
@@ -94,7 +110,8 @@ def _one(answer: Answer) -> list[str]:
         tail = (1 - answer.prob) / 2
         lower, median, upper = quantiles(final, (tail, 0.5, 1 - tail))
         out += [
-            f"  {other} ended at {median:.3f} ({lower:.3f} to {upper:.3f})",
+            f"  {other} ended at "
+            f"{estimate({'median': median, 'lower': lower, 'upper': upper}, final.size)}",
             f"  P({answer.names[0]} below {other}) = "
             f"{probability(answer.prob_below(), final.size)}",
         ]
@@ -103,23 +120,21 @@ def _one(answer: Answer) -> list[str]:
         width = max(len(name) for name in table["law"])
         out += ["  by law:"]
         for _, r in table.iterrows():
-            line = f"    {r['law']:<{width}}  {r['median']:.3f} ({r['lower']:.3f} to "
-            line += f"{r['upper']:.3f})"
-            out.append(line)
+            out.append(f"    {r['law']:<{width}}  {estimate(r, draws)}")
     return out
 
 
 def _many(answer: Answer) -> list[str]:
     frame = answer.frame.head(ROWS_SHOWN)
-    unit = AXIS_UNITS[answer.axis]
+    unit, draws = AXIS_UNITS[answer.axis], answer.mixed.curves.shape[2]
     head = ["run", "at", "ratio", "median", f"{100 * answer.prob:g} % interval"]
     body = [
         [
             str(row["run"]),
             amount(float(row["at"]), answer.axis).removesuffix(f" {unit}"),
             ratio_text(float(row["horizon_ratio"])),
-            f"{row['median']:.3f}",
-            f"{row['lower']:.3f} to {row['upper']:.3f}",
+            f"{row['median']:.{_places(row, draws)}f}",
+            interval_text(row["lower"], row["upper"], _places(row, draws)),
         ]
         for _, row in frame.iterrows()
     ]
@@ -177,7 +192,7 @@ def _schedule(answer: Answer) -> str:
     shares = found[0]
     if len(shares) == 1:
         (kind,) = shares
-        stretched = "schedule_stretched" in answer.frame["flags"].iloc[-1]
+        stretched = "schedule_stretched" in answer.frame["notes"].iloc[-1]
         return kind + (", stretched to the target" if stretched else "")
     best = sorted(shares.items(), key=lambda item: -item[1])
     return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6])

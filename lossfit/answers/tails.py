@@ -12,8 +12,11 @@ import numpy as np
 
 from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
+from .._base.frames import answer_first
+from .._base.numbers import decimals_of, estimate
 from .._base.progress import patience
 from .._base.ragged import Floats
+from .._base.results import Result
 from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
@@ -33,6 +36,7 @@ from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted, question_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from ..fits.window import WindowSpec
     from ..runs.collection import Runs
@@ -45,6 +49,7 @@ COOLDOWN = 0.2  # share of the tail that the cooldown of the compared wsd and 1-
 COSINE_FINAL = 0.1  # of the peak: where the compared cosine ends
 HIGH = 0.5  # of the peak: a run whose rate is lower at its end is not taken to go on
 NODES = 200  # of a compared tail
+SCHEMA = "lossfit.tail/1"
 
 MEANINGS = {
     "rate_below_data": "the best tail goes below every learning rate in the data: what that wins "
@@ -66,7 +71,7 @@ QUIET = frozenset({"steps_unknown"})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Tail:
+class Tail(Result):
     """The tail that minimises the posterior expected final loss; made by `lossfit.best_tail`.
 
     Attributes
@@ -98,6 +103,8 @@ class Tail:
         The best tail that stays at or above the lowest rate of the data, where this one does not.
     """
 
+    _keys = ("run", "schedule", "at")
+
     run: Run
     axis: str
     start: float
@@ -121,10 +128,10 @@ class Tail:
     def frame(self) -> pd.DataFrame:
         """One row a tail: the best one and those that it is compared with.
 
-        Columns run, schedule, axis, at, mean, sd, lower, median, upper, prob (the loss at the end,
-        without noise), then gain, gain_lower, gain_upper (mean and interval of the loss that the
-        best tail saves over this one, over joint draws), prob_better (that it saves any), expected
-        (the law's expected loss) and flags.
+        Columns median, lower, upper, mean (the loss at the end, without noise), gain,
+        gain_lower, gain_upper (mean and interval of the loss that the best tail saves over this
+        one, over joint draws), prob_better (that it saves any), expected (the law's expected
+        loss), notes (a tuple of flags), sd, axis, prob, run, schedule and at.
         """
         import pandas as pd
 
@@ -132,7 +139,7 @@ class Tail:
         gain = self.curves - self.curves[0]
         low, high = np.quantile(gain, [(1 - self.prob) / 2, (1 + self.prob) / 2], axis=1)
         best = np.array([name == BEST for name in self.names])
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "run": self.run.name,
                 "schedule": self.names,
@@ -149,9 +156,13 @@ class Tail:
                 "gain_upper": high,
                 "prob_better": np.where(best, np.nan, (gain > 0).mean(axis=1)),
                 "expected": self.expected,
-                "flags": pd.Series([self.flags] * len(self.names), dtype=object),
+                "notes": pd.Series([self.flags] * len(self.names), dtype=object),
             }
         )
+        return answer_first(frame, self._keys)
+
+    def _row_draws(self) -> Floats:
+        return self.curves
 
     @property
     def tail(self) -> pd.DataFrame:
@@ -168,8 +179,8 @@ class Tail:
         return float(r["gain"]), float(r["gain_lower"]), float(r["gain_upper"])
 
     def summary(self) -> pd.DataFrame:
-        """The frame without axis and flags, rounded to 4 decimals."""
-        return self.frame.drop(columns=["run", "axis", "at", "prob", "flags"]).round(4)
+        """The frame without axis and notes, rounded to 4 decimals."""
+        return self.frame.drop(columns=["run", "axis", "at", "prob", "notes"]).round(4)
 
     @property
     def warning(self) -> str:
@@ -179,8 +190,8 @@ class Tail:
         flags = tuple(flag for flag in self.flags if flag not in QUIET)
         return warning_text([self.run.name], [flags], MEANINGS)
 
-    def __str__(self) -> str:
-        table = self.frame
+    def _text(self) -> str:
+        table, draws = self.frame, self.curves.shape[1]
         percent = f"{100 * self.prob:g} %"
         lines = [
             f"{self.run.name}: the best tail from {amount(self.start, self.axis)} to "
@@ -189,11 +200,12 @@ class Tail:
         ]
         width = max(map(len, self.names))
         for _, r in table.iterrows():
-            line = f"  {r['schedule']:<{width}}  ends at {r['median']:.4f} "
-            line += f"({r['lower']:.4f} to {r['upper']:.4f})"
+            line = f"  {r['schedule']:<{width}}  ends at {estimate(r, draws)}"
             if r["schedule"] != BEST:
-                line += f"; the best saves {r['gain']:+.4f} "
-                line += f"({r['gain_lower']:+.4f} to {r['gain_upper']:+.4f})"
+                low, high = r["gain_lower"], r["gain_upper"]
+                places = decimals_of(high - low, draws)
+                line += f"; the best saves {r['gain']:+.{places}f} "
+                line += f"({low:+.{places}f} to {high:+.{places}f})"
             lines.append(line)
         lines.append(f"  Medians and {percent} intervals of the loss without noise.")
         if self.below > 0:
@@ -209,12 +221,43 @@ class Tail:
         lines += [f"  ! {flag}: {MEANINGS[flag]}" for flag in self.flags if flag not in QUIET]
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return f"Tail of {self.run.name!r} from {self.start:g} to {self.total:g} on {self.axis}"
+    @property
+    def runs(self) -> Any:
+        """The run, as a collection of its own."""
+        return self.run.alone()
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """The tail beside those that it is compared with; see `lossfit.plotting.tail_plot`."""
-        return view("tail.plot")(self, ax=ax, **options)
+    def _line(self) -> str:
+        best = self.frame.iloc[0]
+        return (
+            f"Tail of {self.run.name} from {amount(self.start, self.axis)} to "
+            f"{amount(self.total, self.axis)}: loss {estimate(best)}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: schema, lossfit (version), run, axis, start, total, prob, tail (its
+        knots), rows and within (the loss that staying within the data's rates costs, or null).
+        """  # noqa: D205
+        from .. import __version__
+        from .._base.records import rows_of
+
+        within = self.within
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "run": self.run.name,
+            "axis": self.axis,
+            "start": self.start,
+            "total": self.total,
+            "prob": self.prob,
+            "tail": rows_of(self.tail),
+            "rows": rows_of(self.frame),
+            "within": None if within is None else float(within.expected[0] - self.expected[0]),
+        }
+
+    def plot(self, ax: Axes | None = None, *, gains: bool = True) -> Axes:
+        """The tail beside those that it is compared with; see `lossfit.plotting.plot_tail`."""
+        axes: Axes = view("tail.plot")(self, ax=ax, gains=gains)
+        return axes
 
 
 def best_tail(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._base.numbers import decimals_of, estimate
 from ..runs.labels import amount
 
 if TYPE_CHECKING:
     from .what_ifs import WhatIf
 
-__all__ = ["text"]
+__all__ = ["line", "text"]
 
 ROWS_SHOWN = 24
 
@@ -18,7 +19,7 @@ def text(answer: WhatIf) -> str:
     """A few readable lines."""
     from .what_ifs import MEANINGS, OWN, QUIET
 
-    table = answer.frame
+    table, draws = answer.frame, answer.curves.shape[1]
     percent = f"{100 * answer.prob:g} %"
     lines = []
     shown = table.head(ROWS_SHOWN)
@@ -27,10 +28,12 @@ def text(answer: WhatIf) -> str:
         lines.append(f"{name} under other learning-rate schedules")
         for _, r in shown[shown["run"] == name].iterrows():
             line = f"  {r['schedule']:<{width}}  at {amount(r['at'], answer.axis)}: "
-            line += f"{r['median']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
+            line += estimate(r, draws)
             if r["schedule"] != OWN:
-                line += f"; vs own schedule: {r['difference']:+.3f} "
-                line += f"({r['difference_lower']:+.3f} to {r['difference_upper']:+.3f}), "
+                low, high = r["difference_lower"], r["difference_upper"]
+                places = decimals_of(high - low, draws)
+                line += f"; vs own schedule: {r['difference']:+.{places}f} "
+                line += f"({low:+.{places}f} to {high:+.{places}f}), "
                 line += f"P(better) {probability(r['prob_better'], answer.curves.shape[1])}"
             lines.append(line)
     if len(table) > len(shown):
@@ -43,7 +46,7 @@ def text(answer: WhatIf) -> str:
         mean, sd = answer.strength[answer.names[0]]
         lines.append(f"  Taking the learning rate from its peak to 0 wins {mean:.2f} +- {sd:.2f}.")
     count: dict[str, int] = {}
-    for flags in table["flags"]:
+    for flags in table["notes"]:
         for flag in flags:
             if flag not in QUIET:
                 count[flag] = count.get(flag, 0) + 1
@@ -51,6 +54,24 @@ def text(answer: WhatIf) -> str:
         share = "" if n == len(table) else f" ({n:,} of {len(table):,} rows)"
         lines.append(f"  ! {flag}{share}: {MEANINGS.get(flag, '')}")
     return "\n".join(lines)
+
+
+def line(answer: WhatIf) -> str:
+    """The numbers of a what-if in a line."""
+    from .what_ifs import OWN
+
+    rows = answer.frame
+    others = rows[rows["schedule"] != OWN]
+    row = others.iloc[0]
+    low, high = row["difference_lower"], row["difference_upper"]
+    places = decimals_of(high - low, answer.curves.shape[1])
+    words = (
+        f"WhatIf for {row['run']} under {row['schedule']}: "
+        f"{estimate(row, answer.curves.shape[1])}, vs own schedule "
+        f"{row['difference']:+.{places}f} ({low:+.{places}f} to {high:+.{places}f})"
+    )
+    more = len(others) - 1
+    return f"{words}; {more:,} more row{'s' * (more > 1)}" if more else words
 
 
 def probability(value: float, draws: int) -> str:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.frames import answer_first
 from .._base.ragged import Floats
+from .._base.results import Result, Scale
 from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
@@ -39,6 +41,7 @@ from .scenarios import (
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from ..fits.window import WindowSpec
     from ..runs.collection import Runs
@@ -91,7 +94,7 @@ class _Row(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WhatIf:
+class WhatIf(Result):
     """Runs under other schedules; made by `lossfit.what_if`.
 
     Attributes
@@ -115,7 +118,11 @@ class WhatIf:
         Posterior of B, the loss won by taking the learning rate from its peak to 0.
     calibration : Calibration or None
         What ``calibrate_on`` did.
+    question : Question
+        Laws, window, seed and so on.
     """
+
+    _keys = ("run", "schedule", "at")
 
     runs: Runs
     names: tuple[str, ...]
@@ -128,15 +135,24 @@ class WhatIf:
     shared: bool
     strength: dict[str, tuple[float, float]]
     calibration: Calibration | None
-    _engines: dict[str, FittedRun]
+    question: Question
+
+    @cached_property
+    def _engines(self) -> dict[str, FittedRun]:
+        """The fits by run: the answer's own, or made again after reading it from a file."""
+        places = {
+            name: np.unique([row.at for row in self.rows if row.run == name]) for name in self.names
+        }
+        return fitted(self.question, self.runs, self.names, places).runs
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row a run, schedule and place; the schedule ``"own"`` is the one that the run had.
 
-        Columns run, schedule, axis, at, horizon_ratio, mean, sd, lower, median, upper, prob, then
-        difference, difference_lower, difference_upper (to the run's own schedule at the same
-        place: below 0 is better; median and interval over joint draws), prob_better, and flags.
+        Columns median, lower, upper, then horizon_ratio, mean, difference,
+        difference_lower, difference_upper (to the run's own schedule at the same place: below 0 is
+        better; median and interval over joint draws), prob_better, notes (a tuple of flags), sd,
+        axis, prob, run, schedule and at.
         """
         import pandas as pd
 
@@ -146,7 +162,7 @@ class WhatIf:
         edges = np.quantile(gap, [low, 0.5, high], axis=1)
         ends = {name: self.runs[name].end(self.axis) for name in self.names}
         own = np.array([row.schedule == OWN for row in self.rows])
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "run": [row.run for row in self.rows],
                 "schedule": [row.schedule for row in self.rows],
@@ -163,9 +179,13 @@ class WhatIf:
                 "difference_lower": edges[0],
                 "difference_upper": edges[2],
                 "prob_better": np.where(own, np.nan, (gap < 0).mean(axis=1)),
-                "flags": pd.Series([row.flags for row in self.rows], dtype=object),
+                "notes": pd.Series([row.flags for row in self.rows], dtype=object),
             }
         )
+        return answer_first(frame, self._keys)
+
+    def _row_draws(self) -> Floats:
+        return self.curves
 
     @property
     def _tails(self) -> tuple[float, float]:
@@ -279,8 +299,8 @@ class WhatIf:
         return None if schedule == OWN else _of_run(self.schedules[schedule], run, schedule)
 
     def summary(self) -> pd.DataFrame:
-        """The frame without flags and axis, losses rounded to 4 decimals."""
-        return self.frame.drop(columns=["axis", "prob", "flags"]).round(4)
+        """The frame without notes and axis, losses rounded to 4 decimals."""
+        return self.frame.drop(columns=["axis", "prob", "notes"]).round(4)
 
     @property
     def warning(self) -> str:
@@ -311,17 +331,28 @@ class WhatIf:
             "strength": {name: {"mean": m, "sd": s} for name, (m, s) in self.strength.items()},
         }
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("what_if.text")(self)
         return words
 
-    def __repr__(self) -> str:
-        number = f"{len(self.names)} runs under {len(self.schedules)} schedules"
-        return f"WhatIf for {number} on {self.axis}"
+    def _line(self) -> str:
+        words: str = view("what_if.line")(self)
+        return words
 
-    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
-        """Data, curves with bands and schedules; see `lossfit.plotting.what_if_plot`."""
-        return view("what_if.plot")(self, ax=ax, run=run, **options)
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        run: str | None = None,
+        schedules: Sequence[str] | None = None,
+        scale: Scale = "auto",
+        rates: bool = True,
+    ) -> Axes:
+        """Data, curves with bands and schedules; see `lossfit.plotting.plot_what_if`."""
+        axes: Axes = view("what_if.plot")(
+            self, ax=ax, run=run, schedules=schedules, scale=scale, rates=rates
+        )
+        return axes
 
 
 def what_if(
@@ -462,8 +493,9 @@ def what_if(
         shared=share is not None and share is not False,
         strength={name: fit.strength for name, fit in fits.runs.items()},
         calibration=fits.calibration,
-        _engines=fits.runs,
+        question=question,
     )
+    answer.__dict__["_engines"] = fits.runs
     text = answer.warning
     if text:
         warnings.warn(LossfitWarning(f"what if: {text}"), stacklevel=2)

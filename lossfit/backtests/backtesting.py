@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.progress import bar
+from .._base.results import Result
 from .._base.seeds import Seed, run_keys
 from .._base.views import view
 from ..forecasts.learning import Priors, learn_priors
@@ -24,6 +26,7 @@ from .scores import LEVELS, score
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from ..fits.window import WindowSpec
     from ..laws import Law
@@ -37,15 +40,16 @@ Group = str | Mapping[str, str] | Callable[[str], str] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Check:
+class Check(Result):
     """What a backtest found; made by `lossfit.backtest`.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        A row for each forecast: run, group, cutoff, horizon, at, horizon_ratio, observed, points,
-        lower, median, upper, covered (by lower to upper), crps, log_score, pit, width (of the 90 %
-        interval), error (of the median), cover50, cover80, cover90, cover95, flags.
+        A row for each forecast: median, lower, upper, then group, horizon_ratio, observed,
+        points, covered (by lower to upper), crps, log_score, pit, width (of the 90 % interval),
+        error (of the median), cover50, cover80, cover90, cover95, notes (a tuple of flags),
+        run, cutoff, horizon and at.
     skipped : pandas.DataFrame
         The runs that gave no forecast, and the reason.
     axis : str
@@ -61,6 +65,8 @@ class Check:
     >>> check = lossfit.backtest(lossfit.load("llama2"), axis="tokens", draws=200)
     >>> table = check.summary()  # coverage, CRPS, width and error by horizon
     """
+
+    _keys = ("run", "cutoff", "horizon", "at")
 
     frame: pd.DataFrame
     skipped: pd.DataFrame
@@ -104,7 +110,7 @@ class Check:
         out["groups"] = over.size()
         return out.loc[horizons]
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         table = self.summary()
         worst = self.summary("group")["cover90"]
         lines = [
@@ -127,8 +133,12 @@ class Check:
             lines.append(f"  {len(self.skipped):,} runs gave no forecast (check.skipped says why)")
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return f"Check of {len(self.frame):,} forecasts, laws {', '.join(self.laws)}"
+    def _line(self) -> str:
+        cover = self.summary()["cover90"].mean()
+        return (
+            f"Check of {len(self.frame):,} forecasts by {', '.join(self.laws)}: 90 % intervals "
+            f"held {100 * cover:.0f} % of the outcomes"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The backtest as plain data for JSON: schema, question, summary, rows, skipped.
@@ -151,9 +161,10 @@ class Check:
             "skipped": rows_of(self.skipped),
         }
 
-    def plot(self, **options: Any) -> Any:
+    def plot(self, ax: Axes | None = None, *, panels: bool = True) -> Axes:
         """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`."""
-        return view("check.plot")(self, **options)
+        axes: Axes = view("check.plot")(self, ax=ax, panels=panels)
+        return axes
 
 
 def _horizon_order(horizon: str) -> float:
@@ -425,9 +436,9 @@ def _scored(
             **cover,
         }
     )
-    frame["flags"] = pd.Series(flags, dtype=object)
+    frame["notes"] = pd.Series(flags, dtype=object)
     return Check(
-        frame,
+        answer_first(frame, Check._keys),
         pd.DataFrame(cases.skipped, columns=["run", "reason"]),
         question.axis,
         question.prob,

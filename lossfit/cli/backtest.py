@@ -14,6 +14,7 @@ from .common import (
     with_finished_runs,
 )
 from .options import options
+from .voice import bars
 
 __all__ = ["command"]
 
@@ -27,6 +28,7 @@ OTHERS = ("others",)
 @click.option("--horizon", multiple=True, help="Multiple of the cut, or end; 1.25, 2 and end.")
 @click.option(
     "--schedules",
+    type=click.Choice(("known", "masked", "none")),
     default="known",
     show_default=True,
     help="What forecasts are told of the learning rate: known, masked (its end only), or none.",
@@ -54,7 +56,12 @@ def command(
     plot: str | None,
     as_json: bool,
 ) -> None:
-    """How often intervals would have held on your own finished runs."""
+    r"""How often intervals would have held on your own finished runs.
+
+    \b
+    lossfit backtest finished/*.csv
+    lossfit backtest finished/ --siblings others --group project --plot check.png
+    """
     from ..backtests.backtesting import backtest as check_runs
 
     with guarded():
@@ -71,9 +78,10 @@ def command(
             runs,
             group=group,
             schedules=schedules,  # type: ignore[arg-type]
+            progress=bars(),
             **asked,
         )
         show(check, as_json)
     if plot is not None:
         with guarded():
-            save_plot(check.plot, plot)
+            save_plot(lambda: check.plot().figure, plot)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .common import guarded, print_json, save_plot, say, show_text
-from .options import options
+from .options import Output, options
 
 __all__ = ["command"]
 
@@ -18,9 +18,7 @@ __all__ = ["command"]
 @click.option(
     "--verify", is_flag=True, help="Compare every kernel of a GPU with the CPU instead of timing."
 )
-@click.option(
-    "--page", type=click.Path(dir_okay=False, writable=True), help="Write what was verified here."
-)
+@click.option("--page", type=Output(), help="Write what was verified here.")
 @options(
     "place", "random_seed", "plot",
     dtype={"help": "On a GPU: float64, float32 or both."},

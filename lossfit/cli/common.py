@@ -15,6 +15,7 @@ import numpy as np
 from .._base.errors import DataError, DeviceError, LossfitWarning
 from .._base.terminal import printable
 from .._base.units import amount_of as number
+from .voice import coloured, colours, in_options, quiet, seconds, verbose
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -41,7 +42,11 @@ def load_runs(source: Sequence[str], reading: Mapping[str, Any], run: Sequence[s
     from ..sources import load
 
     runs = load(list(source), **reading)
-    return runs.select(list(run)) if run else runs
+    runs = runs.select(list(run)) if run else runs
+    if verbose():
+        for line in str(runs).splitlines():
+            click.echo(printable(line), err=True)
+    return runs
 
 
 def with_finished_runs(asked: dict[str, Any], reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,30 +71,34 @@ def guarded(notes: bool = True) -> Iterator[None]:
         try:
             yield
         except (DataError, DeviceError) as error:
-            say(f"error: {error}")
+            say(f"error: {error}", "error")
             sys.exit(2)
         finally:
             for one in caught:
                 if issubclass(one.category, LossfitWarning):
                     if notes:
-                        say(f"note: {one.message}")
+                        say(f"note: {one.message}", "note")
                 else:
                     warnings.showwarning(one.message, one.category, one.filename, one.lineno)
 
 
 def show_text(text: str) -> None:
     """Text on stdout: the one way there, without what could control a terminal."""
-    click.echo(printable(text))
+    lines = in_options(printable(text)).split("\n")
+    out = [coloured(line, "note") if line.lstrip().startswith("! ") else line for line in lines]
+    click.echo("\n".join(out), color=colours())
 
 
-def say(text: str) -> None:
-    """A line on stderr, the same."""
-    click.echo(printable(" ".join(text.split())), err=True)
+def say(text: str, kind: str = "said") -> None:
+    """A line on stderr, the same; with ``--quiet`` errors only."""
+    if kind == "error" or not quiet():
+        words = in_options(printable(" ".join(text.split())))
+        click.echo(coloured(words, kind), err=True, color=colours())
 
 
 def print_json(data: Any) -> None:
     """Plain data as strict JSON on stdout."""
-    show_text(json.dumps(data, indent=2, allow_nan=False))
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
 def unicode_out() -> bool:
@@ -140,7 +149,8 @@ def save_plot(draw: Callable[[], Any], path: str) -> None:
     mpl.use("Agg")
     figure = draw()
     try:
-        figure.savefig(path, dpi=150)
+        # An outline with a legend below it is part of the figure.
+        figure.savefig(path, dpi=150, bbox_inches="tight")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot write the figure {path}: {error}") from None
     say(f"wrote {path}")
@@ -177,7 +187,10 @@ def arrival_text(row: Any) -> str:
 
 
 def show(answer: Any, as_json: bool) -> None:
-    """An answer on stdout, as text or as JSON."""
+    """An answer on stdout, as text or as JSON; with ``--verbose`` how it was made, on stderr."""
+    if verbose():
+        kernels = f", {answer.engine} kernels" if hasattr(answer, "engine") else ""
+        say(f"answered after {seconds():.1f} s{kernels}")
     if as_json:
         print_json(answer.to_dict())
     else:

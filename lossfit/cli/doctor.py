@@ -15,6 +15,10 @@ def command(as_json: bool) -> None:
     r"""What is installed, what is missing, and the fix.
 
     Exit code 2 where something is missing that every fit needs; a missing GPU is no reason.
+
+    \b
+    lossfit doctor
+    lossfit doctor --json > doctor.json
     """
     from ..diagnostics.doctor import doctor, doctor_text
 

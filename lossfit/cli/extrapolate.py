@@ -15,15 +15,17 @@ from .common import (
     with_finished_runs,
 )
 from .options import options
+from .schedules import schedules_of
+from .voice import bars
 
 __all__ = ["command"]
 
 
 @click.command()
-@click.option("--target", multiple=True, type=float, help="A loss: when is it reached?")
 @options(
-    "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
-    "calibrate_on", "share", "domain", "window", "prob", "draws", "random_seed", "place", "plot",
+    "source", "reading", "run", "compute_of", "at", "target", "axis", "laws", "schedule", "total",
+    "siblings", "calibrate_on", "share", "domain", "window", "prob", "draws", "random_seed",
+    "place", "plot",
     as_json={"help": "Print JSON (schema lossfit.answer/1)."},
 )  # fmt: skip
 def command(
@@ -34,6 +36,7 @@ def command(
     compute_of: str | None,
     at: tuple[str, ...],
     target: tuple[float, ...],
+    schedule: str | None,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -42,6 +45,7 @@ def command(
     \b
     lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B
     lossfit extrapolate my_run.csv --at 2x --plot answer.png
+    lossfit extrapolate my_run.csv --at 40k --schedule wsd@40k --target 2.8
     """
     from ..answers.extrapolation import extrapolate as ask
 
@@ -53,9 +57,10 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
+        asked["schedule"] = schedules_of(schedule, runs, names)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
-        answer = ask(runs, names, compute_of=compute_of, **asked)
+        answer = ask(runs, names, compute_of=compute_of, progress=bars(), **asked)
         show_arrivals(answer, target, as_json)
     if plot is not None:
         with guarded():

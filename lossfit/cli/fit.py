@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
+from .._base.views import view
 from .common import guarded, load_runs, print_json, say, show_text
-from .options import options
+from .options import Output, options
 from .sweep import cli_fit, is_sweep, needs_store
 from .sweep import options as sweep_options
+from .voice import bars
 
 __all__ = ["command"]
 
@@ -21,7 +23,9 @@ __all__ = ["command"]
 @click.option("--method", default="auto", show_default=True, help="quadrature, ensemble or emcee.")
 @click.option("--noise", default="gaussian", show_default=True, help="gaussian or student_t.")
 @click.option(
-    "--out", type=click.Path(), help="Write the fit here: netCDF, or a Zarr store X.zarr."
+    "--out",
+    type=Output(folder=True),
+    help="Write the fit here: netCDF, or a Zarr store X.zarr.",
 )
 @sweep_options
 @options(
@@ -41,10 +45,14 @@ def command(
     as_json: bool,
     **sweep: Any,
 ) -> None:
-    """Fit a law to every run and print the posterior's summary.
+    r"""Fit a law to every run and print the posterior's summary.
 
     With --out X.zarr, runs are read, fitted and written chunk by chunk, however many there are; the
     exit code is 1 where some could not be fitted.
+
+    \b
+    lossfit fit llama2 --law power --axis tokens
+    lossfit fit sweep/*.parquet --out fits.zarr --at 2x --resume
     """
     asked |= {"law": law, "method": method, "noise": noise}
     if out is not None and is_sweep(out):
@@ -53,16 +61,15 @@ def command(
         )
     needs_store(sweep)
     from ..fits.fitting import fit as fit_runs
-    from .fit_text import fit_dict, fit_text
 
     with guarded():
         runs = load_runs(source, reading, run)
     with guarded(notes=as_json):
-        result = fit_runs(runs, **asked)
+        result = fit_runs(runs, progress=bars(), **asked)
         if as_json:
-            print_json(fit_dict(result, asked["prob"]))
+            print_json(result.to_dict(asked["prob"]))
         else:
-            show_text(fit_text(result, asked["prob"]))
+            show_text(view("fit.text")(result, asked["prob"]))
         if out is not None:
             try:
                 result.to_netcdf(out)

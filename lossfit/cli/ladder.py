@@ -9,31 +9,26 @@ import click
 from .._base.errors import DataError
 from .common import guarded, load_runs, number, save_plot, show, show_arrivals
 from .options import AMOUNT, options
+from .schedules import shape_of
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
-    from ..schedules.shapes import Schedule
 
 __all__ = ["command"]
-
-KINDS = ("constant", "cosine", "linear", "wsd")
-DECAY = 0.2  # of a wsd schedule whose decay is not said
 
 
 @click.command()
 @click.option("--size", multiple=True, metavar="RUN=N", help="Parameters of a run: small=100M.")
 @click.option("--params", type=AMOUNT, metavar="N", help="The size that is asked for: 70B.")
-@click.option(
-    "--schedule",
-    metavar="KIND@END",
-    help="Of the run to come: cosine@2T, linear@2T, wsd@2T, constant; by default that of the "
-    "largest run, stretched to the end.",
-)
 @click.option("--begun", type=click.Path(), help="Log of a run that has begun, of that size.")
-@click.option("--target", multiple=True, type=float, help="A loss: when is it reached?")
 @options(
-    "source", "format", "loss", "columns", "tokens_per_step", "at", "prob", "draws", "random_seed",
-    "plot", as_json={"help": "Print JSON (schema lossfit.ladder_answer/1 or lossfit.answer/1)."},
+    "source", "format", "loss", "columns", "tokens_per_step", "at", "target", "schedule",
+    "prob", "draws", "random_seed", "plot",
+    schedule={
+        "help": "Of the run to come: cosine@2T, linear@2T, wsd@2T, constant; by default that of "
+        "the largest run, stretched to the end."
+    },
+    as_json={"help": "Print JSON (schema lossfit.ladder_answer/1 or lossfit.answer/1)."},
 )  # fmt: skip
 def command(
     source: tuple[str, ...],
@@ -80,7 +75,7 @@ def command(
             show(ladder, as_json)
         else:
             places = [number(word) for each in at for word in each.split(",") if word.strip()]
-            plan = _schedule(schedule, max(places))
+            plan = None if schedule is None else shape_of(schedule, max(places), "tokens")
             if begun is None:
                 result = ladder.extrapolate(
                     params, places, plan, tokens_per_step=reading["tokens_per_step"], **asked
@@ -101,21 +96,3 @@ def _one(runs: Runs) -> Runs:
     if len(runs) != 1:
         raise DataError(f"--begun is the log of one run, and has {len(runs)}: name one file of one")
     return runs
-
-
-def _schedule(word: str | None, end: float) -> Schedule | None:
-    """A schedule by tokens from KIND@END."""
-    from ..schedules import shapes
-
-    if word is None:
-        return None
-    kind, at, total = word.strip().partition("@")
-    last = number(total) if at else end
-    if kind not in KINDS:
-        raise DataError(f"no schedule is called {kind!r} here; there are {', '.join(KINDS)}")
-    if kind == "constant":
-        return shapes.constant(1.0, axis="tokens")
-    if kind == "wsd":
-        return shapes.wsd(1.0, last, decay=DECAY, axis="tokens")
-    make = shapes.cosine if kind == "cosine" else shapes.linear
-    return make(1.0, last, axis="tokens")

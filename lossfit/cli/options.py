@@ -9,8 +9,10 @@ name to the commands.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,10 +20,9 @@ import click
 from .._base.errors import DataError
 from .common import number, window_of
 
-__all__ = ["AMOUNT", "ASKED", "OWN", "READING", "options"]
+__all__ = ["AMOUNT", "ASKED", "FIGURE", "OWN", "READING", "Output", "options"]
 
 AXES = ("auto", "tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record")
-FIGURE = click.Path(dir_okay=False, writable=True)
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -39,6 +40,36 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         except DataError as error:
             self.fail(str(error), param, ctx)
 
+
+class Output(click.Path):
+    """A file to write, checked before anything is computed for it.
+
+    Parameters
+    ----------
+    endings : sequence of str
+        What its name may end with; anything by default.
+    folder : bool
+        Whether it may be a folder, of a store.
+    """
+
+    def __init__(self, *endings: str, folder: bool = False) -> None:
+        super().__init__(dir_okay=folder)
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; one that cannot be written ends the process with 2."""
+        path = Path(value)
+        if self.endings and path.suffix.lower() not in self.endings:
+            self.fail(f"{value}: write one of {', '.join(self.endings)}", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"{value}: there is no folder {path.parent}; make it first", param, ctx)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.fail(f"{value} cannot be written: no permission", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+#: What matplotlib writes.
+FIGURE = Output(".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
 
 #: Axis values as people write them: 4e12, 4T, 500k.
 AMOUNT = _Parsed("amount", number)
@@ -189,6 +220,19 @@ OWN: Table = {
         ("--compute-of",),
         {"metavar": "RUN", "help": "Give the runs the whole compute of this one."},
     ),
+    "schedule": (
+        ("--schedule",),
+        {
+            "metavar": "KIND@END",
+            "help": "The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
+            "1-sqrt@20k, constant, or a CSV with columns step (or tokens) and lr. With the run's "
+            "own peak and warm-up, where these are known.",
+        },
+    ),
+    "target": (
+        ("--target",),
+        {"multiple": True, "type": float, "help": "A loss: when is it reached? (repeat for more)"},
+    ),
     "plot": (("--plot",), {"type": FIGURE, "help": "Write a figure here."}),
     "as_json": (("--json",), {"is_flag": True, "help": "Print JSON."}),
 }
@@ -222,8 +266,6 @@ def options(*names: str, **changes: Mapping[str, Any]) -> Callable[[Callable[...
                     parts[part] = {name: values.pop(name) for name in taken}
             return command(**parts, **values)
 
-        # Click's mark for lines that stay as they are; raw docstrings have it in two characters.
-        call.__doc__ = (command.__doc__ or "").replace("\\b", "\b")
         decorated: Any = call
         for name in reversed(listed):
             if name == "source":

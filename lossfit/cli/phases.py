@@ -8,13 +8,15 @@ import click
 
 from .common import guarded, load_runs, save_plot, show
 from .options import options
+from .schedules import schedules_of
+from .voice import bars
 
 __all__ = ["command"]
 
 
 @click.command()
 @options(
-    "source", "reading", "run", "axis", "prob", "draws", "random_seed", "plot",
+    "source", "reading", "run", "schedule", "axis", "prob", "draws", "random_seed", "plot",
     as_json={"help": "Print JSON (schema lossfit.phases/1)."},
 )  # fmt: skip
 def command(
@@ -22,6 +24,7 @@ def command(
     reading: dict[str, Any],
     asked: dict[str, Any],
     run: tuple[str, ...],
+    schedule: str | None,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -34,9 +37,10 @@ def command(
 
     with guarded():
         runs = load_runs(source, reading, run)
+        asked["schedule"] = schedules_of(schedule, runs)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
-        result = ask(runs, **asked)
+        result = ask(runs, progress=bars(), **asked)
         show(result, as_json)
     if plot is not None:
         with guarded():

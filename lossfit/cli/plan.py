@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .._base.errors import DataError
 from .common import guarded, save_plot, show
+from .final_losses import COLUMNS, LAW, surface_of
 from .options import AMOUNT, options
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["command"]
 
@@ -39,11 +34,8 @@ __all__ = ["command"]
     "--tokens", type=AMOUNT, metavar="N", help="A choice to judge: its training tokens, 14T."
 )
 @click.option("--epochs", type=float, help="A choice to judge: its tokens over the unique ones.")
-@click.option(
-    "--columns",
-    help="Names of a table's columns: params=Model Size,flops=Training FLOP,loss=loss.",
-)
-@click.option("--law", default="auto", show_default=True, help="Law to fit to a table.")
+@COLUMNS
+@LAW
 @options(
     "prob", "draws", "random_seed", "plot",
     draws={"help": "Posterior draws."},
@@ -77,10 +69,13 @@ def command(
     lossfit plan chinchilla --unique-tokens 1T --params 7B --epochs 7
     """
     from ..plans.build import plan as ask
+    from ..surfaces.fitting import PUBLISHED
 
     with guarded(notes=as_json):
         answer = ask(
-            _surface(surface, columns, law, asked["draws"], asked["random_seed"]),
+            surface
+            if surface in PUBLISHED
+            else surface_of(surface, columns, law, asked["draws"], asked["random_seed"]),
             compute=compute,
             gpu_hours=gpu_hours,
             flops_per_gpu_hour=flops_per_gpu_hour,
@@ -95,45 +90,3 @@ def command(
     if plot is not None:
         with guarded():
             save_plot(lambda: answer.plot().figure, plot)
-
-
-def _surface(surface: str, columns: str | None, law: str, draws: int, seed: int) -> Any:
-    """What the argument names; a table is fitted here, with its flags kept for the plan."""
-    import warnings
-
-    from .._base.errors import LossfitWarning
-    from ..runs import datasets
-    from ..surfaces.fitting import PUBLISHED, fit_surface
-
-    if surface in PUBLISHED:
-        return surface
-    if surface in datasets.NAMES:
-        return datasets.collection(surface)
-    names: dict[str, Any] = {}
-    for part in (columns or "").split(",") if columns else []:
-        name, equals, column = part.partition("=")
-        if not equals or name.strip() not in ("params", "tokens", "loss", "flops", "unique_tokens"):
-            raise DataError(
-                f"--columns has {part!r}: write params=..., tokens=..., flops=..., loss=... or "
-                f"unique_tokens=..., separated by commas"
-            )
-        names[name.strip()] = column.strip()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LossfitWarning)
-        return fit_surface(_table(surface), law, draws=draws, random_seed=seed, **names)
-
-
-def _table(path: str) -> pd.DataFrame:
-    import pandas as pd
-
-    if path != "-" and not Path(path).is_file():
-        from ..surfaces.fitting import PUBLISHED
-
-        raise DataError(
-            f"there is no file {path!r}, no collection and no surface of that name "
-            f"({', '.join(PUBLISHED)})"
-        )
-    try:
-        return pd.read_csv(sys.stdin if path == "-" else path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"cannot read {path} as a CSV of final losses: {error}") from None

@@ -15,6 +15,8 @@ from .common import (
     with_finished_runs,
 )
 from .options import FIGURE, options
+from .schedules import schedules_of
+from .voice import bars
 
 __all__ = ["command"]
 
@@ -28,7 +30,7 @@ __all__ = ["command"]
     "--plot-leader", type=FIGURE, help="Write a figure of the probability of leading here."
 )
 @options(
-    "source", "reading", "run", "axis", "laws", "total", "siblings", "calibrate_on",
+    "source", "reading", "run", "axis", "laws", "schedule", "total", "siblings", "calibrate_on",
     "share", "domain", "window", "prob", "draws", "random_seed",
     "place", "plot",
     as_json={"help": "Print JSON (schema lossfit.race/1)."},
@@ -39,6 +41,7 @@ def command(
     asked: dict[str, Any],
     run: tuple[str, ...],
     until: str | None,
+    schedule: str | None,
     plot: str | None,
     plot_leader: str | None,
     as_json: bool,
@@ -61,9 +64,10 @@ def command(
             if word.endswith("x"):
                 asked["until"] *= max(one.end(asked["axis"]) for one in runs)
         asked = with_finished_runs(asked, reading)
+        asked["schedule"] = schedules_of(schedule, runs)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
-        result = ask(runs, **asked)
+        result = ask(runs, progress=bars(), **asked)
         show(result, as_json)
     with guarded():
         if plot is not None:

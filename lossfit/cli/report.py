@@ -10,18 +10,20 @@ from .common import (
     guarded,
     load_runs,
     say,
-    show,
+    show_arrivals,
     where_of,
     with_finished_runs,
 )
-from .options import options
+from .options import Output, options
+from .schedules import schedules_of
+from .voice import bars
 
 __all__ = ["command"]
 
 
 @click.command()
 @click.option(
-    "--out", "-o", default="report.html", show_default=True, type=click.Path(dir_okay=False),
+    "--out", "-o", default="report.html", show_default=True, type=Output(".html", ".htm"),
     help="The file to write.",
 )  # fmt: skip
 @click.option("--title", help="Heading of the page.")
@@ -30,8 +32,8 @@ __all__ = ["command"]
     "--phases", "most_phases", default=8, show_default=True, help="Runs whose phases are looked at."
 )
 @options(
-    "source", "reading", "run", "compute_of", "at", "axis", "laws", "total", "siblings",
-    "calibrate_on", "share", "domain", "window",
+    "source", "reading", "run", "compute_of", "at", "target", "axis", "laws", "schedule", "total",
+    "siblings", "calibrate_on", "share", "domain", "window",
     "prob", "draws", "random_seed", "place",
     at={
         "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. By default the "
@@ -50,6 +52,8 @@ def command(
     at: tuple[str, ...],
     beside: tuple[str, ...],
     most_phases: int,
+    schedule: str | None,
+    target: tuple[float, ...],
     as_json: bool,
 ) -> None:
     r"""One self-contained page about runs: answer, race, bands, phases, diagnostics.
@@ -68,6 +72,7 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
+        asked["schedule"] = schedules_of(schedule, runs, names)
     # The page and the text spell the flags out.
     with guarded(notes=as_json):
         made = report(
@@ -78,7 +83,8 @@ def command(
             beside=list(beside) or "auto",
             title=title,
             most_phases=most_phases,
+            progress=bars(),
             **asked,
         )
-        show(made.answer, as_json)
+        show_arrivals(made.answer, target, as_json)
         say(f"wrote {made}")

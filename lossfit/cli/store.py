@@ -15,7 +15,12 @@ DAMAGED = 1  # exit code: something is damaged still
 
 @click.group()
 def command() -> None:
-    """See to the store that `lossfit fit --out X.zarr` wrote."""
+    r"""See to the store that `lossfit fit --out X.zarr` wrote.
+
+    \b
+    lossfit store verify fits.zarr
+    lossfit store verify fits.zarr --repair
+    """
 
 
 @command.command()

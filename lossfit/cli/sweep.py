@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from .._base.errors import DataError
 from .common import guarded, load_runs, number, print_json, show_text
+from .voice import bars
 
 __all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
 
@@ -132,7 +132,7 @@ def cli_fit(
             at=_targets(at) or None,
             chunk_runs=chunk,
             client=dask,
-            progress=sys.stderr.isatty() if progress is None else progress,
+            progress=bars() if progress is None else progress,
             shard=_shard(shard),
             **asked,
             **known,

@@ -12,10 +12,15 @@ __all__ = ["command"]
 @click.command()
 @click.option("--clear", is_flag=True, help="Remove all compiled kernels from the cache instead.")
 def command(clear: bool) -> None:
-    """Compile all kernels, for an image, a cluster or a CI job: once, about a minute.
+    r"""Compile all kernels, for an image, a cluster or a CI job: once, about a minute.
 
     Without it small questions are answered uncompiled, more slowly, while they are compiled in the
     background.  The environment variable LOSSFIT_CACHE names another folder for them.
+
+    \b
+    lossfit warmup
+    LOSSFIT_CACHE=/shared/lossfit lossfit warmup
+    lossfit warmup --clear
     """
     from ..engine.warming import clear_cache, warm_up
 

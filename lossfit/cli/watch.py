@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from .common import guarded, say, show_text, with_finished_runs
+from .common import guarded, load_runs, say, show_text, with_finished_runs
 from .options import AMOUNT, options
+from .schedules import schedules_of
 
 __all__ = ["command"]
 
 
 @click.command()
 @click.argument("file", type=click.Path())
-@click.option("--target", type=float, help="A loss: how probable is it to end below?")
 @click.option(
     "--reference",
     metavar="RUN_OR_FILE",
@@ -24,10 +24,11 @@ __all__ = ["command"]
 @click.option("--interval", default=5.0, show_default=True, help="Seconds between two looks.")
 @click.option("--once", is_flag=True, help="Answer for what is there, and stop.")
 @options(
-    "reading", "run", "at", "axis", "laws", "total", "siblings", "calibrate_on", "share",
-    "domain", "window", "prob", "draws", "random_seed",
+    "reading", "run", "at", "target", "axis", "laws", "schedule", "total", "siblings",
+    "calibrate_on", "share", "domain", "window", "prob", "draws", "random_seed",
     "place",
     run={"multiple": False, "help": "Run of the log; all of them by default."},
+    target={"multiple": False, "help": "A loss: how probable is it to end below?"},
     at={
         "multiple": False,
         "type": AMOUNT,
@@ -41,6 +42,7 @@ def command(
     reading: dict[str, Any],
     asked: dict[str, Any],
     as_json: bool,
+    schedule: str | None,
     **given: Any,
 ) -> None:
     r"""Follow a growing log and answer again as points arrive; Ctrl-C stops.
@@ -55,6 +57,8 @@ def command(
         # Finished runs may be in another format than the log that is followed.
         asked = with_finished_runs(asked, reading | {"format": None})
         reading.pop("join")  # one log is followed
+        if schedule is not None:
+            asked["schedule"] = schedules_of(schedule, load_runs([file], reading))
         updates = watch(file, **reading, **given, **asked)
         told: set[str] = set()
         try:

@@ -15,22 +15,22 @@ from .common import (
     with_finished_runs,
 )
 from .options import options
+from .schedules import schedules_of
 
 __all__ = ["command"]
 
 
 @click.command("what-if")
-@click.option(
-    "--schedule",
-    "-s",
-    multiple=True,
-    required=True,
-    help="cosine, linear, wsd, 1-sqrt or constant, with the run's own peak and end; with another "
-    "end in units of its own schedule: cosine@250k. Repeat it for more.",
-)
 @options(
-    "source", "reading", "run", "at", "axis", "share", "siblings", "domain", "window", "prob",
-    "draws", "random_seed", "place", "plot",
+    "source", "reading", "run", "schedule", "at", "axis", "share", "siblings", "domain", "window",
+    "prob", "draws", "random_seed", "place", "plot",
+    schedule={
+        "multiple": True,
+        "required": True,
+        "help": "cosine, linear, wsd, 1-sqrt or constant, with the run's own peak and end; with "
+        "another end in units of its own schedule: cosine@250k; or a CSV with columns step (or "
+        "tokens) and lr. Repeat it for more.",
+    },
     at={"help": "Where on the axis: 1e12, 1T, 500k; each schedule's end."},
     as_json={"help": "Print JSON (schema lossfit.what_if/1)."},
 )  # fmt: skip
@@ -50,19 +50,12 @@ def command(
     lossfit what-if llama2 --run llama2-7B --schedule cosine@250k --schedule constant
     lossfit what-if my_runs.csv --share --schedule wsd --plot what_if.png
     """
-    from ..answers.what_ifs import standard_schedule, what_if
+    from ..answers.what_ifs import what_if
 
     with guarded():
         runs = load_runs(source, reading)
         names = list(run) or None
-        schedules = {}
-        for word in schedule:
-            kind, _, end = word.partition("@")
-            total = number(end) if end else None
-            schedules[word] = {
-                item.name: standard_schedule(item, kind, total)
-                for item in (runs.select(names) if names else runs)
-            }
+        schedules = {word: schedules_of(word, runs, names) for word in schedule}
         where = [number(w.strip()) for item in at for w in item.split(",") if w.strip()] or None
         asked = with_finished_runs(asked, reading)
     with guarded(notes=as_json):

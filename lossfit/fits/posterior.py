@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats, run_of_row
+from .._base.results import Result, Scale
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.views import view
 from ..runs.checks import axis_values
@@ -25,6 +27,7 @@ from .window import rows_between
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from .._base.summaries import Moments
     from ..engine.device_draws import DeviceDraws
@@ -35,7 +38,7 @@ __all__ = ["Fit"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Result):
     """Posterior of one law for many runs; made by `lossfit.fit`.
 
     Attributes
@@ -71,6 +74,8 @@ class Fit:
     ('llama2-7B',)
     """
 
+    _keys = ("run", "parameter")
+
     runs: Runs
     law: Law
     settings: Settings
@@ -88,7 +93,7 @@ class Fit:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
-    def __repr__(self) -> str:
+    def _line(self) -> str:
         s = self.settings
         size = "a summary of" if self.moments is not None else f"{s.chains} x {s.draws}"
         where = "" if self.device_draws is None else f", kept on {s.device}"
@@ -97,10 +102,60 @@ class Fit:
             f"{size} draws by {s.method}{where}"
         )
 
+    def _of_the_data(self) -> list[str]:
+        return []  # the text has all flags of the data
+
+    def _text(self) -> str:
+        words: str = view("fit.text")(self)
+        return words
+
+    def to_dict(self, prob: float | None = None) -> dict[str, Any]:
+        """Plain data for JSON, schema ``lossfit.fit_summary/1``.
+
+        Parameters
+        ----------
+        prob : float, optional
+            Probability of the intervals; `prob` by default.
+        """
+        plain: dict[str, Any] = view("fit.dict")(self, prob)
+        return plain
+
     @property
     def axis(self) -> str:
         """The axis of the fit."""
         return self.settings.axis
+
+    @property
+    def prob(self) -> float:
+        """Probability of the intervals of `frame`."""
+        return self.settings.prob
+
+    @property
+    def readable(self) -> bool:
+        """Whether `frame` has parameters for the axis over ``x_ref``: sizes of terms as losses."""
+        return self.moments is None and self.law.to_axis_units is not None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The parameters in readable units, a row a run and parameter.
+
+        Columns median, lower, upper, mean, ess, rhat, notes (a tuple of flags), sd, prob, run and
+        parameter.  Parameters are those of `scaled_posterior`: amplitudes are sizes of terms at the
+        end of the window, in the unit of the loss.  Of a fit that kept a summary only they are in
+        units of the axis, as in `summary`, and the median is NaN.
+        """
+        table = self.summary(self.prob, scaled=self.readable).reset_index()
+        if "median" not in table:
+            table.insert(2, "median", np.nan)
+        table["prob"] = self.prob
+        return answer_first(table, self._keys)
+
+    def _row_draws(self) -> Floats | None:
+        if self.draws is None:
+            return None
+        posterior = self.scaled_posterior if self.readable else self.posterior
+        draws = np.stack([posterior[name].values for name in self.parameters], axis=-1)
+        return draws.reshape(-1, draws.shape[2] * draws.shape[3]).T
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -219,7 +274,8 @@ class Fit:
         Returns
         -------
         pandas.DataFrame
-            Index (run, parameter), columns mean, sd, lower, upper, ess, rhat, flags (a tuple).
+            Index (run, parameter), columns mean, sd, lower, upper, ess, rhat, notes (a tuple of
+            flags); and median, but for a fit that kept a summary only.
             Exact draws are independent: their ess is their number and rhat, which compares chains,
             is NaN.
 
@@ -233,13 +289,13 @@ class Fit:
 
     @property
     def diagnostics(self) -> pd.DataFrame:
-        """One row a run: points, window, quadrature nodes, mass at bounds, residuals, flags.
+        """One row a run: points, window, quadrature nodes, mass at bounds, residuals, notes.
 
         Columns ``n_points``; ``window_start`` and ``window_end`` in units of the axis;
         ``effective_nodes`` (quadrature only); ``bound_share`` (posterior mass within 1 % of a
         bound); ``acceptance`` (share of the unconstrained posterior that meets the sign
         constraints); ``rho1`` (lag-1 autocorrelation of the residuals); ``n_eff`` (n (1 - rho) / (1
-        + rho), the independent points that the residuals are worth); ``flags``, a tuple.
+        + rho), the independent points that the residuals are worth); ``notes``, a tuple of flags.
         """
         import pandas as pd
 
@@ -255,7 +311,7 @@ class Fit:
                 "acceptance": info["acceptance"],
                 "rho1": info["rho1"],
                 "n_eff": np.clip(self.count * (1 - rho) / (1 + rho), 1, self.count),
-                "flags": pd.Series(self.flags, dtype=object).to_numpy(),
+                "notes": pd.Series(self.flags, dtype=object).to_numpy(),
             },
             index=pd.Index(list(self.runs.names), name="run"),
         )
@@ -373,8 +429,8 @@ class Fit:
         """
         view("fit.storage")(self, path)
 
-    @staticmethod
-    def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
+    @classmethod
+    def from_netcdf(cls, path: str | os.PathLike[str], law: Law | None = None) -> Fit:
         """Read a fit; see `lossfit.from_netcdf`.
 
         Parameters
@@ -392,9 +448,21 @@ class Fit:
         fit: Fit = view("fit.from_netcdf")(path, law)
         return fit
 
-    def plot(self, run: str | None = None, ax: Any = None, **options: Any) -> Any:
+    def plot(
+        self,
+        run: str | None = None,
+        ax: Axes | None = None,
+        *,
+        until: float | None = None,
+        scale: Scale = "auto",
+        probs: Sequence[float] = (0.5, 0.9),
+        noise: bool = True,
+    ) -> Axes:
         """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`."""
-        return view("fit.plot")(self, run, ax=ax, **options)
+        axes: Axes = view("fit.plot")(
+            self, run, ax=ax, until=until, scale=scale, probs=probs, noise=noise
+        )
+        return axes
 
     def window_rows(self) -> Bools:
         """Which points of the runs were used.

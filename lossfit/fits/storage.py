@@ -19,6 +19,7 @@ from .._base.errors import DataError
 from .._base.stored import Stored, opened, refusing, sealed
 from ..kernels.records import FIT, as_records, as_table
 from ..laws.priors import checked
+from ..laws.stored import priors_of
 from ..runs.axes import AXES, Columns, check_axis
 from ..runs.checks import check_prob
 from ..runs.cleaning import Flag
@@ -98,14 +99,11 @@ def _own(fit: Fit) -> xr.Dataset:
 
 
 def _law_text(law: Law) -> dict[str, Any]:
-    priors = {p.name: asdict(p.prior) for p in law.nonlinear}
-    priors |= {p.name: asdict(p.prior) for p in law.linear}
-    priors["sigma"] = asdict(law.sigma)
     return {
         "name": law.name,
         "formula": law.formula,
         "parameters": law.parameters,
-        "priors": priors,
+        "priors": {name: asdict(prior) for name, prior in priors_of(law).items()},
     }
 
 

@@ -32,9 +32,10 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     n_runs = len(fit.runs)
     shape = (n_runs, len(names))
     rhat = np.full(shape, np.nan)
+    median: Floats | None = None
     s = fit.settings
     if fit.device_draws is not None:
-        _, mean, sd, lower, upper = _on_card(fit, prob, scaled)
+        median, mean, sd, lower, upper = _on_card(fit, prob, scaled)
         ess = np.full(shape, float(s.draws * s.chains) if s.exact else np.nan)
     elif fit.draws is None:
         assert fit.moments is not None
@@ -51,10 +52,10 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
         ess = np.full(shape, float(s.draws) if s.exact else np.nan)
     else:
         posterior = fit.scaled_posterior if scaled else fit.posterior
-        mean, sd, lower, upper = (np.empty(shape) for _ in range(4))
+        mean, sd, lower, median, upper = (np.empty(shape) for _ in range(5))
         for k, name in enumerate(names):
             draws = posterior[name].values.transpose(2, 0, 1).reshape(n_runs, -1)
-            mean[:, k], sd[:, k], lower[:, k], _, upper[:, k] = describe(draws, prob)
+            mean[:, k], sd[:, k], lower[:, k], median[:, k], upper[:, k] = describe(draws, prob)
         ess = np.full(shape, float(s.draws * s.chains))
         if not s.exact:
             from .arviz_adapter import diagnostics
@@ -67,9 +68,12 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
         if "not_converged" not in flags[r]:
             flags[r] = ("not_converged", *flags[r])
     index = pd.MultiIndex.from_product([list(fit.runs.names), names], names=["run", "parameter"])
-    values = {"mean": mean, "sd": sd, "lower": lower, "upper": upper, "ess": ess, "rhat": rhat}
+    values = {"mean": mean, "sd": sd, "lower": lower, "upper": upper}
+    if median is not None:
+        values["median"] = median
+    values |= {"ess": ess, "rhat": rhat}
     frame = pd.DataFrame({column: array.ravel() for column, array in values.items()}, index=index)
-    frame["flags"] = pd.Series([f for f in flags for _ in names], index=index, dtype=object)
+    frame["notes"] = pd.Series([f for f in flags for _ in names], index=index, dtype=object)
     frame.attrs["prob"] = prob
     return frame
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Floats
+from .._base.records import rows_of
+from .._base.results import Result
+from .._base.summaries import check_prob
+from .._base.views import view
 from ..fits.window import WindowSpec
 from ..laws import GridLaw, ResponseStrength, find
 from ..runs.checks import as_runs, choose_axis
@@ -19,6 +25,7 @@ from .rates import Plan
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from ..runs.collection import Runs
     from ..runs.run import Run
@@ -38,10 +45,12 @@ SPREAD_CENTRE, SPREAD_SD = 0.25, 0.6  # its log-normal prior
 OUTLIER = 0.05  # a run may have nothing in common with the others
 SD_LIMITS = (0.15, 0.8)
 PSEUDO_RUNS = 3.0  # what the shipped weights of the responses count
+PROB = 0.9  # of the intervals that are shown
+SCHEMA = "lossfit.priors/1"
 
 
-@dataclass(frozen=True, eq=False)
-class Priors:
+@dataclass(frozen=True, eq=False, repr=False)
+class Priors(Result):
     """What finished runs say about the next one; made by `learn_priors`.
 
     Attributes
@@ -66,6 +75,8 @@ class Priors:
         The finished runs.
     """
 
+    _keys = ("run",)
+
     strength: ResponseStrength
     unit_weights: tuple[float, ...]
     used: tuple[str, ...]
@@ -79,14 +90,64 @@ class Priors:
     runs: Runs | None = None
 
     @property
+    def prob(self) -> float:
+        """Probability of the frame's intervals."""
+        return PROB
+
+    @property
     def frame(self) -> pd.DataFrame:
-        """A row for each finished run: run, B, sd, used, reason."""
+        """A row for each finished run: median, lower, upper (of B), B, used, reason, sd, prob, run.
+
+        B is the posterior mean, and the posterior is taken for a normal one.
+        """
         import pandas as pd
 
         used = [not reason for reason in self.reasons]
-        return pd.DataFrame(
-            {"run": self.names, "B": self.b, "sd": self.b_sd, "used": used, "reason": self.reasons}
+        lower, upper = self._ends(PROB)
+        return answer_first(
+            pd.DataFrame(
+                {
+                    "run": self.names,
+                    "median": self.b,
+                    "lower": lower,
+                    "upper": upper,
+                    "B": self.b,
+                    "sd": self.b_sd,
+                    "prob": PROB,
+                    "used": used,
+                    "reason": self.reasons,
+                }
+            ),
+            self._keys,
         )
+
+    def _ends(self, prob: float) -> tuple[Floats, Floats]:
+        reach = NormalDist().inv_cdf((1 + prob) / 2) * self.b_sd
+        return self.b - reach, self.b + reach
+
+    def interval(self, prob: float | None = None) -> pd.DataFrame:
+        """Intervals of B, by run; see `Result.interval`."""
+        table = super().interval()
+        if prob is not None:
+            table["lower"], table["upper"] = self._ends(check_prob(prob))
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: schema, lossfit (version), used, strength (of B) and rows."""
+        from .. import __version__
+
+        return {
+            "schema": SCHEMA,
+            "lossfit": __version__,
+            "used": list(self.used),
+            "strength": {"mean": self.strength.mean, "relative_sd": self.strength.sds[-1]},
+            "rows": rows_of(self.frame),
+        }
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """B of every finished run with its interval; see `lossfit.plotting.plot_priors`."""
+        axes: Axes = view("priors.plot")(self, ax=ax)
+        return axes
 
     def without(self, name: str) -> Priors:
         """The same without one of the runs, which must not learn from itself."""
@@ -109,7 +170,7 @@ class Priors:
             self.runs,
         )
 
-    def __repr__(self) -> str:
+    def _line(self) -> str:
         if not self.used:
             return (
                 f"Priors: none of {len(self.names)} runs is enough to learn from; the shipped "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
+from .._base.numbers import decimals_of, interval_text
 from .._base.ragged import Floats
+from .._base.results import Scale
 from .._base.summaries import describe
 from .._base.views import view
 from ..answers.answer import Answer
@@ -20,6 +22,8 @@ from ..runs.labels import AXIS_UNITS, amount, size_text
 from .notes import NO_VERDICT
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from .parts import LadderParts
 
 __all__ = ["LAW", "LadderAnswer", "LadderLaw", "LadderQuestion", "answer_of"]
@@ -131,7 +135,7 @@ class LadderAnswer(Answer):
         notes.pop("schedule_stretched", None)
         return "; ".join(f"{flag}: {note}" for flag, note in notes.items())
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         unit = AXIS_UNITS[self.axis]
         lines = [
             f"{self.names[0]} ({size_text(self.params)} parameters), never trained, from a ladder "
@@ -139,9 +143,10 @@ class LadderAnswer(Answer):
         ]
         for _, row in self.frame.iterrows():
             where = amount(float(row["at"]), self.axis)
+            places = decimals_of(row["upper"] - row["lower"], self.question.draws)
             lines.append(
-                f"  at {where}: {row['median']:.3f} ({100 * self.prob:g} % interval "
-                f"{row['lower']:.3f} to {row['upper']:.3f})"
+                f"  at {where}: {row['median']:.{places}f} ({100 * self.prob:g} % interval "
+                f"{interval_text(row['lower'], row['upper'], places)})"
             )
         assert self.ladder is not None
         lines.append(f"  {LAW.formula}, X the cumulative learning rate in {unit} at the peak")
@@ -149,8 +154,8 @@ class LadderAnswer(Answer):
             lines.append(f"  ! {flag}: {note}")
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return f"Answer for {self.names[0]} from a ladder of {len(self.runs)} runs"
+    def _of_the_data(self) -> list[str]:
+        return [f"  ! {words}" for words in view("runs.loud")(self.runs).values()]
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form."""
@@ -167,13 +172,21 @@ class LadderAnswer(Answer):
             "prob": self.prob,
             "random_seed": self.question.seed,
             "rows": rows_of(self.frame),
-            "ladder": {"runs": list(self.runs.names), "flags": dict(self.ladder.notes)},
-            "flags": dict(self.target_notes),
+            "ladder": {"runs": list(self.runs.names), "notes": dict(self.ladder.notes)},
+            "notes": dict(self.target_notes),
         }
 
-    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        run: str | None = None,
+        scale: Scale = "log",
+        probs: Sequence[float] | None = None,
+    ) -> Axes:
         """The ladder's curves, and the band of the unseen one."""
-        return view("ladder.answer_plot")(self, ax=ax, **options)
+        axes: Axes = view("ladder.answer_plot")(self, ax=ax, scale=scale, probs=probs)
+        return axes
 
 
 def answer_of(
@@ -188,7 +201,7 @@ def answer_of(
     seed: int,
 ) -> LadderAnswer:
     """An answer from what draws a curve."""
-    curves = curve(at)[None]
+    curves = np.ascontiguousarray(curve(at))[None]
     moments = describe(curves, prob)
     flags = tuple(dict.fromkeys([*notes, *ladder.notes]))
     mixed = Mixed(

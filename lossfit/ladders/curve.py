@@ -12,7 +12,7 @@ from .rows import Rung
 if TYPE_CHECKING:
     from .parts import LadderParts
 
-__all__ = ["LadderCurve"]
+__all__ = ["DrawnCurve", "LadderCurve"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +52,22 @@ class LadderCurve:
         factor = 1.0 if axis is None else self.ladder.units(self.params, axis)
         key = int(run_keys(seed, [self.name], "ladder")[0])
         return self.ladder.readings.curves(self.rung, at / factor, key, draws)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnCurve:
+    """A curve with the number and the seed of its draws: what an answer asks for other places.
+
+    Attributes
+    ----------
+    curve : LadderCurve
+    draws, seed : int
+    """
+
+    curve: LadderCurve
+    draws: int
+    seed: int
+
+    def __call__(self, at: Floats) -> Floats:
+        """Joint draws at increasing places of the ladder's axis, shape (k, draws)."""
+        return self.curve.draw(at, self.draws, self.seed)

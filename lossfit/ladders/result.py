@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.frames import answer_first
+from .._base.numbers import estimate
 from .._base.ragged import Bools, Floats
+from .._base.results import Result, Scale
 from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.summaries import describe
 from .._base.views import view
 from ..runs.checks import axis_values, check_prob, whole
 from ..runs.labels import size_text
@@ -20,13 +24,14 @@ from ..runs.run import Run
 from ..schedules.shapes import Schedule
 from .answer import LadderAnswer, answer_of
 from .core import Readings, readings
-from .curve import LadderCurve
+from .curve import DrawnCurve, LadderCurve
 from .notes import target_notes
 from .rows import Rung
 from .rungs import planned, rung_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from ..forecasts.question import Question
     from ..runs.collection import Runs
@@ -39,7 +44,7 @@ LEVEL_DRAWS = 0.002  # noise of a run's end, where its log tells none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ladder:
+class Ladder(Result):
     """Finished runs of several sizes, and what they say of others; made by `fit_ladder`.
 
     Attributes
@@ -68,6 +73,9 @@ class Ladder:
     ['llama2-7B', 'llama2-13B', 'llama2-34B']
     >>> unseen = ladder.curve(params=7e10, run="70B", end=2e12)  # takes part in a race
     """
+
+    _keys = ("parameter",)
+    _transient = {"_begun": dict}  # noqa: RUF012
 
     runs: Runs
     rungs: list[Rung]
@@ -144,10 +152,8 @@ class Ladder:
                            tokens_per_step=tokens_per_step)  # fmt: skip
         notes = target_notes(self.rungs, curve.params, curve.rung.clock.at(where)[0],
                              curve.stretched)  # fmt: skip
-        answer = answer_of(
-            self, curve.name, curve.params, where,
-            lambda places: curve.draw(places, draws, seed), notes, prob, draws, seed,
-        )  # fmt: skip
+        drawn = DrawnCurve(curve, draws, seed)
+        answer = answer_of(self, curve.name, curve.params, where, drawn, notes, prob, draws, seed)
         if answer.warning:
             warnings.warn(LossfitWarning(f"ladder: {answer.warning}"), stacklevel=2)
         return answer
@@ -434,13 +440,45 @@ class Ladder:
         rng = np.random.default_rng(int(run_keys(self.random_seed, [name], "end")[0]))
         return np.asarray(end + noise * rng.standard_normal(draws))
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("ladder.text")(self)
         return words
 
-    def __repr__(self) -> str:
+    def _line(self) -> str:
         sizes = sorted(rung.params for rung in self.rungs)
-        return f"Ladder of {len(self.rungs)} runs, {size_text(sizes[0])} to {size_text(sizes[-1])}"
+        numbers = ", ".join(f"{r['parameter']} {estimate(r)}" for _, r in self.frame.iterrows())
+        return (
+            f"Ladder of {len(self.rungs)} runs, {size_text(sizes[0])} to {size_text(sizes[-1])}: "
+            f"{numbers}"
+        )
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a parameter of the law: median, lower, upper, mean, notes, sd, prob, parameter.
+
+        E (in the unit of the loss), and the exponents alpha (of size), beta (of the cumulative
+        learning rate) and gamma (how the two join).
+        """
+        import pandas as pd
+
+        names, draws = self._parameters()
+        moments = describe(draws, self.prob)
+        frame = pd.DataFrame({"parameter": names})
+        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+            frame[name] = values
+        frame["prob"] = self.prob
+        frame["notes"] = pd.Series([self.flags] * len(frame), dtype=object)
+        return answer_first(frame, self._keys)
+
+    def _parameters(self) -> tuple[list[str], Floats]:
+        """Names of the parameters that are shown, and their draws, shape (4, draws)."""
+        whole = self.readings.whole
+        rows = [whole.level * np.exp(whole.theta[:, 0])]
+        rows += [np.exp(whole.theta[:, 3 + k]) for k in range(3)]
+        return ["E", "alpha", "beta", "gamma"], np.stack(rows)
+
+    def _row_draws(self) -> Floats:
+        return self._parameters()[1]
 
     def to_dict(self) -> dict[str, Any]:
         """The ladder as plain data for JSON; ``schema`` names its form.
@@ -451,6 +489,7 @@ class Ladder:
             Numbers, strings, lists and dicts.
         """
         from .. import __version__
+        from .._base.records import rows_of
 
         return {
             "schema": "lossfit.ladder/1",
@@ -461,12 +500,14 @@ class Ladder:
             ],
             "prob": self.prob,
             "random_seed": self.random_seed,
-            "flags": dict(self.notes),
+            "rows": rows_of(self.frame),
+            "notes": dict(self.notes),
         }
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
+    def plot(self, ax: Axes | None = None, *, scale: Scale = "log") -> Axes:
         """Curves of the runs, and what the law makes of them."""
-        return view("ladder.plot")(self, ax=ax, **options)
+        axes: Axes = view("ladder.plot")(self, ax=ax, scale=scale)
+        return axes
 
 
 def _positive(value: Any, name: str) -> float:

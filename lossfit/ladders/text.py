@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._base.numbers import estimate
 from ..runs.labels import AXIS_UNITS, size_text, span
 
 if TYPE_CHECKING:
     from .result import Ladder
 
 __all__ = ["text"]
-
-NAMES = ("alpha", "beta", "gamma")
 
 
 def text(ladder: Ladder) -> str:
@@ -25,13 +24,7 @@ def text(ladder: Ladder) -> str:
         f"Ladder of {len(rungs)} runs: {size_text(sizes[0])} to {size_text(sizes[-1])} parameters, "
         f"{span(min(ends), max(ends), ladder.axis)}"
     ]
-    theta = whole.theta
-    rows = {"E": whole.level * np.exp(theta[:, 0])}
-    rows |= {name: np.exp(theta[:, 3 + k]) for k, name in enumerate(NAMES)}
-    tail = (1 - ladder.prob) / 2
-    for name, draws in rows.items():
-        low, middle, high = np.quantile(draws, [tail, 0.5, 1 - tail])
-        lines.append(f"  {name:<6} {middle:.3f} ({low:.3f} to {high:.3f})")
+    lines += [f"  {row['parameter']:<6} {estimate(row)}" for _, row in ladder.frame.iterrows()]
     lines.append(
         f"  levels of runs scatter by {np.exp(whole.scales[1]):.2%} of the reducible loss, noise "
         f"{np.exp(whole.scales[3]):.2%} of the loss; X counts {AXIS_UNITS[ladder.axis]} at the "

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .._base.errors import DataError
 from .priors import Prior, inverse_gamma
@@ -192,6 +192,8 @@ class Law:
     ...     ),
     ... )
     """
+
+    _stored_as: ClassVar[str] = "law"
 
     name: str
     formula: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,6 +136,8 @@ class ScheduleLaw:
     >>> isinstance(lossfit.laws.find("multi_power"), lossfit.laws.ScheduleLaw)
     True
     """
+
+    _stored_as: ClassVar[str] = "law"
 
     name: str
     formula: str

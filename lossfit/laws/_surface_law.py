@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .priors import Prior
 
@@ -67,6 +67,8 @@ class SurfaceLaw:
     >>> law.repeats
     True
     """
+
+    _stored_as: ClassVar[str] = "law"
 
     name: str
     formula: str

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
+from .._base.results import Result, Scale
 from ..answers.broken import TAIL
 from ..runs.known import Known
 from ..runs.labels import amount
@@ -26,6 +27,7 @@ from .tailing import AGAIN, Log
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from .._base.seeds import Seed
     from ..answers.answer import Answer
@@ -46,7 +48,7 @@ SCHEMA = "lossfit.watch/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Update:
+class Update(Result):
     """What is known of a run that is being watched; `watch` gives one as points arrive.
 
     Attributes
@@ -80,6 +82,8 @@ class Update:
     note : str
         What happened to the log: that it was started again, or rotated; "" mostly.
     """
+
+    _keys = ("run", "at")
 
     path: str
     run: str = ""
@@ -122,7 +126,7 @@ class Update:
     @property
     def flags(self) -> tuple[str, ...]:
         """Flags of the answer."""
-        return () if self.answer is None else tuple(self.answer.frame["flags"].iloc[0])
+        return () if self.answer is None else tuple(self.answer.frame["notes"].iloc[0])
 
     @property
     def broken(self) -> str:
@@ -139,7 +143,7 @@ class Update:
     def _of(self, column: str) -> float:
         return math.nan if self.answer is None else float(self.answer.frame[column].iloc[0])
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words = [f"{self.note}; "] if self.note else []
         if self.answer is None:
             return "".join([*words, f"{self.run or self.path}: {self.problem}"])
@@ -161,14 +165,37 @@ class Update:
             words.append("; finished")
         return "".join(words)
 
-    def __repr__(self) -> str:
-        return f"<Update {self}>"
+    def _line(self) -> str:
+        return f"<Update {self._text()}>"
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The answer's frame, a row.
+
+        Raises
+        ------
+        DataError
+            There is no answer; `problem` says why.
+        """
+        if self.answer is None:
+            raise DataError(f"there is no answer: {self.problem}")
+        return self.answer.frame
+
+    def _row_draws(self) -> Floats | None:
+        return None if self.answer is None else self.answer._row_draws()
+
+    def _checked(self) -> None:
+        if self.answer is not None:
+            super()._checked()
 
     def to_dict(self) -> dict[str, Any]:
         """The update as plain data for JSON, schema ``lossfit.watch/1``."""
+        from .. import __version__
+
         answered = self.answer is not None
         return {
             "schema": SCHEMA,
+            "lossfit": __version__,
             "path": self.path,
             "run": self.run,
             "points": self.points,
@@ -187,17 +214,23 @@ class Update:
             "prob_ahead": self.prob_ahead,
             "prob_behind": self.prob_behind,
             "finished": self.finished,
-            "flags": list(self.flags),
+            "notes": list(self.flags),
             "broken": self.broken or None,
             "problem": self.problem or None,
             "note": self.note or None,
         }
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        scale: Scale = "auto",
+        probs: Sequence[float] | None = None,
+    ) -> Axes:
         """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`."""
         if self.answer is None:
             raise DataError(f"there is nothing to plot: {self.problem}")
-        return self.answer.plot(ax=ax, **options)
+        return self.answer.plot(ax=ax, scale=scale, probs=probs)
 
 
 def watch(

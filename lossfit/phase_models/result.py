@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Floats
-from .._base.summaries import quantiles
+from .._base.results import Result, Scale
+from .._base.summaries import check_prob, quantiles
 from .._base.views import view
 from ..fits.flags import warning_text
 from ..runs.labels import amount
@@ -18,6 +20,7 @@ from .models import MODELS
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from ..runs.collection import Runs
 
@@ -97,7 +100,7 @@ class RunPhases:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Phases:
+class Phases(Result):
     """Phases of some runs; made by `lossfit.phases`.
 
     Attributes
@@ -119,6 +122,8 @@ class Phases:
     >>> phases = lossfit.phases(lossfit.load("llama2").select(["llama2-7B"]), draws=100)
     >>> models = phases.models  # what each model of phases says, and its probability
     """
+
+    _keys = ("run", "phase")
 
     runs: Runs
     axis: str
@@ -155,11 +160,12 @@ class Phases:
     def frame(self) -> pd.DataFrame:
         """One row a run and phase.
 
-        Columns run, axis, phase ("linear" or "tip"), prob_exists (P that the phase exists), lower,
-        median, upper (where it begins, given that it exists; NaN where no draw has it), prob,
-        share_lower, share_median, share_upper (the same over the end of the data), slope (median,
-        in loss per unit of the axis), schedule_gain (held-out log scores of the schedule's model
-        less those of the phases, NaN where no schedule is known), schedule_explains (bool), flags.
+        Columns median, lower, upper (where it begins, given that it exists; NaN where no draw has
+        it), prob_exists (P that the phase exists), share_lower,
+        share_median, share_upper (the same over the end of the data), slope (median, in loss per
+        unit of the axis), schedule_gain (held-out log scores of the schedule's model less those of
+        the phases, NaN where no schedule is known), schedule_explains (bool), notes (a tuple of
+        flags), axis, prob, run and phase ("linear" or "tip").
         """
         import pandas as pd
 
@@ -193,10 +199,26 @@ class Phases:
                         "slope": float(np.median(slope)) if slope.size else np.nan,
                         "schedule_gain": np.nan if result.gain is None else result.gain,
                         "schedule_explains": "schedule_explains" in result.flags,
-                        "flags": result.flags,
+                        "notes": result.flags,
                     }
                 )
-        return pd.DataFrame(rows)
+        return answer_first(pd.DataFrame(rows), self._keys)
+
+    def _row_draws(self) -> Floats:
+        return np.stack(
+            [draws for result in self.by_run for draws in (result.handover, result.tip)]
+        )
+
+    def interval(self, prob: float | None = None) -> pd.DataFrame:
+        """Where phases begin, given that they exist; see `Result.interval`."""
+        table = super().interval()
+        if prob is None:
+            return table
+        tail = (1 - check_prob(prob)) / 2
+        for i, draws in enumerate(self._row_draws()):
+            if np.isfinite(draws).any():
+                table.iloc[i] = quantiles(draws[np.isfinite(draws)], (tail, 1 - tail))
+        return table
 
     @property
     def models(self) -> pd.DataFrame:
@@ -264,7 +286,7 @@ class Phases:
             "models": rows_of(self.models),
         }
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         lines = [f"Phases of {len(self.by_run):,} run{'s' * (len(self.by_run) > 1)} on {self.axis}"]
         table = self.frame
         for result in self.by_run[:10]:
@@ -279,12 +301,20 @@ class Phases:
         )
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return f"Phases of {len(self.by_run):,} runs on {self.axis}"
+    def _line(self) -> str:
+        first = self.by_run[0]
+        more = f", and {len(self) - 1:,} more runs" if len(self) > 1 else ""
+        return (
+            f"Phases of {first.name}: P(linear phase) {first.prob_linear:.2f}, "
+            f"P(flat end) {first.prob_tip:.2f}{more}"
+        )
 
-    def plot(self, ax: Any = None, *, run: str | None = None, **options: Any) -> Any:
+    def plot(
+        self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "linear"
+    ) -> Axes:
         """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
-        return view("phases.plot")(self, ax=ax, run=run, **options)
+        axes: Axes = view("phases.plot")(self, ax=ax, run=run, scale=scale)
+        return axes
 
 
 def _word(probability: float) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Floats
+from .._base.results import Result
 from .._base.views import view
 from ..surfaces.result import Surface, described
 from .optimum import Problem
@@ -18,6 +20,7 @@ from .optimum import Problem
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["Choice", "Plan", "choice_of", "resolve"]
 
@@ -50,7 +53,7 @@ class Choice:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Result):
     """How to spend a budget; made by `plan`.
 
     Attributes
@@ -84,6 +87,8 @@ class Plan:
     >>> other.params
     13000000000.0
     """
+
+    _keys = ("of", "quantity")
 
     surface: Surface
     problem: Problem
@@ -134,25 +139,16 @@ class Plan:
     def frame(self) -> pd.DataFrame:
         """One row a quantity.
 
-        Columns ``of`` (optimum: the best under each draw; decision: the choice of least expected
-        loss; choice: the one asked about), quantity, mean, sd, lower, median, upper, prob, flags.
+        Columns median, lower, upper, mean, notes (a tuple of flags), sd, prob, ``of`` (optimum: the
+        best under each draw; decision: the choice of least expected loss; choice: the one asked
+        about) and quantity.
         Quantities: params, tokens, tokens_per_param, epochs (with unique tokens), loss; of a
         decision or choice also regret (nats above the best possible), equivalent_compute (the
         budget that would do as well, FLOP) and wasted (the share of the budget that it saves).
         """
         import pandas as pd
 
-        rows: list[tuple[str, str, Floats]] = [
-            ("optimum", "params", self.params),
-            ("optimum", "tokens", self.tokens),
-            ("optimum", "tokens_per_param", self.tokens / self.params),
-        ]
-        if self.epochs is not None:
-            rows.append(("optimum", "epochs", self.epochs))
-        rows.append(("optimum", "loss", self.loss))
-        for of, choice in (("decision", self.decision), ("choice", self.choice)):
-            if choice is not None:
-                rows += self._rows(of, choice)
+        rows = self._quantities()
         moments = described(np.stack([draws for _, _, draws in rows]), self.prob)
         # What was chosen is a number and not a belief.
         fixed = np.array([of != "optimum" and np.ptp(draws) == 0 for of, _, draws in rows])
@@ -165,8 +161,28 @@ class Plan:
             belief = frame["quantity"].isin(["loss", "regret", "equivalent_compute", "wasted"])
             frame.loc[belief | (frame["of"] == "optimum"), ["sd", "lower", "upper"]] = np.nan
         frame["prob"] = self.prob
-        frame["flags"] = pd.Series([self.flags] * len(frame), dtype=object)
-        return frame
+        frame["notes"] = pd.Series([self.flags] * len(frame), dtype=object)
+        return answer_first(frame, self._keys)
+
+    def _quantities(self) -> list[tuple[str, str, Floats]]:
+        """Rows of the frame: of what, which quantity, and its draws."""
+        rows: list[tuple[str, str, Floats]] = [
+            ("optimum", "params", self.params),
+            ("optimum", "tokens", self.tokens),
+            ("optimum", "tokens_per_param", self.tokens / self.params),
+        ]
+        if self.epochs is not None:
+            rows.append(("optimum", "epochs", self.epochs))
+        rows.append(("optimum", "loss", self.loss))
+        for of, choice in (("decision", self.decision), ("choice", self.choice)):
+            if choice is not None:
+                rows += self._rows(of, choice)
+        return rows
+
+    def _row_draws(self) -> Floats | None:
+        if self.surface.n_draws == 1:
+            return None
+        return np.stack([draws for _, _, draws in self._quantities()])
 
     def _rows(self, of: str, choice: Choice) -> list[tuple[str, str, Floats]]:
         same = np.ones(len(self.loss))
@@ -272,12 +288,13 @@ class Plan:
         lower, upper = np.quantile(self.params, [(1 - self.prob) / 2, (1 + self.prob) / 2])
         return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in self.surface.notes
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("plan.text")(self)
         return words
 
-    def __repr__(self) -> str:
-        return f"Plan for {self.compute:.3g} FLOP under {self.problem.law.name}"
+    def _line(self) -> str:
+        words: str = view("plan.line")(self)
+        return words
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data for JSON; ``schema`` names its form.
@@ -290,9 +307,10 @@ class Plan:
         plain: dict[str, Any] = view("plan.dict")(self, SCHEMA)
         return plain
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Loss along the budget's sizes; see `lossfit.plotting.plan_plot.plot_plan`."""
-        return view("plan.plot")(self, ax=ax, **options)
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Loss along the budget's sizes; see `lossfit.plotting.plot_plan`."""
+        axes: Axes = view("plan.plot")(self, ax=ax)
+        return axes
 
 
 def resolve(

@@ -13,7 +13,7 @@ from ..surfaces.result import FAR
 if TYPE_CHECKING:
     from .result import Choice, Plan
 
-__all__ = ["as_dict", "notes_of", "text"]
+__all__ = ["as_dict", "line", "notes_of", "text"]
 
 SAME_BUDGET = 0.01  # share of the budget by which a choice may miss it without a word
 MANY_EPOCHS = 40.0  # about where the source's experiments stopped
@@ -59,6 +59,17 @@ def notes_of(plan: Plan) -> dict[str, str]:
     for flag, note in surface.notes.items():
         notes.setdefault(flag, note)
     return notes
+
+
+def line(plan: Plan) -> str:
+    """The best choice in a line."""
+    lower, upper = _ends(plan.params, plan.prob)
+    ends = f" ({size_text(lower)} to {size_text(upper)})" if plan.surface.n_draws > 1 else ""
+    return (
+        f"Plan for {plan.compute:.3g} FLOP: {size_text(float(np.median(plan.params)))} parameters"
+        f"{ends} on {size_text(float(np.median(plan.tokens)))} tokens, loss "
+        f"{_loss(float(np.median(plan.loss)))}"
+    )
 
 
 def text(plan: Plan) -> str:
@@ -168,7 +179,7 @@ def as_dict(plan: Plan, schema: str) -> dict[str, Any]:
             "random_seed": plan.random_seed,
         },
         "law": {"name": plan.problem.law.name, "formula": plan.problem.law.formula},
-        "rows": rows_of(plan.frame.drop(columns=["flags", "prob"])),
+        "rows": rows_of(plan.frame.drop(columns=["notes", "prob"])),
         "can_tell": plan.can_tell if plan.surface.n_draws > 1 else None,
-        "flags": dict(plan.notes),
+        "notes": dict(plan.notes),
     }

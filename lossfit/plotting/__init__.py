@@ -11,9 +11,11 @@ from .fit_plot import plot_fit, plot_pair, plot_residuals
 from .phases_plot import plot_phases
 from .plan_plot import plot_plan
 from .prior_plot import plot_prior_predictive
+from .priors_plot import plot_priors
 from .race_plot import plot_leader, plot_race
 from .runs_plot import plot_runs
 from .surface_plot import plot_surface
+from .sweep_plot import plot_sweep
 from .tail_plot import plot_tail
 from .what_if_plot import plot_what_if
 
@@ -27,10 +29,12 @@ __all__ = [
     "plot_phases",
     "plot_plan",
     "plot_prior_predictive",
+    "plot_priors",
     "plot_race",
     "plot_residuals",
     "plot_runs",
     "plot_surface",
+    "plot_sweep",
     "plot_tail",
     "plot_what_if",
 ]

@@ -6,72 +6,86 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import COLOURS, GREY
+from .style import COLOURS, GREY, MARKERS, STYLES, axes, finish
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ..backtests.backtesting import Check
 
-__all__ = ["plot_check"]
+__all__ = ["draw_coverage", "plot_check"]
 
 LEVELS = np.linspace(0.05, 0.95, 19)
-BINS = 10
 MOST_BARS = 400  # forecasts drawn; more hide each other
+PANELS = (11.0, 3.9)  # inches
 
 
-def plot_check(check: Check, *, figure: Any = None) -> Any:
-    """Three panels: coverage against the nominal level, PIT histogram, forecast errors.
+def plot_check(check: Check, *, ax: Axes | None = None, panels: bool = True) -> Any:
+    """Coverage against the nominal level; beside it the PIT and the outcomes.
 
     Parameters
     ----------
     check : Check
-    figure : matplotlib figure, optional
+    ax : matplotlib axes, optional
+        For the coverage; the others are then left out.
+    panels : bool
+        Whether to draw the others too.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Coverage and PIT weigh forecasts as the summary does: groups alike, then forecasts within a
-        group.
+    matplotlib axes
+        That of the coverage.  Coverage and PIT weigh forecasts as the summary does: groups alike,
+        then forecasts within a group.
     """
+    if ax is not None or not panels:
+        return draw_coverage(check, axes(ax))
     from matplotlib import pyplot as plt
 
-    if figure is None:
-        figure = plt.figure(figsize=(13.0, 4.2), layout="constrained")
+    figure = plt.figure(figsize=PANELS, layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    frame = check.frame
-    horizons = list(check.summary().index)
-    colours = {h: COLOURS[i % len(COLOURS)] for i, h in enumerate(horizons)}
-    weight = _weights(check)
-    left.plot([0, 1], [0, 1], "-", color=GREY, linewidth=1)
+    draw_coverage(check, left)
+    _pit(middle, check)
+    _errors(right, check)
+    laws = ", ".join(check.laws)
+    figure.suptitle(
+        f"{len(check.frame):,} forecasts by {laws}", fontsize="medium", x=0.01, ha="left"
+    )
+    return left
+
+
+def _looks(check: Check) -> dict[str, tuple[str, Any, str]]:
+    """Colour, dash and marker of each horizon."""
+    return {
+        horizon: (COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)], MARKERS[i % len(MARKERS)])
+        for i, horizon in enumerate(check.summary().index)
+    }
+
+
+def draw_coverage(check: Check, ax: Any) -> Any:
+    """Share of outcomes within intervals of every probability."""
+    frame, weight = check.frame, _weights(check)
+    ax.plot([0, 1], [0, 1], "-", color=GREY, linewidth=1)
     runs = max(int(frame["run"].nunique()), 1)
     band = 1.64 * np.sqrt(LEVELS * (1 - LEVELS) / runs)
-    left.fill_between(
+    ax.fill_between(
         LEVELS, LEVELS - band, LEVELS + band, color=GREY, alpha=0.25, linewidth=0,
         label=f"90 % of what {runs:,} independent\nruns would show",
     )  # fmt: skip
-    for horizon in horizons:
+    for horizon, (colour, dash, marker) in _looks(check).items():
         rows = (frame["horizon"] == horizon).to_numpy()
         off = np.abs(frame["pit"].to_numpy()[rows] - 0.5) * 2
         share = [float(np.average(off <= level, weights=weight[rows])) for level in LEVELS]
-        left.plot(LEVELS, share, ".-", color=colours[horizon], label=horizon, clip_on=False)
-    left.set(
+        ax.plot(LEVELS, share, color=colour, linestyle=dash, marker=marker, markersize=3.5,
+                linewidth=1.4, label=_words(horizon), clip_on=False)  # fmt: skip
+    ax.set(
         xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval",
-        ylabel="share of outcomes within it", title="Coverage",
+        ylabel="share of outcomes within it",
     )  # fmt: skip
-    left.legend(fontsize="small", loc="best")
-    edges = np.linspace(0, 1, BINS + 1)
-    for horizon in horizons:
-        rows = (frame["horizon"] == horizon).to_numpy()
-        height, _ = np.histogram(frame["pit"][rows], edges, weights=weight[rows])
-        middle.stairs(height / height.sum() * BINS, edges, color=colours[horizon], linewidth=1.8)
-    middle.axhline(1, color=GREY, linewidth=1)
-    middle.set(
-        xlim=(0, 1), ylim=(0, None), xlabel="share of draws below the outcome",
-        ylabel="density", title="PIT: flat is calibrated",
-    )  # fmt: skip
-    _errors(right, check, colours)
-    laws = ", ".join(check.laws)
-    figure.suptitle(f"{len(frame):,} forecasts by {laws}", fontsize="medium")
-    return figure
+    return finish(ax, "Coverage", "upper left")
+
+
+def _words(horizon: str) -> str:
+    return "the run's end" if horizon == "end" else f"{horizon} the data"
 
 
 def _weights(check: Check) -> np.ndarray[Any, Any]:
@@ -81,7 +95,26 @@ def _weights(check: Check) -> np.ndarray[Any, Any]:
     return np.asarray(1.0 / size.to_numpy())
 
 
-def _errors(ax: Any, check: Check, colours: dict[str, str]) -> None:
+def _pit(ax: Any, check: Check) -> None:
+    """The distribution function of the PIT less that of a uniform one: flat is calibrated."""
+    frame, weight = check.frame, _weights(check)
+    at = np.linspace(0, 1, 201)
+    most = 0.1
+    for horizon, (colour, dash, _) in _looks(check).items():
+        rows = (frame["horizon"] == horizon).to_numpy()
+        pit, own = frame["pit"].to_numpy()[rows], weight[rows]
+        below = np.array([float(np.average(pit <= place, weights=own)) for place in at])
+        ax.plot(at, below - at, color=colour, linestyle=dash, linewidth=1.4)
+        most = max(most, float(np.abs(below - at).max()))
+    ax.axhline(0, color=GREY, linewidth=1)
+    ax.set(
+        xlim=(0, 1), ylim=(-1.1 * most, 1.1 * most), xlabel="share of draws below the outcome",
+        ylabel="excess of outcomes that low",
+    )  # fmt: skip
+    finish(ax, "PIT: flat at 0 is calibrated", None)
+
+
+def _errors(ax: Any, check: Check) -> None:
     """Outcomes less the median, with the interval, sorted by its width."""
     frame = check.frame
     rows = frame.iloc[np.argsort(frame["upper"] - frame["lower"], kind="stable")]
@@ -93,22 +126,15 @@ def _errors(ax: Any, check: Check, colours: dict[str, str]) -> None:
     error = rows["observed"].to_numpy() - middle
     ax.axhline(0, color=GREY, linewidth=1)
     thick = np.clip(150 / len(rows), 0.8, 4)
-    for horizon, colour in colours.items():
-        at_this = (rows["horizon"] == horizon).to_numpy()
-        ax.vlines(
-            x[at_this],
-            low[at_this],
-            high[at_this],
-            color=colour,
-            alpha=0.3,
-            linewidth=thick,
-        )
-        ax.plot(x[at_this], error[at_this], ".", color=colour, markersize=3 + thick)
+    for horizon, (colour, _, marker) in _looks(check).items():
+        here = (rows["horizon"] == horizon).to_numpy()
+        ax.vlines(x[here], low[here], high[here], color=colour, alpha=0.3, linewidth=thick)
+        ax.plot(x[here], error[here], marker, color=colour, markersize=2.5 + 0.5 * thick)
     # Every interval in full, whichever arm is longer; an outcome far off must not flatten them.
     reach = 1.1 * max(np.quantile(np.abs(error), 0.99), -low.min(), high.max())
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(
         ylim=(-reach, reach), xlabel="forecasts, the narrowest first",
         ylabel="outcome less median (loss)",
-        title=f"Outcomes and {100 * check.prob:g} % intervals",
     )  # fmt: skip
+    finish(ax, f"Outcomes and {100 * check.prob:g} % intervals", None)

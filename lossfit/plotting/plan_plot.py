@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note
-from .surface_plot import number_ticks
+from .style import BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note, number_ticks
 
 if TYPE_CHECKING:
     from ..plans.result import Plan

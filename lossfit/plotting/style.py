@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.results import Scale
+from .._base.terminal import printable
 from ..runs.labels import AXIS_LABELS, PREFIXES, ratio_text
 
 __all__ = [
@@ -16,24 +18,30 @@ __all__ = [
     "COLOURS",
     "DATA",
     "GREY",
+    "MARKERS",
+    "STYLES",
     "Scale",
     "axes",
     "bands",
     "clip_loss",
     "finish",
     "grid_between",
+    "ladder_style",
     "mark_beyond",
     "note",
+    "number_ticks",
     "one_run",
+    "plain",
     "set_axis",
 ]
-
-Scale = Literal["auto", "log", "linear"]
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW = "#56B4E9", "#E69F00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, "#000000")
 DATA, GREY = "#222222", "#999999"
+# Lines of a picture differ by these too: in a grey print, and for readers who see no colours.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 3)))
 LOG_FROM = 4.0  # ratio of the ends of the axis from which it is drawn in the logarithm
 LARGEST_EXTRA = 1.0  # how far, in spans of the data, a band may stretch the loss axis
 
@@ -45,6 +53,13 @@ def axes(ax: Any) -> Any:
     from matplotlib import pyplot as plt
 
     return plt.subplots(figsize=(7.0, 4.3), layout="constrained")[1]
+
+
+def ladder_style(k: int, count: int) -> dict[str, Any]:
+    """Colours from light to dark with size: the order of runs is read off a grey print."""
+    from matplotlib import colormaps
+
+    return {"color": colormaps["viridis_r"](0.15 + 0.85 * (k / max(count - 1, 1)))}
 
 
 def one_run(names: Sequence[str], run: str | None) -> int:
@@ -93,6 +108,17 @@ def _short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
+
+
+def number_ticks(ax: Any) -> None:
+    """Sizes on a logarithmic axis as 100M, 7B."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = ax.get_xlim()
+    subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=14))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def bands(
@@ -173,14 +199,23 @@ def note(ax: Any, *lines: str) -> None:
     )
 
 
+def plain(text: str) -> str:
+    """A name as it is drawn: without control codes, and with dollars that begin no formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
     """Loss label, title, light frame, legend."""
     if not ax.get_ylabel():
         ax.set_ylabel("loss")
-    ax.set_title(title, loc="left", fontsize="medium")
+    ax.set_title(plain(title), loc="left", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, color="#e6e6e6", linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
-    if legend is not None and ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=legend, fontsize="small", frameon=True, framealpha=0.85, edgecolor="none")
+    handles, labels = ax.get_legend_handles_labels()
+    if legend is not None and handles:
+        ax.legend(
+            handles, [plain(label) for label in labels], loc=legend, fontsize="small",
+            frameon=True, framealpha=0.85, edgecolor="none", handlelength=2.6,
+        )  # fmt: skip
     return ax

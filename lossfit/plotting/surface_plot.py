@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
-from .style import COLOURS, GREY, _short, axes, finish, note
+from .style import COLOURS, GREY, axes, finish, note, number_ticks
 
 if TYPE_CHECKING:
     from ..surfaces.result import Surface
 
-__all__ = ["number_ticks", "plot_surface"]
+__all__ = ["plot_surface"]
 
 MOST_SLICES = 6
 NEAR = 0.25  # of a factor e from a slice's compute within which a row is drawn on it
@@ -122,14 +122,3 @@ def _budgets(surface: Surface) -> Any:
         budgets.append(float(np.exp(np.median(log_c[near[k]]))))
         left &= np.abs(log_c - np.log(budgets[-1])) > 2 * NEAR
     return np.sort(np.array(budgets))
-
-
-def number_ticks(ax: Any) -> None:
-    """Sizes on a logarithmic axis as 100M, 7B."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = ax.get_xlim()
-    subs = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0)
-    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=14))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats, Ints
+from .._base.results import Result, Scale
 from .._base.summaries import quantiles
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
@@ -25,6 +27,7 @@ from .device import back, placed
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
     from ..backtests.conformal import Calibration
     from ..forecasts.question import Question
@@ -43,7 +46,7 @@ SCHEMA = "lossfit.race/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Race:
+class Race(Result):
     """Runs along an axis of compute; made by `lossfit.race`.
 
     Attributes
@@ -81,6 +84,8 @@ class Race:
     >>> race.loss([1e6], run="llama2-7B").dims
     ('at', 'draw')
     """
+
+    _keys = ("run", "at")
 
     runs: Runs
     question: Question
@@ -163,8 +168,8 @@ class Race:
     def frame(self) -> pd.DataFrame:
         """One row a kept run and place.
 
-        Columns run, axis, at, mean, sd, lower, median, upper, prob, leads (probability of leading),
-        beyond (whether it is forecast), horizon_ratio, flags (of the forecast; a tuple).
+        Columns median, lower, upper, mean, leads (probability of leading), beyond (whether it is
+        forecast), horizon_ratio, notes (a tuple of flags), sd, axis, prob, run and at.
         """
         import pandas as pd
 
@@ -185,8 +190,11 @@ class Race:
         flags = [
             self.run_flags[i] if far else () for i, far in zip(r, frame["beyond"], strict=True)
         ]
-        frame["flags"] = pd.Series(flags, dtype=object)
-        return frame
+        frame["notes"] = pd.Series(flags, dtype=object)
+        return answer_first(frame, self._keys)
+
+    def _row_draws(self) -> Floats:
+        return self.curves[~np.isnan(self.curves[:, :, 0])]
 
     def leader(self, at: ArrayLike | None = None, *, forecast: bool = True) -> pd.DataFrame:
         """Probability that each run leads, i.e. has the lowest loss.
@@ -618,7 +626,7 @@ class Race:
                     "start": float(self.starts[r]),
                     "end": float(self.ends[r]),
                     "leads_at_horizon": float(self.leads[-1, r]),
-                    "flags": list(self.run_flags[r]),
+                    "notes": list(self.run_flags[r]),
                 }
                 for r, name in enumerate(self.names)
             ],
@@ -635,18 +643,35 @@ class Race:
             "bias": rows_of(self.bias(forecast=False)),
         }
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("race.text")(self)
         return words
 
-    def __repr__(self) -> str:
-        laws = ", ".join(law.name for law in self.question.laws)
-        return f"Race of {len(self.names):,} runs on {self.axis}, laws {laws}"
+    def _line(self) -> str:
+        words: str = view("race.line")(self)
+        return words
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        scale: Scale = "log",
+        data: bool = True,
+        frontier: bool = True,
+        truncated: bool = True,
+        crossings: bool = True,
+        forecast: bool = True,
+    ) -> Axes:
         """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`."""
-        return view("race.plot")(self, ax=ax, **options)
+        axes: Axes = view("race.plot")(
+            self, ax=ax, scale=scale, data=data, frontier=frontier, truncated=truncated,
+            crossings=crossings, forecast=forecast,
+        )  # fmt: skip
+        return axes
 
-    def plot_leader(self, ax: Any = None, **options: Any) -> Any:
+    def plot_leader(
+        self, ax: Axes | None = None, *, scale: Scale = "log", forecast: bool = True
+    ) -> Axes:
         """Stacked probability of leading; see `lossfit.plotting.plot_leader`."""
-        return view("race.leader_plot")(self, ax=ax, **options)
+        axes: Axes = view("race.leader_plot")(self, ax=ax, scale=scale, forecast=forecast)
+        return axes

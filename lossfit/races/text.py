@@ -16,12 +16,23 @@ if TYPE_CHECKING:
 
     from .result import Race
 
-__all__ = ["text"]
+__all__ = ["line", "text"]
 
 SHOWN = 12  # overtakings
 LEAST = 0.05  # their probability
 MOST_NAMED = 12  # runs whose overtakings are told
 SURE = 0.5  # a lead that is named
+
+
+def line(race: Race) -> str:
+    """Who leads at the horizon, in a line."""
+    final = race.leads[-1]
+    best = int(final.argmax())
+    return (
+        f"Race of {len(race.names):,} runs on {AXIS_UNITS[race.axis]}: {race.names[best]} leads at "
+        f"{amount(race.until, race.axis)} with probability "
+        f"{probability(float(final[best]), race.curves.shape[2])}"
+    )
 
 
 def text(race: Race) -> str:

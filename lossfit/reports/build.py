@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from .. import laws as registry
 from .._base.errors import DataError, LossfitWarning
 from .._base.progress import patience
+from .._base.results import Result, Scale
 from .._base.seeds import Seed, seed_integer
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
@@ -23,6 +24,7 @@ from .curves import MANY, bands, drawing
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from .._base.ragged import Floats
     from ..answers.answer import Answer
@@ -48,7 +50,7 @@ LEAST_AHEAD = 2.0  # where nothing is planned: this many times the data
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Report:
+class Report(Result):
     """A page that was written; made by `lossfit.report`.
 
     Attributes
@@ -76,6 +78,8 @@ class Report:
     ('llama2-7B',)
     """
 
+    _keys = ("run", "at")
+
     path: Path
     answer: Answer
     runs: Runs
@@ -89,16 +93,38 @@ class Report:
         """The answer's frame, a row a run and target."""
         return self.answer.frame
 
+    @property
+    def prob(self) -> float:
+        """Probability of the intervals."""
+        return self.answer.prob
+
+    def _row_draws(self) -> Floats:
+        return self.answer._row_draws()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the answer's, and path, size and missing of the page."""
+        page = {"path": str(self.path), "size": self.size, "missing": dict(self.missing)}
+        return {**self.answer.to_dict(), "page": page}
+
+    def plot(
+        self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "auto"
+    ) -> Axes:
+        """The picture of the answer; see `lossfit.plotting.plot_answer`."""
+        return self.answer.plot(ax, run=run, scale=scale)
+
     def __fspath__(self) -> str:
         return os.fspath(self.path)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         lines = [f"{self.path}: {len(self.runs):,} runs, {self.size / 1e6:.1f} MB"]
         lines += [f"  without {name}: {why}" for name, why in self.missing.items()]
         return "\n".join(lines)
 
-    def __repr__(self) -> str:
-        return f"Report of {len(self.runs):,} runs in {self.path}"
+    def _of_the_data(self) -> list[str]:
+        return self.answer._of_the_data()
+
+    def _line(self) -> str:
+        return f"Report of {len(self.runs):,} runs in {self.path}: {self.answer._line()}"
 
 
 def report(

@@ -128,7 +128,7 @@ def answer_section(context: Context) -> Section:
     lines += _one(answer) if len(rows) == 1 else _several(context)
     lines.append(f'<ul class="basis">{"".join(f"<li>{safe(x)}</li>" for x in _basis(answer))}</ul>')
     flags: dict[str, list[str]] = {}
-    for run, flags_of_row in zip(rows["run"], rows["flags"], strict=True):
+    for run, flags_of_row in zip(rows["run"], rows["notes"], strict=True):
         for flag in flags_of_row:
             if flag not in QUIET and run not in flags.setdefault(flag, []):
                 flags[flag].append(run)
@@ -177,7 +177,7 @@ def _one(answer: Answer) -> list[str]:
             *facts,
         ]
     out.append(f'<p class="facts">{" ".join(facts)}</p>')
-    if "law_disagreement" in row["flags"]:
+    if "law_disagreement" in row["notes"]:
         out.append(paragraph("These data can't tell which law to follow: see each law's own band."))
     return out
 
@@ -237,7 +237,7 @@ def _answer_table(context: Context) -> str:
         if below is not None:
             share = float(below[i])
             cells.append(Cell(safe(answer_text.probability(share, answer.question.draws)), share))
-        cells.append(Cell(safe(", ".join(f for f in row.flags if f not in QUIET))))
+        cells.append(Cell(safe(", ".join(f for f in row.notes if f not in QUIET))))
         rows.append(cells)
         which.append(context.place.get(row.run, -1))
     caption = "The answer, run by run; the ratio is that of the place to the end of the data"
@@ -387,7 +387,7 @@ def _fit_table(context: Context, fit: Fit) -> str:
         cells += [
             number(row.rho1, ".2f"),
             number(row.n_eff, ",.0f"),
-            Cell(safe(", ".join(f for f in row.flags if f in FIT_MEANINGS))),
+            Cell(safe(", ".join(f for f in row.notes if f in FIT_MEANINGS))),
         ]
         rows.append(cells)
         which.append(context.place[run_name])

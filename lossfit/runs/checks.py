@@ -9,6 +9,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from .._base.summaries import check_prob
 from .._base.units import amount_of, multiple_of
 from .._base.views import view
 from .axes import AXES
@@ -173,14 +174,3 @@ def whole(value: Any, what: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise DataError(f"{what} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def check_prob(prob: Any) -> float:
-    """A probability between 0 and 1."""
-    try:
-        good = 0 < float(prob) < 1
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise DataError(f"prob must be a probability between 0 and 1 such as 0.9, got {prob!r}")
-    return float(prob)

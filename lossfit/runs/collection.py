@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,6 +66,7 @@ class Runs:
     """
 
     __slots__ = ("_cache", "_columns", "_positions")
+    _stored_as: ClassVar[str] = "runs"
 
     _columns: Columns
     _cache: dict[str, tuple[Floats, Bools]]

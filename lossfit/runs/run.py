@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, frozen
+from .._base.terminal import printable
 from ..schedules.shapes import Schedule
 from .axes import AXES, check_axis, needed
 from .cleaning import Flag
@@ -92,6 +93,7 @@ class Run:
     """
 
     __slots__ = ("_i", "_runs")
+    _stored_as: ClassVar[str] = "run"
 
     def __init__(self, runs: Owner, i: int) -> None:
         self._runs = runs
@@ -238,7 +240,7 @@ class Run:
         words = [f"Run {self.name!r}: {len(self)} points, loss {loss[0]:.4g} to {loss[-1]:.4g}"]
         words += [f"{axis} to {self.end(axis):.4g}" for axis in self.axes]
         words += [f"{flag.flag} ({flag.count})" for flag in self.flags]
-        return ", ".join(words)
+        return printable(", ".join(words))
 
     def alone(self) -> Owner:
         """A collection of this run only: `lossfit.Runs`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 
+from .._base.terminal import printable
 from .run import Owner, Run
 
 __all__ = ["SHOWN", "as_html", "as_text"]
@@ -17,7 +18,7 @@ def as_text(runs: Owner) -> str:
     rows = [HEAD, *_rows(runs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([_title(runs), *lines, *_rest(runs)])
+    return printable("\n".join([_title(runs), *lines, *_rest(runs)]))
 
 
 def as_html(runs: Owner) -> str:

@@ -18,7 +18,7 @@ from ..runs.collection import Runs
 from ..runs.intake import clean
 from ..runs.intake import join as combined
 from ..runs.known import Known, NumberByRun, ScheduleByRun
-from ..runs.labels import names_text
+from ..runs.loud import loud_notes
 from ..runs.raw import Raw
 from ..runs.selection import raw_of, splits
 from ..runs.tables import is_table
@@ -48,17 +48,6 @@ READERS: tuple[str, ...] = (
 )
 """The formats, tried in this order: the first that matches reads the log."""
 
-LOUD = (
-    "sampled_history",
-    "damaged_lines",
-    "text_cells",
-    "counter",
-    "other_run",
-    "ranks",
-    "joined",
-    "follows",
-    "other_logs",
-)
 """Flags that `load` says at once, in a warning."""
 
 
@@ -281,12 +270,7 @@ def tables(paths: Sequence[LogSource], format: str | None = None) -> Iterator[tu
 
 def _warn(runs: Runs) -> None:
     """One warning for what should not wait until somebody looks at the flags."""
-    words = []
-    for flag in LOUD:
-        flags = [f for group in runs._columns.flags.values() for f in group if f.flag == flag]
-        if flags:
-            who = names_text([f.run for f in flags if f.run is not None]) or "all runs"
-            words.append(f"{flag} ({who}): {flags[0].detail}")
+    words = list(loud_notes(runs).values())
     if words:
         warnings.warn(LossfitWarning(f"reading: {'; '.join(words)}"), stacklevel=3)
 

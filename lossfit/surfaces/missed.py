@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.packing import given
 from .._base.ragged import Floats
 from ..laws.coupled import reducible
 from .brownian import brownian
@@ -175,6 +176,9 @@ class Conditioned:
     eigenvalues: Floats
     seed: int
 
+    def __getstate__(self) -> dict[str, Any]:
+        return given(self)
+
     @cached_property
     def nodes(self) -> tuple[Floats, Floats]:
         """Nodes of log params and of log tokens."""
@@ -226,6 +230,9 @@ class Outside:
     knots: tuple[Floats, Floats]
     kappa: Floats
     seed: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        return given(self)
 
     @cached_property
     def nodes(self) -> tuple[Floats, Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.frames import answer_first
 from .._base.ragged import Floats
+from .._base.results import Result
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import describe
 from .._base.views import view
@@ -26,6 +28,7 @@ from .table import Table
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["FAR", "RECORD", "Surface", "described"]
 
@@ -45,7 +48,7 @@ SCHEMA = "lossfit.surface/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Surface:
+class Surface(Result):
     """Posterior of a law of final losses; made by `fit_surface` or `published`.
 
     Attributes
@@ -87,6 +90,8 @@ class Surface:
     >>> loss.sizes["at"]
     2
     """
+
+    _keys = ("parameter",)
 
     law: SurfaceLaw
     table: Table | None
@@ -196,13 +201,16 @@ class Surface:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a parameter: parameter, mean, sd, lower, median, upper, prob, flags."""
+        """One row a parameter: median, lower, upper, mean, notes, sd, prob, parameter."""
         import pandas as pd
 
         frame = self.summary().drop(columns=["ess", "rhat"]).reset_index()
         frame["prob"] = self.prob
-        frame["flags"] = pd.Series([self.flags] * len(frame), dtype=object)
-        return frame
+        frame["notes"] = pd.Series([self.flags] * len(frame), dtype=object)
+        return answer_first(frame, self._keys)
+
+    def _row_draws(self) -> Floats | None:
+        return np.stack(list(self.values.values())) if self.n_draws > 1 else None
 
     @cached_property
     def _diagnostics(self) -> Any:
@@ -461,13 +469,13 @@ class Surface:
             raise DataError(f"published constants come without a table, so there are no {what}")
         return self.table
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         words: str = view("surface.text")(self)
         return words
 
-    def __repr__(self) -> str:
-        rows = "no table" if self.table is None else f"{len(self.table):,} rows"
-        return f"Surface of {self.law.name} ({self.law.formula}), {rows}, {self.n_draws:,} draws"
+    def _line(self) -> str:
+        words: str = view("surface.line")(self)
+        return words
 
     def to_dict(self) -> dict[str, Any]:
         """The surface as plain data for JSON; ``schema`` names its form.
@@ -480,9 +488,10 @@ class Surface:
         plain: dict[str, Any] = view("surface.dict")(self, SCHEMA)
         return plain
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """IsoFLOP slices with the data; see `lossfit.plotting.surface_plot.plot_surface`."""
-        return view("surface.plot")(self, ax=ax, **options)
+    def plot(self, ax: Axes | None = None, *, compute: Sequence[float] | None = None) -> Axes:
+        """IsoFLOP slices with the data; see `lossfit.plotting.plot_surface`."""
+        axes: Axes = view("surface.plot")(self, ax=ax, compute=compute)
+        return axes
 
 
 def described(draws: Floats, prob: float) -> Floats:

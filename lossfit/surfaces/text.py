@@ -12,7 +12,19 @@ from ..runs.labels import size_text
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["as_dict", "text"]
+__all__ = ["as_dict", "line", "text"]
+
+
+def line(surface: Surface) -> str:
+    """The exponents in a line."""
+    rows = "published" if surface.table is None else f"{len(surface.table):,} rows"
+    frame = surface.summary()
+    numbers = ", ".join(
+        f"{name} {_number(float(frame.loc[name, 'median']))}"
+        for name in ("E", "alpha", "beta")
+        if name in frame.index
+    )
+    return f"Surface {surface.law.name}, {rows}: {numbers}"
 
 
 def text(surface: Surface) -> str:
@@ -101,7 +113,7 @@ def as_dict(surface: Surface, schema: str) -> dict[str, Any]:
             "efficiency": plain(surface.efficiency),
             "log_evidence": plain(surface.log_evidence),
         },
-        "parameters": rows_of(surface.frame.drop(columns=["flags"])),
-        "flags": dict(surface.notes),
+        "parameters": rows_of(surface.frame.drop(columns=["notes"])),
+        "notes": dict(surface.notes),
         "source": surface.source or None,
     }

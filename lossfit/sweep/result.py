@@ -6,18 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .._base.frames import answer_first
+from .._base.results import Result
+from .._base.views import view
 from .files import StoreError, place_of
 from .ledger import FORMAT, no_store, stored, stored_attrs
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
 __all__ = ["SweepResult", "open_store"]
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Result):
     """A finished sweep; made by `lossfit.fit_to`.
 
     Attributes
@@ -39,6 +45,8 @@ class SweepResult:
     flags : dict
         How many runs have each flag.
     """
+
+    _keys = ("run", "parameter")
 
     path: Path | str
     runs: int
@@ -68,11 +76,44 @@ class SweepResult:
 
         return pd.DataFrame(columns)
 
+    @property
+    def prob(self) -> float:
+        """Probability of the widest intervals of the store."""
+        return float(stored_attrs(place_of(self.path))["settings"]["prob"][0])
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The store's summaries, a row a run and parameter: all of them are read.
+
+        Columns median, lower, upper, mean, notes (flags, with commas), sd, prob, run and parameter;
+        no mean and sd where the store keeps quantiles.
+        """
+        return _summaries(self.open(), self.prob)
+
+    def _head(self, rows: int) -> pd.DataFrame:
+        with self.open() as data:
+            runs = -(-rows // data.sizes["parameter"])
+            return _summaries(data.isel(run=slice(runs)), self.prob).head(rows)
+
+    def _row_draws(self) -> Any:
+        with self.open() as data:
+            names = [str(name) for name in data["parameter"].values]
+            if names[0] not in data:
+                return None
+            draws = [data[name].values for name in names]  # (chain, draw, run) each
+        stacked = np.stack(draws, axis=-1)
+        return stacked.reshape(-1, stacked.shape[2] * stacked.shape[3]).T
+
+    def plot(self, ax: Axes | None = None, *, parameter: str | None = None) -> Axes:
+        """Medians of a parameter over the runs; see `lossfit.plotting.plot_sweep`."""
+        axes: Axes = view("sweep.plot")(self, ax=ax, parameter=parameter)
+        return axes
+
     def open(self) -> xr.Dataset:
         """The store as one dataset, read when it is asked for; see `open_store`."""
         return open_store(self.path)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         lines = [
             f"{self.runs:,} runs in {self.path}: {self.fitted:,} fitted, {self.failed:,} with an "
             f"error; {self.runs - self.resumed:,} runs in {self.seconds:.1f} s "
@@ -96,6 +137,12 @@ class SweepResult:
             lines.append("flags: " + ", ".join(f"{flag} {count:,}" for flag, count in most))
         return "\n".join(lines)
 
+    def _line(self) -> str:
+        return (
+            f"SweepResult of {self.runs:,} runs in {self.path}: {self.fitted:,} fitted, "
+            f"{self.failed:,} with an error"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data, schema ``lossfit.sweep_result/1``."""
         from .. import __version__
@@ -112,8 +159,28 @@ class SweepResult:
             "healed": list(self.healed),
             "seconds": self.seconds,
             "rate": self.rate,
-            "flags": self.flags,
+            "notes": self.flags,
         }
+
+
+def _summaries(data: xr.Dataset, prob: float) -> pd.DataFrame:
+    """Summaries of a store as a frame."""
+    import pandas as pd
+
+    names = [str(name) for name in data["parameter"].values]
+    runs = data["run"].values.astype(object)
+    index = pd.MultiIndex.from_product([runs, names], names=["run", "parameter"])
+    if "median" in data:
+        columns = {name: data[name].values for name in ("mean", "sd", "lower", "median", "upper")}
+    else:
+        at = data["quantile"].values
+        wanted = {"lower": (1 - prob) / 2, "median": 0.5, "upper": (1 + prob) / 2}
+        place = {name: int(np.abs(at - q).argmin()) for name, q in wanted.items()}
+        columns = {name: data["parameter_quantile"].values[..., k] for name, k in place.items()}
+    frame = pd.DataFrame({name: v.ravel() for name, v in columns.items()}, index=index)
+    frame["prob"] = prob
+    frame["notes"] = np.repeat(data["flags"].values.astype(object), len(names))
+    return answer_first(frame.reset_index(), SweepResult._keys)
 
 
 def open_store(path: Any) -> xr.Dataset:

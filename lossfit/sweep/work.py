@@ -15,12 +15,12 @@ from .._base.errors import DeviceError
 from .._base.ragged import Floats
 from .._base.summaries import quantiles
 from ..fits.block import Sampler
+from ..laws.stored import priors_of
 from .pieces import Piece
 
 if TYPE_CHECKING:
     from ..engine.devices import Place
     from ..laws import Law
-    from ..laws.priors import Prior
     from .reading import Chunk
 
 __all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
@@ -138,12 +138,6 @@ class Spec:
             "dtype": self.dtype,
             "chunk_runs": self.chunk_runs,
         }
-
-
-def priors_of(law: Law) -> dict[str, Prior]:
-    """Priors of all parameters, sigma last."""
-    nonlinear = {p.name: p.prior for p in law.nonlinear}
-    return nonlinear | {p.name: p.prior for p in law.linear} | {"sigma": law.sigma}
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def test_the_frame_describes_the_draws(runs):
     answer = ask(runs, at=[1500, 2500], axis="step", prob=0.8)
     frame, draws = answer.frame, answer.draws
     assert list(frame.columns) == [
-        "run", "axis", "at", "horizon_ratio", "mean", "sd", "lower", "median", "upper", "prob",
-        "flags",
+        "median", "lower", "upper", "horizon_ratio", "mean", "notes", "sd", "axis", "prob", "run",
+        "at",
     ]  # fmt: skip
     assert draws.dims == ("run", "at", "draw")
     assert draws.sizes["draw"] == 200
@@ -184,7 +184,7 @@ def test_flags_say_how_far_and_where_the_line_leads():
     noise = np.random.default_rng(0).normal(0, 0.002, 100)
     runs = lossfit.Runs.from_arrays("step", step, 2 + step**-0.7 - 0.01 * step + noise)
     answer = ask(runs, at=[80, 150, 250, 400], window="all", laws="power_linear")
-    rows = list(answer.frame["flags"])
+    rows = list(answer.frame["notes"])
     assert [("interpolation" in r, "far" in r, "untested" in r) for r in rows] == [
         (True, False, False), (False, False, False), (False, True, False), (False, True, True),
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def test_flags_say_how_far_and_where_the_line_leads():
         (False, True), (False, True), (True, True), (True, True),
     ]  # fmt: skip
     both = ask(runs, at=[400.0], window="all")
-    assert "law_disagreement" in both.frame["flags"].iloc[0]
+    assert "law_disagreement" in both.frame["notes"].iloc[0]
 
 
 def test_one_warning_names_what_matters(runs):

@@ -117,8 +117,8 @@ def test_a_pair_of_schedules_knows_more_than_one(pair):
         warnings.simplefilter("ignore", LossfitWarning)
         one = what_if(pair, "constant", schedules={"wsd": PLANS["wsd"]}).frame.iloc[1]
         two = what_if(pair, "constant", schedules={"wsd": PLANS["wsd"]}, share=True).frame.iloc[1]
-    assert "response_unsure" in one["flags"]
-    assert "response_unsure" not in two["flags"]
+    assert "response_unsure" in one["notes"]
+    assert "response_unsure" not in two["notes"]
     assert two["sd"] < 0.5 * one["sd"]
 
 
@@ -298,7 +298,7 @@ def test_another_peak_counts_from_the_runs_own(pair):
     assert response[0, 0] == pytest.approx(0.5, abs=1e-6)
     with pytest.warns(LossfitWarning, match="peak_differs"):
         answer = what_if(run, schedules={"half": schedules.cosine(1.5e-4, TOTAL, 500)})
-    assert "peak_differs" in answer.frame["flags"].iloc[1]
+    assert "peak_differs" in answer.frame["notes"].iloc[1]
 
 
 def test_flags(pair):
@@ -308,7 +308,7 @@ def test_flags(pair):
             schedules={"to 0": schedules.linear(3e-4, TOTAL, 500)},
             at=[TOTAL, 2.5 * TOTAL, 4.0 * TOTAL],
         )
-    flags = list(answer.frame["flags"])
+    flags = list(answer.frame["notes"])
     assert "rate_below_data" in flags[3]
     assert "rate_below_data" not in flags[0]
     assert "far" in flags[4]

@@ -121,8 +121,8 @@ def test_what_is_known_of_the_schedule():
     np.testing.assert_allclose(known.frame["median"], by_schedule.frame["median"], atol=3e-3)
     masked = lossfit.backtest(runs, cutoffs=(0.5,), horizons="end", schedules="masked", draws=200)
     none = lossfit.backtest(runs, cutoffs=(0.5,), horizons="end", schedules="none", draws=200)
-    assert all("schedule_unknown" in flags for flags in masked.frame["flags"])
-    assert all("no_plan" in flags for flags in none.frame["flags"])
+    assert all("schedule_unknown" in flags for flags in masked.frame["notes"])
+    assert all("no_plan" in flags for flags in none.frame["notes"])
     # Of five schedules most end higher than the cosine to 0 that these runs followed.
     assert masked.frame["median"].mean() > known.frame["median"].mean()
 
@@ -282,10 +282,10 @@ def test_calibrate_on_widens_what_was_too_narrow():
     assert "widened by a factor" in str(lossfit.extrapolate(
         half, "run0", at=20_000, draws=200, calibrate_on=finished, **law
     ))  # fmt: skip
-    assert all("calibrated" in flags for flags in told.frame["flags"])
+    assert all("calibrated" in flags for flags in told.frame["notes"])
     few = lossfit.extrapolate(
         half, at=20_000, draws=200, calibrate_on=finished.select(["run12"]), **law
     )
     assert few.calibration.factor is None
-    assert all("not_calibrated" in flags for flags in few.frame["flags"])
+    assert all("not_calibrated" in flags for flags in few.frame["notes"])
     np.testing.assert_allclose(few.frame["median"], plain.frame["median"], atol=0.02)

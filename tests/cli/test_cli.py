@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -97,7 +99,7 @@ def test_fit_prints_and_saves(log, tmp_path):
     row = data["summary"][0]
     assert (row["run"], row["parameter"], row["rhat"]) == ("run0", "alpha", None)
     assert row["mean"] == pytest.approx(back.summary()["mean"].loc[("run0", "alpha")])
-    assert data["diagnostics"][0]["flags"] == list(back.flags[0])
+    assert data["diagnostics"][0]["notes"] == list(back.flags[0])
 
 
 def test_inspect_tells_what_cleaning_did():
@@ -113,7 +115,7 @@ def test_inspect_tells_what_cleaning_did():
 
 
 def test_sparkline():
-    from lossfit.cli.fit_text import sparkline
+    from lossfit._base.sparkline import sparkline
 
     assert sparkline(np.linspace(8, 1, 8)) == "█▇▆▅▄▃▂▁"
     assert sparkline(np.linspace(8, 1, 8), unicode=False) == "#*+=~-._"
@@ -158,7 +160,7 @@ def test_figures_of_no_known_kind_are_refused(tmp_path):
         "extrapolate", "llama2", "-r", "llama2-7B", "--at", "2x", "--plot", tmp_path / "a.xyz"
     )
     assert done.exit_code == 2
-    assert "cannot write the figure" in done.stderr
+    assert "a.xyz: write one of .png, .pdf" in done.stderr
 
 
 def test_version_and_help():
@@ -214,3 +216,157 @@ def test_no_text_of_a_log_controls_the_terminal(tmp_path):
     for file in Path(lossfit.__file__).parent.joinpath("cli").glob("*.py"):
         if file.name != "common.py":
             assert "click.echo" not in file.read_text(), file.name
+
+
+def commands():
+    """Every command by name."""
+    import click
+
+    context = click.Context(main)
+    return {name: main.get_command(context, name) for name in main.list_commands(context)}
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_is_as_written_and_has_an_example(name):
+    done = run(name, "--help")
+    assert done.exit_code == 0
+    assert "\\b" not in done.stdout
+    assert f"\n  lossfit {name}" in done.stdout
+    assert {"-q, --quiet", "-v, --verbose"} <= set(re.findall(r"-\w, --\w+", done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["extrapolat", "x"], "Did you mean 'extrapolate'?"),
+        (["bestail", "x"], "Did you mean 'best-tail'?"),
+        (["extrapolate", "x", "--targt", "2"], "--target"),
+    ],
+)
+def test_a_slip_is_met_with_what_was_meant(words, hint):
+    done = run(*words)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extrapolate", "llama2", "--at", "2x", "--plot", "no/folder/a.png"],
+        ["race", "llama2", "--plot-leader", "no/folder/a.png"],
+        ["report", "llama2", "--out", "no/folder/a.html"],
+        ["fit", "llama2", "--out", "no/folder/a.nc"],
+        ["best-tail", "llama2", "--out", "no/folder/a.csv"],
+        ["priors", "llama2", "--out", "no/folder/a.nc"],
+        ["surface", "chinchilla", "--out", "no/folder/a.nc"],
+        ["bench", "--page", "no/folder/a.md"],
+    ],
+)
+def test_a_missing_folder_is_said_before_anything_is_computed(words, monkeypatch):
+    monkeypatch.setattr("lossfit.sources.load", None)  # nothing is even read
+    done = run(*words)
+    assert done.exit_code == 2
+    assert "there is no folder no/folder; make it first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["extrapolate", "llama2", "--at", "2x", "--prob", "7"], "error: --prob must be"),
+        (["extrapolate", "llama2", "--at", "2x", "--draws", "0"], "--draws must be"),
+        (["fit", "llama2", "--device", "tpu"], "error: --device must be"),
+        (["extrapolate", "llama2", "--at", "2x", "--schedule", "zigzag"], "no schedule is called"),
+        (["what-if", "llama2", "--schedule", "none.csv"], "there is no file 'none.csv'"),
+    ],
+)
+def test_errors_name_options_not_arguments(words, said):
+    done = run(*words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_words_of_the_library_become_options():
+    import click
+
+    from lossfit.cli.voice import in_options
+
+    with click.Context(commands()["extrapolate"]):
+        assert in_options("total= or siblings= would") == "--total or --siblings would"
+        assert in_options("share=True with runs") == "--share with runs"
+        assert in_options("ask again with prob=0.5.") == "ask again with --prob 0.5."
+        assert in_options("give it with Runs.with_schedule(...)") == "give it with --schedule"
+        assert in_options("error: laws must be") == "error: --law must be"
+        assert in_options("a run of lr=3e-4, at 2x") == "a run of lr=3e-4, at 2x"
+    assert in_options("total=") == "total="  # outside of a command
+
+
+def test_quiet_and_verbose(log):
+    words = ("extrapolate", log, "--at", "2x", "--draws", 100, "--json", "--law", "power")
+    plain, quiet, loud = run(*words), run(*words, "-q"), run(*words, "-v")
+    assert plain.exit_code == 0, plain.stderr
+    assert quiet.stdout == plain.stdout == loud.stdout
+    assert quiet.stderr == ""
+    assert "2 runs" in loud.stderr
+    assert re.search(r"answered after \d+\.\d s", loud.stderr)
+
+
+def test_colours_are_for_terminals(monkeypatch):
+    from lossfit.cli import common, voice
+
+    assert voice.coloured("error: x", "error") == "\x1b[31merror: x\x1b[0m"
+    assert "\x1b" not in run("extrapolate", "nosuch", "--at", "2x").stderr
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert voice.colours() is False
+    shown = []
+    monkeypatch.setattr(common.click, "echo", lambda text, **how: shown.append(how["color"]))
+    common.show_text("! far: x")
+    assert shown == [False]
+
+
+def test_a_schedule_in_a_word_or_a_file(log, tmp_path):
+    from lossfit.cli.schedules import schedules_of, shape_of
+
+    runs = lossfit.load(log)
+    assert schedules_of(None, runs) is None
+    plans = schedules_of("wsd@2k", runs, ["run0"])
+    assert (plans["run0"].kind, plans["run0"].total) == ("wsd", 2000)
+    with pytest.raises(lossfit.DataError, match="needs an end: cosine@20k"):
+        schedules_of("cosine", runs)
+    path = tmp_path / "plan.csv"
+    path.write_text("step,lr\n0,1e-3\n500,1e-3\n2000,0\n")
+    assert schedules_of(str(path), runs)["run1"](1250) == pytest.approx(5e-4)
+    path.write_text("when,lr\n0,1e-3\n")
+    with pytest.raises(lossfit.DataError, match="columns step"):
+        schedules_of(str(path), runs)
+    assert shape_of("1-sqrt", 100.0, "tokens").total == 100
+    done = run("extrapolate", log, "--at", "1.5x", "--schedule", "linear@1500", "--draws", 100)
+    assert done.exit_code == 0, done.stderr
+    assert "schedule: linear" in done.stdout
+
+
+def test_surface_predicts_and_priors_tell_why(tmp_path):
+    done = run("surface", "chinchilla", "--predict", "7B,1T", "--json")
+    assert done.exit_code == 0, done.stderr
+    row = json.loads(done.stdout)["predictions"][0]
+    assert row["lower"] < row["median"] < row["upper"]
+    done = run("surface", "chinchilla", "--predict", "7B")
+    assert "write PARAMS,TOKENS" in done.stderr
+    done = run("priors", "llama2", "--out", tmp_path / "priors.nc")
+    assert done.exit_code == 0, done.stderr
+    assert isinstance(lossfit.from_netcdf(tmp_path / "priors.nc"), lossfit.Priors)
+    assert "Priors" in done.stdout
+
+
+def test_best_tail_writes_its_schedule(tmp_path):
+    step = np.arange(20.0, 601.0, 20.0)
+    table = pd.DataFrame({"step": step, "loss": 2 + 3 * (step / 20) ** -0.5, "lr": 1e-3})
+    table.to_csv(tmp_path / "run.csv", index=False)
+    out = tmp_path / "tail.csv"
+    done = run(
+        "best-tail", tmp_path / "run.csv", "--total", "1k", "--segments", 12, "--draws", 100,
+        "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    tail = pd.read_csv(out)
+    assert list(tail.columns) == ["step", "lr"]
+    assert tail["step"].iloc[-1] == 1000

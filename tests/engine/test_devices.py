@@ -326,7 +326,7 @@ def test_a_fit_on_a_card_is_summarised_there(fitted, scaled):
     found, expected = kept.summary(0.8, scaled=scaled), fitted.summary(0.8, scaled=scaled)
     for column in ("mean", "sd", "lower", "upper", "ess"):
         np.testing.assert_allclose(found[column], expected[column], rtol=2e-5)
-    assert list(found["flags"]) == list(expected["flags"])
+    assert list(found["notes"]) == list(expected["notes"])
     one = kept.select(["run2", "run0"]).summary(0.8, scaled=scaled)
     np.testing.assert_allclose(one.loc["run2"]["mean"], expected.loc["run2"]["mean"], rtol=2e-5)
     assert "3 runs on step, 1 x 200 draws by quadrature, kept on cuda:0" in repr(kept)

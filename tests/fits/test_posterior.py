@@ -79,7 +79,7 @@ def test_places_must_be_positive_numbers(fit, at):
 def test_summary_agrees_with_numpy(fit):
     table = fit.summary(0.8)
     assert table.index.names == ["run", "parameter"]
-    assert list(table.columns) == ["mean", "sd", "lower", "upper", "ess", "rhat", "flags"]
+    assert list(table.columns) == ["mean", "sd", "lower", "upper", "median", "ess", "rhat", "notes"]
     for (run, parameter), row in table.iterrows():
         draws = fit.posterior[parameter].sel(run=run).values.ravel()
         wanted = [draws.mean(), draws.std(ddof=1), *np.quantile(draws, [0.1, 0.9])]
@@ -100,7 +100,7 @@ def test_samplers_get_ess_and_rhat():
     apart = np.array(chains)
     apart[0, 0, 1] += 1
     split = dataclasses.replace(fit, draws=apart.reshape(fit.draws.shape))
-    flags = split.summary()["flags"]
+    flags = split.summary()["notes"]
     assert "not_converged" in flags.loc[("run0", "alpha")]
     assert "not_converged" not in flags.loc[("run1", "alpha")]
 
@@ -194,10 +194,10 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         lossfit.from_netcdf(tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("no netCDF")
-    with pytest.raises(DataError, match=r"is not a fit written by Fit\.to_netcdf"):
+    with pytest.raises(DataError, match=r"is not a result written by its to_netcdf"):
         lossfit.from_netcdf(tmp_path / "text.nc")
     import xarray as xr
 
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-    with pytest.raises(DataError, match=r"is not a fit written by Fit\.to_netcdf"):
+    with pytest.raises(DataError, match=r"is not a result written by its to_netcdf"):
         lossfit.from_netcdf(tmp_path / "other.nc")

@@ -129,26 +129,26 @@ def test_an_unknown_schedule_is_averaged_over():
     assert set(shares) == {name for name, _ in lossfit.forecasts.rates.MENU}
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["cosine_0"] > shares["wsd_30"]
-    assert all("schedule_unknown" in flags for flags in answer.frame["flags"])
+    assert all("schedule_unknown" in flags for flags in answer.frame["notes"])
     known = ask(half.with_schedule(PLAN), at=20_000)
     spread = answer.frame["upper"] - answer.frame["lower"]
     assert (spread > known.frame["upper"] - known.frame["lower"]).all()
     blind = ask(half, at=20_000)
-    assert all("no_plan" in flags for flags in blind.frame["flags"])
+    assert all("no_plan" in flags for flags in blind.frame["notes"])
     assert "total= would sharpen it" in str(blind)
     # Within the data nothing is said of the future.
     inside = ask(half, at=5_000)
-    assert all(flags == ("interpolation",) for flags in inside.frame["flags"])
+    assert all(flags == ("interpolation",) for flags in inside.frame["notes"])
 
 
 def test_a_logged_rate_that_is_constant_stays_so_unless_told():
     constant = schedules.constant(1e-3, 200)
     runs = annealed(2, lr=True, plan=constant).until(0.5)
     answer = ask(runs, at=20_000)
-    assert all("schedule_held" in flags for flags in answer.frame["flags"])
+    assert all("schedule_held" in flags for flags in answer.frame["notes"])
     told = ask(runs, at=20_000, schedule=schedules.wsd(1e-3, 20_000, 200))
     assert (told.frame["median"] < answer.frame["median"] - 0.07).all()
-    assert all("response_from_prior" in flags for flags in told.frame["flags"])
+    assert all("response_from_prior" in flags for flags in told.frame["notes"])
     planned = ask(runs, at=20_000, total=20_000)
     assert planned.mixed.forecasts[0].shares[0].keys() == {
         n for n, _ in lossfit.forecasts.rates.MENU
@@ -160,7 +160,7 @@ def test_a_logged_rate_that_is_constant_stays_so_unless_told():
 def test_beyond_its_end_a_schedule_is_stretched():
     runs = annealed(2).with_schedule(PLAN)
     far = ask(runs, at=60_000)
-    assert all({"schedule_stretched", "far"} <= set(f) for f in far.frame["flags"])
+    assert all({"schedule_stretched", "far"} <= set(f) for f in far.frame["notes"])
     given = ask(runs, at=60_000, schedule=PLAN.stretched(60_000))
     np.testing.assert_array_equal(far.frame["median"], given.frame["median"])
     assert "stretched to the target" in str(ask(runs, "run0", at=60_000))
@@ -199,7 +199,7 @@ def test_learned_priors_say_why_a_run_was_not_used():
     assert "shipped prior" in repr(unknown)
     assert unknown.frame["reason"].tolist() == ["its schedule is not known"]
     answer = ask(good.until(0.5), at=20_000, siblings=_renamed(power_runs(1), "plain"))
-    assert all("siblings_unused" in flags for flags in answer.frame["flags"])
+    assert all("siblings_unused" in flags for flags in answer.frame["notes"])
 
 
 def _renamed(runs, name):
@@ -269,7 +269,7 @@ def test_smoothed_logs_are_corrected_for():
         smooth[i] = state
     logged = lossfit.Runs.from_arrays("step", runs["run0"].axis("step"), smooth, schedules=PLAN)
     answer = ask(logged, at=25_000)
-    assert "smoothed_noise" in answer.frame["flags"].item()
+    assert "smoothed_noise" in answer.frame["notes"].item()
     assert answer.mixed.forecasts[0].memory[0] == pytest.approx(0.8, abs=0.15)
 
 
@@ -283,7 +283,7 @@ def test_the_headline():
     assert 1.55 < row["lower"] < 1.68
     assert 1.74 < row["upper"] < 1.84
     assert answer.prob_below() < 0.05
-    assert {"far", "untested", "schedule_stretched"} <= set(row["flags"])
+    assert {"far", "untested", "schedule_stretched"} <= set(row["notes"])
     text = str(answer)
     for part in ("untested", "cosine, stretched to the target"):
         assert part in text
@@ -412,7 +412,7 @@ def test_what_the_default_is_told(knowledge, flag, hypotheses):
     frame = answer.frame
     assert ((frame["lower"] < truth(runs)) & (truth(runs) < frame["upper"])).all()
     assert all(len(shares) == hypotheses for shares in answer.mixed.forecasts[0].shares)
-    assert flag is None or all(flag in flags for flags in frame["flags"])
+    assert flag is None or all(flag in flags for flags in frame["notes"])
 
 
 def test_an_explicit_window_is_the_default_s_too():

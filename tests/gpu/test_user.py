@@ -102,7 +102,7 @@ def test_an_answer_from_a_card_is_that_of_the_cpu(card, runs, law):
         "forecast_prepare", "forecast_tabulate", "forecast_weigh", "forecast_draw",
     ]  # fmt: skip
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6)
-    assert found.frame["flags"].tolist() == expected.frame["flags"].tolist()
+    assert found.frame["notes"].tolist() == expected.frame["notes"].tolist()
 
 
 def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):

@@ -225,7 +225,7 @@ def test_far_sizes_get_no_verdict(ladder: Ladder) -> None:
     with pytest.warns(LossfitWarning, match="far"):
         answer = ladder.extrapolate(1e10, 2e10)
     assert answer.names == ("10B",)
-    assert "far" in answer.frame["flags"].iloc[0]
+    assert "far" in answer.frame["notes"].iloc[0]
     assert np.isnan(answer.prob_below("700M"))
 
 

@@ -111,7 +111,7 @@ def test_the_answers_are_those_of_extrapolate(log):
         direct = lossfit.extrapolate(lossfit.load(log), at=TOTAL, total=TOTAL, random_seed=5)
     np.testing.assert_array_equal(update.answer.draws, direct.draws)
     assert update.median == direct.frame["median"][0]
-    assert update.flags == direct.frame["flags"][0]
+    assert update.flags == direct.frame["notes"][0]
 
 
 def test_a_last_line_is_left_until_it_is_whole(log):
@@ -489,7 +489,7 @@ def test_the_command_once(log, tmp_path):
     assert data["problem"] is None
     for words, message in (
         ([tmp_path / "no.log", "--once"], "there is no file"),
-        ([log, "--once"], "give total="),
+        ([log, "--once"], "give --total"),
         ([log, "--once", "--total", "soon"], "'soon' is no axis value"),
     ):
         done = run(*words)

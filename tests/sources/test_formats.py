@@ -399,7 +399,7 @@ def test_smoothed_exports_are_found_and_corrected(tmp_path):
         assert ("smoothed" in flags(runs)) == found
         runs = runs.with_schedule(lossfit.schedules.constant(1e-3))
         answer = lossfit.extrapolate(runs, at=1000, laws="annealing", draws=100)
-        assert ("smoothed_noise" in answer.frame["flags"][0]) == found
+        assert ("smoothed_noise" in answer.frame["notes"][0]) == found
 
 
 def test_wandb_table_of_runs_is_refused():

@@ -1,38 +1,38 @@
-"""What the command line prints of fits."""
+"""A fit in words, and as plain data."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from .._base.records import rows_of
-from .._base.sparkline import sparkline
-from ..fits.flags import FIT_MEANINGS
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import names_text, span
+from .flags import FIT_MEANINGS
 
 if TYPE_CHECKING:
-    from ..fits.posterior import Fit
+    from .posterior import Fit
 
-__all__ = ["fit_dict", "fit_text", "sparkline"]
+__all__ = ["fit_dict", "fit_text"]
 
 RUNS_SHOWN = 12
 
 
-def fit_text(fit: Fit, prob: float) -> str:
-    """A table of parameters for each run."""
+def fit_text(fit: Fit, prob: float | None = None) -> str:
+    """A table of parameters for each run, with intervals of `prob` (the fit's by default)."""
+    prob = fit.prob if prob is None else prob
     s = fit.settings
     what = "exact draws" if s.exact else "draws"
     lines = [
         f"{fit.law.name} ({fit.law.formula}) on {s.axis}: {s.chains * s.draws:,} {what} a run "
         f"by {s.method}, {100 * prob:g} % intervals, window {s.window}"
     ]
-    if fit.draws is not None and fit.law.to_axis_units is not None:
+    if fit.readable:
         lines.append(
             "x is the axis over the end of the window: sizes of terms are in units of the loss"
         )
     names = list(fit.runs.names)
     shown = fit.select(names[:RUNS_SHOWN])
-    summary, diagnostics = shown.summary(prob, scaled=fit.draws is not None), shown.diagnostics
+    summary, diagnostics = shown.summary(prob, scaled=fit.readable), shown.diagnostics
     width = max(len(p) for p in fit.parameters)
     for name in shown.runs.names:
         row = diagnostics.loc[name]
@@ -57,13 +57,14 @@ def fit_text(fit: Fit, prob: float) -> str:
     return "\n".join(lines)
 
 
-def fit_dict(fit: Fit, prob: float) -> dict[str, Any]:
+def fit_dict(fit: Fit, prob: float | None = None) -> dict[str, Any]:
     """The summary as plain data, schema ``lossfit.fit_summary/1``."""
     from dataclasses import asdict
 
     from .. import __version__
 
-    summary = fit.summary(prob).drop(columns="flags").reset_index()
+    prob = fit.prob if prob is None else prob
+    summary = fit.summary(prob).drop(columns="notes").reset_index()
     return {
         "schema": "lossfit.fit_summary/1",
         "lossfit": __version__,

@@ -1,0 +1,64 @@
+"""Numbers with as many digits as the draws that they come from support."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["DRAWS", "decimals_of", "estimate", "interval_text"]
+
+DRAWS = 1000  # of an answer, where nothing else is said
+# Of an end of a 90 % interval of a normal posterior, in sds over the root of the number of draws.
+ERROR_OF_END = 2.1
+SDS_OF_INTERVAL = 3.3
+MOST = 6
+
+
+def decimals_of(width: float, draws: int = DRAWS) -> int:
+    """Decimals that another seed would leave as they are.
+
+    Parameters
+    ----------
+    width : float
+        Of a 90 % interval, in the unit of the number.
+    draws : int
+        From which it was found.
+
+    Examples
+    --------
+    >>> decimals_of(0.1), decimals_of(0.01)
+    (2, 3)
+    """
+    error = ERROR_OF_END * width / SDS_OF_INTERVAL / math.sqrt(max(draws, 1))
+    if not math.isfinite(error) or error <= 0:
+        return 3
+    return min(max(math.floor(-math.log10(error)), 0), MOST)
+
+
+def interval_text(lower: float, upper: float, places: int, joint: str = " to ") -> str:
+    """The ends of an interval with so many decimals."""
+    return f"{lower:.{places}f}{joint}{upper:.{places}f}"
+
+
+def estimate(row: Mapping[str, Any], draws: int = DRAWS) -> str:
+    """A median and its interval: ``2.91 (2.85 to 2.98)``.
+
+    Parameters
+    ----------
+    row : mapping
+        With median, lower and upper.
+    draws : int
+
+    Examples
+    --------
+    >>> estimate({"median": 2.9131, "lower": 2.851, "upper": 2.982})
+    '2.91 (2.85 to 2.98)'
+    """
+    median, lower, upper = (float(row[name]) for name in ("median", "lower", "upper"))
+    if not math.isfinite(upper - lower):
+        return f"{median:.4g}"
+    if max(abs(lower), abs(upper)) >= 1e5:
+        return f"{median:.3g} ({lower:.3g} to {upper:.3g})"
+    places = decimals_of(upper - lower, draws)
+    return f"{median:.{places}f} ({interval_text(lower, upper, places)})"

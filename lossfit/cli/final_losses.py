@@ -1,0 +1,65 @@
+"""Tables of final losses as the commands ``plan`` and ``surface`` take them."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._base.errors import DataError, LossfitWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "LAW", "surface_of"]
+
+NAMES = ("params", "tokens", "loss", "flops", "unique_tokens", "se", "weight")
+COLUMNS = click.option(
+    "--columns",
+    metavar="NAME=COLUMN,...",
+    help="Names of a table's columns: params=Model Size,flops=Training FLOP,loss=loss.",
+)
+LAW = click.option(
+    "--law", "-l", default="auto", show_default=True, help="Law to fit to a table: coupled, kaplan,"
+    " chinchilla or data_constrained.",
+)  # fmt: skip
+
+
+def surface_of(
+    table: str, columns: str | None, law: str, draws: int, seed: int, prob: float = 0.9
+) -> Any:
+    """A surface fitted to what the argument names; its flags stay with it, without a warning."""
+    from ..runs import datasets
+    from ..surfaces.fitting import fit_surface
+
+    names: dict[str, Any] = {}
+    for part in (columns or "").split(",") if columns else []:
+        name, equals, column = part.partition("=")
+        if not equals or name.strip() not in NAMES:
+            raise DataError(
+                f"--columns has {part!r}: write {'=..., '.join(NAMES)}=..., separated by commas"
+            )
+        names[name.strip()] = column.strip()
+    data: Any = datasets.collection(table) if table in datasets.NAMES else _table(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        return fit_surface(data, law, draws=draws, random_seed=seed, prob=prob, **names)
+
+
+def _table(path: str) -> pd.DataFrame:
+    import pandas as pd
+
+    if path != "-" and not Path(path).is_file():
+        from ..surfaces.fitting import PUBLISHED
+
+        raise DataError(
+            f"there is no file {path!r}, no collection and no surface of that name "
+            f"({', '.join(PUBLISHED)})"
+        )
+    try:
+        return pd.read_csv(sys.stdin if path == "-" else path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"cannot read {path} as a CSV of final losses: {error}") from None
