@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import lossfit
-from benches.forecast_cases import Case
+from benches.forecast_cases import Case, Curve
 from benches.forecast_tables import NOISE, POINTS, Floats, scale, scores
 
 LEVELS = (np.arange(200) + 0.5) / 200
@@ -16,7 +16,10 @@ BATCH = 40
 def baseline(
     cases: list[Case], scales: list[tuple[float, float]], laws: str, chosen: list[int]
 ) -> pd.DataFrame:
-    """One row a target of the chosen cases: what ``extrapolate(..., laws=laws)`` says."""
+    """One row a target of the chosen cases: what ``extrapolate(..., laws=laws)`` says.
+
+    With the schedule where it is known, else the planned end.
+    """
     rows = []
     for a in range(0, len(chosen), BATCH):
         part = chosen[a : a + BATCH]
@@ -25,11 +28,23 @@ def baseline(
         ]
         runs = lossfit.Runs.from_frame(pd.concat(frames))
         at = {f"c{i}": [t.at for t in cases[i].targets] for i in part}
-        answer = lossfit.extrapolate(runs, at=at, axis="step", laws=laws, random_seed=1, draws=400)
+        plans = {f"c{i}": _schedule(cases[i].curve) for i in part}
+        answer = lossfit.extrapolate(
+            runs, at=at, axis="step", laws=laws, random_seed=1, draws=400,
+            schedule={name: plan for name, plan in plans.items() if plan is not None},
+            total={f"c{i}": cases[i].curve.plan for i in part if plans[f"c{i}"] is None},
+        )  # fmt: skip
         for i in part:
             draws = np.asarray(answer.draws.sel(run=f"c{i}"))
             rows += [_row(i, t, draws[t], cases[i], scales[i]) for t in range(len(at[f"c{i}"]))]
     return pd.DataFrame([r for r in rows if r is not None])
+
+
+def _schedule(curve: Curve) -> lossfit.schedules.Schedule | None:
+    plan = curve.schedule
+    if plan is None or isinstance(plan, lossfit.schedules.Schedule):
+        return plan
+    return lossfit.schedules.from_points(curve.t, np.maximum(plan(curve.t), 0))
 
 
 def _row(

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from benches.forecast_cases import SHIPPED, Case
+from benches.forecast_cases import MORE, SHIPPED, Case
 from benches.forecast_score import Problem
 from tests.oracles import forecast_draws, forecast_oracle
 
@@ -18,8 +18,8 @@ Floats = np.ndarray
 POINTS = qmc.Sobol(4, seed=1).random(512)  # cell, tail, normal, noise of the outcome
 NOISE = ndtri(POINTS[:, 3])
 HORIZONS = ("1.25", "2", "4", "8", "16", "end")
-WIDTH_AT = np.array([1.1, 1.25, 2.0, 4.0, 8.0, 16.0])
-BAND, SHRINK = 0.45, 15.0  # of log log horizon; sources that the pooled factor is worth
+WIDTH_AT = np.array([1.05, 1.1, 1.25, 2.0, 4.0, 8.0, 16.0])
+BAND, SHRINK = 0.3, 6.0  # of log log horizon; sources that the pooled factor is worth
 LEVEL = 0.05  # on either side
 LEAST_SOURCES = 2  # of a row of the record
 Step = Callable[[Floats, float, Problem], Floats]
@@ -56,13 +56,19 @@ def place(y: Floats, outcome: float, noise: float) -> float:
     return float(e / (mid - lo) if e < 0 else e / (up - mid))
 
 
-def places(table: Floats, problems: list[Problem]) -> pd.DataFrame:
+def places(table: Floats, problems: list[Problem], text: set[str]) -> pd.DataFrame:
     rows = [
-        (p.source, p.h[t], p.features[3], place(draws_of(table, p, t), p.y[t], p.noise[t]))
+        (
+            p.source,
+            p.h[t],
+            p.features[3],
+            p.source in text,
+            place(draws_of(table, p, t), p.y[t], p.noise[t]),
+        )
         for p in problems
         for t in range(len(p.h))
     ]
-    return pd.DataFrame(rows, columns=["source", "h", "like", "r"])
+    return pd.DataFrame(rows, columns=["source", "h", "like", "text", "r"])
 
 
 def quantile(x: Floats, w: Floats, p: float) -> float:
@@ -74,15 +80,18 @@ def quantile(x: Floats, w: Floats, p: float) -> float:
 def learn_width(frame: pd.DataFrame) -> Floats:
     """Factors (class, horizon, lo / shift / up) that hold 45 % on either side.
 
-    Hierarchical: one vote a source (its mean membership of the class, where it has targets near
-    the horizon); each horizon's factor is shrunk to the class's as if that were 15 sources.
+    The second class is learned from sources that are text, whatever their curves show; the first
+    from all sources, each as far as its curves do not look like text.  Hierarchical: one vote a
+    source (its mean membership of the class, where it has targets near the horizon); each horizon's
+    factor is shrunk to the class's as if that were six sources.  So is a factor that narrows to 1:
+    it has few sources to rest on, and one of them may be yours.
     """
     source, which = np.unique(frame["source"], return_inverse=True)
     log_h, at = np.log(np.maximum(frame["h"].to_numpy(), 0.02)), np.log(np.log(WIDTH_AT))
-    r, like = frame["r"].to_numpy(), frame["like"].to_numpy()
+    r, like, text = (frame[k].to_numpy(float) for k in ("r", "like", "text"))
     out = np.zeros((2, len(at), 3))
     for c in range(2):
-        member = (like if c else 1 - like) ** 2
+        member = text if c else (1 - like) ** 2
         pooled = np.zeros(2)
         for a in range(-1, len(at)):
             near = np.ones(len(r)) if a < 0 else np.exp(-0.5 * ((log_h - at[a]) / BAND) ** 2)
@@ -96,25 +105,18 @@ def learn_width(frame: pd.DataFrame) -> Floats:
             if a < 0:
                 pooled = found
             else:
-                out[c, a, [0, 2]] = np.exp((n * found + SHRINK * pooled) / (n + SHRINK))
+                log_factor = (n * found + SHRINK * pooled) / (n + SHRINK)
+                log_factor[log_factor < 0] *= n / (n + SHRINK)
+                out[c, a, [0, 2]] = np.exp(log_factor)
     return out
 
 
-def never_narrower(width: Floats) -> Floats:
-    """Not below 1 near the cut for runs like a language model's whose rate is known.
+def width_step(widths: dict[str, Floats], stated: bool = False) -> Step:
+    """The width step of forecasts; `stated` where the runs are said to be text."""
 
-    Cut late in their decay they err more than the other cuts that share these horizons.
-    """
-    out = width.copy()
-    near = WIDTH_AT < 1.5
-    out[1, near] = np.maximum(out[1, near], [1.0, 0.0, 1.0])
-    return out
-
-
-def width_step(widths: dict[str, Floats]) -> Step:
     def step(y: Floats, h: float, p: Problem) -> Floats:
-        width = widths[p.mode]
-        return forecast_draws.rescale(y, h, p.features[3], width, np.log(WIDTH_AT))
+        like = 1.0 if stated else p.features[3]
+        return forecast_draws.rescale(y, h, like, widths[p.mode], np.log(WIDTH_AT))
 
     return step
 
@@ -172,23 +174,26 @@ def labels(p: Problem, case: Case, horizon: str, target: int) -> dict[str, Any]:
 
 
 def record(frame: pd.DataFrame) -> dict[str, list[list[float]]]:
-    """Share held by the nearest horizon and the class that the run itself shows.
+    """`one_record` of the runs that look like text, and of the others."""
+    return {
+        "text": one_record(frame[frame["like"] >= 0.5]),
+        "other": one_record(frame[frame["like"] < 0.5]),
+    }
+
+
+def one_record(frame: pd.DataFrame) -> list[list[float]]:
+    """Share held by the nearest horizon.
 
     Rows are [horizon, share of outcomes within 90 % intervals, standard error, sources].
     """
-    out: dict[str, list[list[float]]] = {}
     log = np.log(WIDTH_AT)
     nearest = np.argmin(np.abs(np.log(frame["ratio"].to_numpy())[:, None] - log), axis=1)
-    for name, chosen in (("text", frame["like"] >= 0.5), ("other", frame["like"] < 0.5)):
-        out[name] = []
-        for k, horizon in enumerate(WIDTH_AT):
-            part = frame[chosen & (nearest == k)]
-            each = part.groupby("source")["c90"].mean()
-            if len(each) >= LEAST_SOURCES:
-                share, se = each.mean(), each.std(ddof=1) / len(each) ** 0.5
-                out[name].append(
-                    [float(horizon), round(float(share), 3), round(float(se), 3), len(each)]
-                )
+    out = []
+    for k, horizon in enumerate(WIDTH_AT):
+        each = frame[nearest == k].groupby("source")["c90"].mean()
+        if len(each) >= LEAST_SOURCES:
+            share, se = each.mean(), each.std(ddof=1) / len(each) ** 0.5
+            out.append([float(horizon), round(float(share), 3), round(float(se), 3), len(each)])
     return out
 
 
@@ -245,7 +250,7 @@ def tables(frame: pd.DataFrame, base: pd.DataFrame | None = None) -> list[str]:
     main = frame[frame["cut"] < 0.85]
     out = [line("all", main, base)]
     out += [line(g, main[main["group"] == g], base) for g in ("shipped", "more", "corpus")]
-    shipped = main["source"].isin(SHIPPED)
+    shipped, by = main["source"].isin(SHIPPED), set(main["source"])
     out.append(line("shipped, cuts >= .3", main[shipped & (main["cut"] >= 0.3)], base))
     out += [
         line(f"cuts {name}", main[keep], base)
@@ -257,6 +262,7 @@ def tables(frame: pd.DataFrame, base: pd.DataFrame | None = None) -> list[str]:
     ]
     away = main[~shipped]
     out += [line(f"kind {k}", part, base) for k, part in away.groupby("kind")]
+    out += [line(s, main[main["source"] == s], base) for s in (*SHIPPED, *MORE) if s in by]
     rates = main.groupby("source")["c90"].mean()
     out.append(f"sources below 60 %: {(rates < 0.6).sum()} of {len(rates)}")
     for cut in (0.8, 0.9, 0.95):

@@ -128,7 +128,8 @@ class Asked(NamedTuple):
     knowledge : int64, shape (n_runs,)
         `curve_law.KNOWN`, ``TOTAL`` or ``NOTHING``.
     like : float64, shape (n_runs,)
-        How much the run is like a language model's, 0 to 1; NaN to judge by its curve.
+        How much the run is said to be a language model's, 0 to 1; NaN to judge by its curve.
+        Widths follow what is said; the hyper-prior takes it for no more than the curve shows.
     longer : int64, shape (n_targets,)
         1 where a finished run is asked for a longer plan, else 0.
     siblings : float64, shape (n_targets, 2)

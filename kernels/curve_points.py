@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from .maths import inline, kernel, log
-from .order import median_of_five
 from .ranks import absolute_median, middle
 
 __all__ = [
@@ -23,8 +22,10 @@ __all__ = [
 
 MAD = 1.4826  # standard deviations in a median absolute deviation
 SPIKE_POINTS = 9  # shorter runs are taken as they are
-SPIKE_MADS = 8.0  # a spike is off a running median of five by more than so many standard deviations
-SPIKE_SHARE = 1e-3  # ... and this share of the loss
+SPIKE_MADS = 8.0  # a spike is off its neighbours by more than so many standard deviations ...
+SPIKE_SHARE = 1e-3  # ... this share of the loss ...
+SPIKE_STEPS = 0.5  # ... and this part of the steps to its neighbours
+SPIKE_ENDS = 2.5  # standard deviations of noise in the one line that the ends have
 HALF_FROM = 24  # windows of fewer points are used whole for the noise
 LEAST_NOISE = 5e-5
 UNKNOWN_NOISE = 0.01  # of two differences or fewer
@@ -46,35 +47,57 @@ def copy(n, source, out):
 
 
 @kernel
-def _spike_residuals(n, y, out):
-    """Distances from a running median of five; beyond the ends the curve is mirrored."""
-    for i in range(2, n - 2):
-        out[i] = abs(y[i] - median_of_five(y[i - 2], y[i - 1], y[i], y[i + 1], y[i + 2]))
+def _bends(n, x, y, out):
+    """Distances from the straight line between the two neighbours; gives how many."""
+    for i in range(1, n - 1):
+        share = (x[i] - x[i - 1]) / (x[i + 1] - x[i - 1])
+        out[i - 1] = abs(y[i] - y[i - 1] - share * (y[i + 1] - y[i - 1]))
+    return n - 2
+
+
+@inline
+def _off_line(x, y, i, a, b):
+    """Distance of a point from the straight line through two others."""
+    return abs(y[i] - y[a] - (y[b] - y[a]) * (x[i] - x[a]) / (x[b] - x[a]))
+
+
+@inline
+def _off_every_line(n, x, y, i):
+    """How far a point is off all straight lines through two of its neighbours.
+
+    0 where half of a step to a neighbour explains that: curves bend where they are steep.
+    """
+    off = math.inf
+    step = math.inf
+    if i > 0:
+        step = min(step, abs(y[i] - y[i - 1]))
+    if i < n - 1:
+        step = min(step, abs(y[i] - y[i + 1]))
+    if 0 < i < n - 1:
+        off = min(off, _off_line(x, y, i, i - 1, i + 1))
+    if i > 1:
+        off = min(off, _off_line(x, y, i, i - 1, i - 2))
+    if i < n - 2:
+        off = min(off, _off_line(x, y, i, i + 1, i + 2))
+    return off if off > SPIKE_STEPS * step else 0.0
 
 
 @kernel
-def without_spikes(n, t, loss, weight, y, positive, work, counts, points):
+def without_spikes(n, t, loss, weight, x, y, positive, work, counts, points):
     """Drop spikes from ``points`` (t, loss, weight and fitted value by rows); gives how many stay.
 
-    Spikes are judged on the fitted scale where that is the logarithm, else on the loss.
+    A spike is off every straight line in log t (``x``) through two neighbours by more than
+    `SPIKE_MADS` standard deviations of a point, `SPIKE_SHARE` of the loss and `SPIKE_STEPS` of the
+    steps to its neighbours, on the fitted scale where that is the logarithm, else on the loss.  The
+    first and the last point have one such line only, which noise moves more.
     """
     limit = 0.0
-    residual = work[0]
     if n >= SPIKE_POINTS:
-        _spike_residuals(n, y, residual)
-        residual[0] = abs(y[0] - median_of_five(y[1], y[0], y[0], y[1], y[2]))
-        residual[1] = abs(y[1] - median_of_five(y[0], y[0], y[1], y[2], y[3]))
-        residual[n - 2] = abs(
-            y[n - 2] - median_of_five(y[n - 4], y[n - 3], y[n - 2], y[n - 1], y[n - 1])
-        )
-        residual[n - 1] = abs(
-            y[n - 1] - median_of_five(y[n - 3], y[n - 2], y[n - 1], y[n - 1], y[n - 2])
-        )
-        size = MAD * middle(n, residual, work[1], counts)
+        size = MAD * middle(_bends(n, x, y, work[0]), work[0], work[1], counts) / math.sqrt(1.5)
         unit = 1.0
         if not positive:
-            copy(n, y, work[2])
-            unit = absolute_median(n, work[2], 0.0, work[1], counts)
+            copy(n, y, work[0])
+            unit = absolute_median(n, work[0], 0.0, work[1], counts)
         limit = SPIKE_MADS * size + SPIKE_SHARE * unit
     m = 0
     for i in range(n):
@@ -82,7 +105,11 @@ def without_spikes(n, t, loss, weight, y, positive, work, counts, points):
         points[1, m] = loss[i]
         points[2, m] = weight[i]
         points[3, m] = y[i]
-        m += 1 if n < SPIKE_POINTS or residual[i] <= limit else 0
+        stays = n < SPIKE_POINTS
+        if not stays:
+            most = limit if 0 < i < n - 1 else limit * SPIKE_ENDS
+            stays = _off_every_line(n, x, y, i) <= most
+        m += 1 if stays else 0
     return m
 
 

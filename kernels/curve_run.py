@@ -152,7 +152,7 @@ def _draw_run(window, n_paths, n_draws, longer, total, key, grid, hyper, w):
 
 @kernel
 def _evaluate_run(
-    window, at, longer, siblings, n_exponents, knowledge, grid, hyper, w, draws, falls
+    window, at, longer, siblings, n_exponents, knowledge, like, grid, hyper, w, draws, falls
 ):
     """The curves of all draws at the targets of a run."""
     n = draws.shape[1]
@@ -180,8 +180,7 @@ def _evaluate_run(
                 w.sides, w.values,
             )  # fmt: skip
             widen(
-                n, w.log_ratio[j], knowledge, w.feature[LIKE], hyper, siblings[j], w.values,
-                w.work[0],
+                n, w.log_ratio[j], knowledge, like, hyper, siblings[j], w.values, w.work[0],
                 w.counts,
             )  # fmt: skip
             if longer[j] > 0:
@@ -237,9 +236,10 @@ def forecast_run(
     for j in range(t0, t1):
         longer = longer or asked.longer[j] > 0
     _draw_run(window, n_paths, n_draws, longer, total, observed.keys[r], grid, hyper, w)
+    like = w.feature[LIKE] if math.isnan(asked.like[r]) else asked.like[r]
     _evaluate_run(
         window, asked.at[t0:t1], asked.longer[t0:t1], asked.siblings[t0:t1],
-        n_paths * grid.alphas.size, asked.knowledge[r], grid, hyper, w, draws[t0:t1],
+        n_paths * grid.alphas.size, asked.knowledge[r], like, grid, hyper, w, draws[t0:t1],
         falls[t0:t1],
     )  # fmt: skip
     if parameters.shape[0] > 0:

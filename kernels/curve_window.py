@@ -133,7 +133,8 @@ def prepare(t, loss, weight, warmup, floor, noise, slope, grid, points, work, co
         logs(n, loss, values)
     else:
         copy(n, loss, values)
-    m = without_spikes(n, t, loss, weight, values, positive, work, counts, points)
+    logs(n, t, work[2])
+    m = without_spikes(n, t, loss, weight, work[2], values, positive, work, counts, points)
     axis = points[4]
     logs(m, points[0], axis)
     first = first_from(m, points[0], max(WARMUPS * warmup, grid.first * end))
@@ -209,17 +210,18 @@ def features(window, plan, knowledge, like, out):
     knowledge : int
         `KNOWN`, `TOTAL` or `NOTHING`.
     like : float
-        How much the run is like a language model's, 0 to 1; NaN to judge by its curve.
+        How much the run is said to be a language model's, 0 to 1, or NaN: the feature is what its
+        curve shows of that, and no more than is said.
     out : float64, shape (2 * n_features,)
         Written.
     """
     b = window.slope
     rough = _clip(math.log(max(window.trend_error, 1e-6) / b) + 2.0, -3.0, 3.0)
     own = _clip(math.log(max(window.own_error, 1e-6) / b) + 2.0, -3.0, 3.0)
-    if math.isnan(like):
-        like = 0.0
-        if window.positive and 1.3 < window.level < 6.5 and b < 0.2 and window.points > 30.0:
-            like = 1.0 / (1.0 + math.exp((own + 0.7) / 0.3))
+    shown = 0.0
+    if window.positive and 1.3 < window.level < 6.5 and b < 0.2 and window.points > 30.0:
+        shown = 1.0 / (1.0 + math.exp((own + 0.7) / 0.3))
+    like = shown if math.isnan(like) else min(like, shown)
     out[0] = 1.0
     out[1] = _clip(math.log(b / 0.08), -3.0, 3.5)
     out[2] = _clip(0.5 * math.log(window.noise / 0.01), -2.0, 2.5)

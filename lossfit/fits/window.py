@@ -40,6 +40,7 @@ AUTO_WARMUPS = 1.2
 AUTO_POINTS = 12
 FALLBACK_POINTS = 25
 MINIMUM_POINTS = 3
+STRAY_SHARE = 0.01  # of a run's points that may lie at or below 0 by accident
 
 OneWindow: TypeAlias = Literal["auto", "all"] | tuple[float, float]
 WindowSpec: TypeAlias = OneWindow | Mapping[str, OneWindow]
@@ -194,7 +195,8 @@ def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Sel
     """The same points less the spikes that a look at the window alone does not find.
 
     A running median cannot judge the first and the last point of a window, and windows of up to
-    `short` points are not judged: there the spikes that `cleaning` marked are left out.
+    `short` points are not judged: there the spikes that `cleaning` marked are left out.  So is a
+    marked spike at or below 0 among positive losses, which would change the scale of a fit.
 
     Returns
     -------
@@ -210,7 +212,11 @@ def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Sel
     if not spike.any():
         return chosen, dropped
     keep = np.ones(len(used), bool)
+    below = flat.loss[used] <= 0
     touched = (chosen.n_points <= short) | spike[edges[:-1]] | spike[edges[1:] - 1]
+    few = np.maximum(chosen.n_points * STRAY_SHARE, 1)
+    stray = (counts(below, edges) <= few) & (counts(below & ~spike, edges) == 0)
+    touched |= stray & (counts(below, edges) > 0)
     for run in np.flatnonzero(touched & (counts(spike, edges) > 0)):
         first, last = int(edges[run]), int(edges[run + 1])
         spikes_inside = spike[first:last]
@@ -220,6 +226,8 @@ def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Sel
         left = ~spikes_inside
         if len(spikes_inside) > short:
             left[inner[0] : inner[-1] + 1] = True
+            if stray[run]:
+                left &= ~below[first:last]
         keep[first:last] = left
         dropped[run] = not left.all()
     rows = chosen.rows.copy()

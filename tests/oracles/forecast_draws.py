@@ -152,7 +152,8 @@ def forecast(
     w, hs = weights(p["logz"], H, mode), np.log(at / d["tc"])
     width, knots = np.array(constants["width"][mode]), np.log(constants["width_at"])
     y = curves(d, p, w, H, hs, n, rng)
-    y = np.array([rescale(row, h, f[3], width, knots) for row, h in zip(y, hs, strict=True)])
+    like = f[3] if domain is None else float(domain == "text")  # widths take what is stated
+    y = np.array([rescale(row, h, like, width, knots) for row, h in zip(y, hs, strict=True)])
     if finished:
         y = longer(y, d["by"][-1], constants["longer"], rng)
     return back(y, d)

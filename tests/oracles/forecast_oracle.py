@@ -61,15 +61,23 @@ MODES = {"known": (0,), "total": (1, 2, 3, 4, 5), "nothing": (6, 7, 8, 9, 10)}  
 
 # ---- 1. data ------------------------------------------------------------------------------------
 def clean(t, loss, positive):
-    """Without points more than 8 MAD off a running median of five."""
-    y = np.log(loss) if positive else loss
-    if len(y) < 9:
+    """Without points that are off every straight line in log t through two neighbours."""
+    y, n = np.log(loss) if positive else loss, len(loss)
+    if n < 9:
         return t, loss
-    padded = np.r_[y[1::-1], y, y[:-3:-1]]
-    median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    r = y - median
-    mad = 1.4826 * np.median(np.abs(r))
-    ok = np.abs(r) <= 8 * mad + 0.001 * (1 if positive else np.median(np.abs(y)))
+    x, i = np.log(t), np.arange(n)
+    lines = [(1, n - 1, -1, 1), (2, n, -1, -2), (0, n - 2, 1, 2)]  # places, and the two neighbours
+    off = np.full((3, n), np.inf)
+    for k, (first, last, a, b) in enumerate(lines):
+        j = i[first:last]
+        slope = (y[j + b] - y[j + a]) / (x[j + b] - x[j + a])
+        off[k, j] = np.abs(y[j] - y[j + a] - slope * (x[j] - x[j + a]))
+    sd = 1.4826 * np.median(off[0, 1:-1]) / 1.5**0.5
+    limit = np.full(n, 8 * sd + 0.001 * (1 if positive else np.median(np.abs(y))))
+    limit[[0, -1]] *= 2.5  # one line only
+    step = np.abs(np.diff(y))
+    step = np.minimum(np.r_[step, np.inf], np.r_[np.inf, step])
+    ok = (off.min(axis=0) <= limit) | (off.min(axis=0) <= 0.5 * step)
     return t[ok], loss[ok]
 
 
@@ -306,8 +314,8 @@ def features(d, plan, known, nothing, domain=None):
     own = np.clip(np.log(max(d["own"], 1e-6) / d["b"]) + 2, -3, 3)
     text = d["positive"] and 1.3 < d["level"] < 6.5 and d["b"] < 0.2 and d["points"] > 30
     like = float(text) / (1 + np.exp((own + 0.7) / 0.3))
-    if domain is not None:
-        like = float(domain == "text")
+    if domain == "other":
+        like = 0.0
     many = np.clip(np.log(d["points"] / 100) / 2, -1, 2)
     rest = np.clip(np.log(max(plan / d["tc"], 1.0)) - 1, -1, 2)
     return np.array([1.0, slope, noise, like, float(known), rough, many, rest, float(nothing)])
