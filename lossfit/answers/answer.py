@@ -196,8 +196,9 @@ class Answer(Result):
             knowledge = "longer"
         elif self.question.moves:
             knowledge = "siblings"
+        stated = {"text": "stated", "other": "other", "auto": ""}[self.question.domain]
         text = np.mean(self.mixed.forecasts[0].like) > 0.5
-        return Situation(knowledge, "text" if text else "other")
+        return Situation(knowledge, stated or ("text" if text else "other"))
 
     def record_at(self, ratio: float) -> float:
         """Share of outcomes that such intervals held, at a horizon; NaN where it is not known."""

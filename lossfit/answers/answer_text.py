@@ -12,7 +12,7 @@ from .._base.summaries import quantiles
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..laws import ScheduleLaw
 from ..runs.labels import AXIS_UNITS, amount, ratio_text
-from .broken import first_lines
+from .broken import first_lines, without_forecast
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -34,18 +34,21 @@ def text(answer: Answer) -> str:
         lines = [*broken, question_text(answer), *_one(answer)]
     else:
         lines = [*broken, question_text(answer), *_many(answer)]
-    lines += [mixture_text(answer), *_flag_lines(answer)]
-    return "\n".join(lines)
+    if not all(without_forecast(answer.broken, name) for name in answer.names):
+        lines.append(mixture_text(answer))
+    return "\n".join([*lines, *_flag_lines(answer)])
 
 
 def line(answer: Answer) -> str:
     """The numbers of an answer in a line."""
     rows = answer.frame
     first = rows.iloc[0]
-    words = (
-        f"Answer for {first['run']} at {amount(float(first['at']), answer.axis)}: "
-        f"{estimate(first, answer.mixed.curves.shape[2])}, {100 * answer.prob:g} % interval"
-    )
+    words = f"Answer for {first['run']} at {amount(float(first['at']), answer.axis)}: "
+    if without_forecast(answer.broken, str(first["run"])):
+        words += f"no forecast ({answer.broken[str(first['run'])][0]})"
+    else:
+        estimated = estimate(first, answer.mixed.curves.shape[2])
+        words += f"{estimated}, {100 * answer.prob:g} % interval"
     more = len(rows) - 1
     return f"{words}; {more:,} more row{'s' * (more > 1)}" if more else words
 
@@ -94,6 +97,8 @@ def probability(value: float, draws: int) -> str:
 
 def _one(answer: Answer) -> list[str]:
     row = answer.frame.iloc[0]
+    if without_forecast(answer.broken, str(row["run"])):
+        return ["  no forecast (answer.frame takes the run to go on as its last points do)"]
     run = answer.runs[answer.names[0]]
     draws = answer.mixed.curves.shape[2]
     places = _places(row, draws)
@@ -133,8 +138,14 @@ def _many(answer: Answer) -> list[str]:
             str(row["run"]),
             amount(float(row["at"]), answer.axis).removesuffix(f" {unit}"),
             ratio_text(float(row["horizon_ratio"])),
-            f"{row['median']:.{_places(row, draws)}f}",
-            interval_text(row["lower"], row["upper"], _places(row, draws)),
+            *(
+                ("-", "no forecast")
+                if without_forecast(answer.broken, str(row["run"]))
+                else (
+                    f"{row['median']:.{_places(row, draws)}f}",
+                    interval_text(row["lower"], row["upper"], _places(row, draws)),
+                )
+            ),
         ]
         for _, row in frame.iterrows()
     ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..runs.breaks import Break
     from ..runs.collection import Runs
 
-__all__ = ["MOST_LOOKED_AT", "broken_runs", "first_lines"]
+__all__ = ["MOST_LOOKED_AT", "broken_runs", "first_lines", "without_forecast"]
 
 MOST_LOOKED_AT = 100  # runs: looking at one takes some milliseconds
 VALIDATION = ("/val", "/eval", "/validation", "/test")  # ends of the names of held-out losses
@@ -56,6 +56,9 @@ def first_lines(broken: dict[str, tuple[str, bool]], most: int = 3) -> list[str]
         lines.append(f"! {name}: {words}: {what}")
     if len(broken) > most:
         lines.append(f"! ... and {len(broken) - most:,} more broken runs (answer.broken)")
-    if any(hopeless for _, hopeless in broken.values()):
-        lines.append("  (numbers below take a run to go on as its last points do)")
     return lines
+
+
+def without_forecast(broken: dict[str, tuple[str, bool]], name: str) -> bool:
+    """Whether no forecast holds for a run."""
+    return broken.get(name, ("", False))[1]

@@ -18,7 +18,7 @@ from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..forecasts.learning import Priors
 from .backtesting import backtest_question
-from .references import moves_of, standings
+from .references import moves_of, rounded, share_of_plan, standings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ __all__ = ["LEAST_RUNS", "Calibration", "calibrated"]
 LEAST_RUNS = 10
 NEAR = 0.5  # |log of horizon ratios|: a backtest at so different a ratio does not count
 LIMITS = (0.5, 4.0)
+CUTS = (0.3, 0.5, 0.7)  # where no plan is known
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,22 @@ def calibrated(
         priors=None if question.by_default else question.priors,
         moves=None,
     )
-    try:
-        check = backtest_question(finished.select(others), plain, (0.3, 0.5, 0.7), (ratio, "end"))
-    except DataError:  # no run is long enough for one forecast
+    shares = [share_of_plan(question, runs, name) for name in names]
+    known = [share for share in shares if share is not None]
+    frame, count = None, 0
+    # At the asked runs' own share of their plan, where that is known and enough runs can be cut.
+    for cuts in [(rounded(float(np.median(known))),)] * bool(known) + [CUTS]:
+        try:
+            check = backtest_question(finished.select(others), plain, cuts, (ratio, "end"))
+        except DataError:  # no run is long enough for one forecast
+            continue
+        frame = check.frame
+        frame = frame[np.abs(np.log(frame["horizon_ratio"] / ratio)) < NEAR]
+        count = int(frame["run"].nunique())
+        if count >= LEAST_RUNS:
+            break
+    if frame is None:
         return question, nothing
-    frame = check.frame
-    frame = frame[np.abs(np.log(frame["horizon_ratio"] / ratio)) < NEAR]
-    count = int(frame["run"].nunique())
     if count < LEAST_RUNS:
         return question, replace(nothing, runs=count, forecasts=len(frame))
     off = (frame["observed"] - frame["median"]).to_numpy()

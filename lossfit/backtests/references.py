@@ -18,7 +18,7 @@ from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..forecasts.constants import references
 from ..forecasts.moves import Moves
-from ..forecasts.rates import Plan
+from ..forecasts.rates import Plan, chosen
 from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factor
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["Standing", "moves_of", "standings"]
+__all__ = ["Standing", "moves_of", "rounded", "share_of_plan", "standings"]
 
 HORIZONS = (1.25, 2.0, 4.0, 8.0, 16.0, "end")
 STEP = 0.05  # shares of plans are rounded to it
@@ -61,16 +61,26 @@ def standings(question: Question, runs: Runs, names: Collection[str]) -> dict[st
         learned = question.learned(name)
         if learned is None or learned.runs is None:
             continue
-        run = runs[name]
-        plan = Plan(*(for_runs(given, [name]) for given in question.plan))
-        schedule = plan.schedule.get(name) if isinstance(plan.schedule, Mapping) else plan.schedule
-        schedule = schedule or run.schedule
-        total = plan.total.get(name) if isinstance(plan.total, Mapping) else plan.total
-        if schedule is not None and schedule.total:
-            total = schedule.total * axis_factor(run, schedule, question.axis)
-        if total is not None:
-            found[name] = Standing(run.end(question.axis) / float(total), learned.names)
+        share = share_of_plan(question, runs, name)
+        if share is not None:
+            found[name] = Standing(share, learned.names)
     return found
+
+
+def share_of_plan(question: Question, runs: Runs, name: str) -> float | None:
+    """How far a run is in its plan, None where no end is known."""
+    run = runs[name]
+    plan = Plan(*(for_runs(given, [name]) for given in question.plan))
+    schedule = chosen(plan.schedule, name) or run.schedule
+    total = chosen(plan.total, name)
+    if schedule is not None and schedule.total:
+        total = schedule.total * axis_factor(run, schedule, question.axis)
+    return None if total is None else run.end(question.axis) / float(total)
+
+
+def rounded(share: float) -> float:
+    """The share of their plans at which finished runs are cut."""
+    return float(np.clip(STEP * round(share / STEP), LEAST, MOST))
 
 
 def moves_of(
@@ -93,7 +103,7 @@ def moves_of(
     errors: dict[float, dict[str, dict[str, float]]] = {}
     moves = {}
     for name, standing in asked.items():
-        share = float(np.clip(STEP * round(standing.share / STEP), LEAST, MOST))
+        share = rounded(standing.share)
         if share not in errors:
             errors[share] = _errors(plain, finished, share, backtest)
         made = _moves(errors[share], set(standing.others), share)

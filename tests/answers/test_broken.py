@@ -1,0 +1,99 @@
+"""The first line of an answer about a run that broke, and what is not printed below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lossfit
+
+pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+
+
+def curve(name: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(len(name))
+    t = np.arange(10.0, 2010.0, 10.0)
+    loss = (2.6 + 12 * t**-0.4) * np.exp(rng.normal(0, 0.01, len(t)))
+    return t, loss
+
+
+def runs_of(**losses: np.ndarray) -> lossfit.Runs:
+    t, _ = curve("")
+    frames = [pd.DataFrame({"run": k, "step": t, "loss": v}) for k, v in losses.items()]
+    return lossfit.Runs.from_frame(pd.concat(frames))
+
+
+def diverged() -> np.ndarray:
+    t, loss = curve("d")
+    return np.where(t > 1200, loss + 2 * (1 - np.exp(-(t - 1200) / 100)), loss)
+
+
+def zeros() -> np.ndarray:
+    t, loss = curve("z")
+    return np.where(t > 1500, 0.0, loss)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("case", "words", "hopeless"),
+    [
+        ("diverged", "diverged at 710 steps", True),
+        ("scale_jump", "the loss is multiplied by", True),
+        ("zeros_after_nan", "the loss is logged as 0 from 710 steps on", True),
+        ("fall_after_plateau", "fell suddenly after a plateau", False),
+        ("data_order_waves", None, False),
+    ],
+)
+def test_the_first_line_of_the_reported_cases(
+    case: str, words: str | None, hopeless: bool, shared: Path
+) -> None:
+    runs = lossfit.load(shared / "cases" / case)
+    answer = lossfit.extrapolate(runs, at="2x", draws=200)
+    lines = str(answer).splitlines()
+    if words is None:
+        assert not answer.broken
+        assert not lines[0].startswith("!")
+        return
+    assert words in lines[0]
+    assert lines[0].startswith(f"! {runs.names[0]}: ")
+    assert lines[0].endswith("no forecast") == hopeless
+    assert ("90 % interval" in str(answer)) != hopeless
+    assert ("Record" in str(answer)) != hopeless
+    assert all("broken" in flags for flags in answer.frame["notes"])
+
+
+def test_no_number_is_printed_for_a_run_without_a_forecast() -> None:
+    """Of a run whose losses end in zeros the plain scale would print losses below 0."""
+    alone = lossfit.extrapolate(runs_of(z=zeros()), at="2x", draws=200)
+    assert "the loss is logged as 0" in str(alone).splitlines()[0]
+    assert not any(word in str(alone) for word in ("loss there", "Law learned", "Record"))
+    _, healthy = curve("h")
+    several = lossfit.extrapolate(runs_of(z=zeros(), d=diverged(), h=healthy), at="2x", draws=200)
+    rows = {line.split()[0]: line for line in str(several).splitlines() if " 2x " in f"{line} "}
+    assert rows["z"].endswith("no forecast")
+    assert rows["d"].endswith("no forecast")
+    assert " to " in rows["h"]
+    assert "Law learned" in str(several)
+
+
+def test_one_wild_negative_point_is_a_spike() -> None:
+    """Thousands of positive losses stay on the logarithm."""
+    t, loss = curve("n")
+    wild = loss.copy()
+    wild[120] = -4.0
+    at = float(2 * t[-1])
+    kept = np.arange(len(t)) != 120
+    frame = pd.DataFrame({"run": "n", "step": t, "loss": loss})[kept]
+    without = lossfit.extrapolate(lossfit.Runs.from_frame(frame), at=at, draws=500)
+    other = lossfit.extrapolate(runs_of(n=wild), at=at, draws=500)
+    assert "spike" in other.frame["notes"].iloc[0]
+    assert "spike" not in without.frame["notes"].iloc[0]
+    np.testing.assert_allclose(other.draws, without.draws)
+    assert float(other.draws.min()) > 0
+    # Losses that are negative in earnest are kept on their own scale.
+    negative = lossfit.extrapolate(runs_of(n=loss - 4), at=at, draws=500)
+    assert "spike" not in negative.frame["notes"].iloc[0]
+    assert float(negative.draws.max()) < 0
