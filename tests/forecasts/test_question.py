@@ -23,8 +23,8 @@ LACKING = {
     "report": set(),
     "watch": set(),
     # The laws of other schedules, and runs whose end is known, are what these functions are for.
-    "what_if": {"laws", "schedule", "total", "calibrate_on", "ladder"},
-    "best_tail": {"laws", "schedule", "calibrate_on", "ladder"},
+    "what_if": {"laws", "schedule", "total", "ladder"},
+    "best_tail": {"laws", "schedule", "ladder"},
     "backtest": {"schedule", "total", "calibrate_on", "share", "ladder"},
 }
 
