@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "N_KINDS",
+    "STRENGTHS",
+    "TEXT",
     "References",
     "cell_grid",
     "hyper_prior",

@@ -39,9 +39,9 @@ __all__ = [
 Share = bool | str | Mapping[str, str] | None
 
 SAME_PARAMS = 1.05  # runs of one model differ in their parameters by this factor at most
-#: Standard deviations off the shared curve from which a run is said to disagree, the law's own error
-#: of a level counted as a share of the slope.  In 32 random sets of public runs of one model one had
-#: a run as far off (5.7; the others 2.1 at most); .05 nats on one run were so in 26 of 30.
+#: Standard deviations off the shared curve from which a run is said to disagree, the law's own
+#: error of a level counted as a share of the slope.  In 32 random sets of public runs of one model
+#: one had a run as far off (5.7; the others 2.1 at most); .05 nats on one run were so in 26 of 30.
 DISAGREE = 3.5
 LEVEL_ERROR = 0.02
 

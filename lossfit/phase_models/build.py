@@ -12,6 +12,8 @@ from scipy.special import logsumexp
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Bools, Floats, Ints
 from .._base.seeds import Seed, run_keys, seed_integer
+from ..forecasts.constants import TEXT
+from ..forecasts.forecasting import ASSUMED_STEPS
 from ..races.smoothing import binned, clock, smoothers
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
@@ -48,7 +50,6 @@ LEAST_BINS = 12
 CLEAR = 1.0  # difference of log scores that is called a win
 PLACES = 160  # at which curves are kept
 LEAST_NOISE = 1e-4  # of the range of the losses
-ASSUMED_STEPS = 20_000  # of a run that counts no steps
 
 
 def phases(
@@ -237,7 +238,8 @@ def _curve(alone: Runs, run: Run, axis: str, start: float) -> tuple[Curve, float
     slope = max(-float(fit[0]), 0.004 * abs(level))
     centre = float(np.average(y, weights=w))
     v = clock(t[None], t[:1], t[-1:])[0]
-    strength = min(0.19, 0.127 * abs(level), 3 * slope)
+    nats, share, slopes = TEXT
+    strength = min(nats, share * abs(level), slopes * slope)
     rate = _rate(run, axis)
     lr_time, response = None, None
     if rate is not None:

@@ -9,7 +9,7 @@ linear         the power law up to t1, then a straight line: its tangent there, 
 tip            the power law up to t2, then a straight line flatter than its tangent: d2 > 0
 linear, tip    the power law up to t1, a straight line up to t2, then a flatter one: d2 > 0
 schedule       E + a phi(x) - B D: x is the LR time and D the response to the learning rate as in
-               the default law, B > 0, no phases
+               the law `annealing`, B > 0, no phases
 =============  =====================================================================================
 
 Errors are those of bins plus a model error that is correlated along the run (an Ornstein-Uhlenbeck
@@ -17,6 +17,10 @@ process on the clock of `lossfit.races.smoothing`: AR(1) for bins that are not e
 that a wiggle makes no phase. Its size and length are on a grid, like alpha, t1, t2 and the
 response's constants; (E, a, d1, d2 or B) and the variance are integrated out in closed form
 (normal-inverse-gamma), so that a model's evidence is a sum over its grid.
+
+The schedule's model is no forecast of `lossfit.forecasts`: held-out scores compare it with the
+phases, so that it has their bins, errors and prior of the variance, and its own evidence.  What it
+shares with forecasts are the responses and the size of B.
 
 Priors, in units of the local slope s per e-fold at the end: a ~ Normal(s, (3 s)^2); d1 ~ Normal(0,
 (s/2)^2) per run length; d2 ~ half-normal(2 s) per run length; B ~ half-normal with the size of the
@@ -33,6 +37,8 @@ import numpy as np
 from scipy.special import gammaln, log_ndtr, logsumexp
 
 from .._base.ragged import Bools, Floats, Ints
+from ..forecasts.responses import Rate, basis, lr_time
+from ..laws.annealing import LAW as ANNEALING
 
 __all__ = [
     "MODELS",
@@ -61,7 +67,6 @@ ERRORS = (
     (8.0, 0.15, 1.0),
     (30.0, 0.3, 1.0),
 )
-TAUS, POWERS = (100.0, 400.0, 1600.0), (0.5, 0.8)  # of the schedule's response: the default law's
 SLOPE_SD, CHANGE_SD, TIP_SD = 3.0, 0.5, 2.0
 FLAT = 1e-8
 NOISE_POINTS = 1.0  # shape of the prior of the variance
@@ -84,7 +89,8 @@ class Curve(NamedTuple):
         Rough sd of a bin of weight 1, the scale of the variance's prior.
     lr_time : ndarray, shape (K,), or None
         LR time over that at the end; None where the schedule is not known.
-    response : ndarray, shape (K, len(TAUS) * len(POWERS)), or None
+    response : ndarray, shape (K, n_units), or None
+        To the learning rate: the annealing law's.
     strength : float
         Scale of B.
     """
@@ -191,24 +197,11 @@ def response_columns(t: Floats, rho: Floats, at: Floats, step: float) -> tuple[F
     step : float
         Axis units in an optimiser step.
     """
-    fine = np.linspace(0.0, at[-1], 4001)
-    rate = np.interp(fine, t, rho)
-    width = fine[1]
-    x = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * width)])
-    out = []
-    for power in POWERS:
-        fallen = rate[0] ** power - rate**power
-        for tau in TAUS:
-            # The response follows what the rate has fallen by, exponentially delayed.
-            keep = math.exp(-width / (tau * step))
-            late = np.empty_like(fallen)
-            value = 0.0
-            for i, now in enumerate(fallen):
-                value = keep * value + (1 - keep) * now
-                late[i] = value
-            out.append(np.interp(at, fine, late))
-    lr_time = np.interp(at, fine, x)
-    return lr_time / lr_time[-1], np.stack(out, axis=1)
+    rate, steps = Rate(t / step, rho), at / step
+    lr_time_at = lr_time(rate, steps)
+    no_shape = np.array([[1.0, 0.0]])
+    response = basis(rate, steps, 1.0, no_shape, ANNEALING.grid.units)[1]
+    return lr_time_at / lr_time_at[-1], response
 
 
 def evidence(curve: Curve, rows: Bools | None = None) -> Evidence:
