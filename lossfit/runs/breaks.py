@@ -213,11 +213,10 @@ def _edge(
     if len(right) < max(side // 2, 3):
         return None
     size = float(np.median(right[:3]) - np.median(left[-3:]))
+    if sign * size < JUMP:
+        return None
     scatter = max(float(np.std(left - _line(left))), _scatter(left), 1e-4)
-    if (
-        sign * size < max(JUMP, SCATTERS * scatter)
-        or sign * (z[row] - z[row - 1]) < 0.6 * sign * size
-    ):
+    if sign * size < SCATTERS * scatter or sign * (z[row] - z[row - 1]) < 0.6 * sign * size:
         return None
     return row, left, right, size
 

@@ -73,6 +73,17 @@ def test_a_long_run_is_kept_as_means():
     assert abs(moved) < 0.2 * width
 
 
+def test_a_restart_in_a_long_run_keeps_whole_rows():
+    points = Points(64)
+    for k in range(1, 101):  # two points in a row from the 65th on
+        points.add(float(k), 3.0, np.nan, np.nan)
+    points.add(50.0, 2.0, np.nan, np.nan)  # takes the row of 49 and 50, but not that of 47 and 48
+    table, counts = points.table()
+    assert points.last_step == 50
+    assert list(table[-2:, 0]) == [47.5, 50.0]
+    assert list(counts[-2:]) == [2, 1]
+
+
 def test_rows_never_exceed_their_number():
     points = Points(64)
     for k in range(5000):
@@ -209,6 +220,17 @@ def test_a_spike_is_no_break(size):
     loss[700 : 700 + size] = 9.0
     monitor = fed(Monitor(total=TOTAL, every=100), 1500, loss=loss)
     assert monitor.broken == ""
+
+
+def test_what_is_no_break_here():
+    """A restart from a worse state is recovering: it has a forecast, and a note."""
+    loss = LOSS.copy()
+    loss[700:] += 2.0 * np.exp(-(STEPS[700:] - 700) / 150)
+    monitor = fed(Monitor(total=TOTAL, every=100), 900, loss=loss)
+    assert monitor.broken == ""
+    assert "jumped up by a factor" in monitor.line
+    assert "final loss" in monitor.line
+    assert not monitor.advice.stop
 
 
 def test_advice(monitor):

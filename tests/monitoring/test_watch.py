@@ -207,7 +207,7 @@ def test_a_log_that_is_rewritten_in_place(tmp_path):
     assert {update.note for update in updates} == {""}
 
 
-def test_only_what_was_added_is_read(log):
+def test_only_what_was_added_is_read(log, tmp_path):
     log.write_text(lines(1, 300))
     follower = Log(log, {})
     runs, note = follower.read(whole=False)
@@ -226,6 +226,17 @@ def test_only_what_was_added_is_read(log):
     runs, _ = follower.read(whole=False)
     assert runs == lossfit.load(log)
     assert follower.bytes_read > 2 * first
+    # A log so long that its head lies beyond what is compared before the end.
+    long = tmp_path / "long.log"
+    long.write_text(lines(1, 4000))
+    follower = Log(long, {})
+    follower.read(whole=False)
+    with long.open("r+b") as out:
+        out.write(lines(1, 2, level=3.0).encode())
+    with long.open("a") as out:
+        out.write(line(4000))
+    runs, _ = follower.read(whole=False)
+    assert runs == lossfit.load(long)
 
 
 @pytest.mark.parametrize("kind", ["nan", "up", "zero"])
