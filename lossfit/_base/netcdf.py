@@ -77,6 +77,7 @@ def from_netcdf(path: str | os.PathLike[str], law: Any = None, kind: type[Result
     Parameters
     ----------
     path : path
+        The file.
     law : Law, optional
         The law, if it is none of lossfit's own (a file cannot hold its functions).
     kind : type, optional
@@ -95,8 +96,13 @@ def from_netcdf(path: str | os.PathLike[str], law: Any = None, kind: type[Result
 
     Examples
     --------
-    >>> answer.to_netcdf("answer.nc")  # doctest: +SKIP
-    >>> lossfit.from_netcdf("answer.nc").median  # doctest: +SKIP
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import lossfit
+    >>> path = Path(tempfile.mkdtemp()) / "surface.nc"
+    >>> lossfit.surfaces.published("chinchilla").to_netcdf(path)
+    >>> lossfit.from_netcdf(path)
+    Surface coupled, published: ...
     """
     name = os.fspath(path)
     if not os.path.exists(name):

@@ -67,10 +67,6 @@ class Result:
         -------
         pandas.DataFrame
             The columns of ``frame``; the answer's come first.
-
-        Examples
-        --------
-        >>> answer.to_frame().loc["llama2-7B"]  # doctest: +SKIP
         """
         return self.frame.set_index(list(self._keys))
 
@@ -96,10 +92,6 @@ class Result:
         ------
         DataError
             No such probability; a result that kept no draws, asked for another than its own.
-
-        Examples
-        --------
-        >>> answer.interval(0.5)  # doctest: +SKIP
         """
         table = self.to_frame()[["lower", "upper"]]
         if prob is None or abs(check_prob(prob) - self.prob) < 1e-12:

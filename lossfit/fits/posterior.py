@@ -116,6 +116,11 @@ class Fit(Result):
         ----------
         prob : float, optional
             Probability of the intervals; `prob` by default.
+
+        Returns
+        -------
+        dict
+            Keys schema, lossfit (version), law, settings, summary and diagnostics (rows).
         """
         plain: dict[str, Any] = view("fit.dict")(self, prob)
         return plain

@@ -210,7 +210,18 @@ class Phases(Result):
         )
 
     def interval(self, prob: float | None = None) -> pd.DataFrame:
-        """Where phases begin, given that they exist; see `Result.interval`."""
+        """Where phases begin, given that they exist.
+
+        Parameters
+        ----------
+        prob : float, optional
+            Between 0 and 1; by default that of the result.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns lower and upper, indexed by run and phase; NaN where no draw has the phase.
+        """
         table = super().interval()
         if prob is None:
             return table

@@ -15,6 +15,7 @@ from .style import (
     DATA,
     GREY,
     ORANGE,
+    STYLES,
     Scale,
     axes,
     bands,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_answer", "plot_answers"]
 
 MOST_PANELS = 6
+# Flags of places at which the curve is that of another plan than the run has.
+OTHER_PLAN = ("longer_plan", "schedule_stretched", "no_plan")
 
 
 def plot_answer(
@@ -73,7 +76,8 @@ def plot_answer(
     low = float(x[positive][0])
     chosen = tuple(probs) if probs is not None else (0.5, answer.prob)
     start = _window_start(answer, name)
-    grid = grid_between(start, last)
+    # The targets are places of the curve, so that their markers lie on it.
+    grid = np.unique(np.append(grid_between(start, last), at[at >= start]))
     mixed = curves_of(answer.question, single, grid[None])
     set_axis(ax, answer.axis, low, last, scale)
     used = positive & (x >= start)
@@ -82,7 +86,8 @@ def plot_answer(
     if left.any():
         ax.plot(x[left], loss[left], ".", color=GREY, markersize=3, label="not fitted", zorder=3)
     shown = [loss[positive]]
-    edges = bands(ax, grid, mixed.curves[0], chosen, BLUE, "of curves")
+    edges = bands(ax, grid, mixed.curves[0], chosen, BLUE, "of curves", median=False)
+    _median(ax, answer, grid, mixed, end)
     others, beside = answer.question, mixed
     if answer.question.comparison is not None:
         others = answer.question.comparison
@@ -91,9 +96,11 @@ def plot_answer(
         for k, law in enumerate(others.laws):
             colour = COLOURS[2 + k % (len(COLOURS) - 2)]
             median = beside.by_law[k, 3, 0]
+            dash = STYLES[3 + k % (len(STYLES) - 3)]
             ax.plot(
-                grid, median, "--", color=colour, linewidth=1.2, label=f"{law.name} alone", zorder=2
-            )
+                grid, median, linestyle=dash, color=colour, linewidth=1.2,
+                label=f"{law.name} alone", zorder=2,
+            )  # fmt: skip
     if answer.compute_of is not None:
         shown.append(_other(ax, answer, low))
     tail = (1 - answer.prob) / 2
@@ -125,14 +132,16 @@ def plot_answer(
     return finish(ax, title, "lower left")
 
 
-def plot_answers(answer: Answer, **options: Any) -> Any:
+def plot_answers(
+    answer: Answer, *, scale: Scale = "auto", probs: Sequence[float] | None = None
+) -> Any:
     """A figure with a panel for each run of an answer (the first 6).
 
     Parameters
     ----------
     answer : Answer
-    **options
-        For `plot_answer`.
+    scale, probs
+        As in `plot_answer`.
 
     Returns
     -------
@@ -147,12 +156,35 @@ def plot_answers(answer: Answer, **options: Any) -> Any:
         rows, columns, figsize=(7.0 * columns, 4.3 * rows), layout="constrained", squeeze=False
     )
     for panel, name in zip(panels.ravel(), names, strict=False):
-        plot_answer(answer, ax=panel, run=name, **options)
+        plot_answer(answer, ax=panel, run=name, scale=scale, probs=probs)
     for panel in panels.ravel()[len(names) :]:
         panel.remove()
     if len(answer.names) > len(names):
         figure.supxlabel(f"the first {len(names)} of {len(answer.names):,} runs", fontsize="small")
     return figure
+
+
+def _median(ax: Any, answer: Answer, grid: Any, mixed: Any, end: float) -> None:
+    """The median: of the data, of the run's plan, and of plans that end where it is drawn."""
+    middle = np.median(mixed.curves[0], axis=-1)
+    never = np.zeros(grid.size, bool)
+    planned_there = never.copy()
+    for flag in OTHER_PLAN:
+        planned_there |= mixed.row_flags.get(flag, never[None])[0]
+    inside = grid <= end * (1 + 1e-9)
+    parts = (
+        (inside, "-", "median"),
+        (~inside & ~planned_there, (0, (4, 1.5)), "median, forecast"),
+        (~inside & planned_there, ":", "median, had the run been planned to end there"),
+    )
+    for where, dash, label in parts:
+        if where.any():
+            joined = where.copy()
+            joined[:-1] |= where[1:] & (inside | planned_there)[:-1] & ~where[:-1]
+            ax.plot(
+                grid[joined], middle[joined], color=BLUE, linewidth=1.8, linestyle=dash,
+                label=label, zorder=4,
+            )  # fmt: skip
 
 
 def _where(answer: Answer) -> str:

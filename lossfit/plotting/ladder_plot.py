@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, COLOURS, GREY, Scale, axes, bands, finish, grid_between, note, set_axis
+from .style import (
+    BELOW,
+    BLUE,
+    GREY,
+    Scale,
+    axes,
+    bands,
+    finish,
+    grid_between,
+    ladder_style,
+    note,
+    set_axis,
+)
 
 if TYPE_CHECKING:
     from ..ladders.answer import LadderAnswer
@@ -42,17 +55,23 @@ def plot_ladder(ladder: Ladder, *, ax: Any = None, scale: Scale = "log") -> Any:
     high = max(rung.end for rung in rungs)
     set_axis(ax, ladder.axis, low, high, scale)
     for k, rung in enumerate(rungs):
-        colour = COLOURS[k % len(COLOURS)]
+        style = ladder_style(k, len(rungs))
         used = rung.tokens >= rung.start
-        ax.plot(rung.tokens[used], rung.loss[used], color=colour, linewidth=1, label=rung.name)
+        ax.plot(rung.tokens[used], rung.loss[used], linewidth=1, label=rung.name, **style)
         at = grid_between(rung.start, rung.end, POINTS)
         middle = np.median(ladder.readings.curves(rung, at, ladder.random_seed, DRAWS), axis=1)
-        ax.plot(at, middle, color=colour, linestyle="--", linewidth=1)
+        ax.plot(at, middle, linestyle="--", linewidth=1.2, **style)
     note(ax, "dashed: what the ladder would say of a new run of that size")
-    return finish(ax, f"A ladder of {len(ladder.rungs)} runs", "upper right")
+    return finish(ax, f"A ladder of {len(ladder.rungs)} runs", BELOW)
 
 
-def plot_unseen(answer: LadderAnswer, *, ax: Any = None, scale: Scale = "log") -> Any:
+def plot_unseen(
+    answer: LadderAnswer,
+    *,
+    ax: Any = None,
+    scale: Scale = "log",
+    probs: Sequence[float] | None = None,
+) -> Any:
     """The ladder's curves in grey, and the band of the unseen run up to its last place.
 
     Parameters
@@ -60,6 +79,8 @@ def plot_unseen(answer: LadderAnswer, *, ax: Any = None, scale: Scale = "log") -
     answer : LadderAnswer
     ax : matplotlib axes, optional
     scale : {"auto", "log", "linear"}
+    probs : sequence of float, optional
+        Probabilities of the bands; 0.5 and the answer's by default.
 
     Returns
     -------
@@ -75,9 +96,13 @@ def plot_unseen(answer: LadderAnswer, *, ax: Any = None, scale: Scale = "log") -
         used = rung.tokens >= rung.start
         label = "runs of the ladder" if k == 0 else None
         ax.plot(rung.tokens[used], rung.loss[used], color=GREY, linewidth=0.8, label=label)
-    at = grid_between(min(0.04 * last, low), last, POINTS)
+    targets = answer.at[0]
+    at = np.unique(np.append(grid_between(min(0.04 * last, low), last, POINTS), targets))
     curves = answer.curves_at(answer.names[0], at)
-    bands(ax, at, curves, (0.5, answer.prob), BLUE, f"of the curve of {answer.names[0]}")
+    chosen = (0.5, answer.prob) if probs is None else tuple(probs)
+    bands(ax, at, curves, chosen, BLUE, f"of the curve of {answer.names[0]}")
+    medians = np.median(curves[np.searchsorted(at, targets)], axis=1)
+    ax.plot(targets, medians, "o", color=BLUE, markersize=5, zorder=5)
     lines = [f"{flag}" for flag in answer.target_notes]
     note(ax, *lines)
-    return finish(ax, f"{answer.names[0]}, never trained", "upper right")
+    return finish(ax, f"{answer.names[0]}, never trained", BELOW)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note, number_ticks
+from .style import BELOW, BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note, number_ticks
 
 if TYPE_CHECKING:
     from ..plans.result import Plan
@@ -90,4 +90,4 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
             ax.axvline(repeated, color=DATA, linewidth=0.8, linestyle=":", zorder=2)
             lines.append("left of the dotted line tokens repeat")
     note(ax, *lines)
-    return finish(ax, f"{plan.compute:.2e} FLOP under {plan.problem.law.name}", "upper center")
+    return finish(ax, f"{plan.compute:.2e} FLOP under {plan.problem.law.name}", BELOW)

@@ -9,7 +9,19 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.summaries import quantiles
 from ..runs.labels import AXIS_UNITS, amount
-from .style import COLOURS, DATA, GREY, Scale, axes, finish, note, set_axis
+from .style import (
+    BELOW,
+    COLOURS,
+    DATA,
+    GREY,
+    Scale,
+    axes,
+    end_labels,
+    finish,
+    note,
+    plain,
+    set_axis,
+)
 
 if TYPE_CHECKING:
     from ..races.result import Race
@@ -19,6 +31,7 @@ __all__ = ["plot_leader", "plot_race"]
 MOST_NAMED = 12
 MARKED = 0.5  # probability of a crossing that is marked
 LEAST_SHARE = 0.02  # of a lead that is named
+TALL = 0.3  # share of an area that has room for a name
 
 
 def colours_of(race: Race) -> dict[str, str]:
@@ -72,7 +85,7 @@ def plot_race(
     set_axis(ax, race.axis, float(race.at[0]), race.until, scale)
     many = len(race.kept) > MOST_NAMED
     tail = (1 - race.prob) / 2
-    shown = []
+    shown, ends = [], []
     for k, r in enumerate(race.kept):
         name = race.names[r]
         x = race.at
@@ -88,12 +101,15 @@ def plot_race(
                 run.axis(race.axis)[keep], run.loss[keep], ".", color=colour[name], markersize=2.5,
                 alpha=0.35, zorder=2,
             )  # fmt: skip
-        ax.plot(x[inside], median[inside], label=None if many else name, zorder=4, **style)
+        ax.plot(x[inside], median[inside], zorder=4, **style)
         shown.append(median[inside])
         far = finite & (x >= x[inside][-1]) if forecast and inside.any() else finite & False
         if far.sum() > 1:
             ax.plot(x[far], median[far], linestyle=(0, (4, 2)), zorder=3, **style)
             shown.append(median[far])
+        drawn = finite if forecast else inside
+        if drawn.any():
+            ends.append((float(x[drawn][-1]), float(median[drawn][-1]), name, colour[name]))
         band = finite if forecast else inside
         if not many:
             ax.fill_between(
@@ -117,12 +133,14 @@ def plot_race(
     if crossings and 1 < len(race.kept) <= MOST_NAMED:
         _crossings(ax, race, forecast, colour)
     _limits(ax, np.concatenate(shown))
+    if not many:
+        end_labels(ax, ends)
     if forecast and race._beyond.any():
         bands = "" if many else f"; bands: {100 * race.prob:g} % of curves"
         note(ax, f"dashed: forecasts{bands}")
     if many:
         ax.plot([], [], color=GREY, label=f"{len(race.kept):,} of {len(race.names):,} runs")
-    return finish(ax, _title(race), "lower left")
+    return finish(ax, _title(race), BELOW)
 
 
 def _crossings(ax: Any, race: Race, forecast: bool, colour: dict[str, str]) -> None:
@@ -182,7 +200,7 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
     named = [n for n in table.columns if top[n] >= LEAST_SHARE and n in top.index[:MOST_NAMED]]
     rest = 1 - table[named].sum(axis=1)
     stacks = [table[name].to_numpy() for name in named]
-    labels, shades = list(named), [colour[name] for name in named]
+    labels, shades = [plain(name) for name in named], [colour[name] for name in named]
     if (rest > 1e-6).any():
         stacks.append(rest.to_numpy())
         labels.append(f"{table.shape[1] - len(named):,} others")
@@ -198,6 +216,22 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
     finish(ax, f"Who has the lowest loss for the same {AXIS_UNITS[race.axis]}", None)
     if forecast and race._beyond.any():
         ax.set_xlabel(f"{ax.get_xlabel()} (dotted: where the data of a run end)")
+    _inside(ax, table.index.to_numpy(), stacks, labels)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=4, fontsize="small",
               frameon=False)  # fmt: skip
     return ax
+
+
+def _inside(ax: Any, at: Any, stacks: list[Any], labels: list[str]) -> None:
+    """Names in the areas that are high enough: these need no colours to be told apart."""
+    base = np.zeros(len(at))
+    for share, label in zip(stacks, labels, strict=True):
+        k = int(share.argmax())
+        if share[k] >= TALL:
+            # Not at the very edge, and where the area stays about as high.
+            near = np.flatnonzero(share >= 0.98 * share[k])
+            k = int(near[len(near) // 2])
+            ax.text(at[k], base[k] + share[k] / 2, label, ha="center", va="center",
+                    fontsize="small", color="white", clip_on=True,
+                    bbox={"facecolor": "#00000055", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+        base = base + share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..runs.checks import as_runs, choose_axis
-from .style import COLOURS, Scale, axes, finish, set_axis
+from .style import COLOURS, STYLES, Scale, axes, finish, set_axis
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["plot_runs"]
 
 MOST_NAMED = 12
-STYLES = ("-", "--", ":")
 
 
 def plot_runs(runs: Runs, axis: str = "auto", *, ax: Any = None, scale: Scale = "log") -> Any:
@@ -46,7 +45,7 @@ def plot_runs(runs: Runs, axis: str = "auto", *, ax: Any = None, scale: Scale = 
         keep = (x > 0) & ~run.spike
         style: dict[str, Any] = {
             "color": COLOURS[i % len(COLOURS)],
-            "linestyle": STYLES[i // len(COLOURS) % len(STYLES)],
+            "linestyle": STYLES[i % len(STYLES)],
         }
         if many:
             style = {"color": COLOURS[0], "alpha": max(0.05, min(0.5, 30 / len(runs)))}

@@ -14,6 +14,7 @@ from .._base.terminal import printable
 from ..runs.labels import AXIS_LABELS, PREFIXES, ratio_text
 
 __all__ = [
+    "BELOW",
     "BLUE",
     "COLOURS",
     "DATA",
@@ -24,6 +25,7 @@ __all__ = [
     "axes",
     "bands",
     "clip_loss",
+    "end_labels",
     "finish",
     "grid_between",
     "ladder_style",
@@ -121,14 +123,48 @@ def number_ticks(ax: Any) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+def end_labels(ax: Any, ends: Sequence[tuple[float, float, str, Any]]) -> None:
+    """Names at the right ends of lines, apart from each other: a legend that needs no colours.
+
+    Parameters
+    ----------
+    ax : matplotlib axes
+        With its final limits.
+    ends : sequence of (x, y, name, colour)
+    """
+    low, high = ax.get_ylim()
+    gap = 0.045 * (high - low)
+    ordered = sorted(ends, key=lambda end: end[1])
+    places = [min(max(y, low), high) for _, y, _, _ in ordered]
+    for k in range(1, len(places)):
+        places[k] = max(places[k], places[k - 1] + gap)
+    for k in range(len(places) - 1, -1, -1):  # what was pushed over the top comes down again
+        most = high if k == len(places) - 1 else places[k + 1] - gap
+        places[k] = min(places[k], most)
+    for (_, _, name, colour), place in zip(ordered, places, strict=True):
+        ax.annotate(
+            plain(name), (1.0, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center", fontsize="small", color=colour,
+            annotation_clip=False,
+        )  # fmt: skip
+
+
 def bands(
-    ax: Any, x: Floats, draws: Floats, probs: Sequence[float], colour: str, what: str
+    ax: Any,
+    x: Floats,
+    draws: Floats,
+    probs: Sequence[float],
+    colour: str,
+    what: str,
+    median: bool = True,
 ) -> Floats:
     """Draw equal-tailed bands and the median.
 
     Parameters
     ----------
     draws : ndarray, shape (n_at, n_draws)
+    median : bool
+        Whether to draw the median.
 
     Returns
     -------
@@ -147,7 +183,9 @@ def bands(
         )
         if prob == widest:
             edges = np.stack([lower, upper])
-    ax.plot(x, quantiles(draws, (0.5,))[0], color=colour, linewidth=1.8, label="median", zorder=4)
+    if median:
+        middle = quantiles(draws, (0.5,))[0]
+        ax.plot(x, middle, color=colour, linewidth=1.8, label="median", zorder=4)
     return edges
 
 
@@ -204,8 +242,11 @@ def plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
+BELOW = "below"  # where a legend stands that would hide lines
+
+
 def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
-    """Loss label, title, light frame, legend."""
+    """Loss label, title, light frame, legend (which ``"below"`` puts under the axes)."""
     if not ax.get_ylabel():
         ax.set_ylabel("loss")
     ax.set_title(plain(title), loc="left", fontsize="medium")
@@ -213,7 +254,13 @@ def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
     ax.grid(True, color="#e6e6e6", linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
     handles, labels = ax.get_legend_handles_labels()
-    if legend is not None and handles:
+    if legend == BELOW and handles:
+        ax.legend(
+            handles, [plain(label) for label in labels], loc="upper center", fontsize="small",
+            bbox_to_anchor=(0.5, -0.15), ncols=min(len(handles), 3), frameon=False,
+            handlelength=2.6,
+        )  # fmt: skip
+    elif legend is not None and handles:
         ax.legend(
             handles, [plain(label) for label in labels], loc=legend, fontsize="small",
             frameon=True, framealpha=0.85, edgecolor="none", handlelength=2.6,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
-from .style import COLOURS, GREY, axes, finish, note, number_ticks
+from .style import BELOW, COLOURS, GREY, STYLES, axes, finish, note, number_ticks
 
 if TYPE_CHECKING:
     from ..surfaces.result import Surface
@@ -70,7 +70,10 @@ def plot_surface(
         )
         if surface.n_draws > 1:
             ax.fill_between(size, lower, upper, color=colour, alpha=0.25, linewidth=0, zorder=1)
-        ax.plot(size, median, color=colour, linewidth=1.5, label=f"{budget:.1e} FLOP", zorder=3)
+        ax.plot(
+            size, median, color=colour, linewidth=1.5, linestyle=STYLES[k % len(STYLES)],
+            label=f"{budget:.1e} FLOP", zorder=3,
+        )  # fmt: skip
         low.append(size[0])
         high.append(size[-1])
         shown.append(median)
@@ -103,7 +106,7 @@ def plot_surface(
         lines += [f"rows above the frame: {outside}"] if outside else []
     lines.append("triangles: least loss for the budget")
     note(ax, *lines)
-    return finish(ax, f"{surface.law.name}: loss along budgets", "upper left")
+    return finish(ax, f"{surface.law.name}: loss along budgets", BELOW)
 
 
 def _budgets(surface: Surface) -> Any:

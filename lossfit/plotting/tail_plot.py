@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runs.labels import amount
-from .style import BLUE, COLOURS, GREY, finish, note, set_axis
+from .style import BLUE, COLOURS, GREY, STYLES, finish, note, set_axis
 
 if TYPE_CHECKING:
     from ..answers.tails import Tail
@@ -20,7 +20,7 @@ def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
 
     Parameters
     ----------
-    found : Tail
+    tail : Tail
     ax : matplotlib axes, optional
         For the learning rates; the gains are then left out.
     gains : bool
@@ -50,7 +50,8 @@ def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
         colours[name] = BLUE if best else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
         ax.plot(
             at, lr, color=colours[name], linewidth=2.2 if best else 1.2,
-            linestyle="-" if best else "--", label=name, zorder=4 if best else 3,
+            linestyle="-" if best else STYLES[1 + (i - 1) % (len(STYLES) - 1)], label=name,
+            zorder=4 if best else 3,
         )  # fmt: skip
     low = tail.seen[0]
     words = ""

@@ -12,6 +12,7 @@ from .style import (
     BLUE,
     COLOURS,
     DATA,
+    STYLES,
     Scale,
     clip_loss,
     finish,
@@ -90,12 +91,14 @@ def plot_what_if(
     edges, medians = [], []
     for i, key in enumerate((OWN, *chosen)):
         colour = BLUE if key == OWN else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
-        grid = grid_between(low, max(asked[key]), POINTS)
+        grid = np.unique(np.append(grid_between(low, max(asked[key]), POINTS), asked[key]))
+        grid = grid[grid >= low]
         scenario = _scenario(engine, answer._schedule_of(name, key), grid)
         lower, median, upper = quantiles(engine.curves([scenario])[0], (tail, 0.5, 1 - tail))
         ax.fill_between(grid, lower, upper, color=colour, alpha=0.15, linewidth=0, zorder=1)
         label = "own schedule" if key == OWN else key
-        ax.plot(grid, median, color=colour, linewidth=1.5, label=label, zorder=4)
+        dash = STYLES[i % len(STYLES)]
+        ax.plot(grid, median, color=colour, linewidth=1.5, linestyle=dash, label=label, zorder=4)
         at = np.array(asked[key])
         if key != OWN and len(at) <= 3:
             value = np.interp(at, grid, [lower, median, upper][1])
@@ -105,7 +108,7 @@ def plot_what_if(
         if below is not None:
             steps = np.linspace(0.0, grid[-1], 400) / engine.step_size
             rate = np.interp(steps, scenario.rate.step, scenario.rate.rho)
-            below.plot(steps * engine.step_size, rate, color=colour, linewidth=1.2)
+            below.plot(steps * engine.step_size, rate, color=colour, linewidth=1.2, linestyle=dash)
     cut = clip_loss(ax, loss[ahead], np.concatenate(medians), np.concatenate(edges))
     note(ax, mark_beyond(ax, end, last), cut, f"bands: {100 * answer.prob:g} %")
     if below is not None:

@@ -102,7 +102,13 @@ class Report(Result):
         return self.answer._row_draws()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the answer's, and path, size and missing of the page."""
+        """Plain data for JSON.
+
+        Returns
+        -------
+        dict
+            The keys of the answer's, and ``page`` with path, size and missing.
+        """
         page = {"path": str(self.path), "size": self.size, "missing": dict(self.missing)}
         return {**self.answer.to_dict(), "page": page}
 
