@@ -22,8 +22,8 @@ __all__ = ["command"]
 
 @click.command("what-if")
 @options(
-    "source", "reading", "run", "schedule", "at", "axis", "share", "siblings", "domain", "window",
-    "prob", "draws", "random_seed", "place", "plot",
+    "source", "reading", "run", "schedule", "at", "axis", "share", "siblings", "calibrate_on",
+    "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     schedule={
         "multiple": True,
         "required": True,

@@ -20,6 +20,7 @@ from .._base.seeds import run_keys
 from ..forecasts.mixture import curves_of
 from ..forecasts.rates import STRETCH_MARGIN
 from .smoothing import smoothers
+from .together import response_order
 
 if TYPE_CHECKING:
     from ..forecasts.question import Question
@@ -101,11 +102,15 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
     if beyond.any():
         ahead = np.where(beyond, at, np.nan)[:, far]
         targets = np.column_stack([end, end * (1 + AT_ONCE), ahead])
-        mixed = curves_of(question, runs, targets)
-        level = mixed.curves[:, 0]
-        at_once = mixed.curves[:, 1] - level
+        mixed = curves_of(question, runs, targets, parameters=question.by_default)
+        drawn = mixed.curves
+        if question.by_default and question.ladder is None:
+            order = response_order(runs, mixed.forecasts[0].parameters, question.seed)
+            drawn = np.take_along_axis(drawn, order[:, None], axis=2)
+        level = drawn[:, 0]
+        at_once = drawn[:, 1] - level
         soon = np.exp(-np.log(ahead / end[:, None]) / TAPER)
-        forecast = mixed.curves[:, 2:] - soon[:, :, None] * at_once[:, None]
+        forecast = drawn[:, 2:] - soon[:, :, None] * at_once[:, None]
         rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
         scores = ndtri((rank + 0.5) / question.draws)
         np.copyto(draws[:, far], forecast)
