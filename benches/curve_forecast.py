@@ -1,59 +1,33 @@
-"""Speed of the forecast with a learned hyper-prior, in turns with the default's kernel.
+"""Speed of the default forecast's kernel, in turns with that of the law `annealing`.
 
     python -m benches.curve_forecast
 
 CPU time of one thread, in pairs: 200 runs of 500 points, 3 targets, 1,000 draws; a known schedule,
-five schedules that end at a total, and the default's kernel with the known one.
+five schedules that end at a total, and `annealing` with the known one; then what an answer takes
+beside its kernel.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import lossfit
 from benches import _report
-from lossfit.kernels import forecast_driver
+from benches.forecast import curves
+from lossfit.forecasts.constants import cell_grid, hyper_prior
+from lossfit.kernels import curve_forecast, forecast_driver
 from lossfit.kernels.curve_data import Asked, Observed
 from lossfit.kernels.curve_forecast import forecast_curves
-from lossfit.kernels.curve_law import CellGrid, HyperPrior
 from lossfit.kernels.paths import Paths, Shapes
 
 RUNS, POINTS, DRAWS, PAIRS = 200, 500, 1000, 7
 AT = np.array([1.25, 1.5, 1 / 0.6])
-MOST_US, MOST_US_TOTAL = 150.0, 300.0
-
-
-def grid() -> CellGrid:
-    """2 x 5 covariances, 6 exponents, 2 responses, 7 components of the strength: 840 cells."""
-    strengths = [
-        (0, 0.25, 0.2), (0, 0.85, 0.17), (0, 1.2, 0.24), (1, 0.0, 0.25), (1, 0.5, 0.35),
-        (1, 1.5, 0.75), (1, 4.0, 2.0),
-    ]  # fmt: skip
-    return CellGrid(
-        np.array([1.5, 8.0]), np.array([0.02, 0.07, 0.25, 0.8, 2.5]),
-        np.array([-0.5, 0.0, 0.2, 0.45, 0.75, 1.25]),
-        np.array([[0, 150.0, 0.65, 0], [0, 800.0, 0.65, 0]]), np.array([0.02, 0.08]),
-        np.array([0, 2]), np.array(strengths), 40, 0.35, 2.0, 2.0, 0.19, 0.127, 3.0,
-    )  # fmt: skip
-
-
-def hyper() -> HyperPrior:
-    """The constants that were learned (`benches.learn_forecast`)."""
-    path = Path(lossfit.__file__).parent / "forecasts" / "constants.json"
-    learned = json.loads(path.read_text())
-    kinds = learned["rows"]["schedule"][1]
-    tails = learned["rows"]["size"][1]
-    longer = np.array([learned["longer"][name] for name in ("mean", "sd", "keep")])
-    width = np.array([learned["width"][known] for known in ("known", "total", "nothing")])
-    return HyperPrior(
-        np.array(learned["table"]), kinds, tails, longer, np.log(learned["width_at"]), width
-    )
+LAYER_RUNS = 2000
+MOST_US, MOST_US_TOTAL, MOST_US_LAYER = 150.0, 300.0, 20.0
 
 
 def schedules(end: float) -> tuple[Shapes, Paths]:
@@ -68,7 +42,7 @@ def schedules(end: float) -> tuple[Shapes, Paths]:
 
 
 def question(n_paths: int) -> Callable[[], Any]:
-    """The new kernel's answer to runs of one schedule or five."""
+    """The kernel's answer to runs of one schedule or five."""
     rng = np.random.default_rng(0)
     t = np.arange(1, POINTS + 1) * 100.0
     loss = 2 + rng.uniform(5, 10, (RUNS, 1)) * t**-0.3 + rng.normal(0, 0.005, (RUNS, POINTS))
@@ -77,7 +51,7 @@ def question(n_paths: int) -> Callable[[], Any]:
         np.tile(t, RUNS), loss.ravel(), np.ones(loss.size), np.arange(RUNS + 1) * POINTS, zero,
         np.ones(RUNS), zero, nothing, nothing, np.arange(RUNS).astype(np.uint64),
     )  # fmt: skip
-    cells = grid()
+    cells = cell_grid(True)
     end = t[-1] / 0.6
     paths = np.arange(5) if n_paths == 5 else np.array([1])
     asked = Asked(
@@ -87,33 +61,63 @@ def question(n_paths: int) -> Callable[[], Any]:
         np.full(RUNS, int(n_paths == 5)), nothing, np.zeros(3 * RUNS, np.int64),
         np.tile([0.0, 1.0], (3 * RUNS, 1)),
     )  # fmt: skip
-    arguments = observed, asked, cells, hyper(), *schedules(end)
+    arguments = observed, asked, cells, hyper_prior(), *schedules(end)
     return lambda: forecast_curves(*arguments, draws=DRAWS, threads=1)
 
 
-def default() -> Callable[[], Any]:
-    """The default's kernel, given what `extrapolate` gives it."""
-    from benches.forecast import curves
-
-    taken: dict[str, Any] = {}
+def annealing() -> Callable[[], Any]:
+    """The kernel of the law `annealing`, given what `extrapolate` gives it."""
+    taken: list[Any] = []
     real = forecast_driver.forecast_batch
 
-    def spy(*brought: Any, **options: Any) -> Any:
-        taken["brought"] = brought
-        return real(*brought, **options)
+    def spy(*values: Any, **options: Any) -> Any:
+        taken[:] = values
+        return real(*values, **options)
 
     forecast_driver.forecast_batch = spy
     try:
-        lossfit.extrapolate(curves(RUNS), at=AT * POINTS * 100, axis="step", draws=DRAWS)
+        answer(200, laws="annealing")
     finally:
         forecast_driver.forecast_batch = real
-    return lambda: real(*taken["brought"], draws=DRAWS, threads=1)
+    return lambda: real(*taken, draws=DRAWS, threads=1)
+
+
+def answer(runs: int, **options: Any) -> lossfit.Answer:
+    """The answer to so many runs."""
+    return lossfit.extrapolate(
+        curves(runs), at=AT * POINTS * 100, axis="step", draws=DRAWS, **options
+    )
+
+
+def layer() -> float:
+    """Microseconds a run that an answer takes beside its kernel, in this thread."""
+    spent: list[float] = []
+    real = curve_forecast.forecast_curves
+
+    def timed(*values: Any, **options: Any) -> Any:
+        begin = time.thread_time()
+        try:
+            return real(*values, **{**options, "threads": 1})
+        finally:
+            spent.append(time.thread_time() - begin)
+
+    runs = curves(LAYER_RUNS)
+    at = AT * POINTS * 100
+    curve_forecast.forecast_curves = timed
+    try:
+        lossfit.extrapolate(runs, at=at, axis="step", draws=DRAWS)
+        spent.clear()
+        begin = time.thread_time()
+        lossfit.extrapolate(runs, at=at, axis="step", draws=DRAWS)
+        return 1e6 * (time.thread_time() - begin - sum(spent)) / LAYER_RUNS
+    finally:
+        curve_forecast.forecast_curves = real
 
 
 def main() -> None:
     options = _report.parser(__doc__).parse_args()
     record = _report.start("curve_forecast")
-    tasks = {"known schedule": question(1), "total": question(5), "default's kernel": default()}
+    tasks = {"known schedule": question(1), "total": question(5), "annealing": annealing()}
     for task in tasks.values():
         task()
     spent: dict[str, list[float]] = {name: [] for name in tasks}
@@ -124,8 +128,10 @@ def main() -> None:
             spent[name].append(1e6 * (time.thread_time() - begin) / RUNS)
     for name, times in spent.items():
         print(f"{name}: {min(times):.0f} us a run (median {np.median(times):.0f})")
-    record["microseconds"] = spent
-    failures = []
+    beside = layer()
+    print(f"beside the kernel: {beside:.0f} us a run")
+    record.update(microseconds=spent, layer=beside)
+    failures = [] if beside <= MOST_US_LAYER else [f"beside the kernel: {beside:.0f} us a run"]
     limits = {"known schedule": MOST_US, "total": MOST_US_TOTAL}
     for name, most in limits.items():
         if min(spent[name]) > most:

@@ -1,10 +1,8 @@
 """Where compiled kernels are kept.
 
 In the user's cache folder, as the platform has it (``~/.cache/lossfit`` on Linux); the environment
-variable LOSSFIT_CACHE names another one.  Numba renews the machine code of a function when the file
-of that function changes, but not when a function that it calls changes in another file.  So the
-code of each kernel, column or CUDA kernel lies in a folder named by what it is made of (see
-`fingerprint`): code of other sources is never found.
+variable LOSSFIT_CACHE names another one.  The code of each kernel, column or CUDA kernel lies in a
+folder named by what it is made of (see `fingerprint`): code of other sources is never found.
 """
 
 from __future__ import annotations
@@ -20,7 +18,11 @@ __all__ = ["clear", "folder", "place", "root", "size", "writable"]
 KEEP_DAYS = 14  # what was not used for so long is removed ...
 KEEP_PLACES = 256  # ... and all but so many places that were used last
 PATTERN = "kernels-*"
-COMPILER = ("jit.py", "joining.py", "linking.py")  # what they say is in no fingerprint
+# What these say is in no fingerprint.
+COMPILER = (
+    "arguments.py", "arguments_type.py", "column_call.py", "column_code.py", "joining.py",
+    "linking.py",
+)  # fmt: skip
 
 
 def root() -> Path:

@@ -236,7 +236,6 @@ def short(i):
     return i
 
 
-@inline
 def gram_size(n_alpha, n_units):
     """Numbers in a Gram vector."""
     return PHI + 3 * n_alpha + 3 * n_units + n_alpha * n_units

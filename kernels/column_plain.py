@@ -14,31 +14,63 @@ from .jit import plain
 __all__ = ["call_column", "column_code", "run_column", "stack"]
 
 
+def clipped_exp(x: Any) -> Any:
+    """`maths.exp` of arrays."""
+    return np.exp(np.clip(x, -700.0, 700.0))
+
+
+# What columns call, by name, for whole arrays.
+ARRAYS = {"exp": clipped_exp, "log": np.log}
+
+
+class Column:
+    """A column as functions of (x, log_x, t0, t1, t2, t3): of numbers, and of whole arrays.
+
+    Attributes
+    ----------
+    one : callable
+        Of numbers.
+    many : callable
+        The same of arrays, by NumPy's functions; a column with a branch raises an error there.
+    """
+
+    def __init__(self, function: Callable[..., float], positions: tuple[int, ...]) -> None:
+        self.positions = positions
+        self.one = plain(function)
+        self.many: Callable[..., Any] | None = plain(function, ARRAYS)
+
+    def fill(self, arguments: list[NDArray[Any]], out: NDArray[Any]) -> None:
+        """Values for arguments that broadcast to the shape of `out`."""
+        chosen = [arguments[i] for i in self.positions]
+        if self.many is not None:
+            try:
+                out[:] = self.many(*chosen)
+                return
+            except (TypeError, ValueError):
+                self.many = None
+        shaped = [np.broadcast_to(values, out.shape) for values in chosen]
+        for place in np.ndindex(out.shape):
+            out[place] = self.one(*[values[place] for values in shaped])
+
+
 @cache
-def column_code(function: Callable[..., float], positions: tuple[int, ...]) -> Callable[..., float]:
-    """A column as a function of (x, log_x, t0, t1, t2, t3); see `column_code.scalar_column`."""
-    inner = plain(function)
-
-    def column(*values: float) -> float:
-        value: float = inner(*[values[i] for i in positions])
-        return value
-
-    return column
+def column_code(function: Callable[..., float], positions: tuple[int, ...]) -> Column:
+    """A column; see `column_code.scalar_column`."""
+    return Column(function, positions)
 
 
-def stack(columns: list[Callable[..., float]]) -> tuple[Callable[..., float], ...]:
+def stack(columns: list[Column]) -> tuple[Column, ...]:
     """Columns as kernels take them."""
     return tuple(columns)
 
 
 def call_column(column, mode, n, lanes, x, log_x, theta, stride, out):  # type: ignore[no-untyped-def]
-    """`column_code.call_column`, of a function in place of an address."""
+    """`column_call.call_column`, of a column in place of an address."""
+    count = lanes if mode == 0 else 1
     values = theta.reshape(-1)
-    result = out.reshape(-1)
-    sets = [values[j : 4 * stride : stride] for j in range(lanes if mode == 0 else 1)]
-    for p in range(n):
-        for j, (t0, t1, t2, t3) in enumerate(sets):
-            result[p * len(sets) + j] = column(x[p], log_x[p], t0, t1, t2, t3)
+    rows = [values[k * stride : k * stride + count][None] for k in range(4)]
+    result = out.reshape(-1)[: n * count].reshape(n, count)
+    column.fill([x[:n, None], log_x[:n, None], *rows], result)
 
 
 def run_column(

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .jit import COMPILED
+from .jit import COMPILED, Intrinsic
 
 if COMPILED:
-    from .column_code import call_column, column_code, run_column, stack
+    from .column_code import column_code, run_column, stack
+
+    call_column: Any = Intrinsic("column_call", "call_column")
 else:
     from .column_plain import call_column, column_code, run_column, stack
 

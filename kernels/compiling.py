@@ -1,9 +1,4 @@
-"""Kernels compiled by another Python: nobody waits, and all processes compute alike.
-
-A process that compiles a kernel may run other machine code than later ones, which read it from the
-cache: their sums may be grouped differently, and draws differ in the last place (1e-15).  A fit
-must not depend on what its process did before; so another Python compiles, and this one reads.
-"""
+"""Kernels compiled by another Python: nobody waits for what takes a minute."""
 
 from __future__ import annotations
 
@@ -92,7 +87,7 @@ def wait(kernels: tuple[str, ...], tell: Callable[[float], None] | None = None) 
     -------
     bool
         Whether the kernels are in the cache now.  If not (no other Python could be started, or it
-        failed), this process compiles for itself, and only the last bits may differ.
+        failed), this process compiles for itself.
     """
     if is_compiled(*kernels):
         return True

@@ -11,7 +11,6 @@ from .curve_cells import A_ROW, FRAME_ROWS
 from .curve_draws import BLOCK, CELL_ROWS, DRAW_ROWS, GIVEN_ROWS, N_KNOTS, TAIL_ROWS
 from .curve_law import FEATURES
 from .curve_window import SLOPE_BINS
-from .maths import allocating
 from .paths import NODE_ROWS
 from .ranks import RANK_BINS
 
@@ -234,7 +233,6 @@ class Scratch(NamedTuple):
     values: Floats
 
 
-@allocating
 def make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper):
     """Memory for runs of at most so many points, hypotheses, targets (and so many in the data)."""
     n_covariances = grid.noises.size * grid.sizes.size

@@ -11,40 +11,19 @@ from .curve_data import PARAMETERS, RECORD, Asked, CurveForecast, Observed, make
 from .curve_law import CellGrid, HyperPrior, n_marginals
 from .curve_run import forecast_run
 from .entries import entry
-from .maths import kernel
 from .paths import Paths, Shapes
-from .records import as_records, writable
+from .records import as_records, contiguous
 from .spreading import spread
 
 __all__ = ["forecast_curves"]
 
 
-@kernel
-def _sizes(start, stop, observed, asked):
-    """Most points, hypotheses, targets, and targets within the data, of a run."""
-    n_points = np.int64(1)
-    n_paths = np.int64(1)
-    n_at = np.int64(1)
-    n_past = np.int64(0)
-    for r in range(start, stop):
-        n_points = max(n_points, observed.offsets[r + 1] - observed.offsets[r])
-        n_paths = max(n_paths, asked.hypotheses[r + 1] - asked.hypotheses[r])
-        n_at = max(n_at, asked.targets[r + 1] - asked.targets[r])
-        end = observed.t[observed.offsets[r + 1] - 1]
-        within = np.int64(0)
-        for j in range(asked.targets[r], asked.targets[r + 1]):
-            within += 1 if asked.at[j] <= end else 0
-        n_past = max(n_past, within)
-    return n_points, n_paths, n_at, n_past
-
-
 @entry
 def _forecast_range(
-    start, stop, observed, asked, grid, hyper, shapes, paths, n_nodes, draws, parameters, shares,
+    start, stop, observed, asked, grid, hyper, shapes, paths, w, draws, parameters, shares,
     marginals, falls, records,
 ):  # fmt: skip
-    n_points, n_paths, n_at, n_past = _sizes(start, stop, observed, asked)
-    w = make_scratch(n_points, n_paths, n_at, n_past, n_nodes, draws.shape[1], grid, hyper)
+    """Forecast some runs; `w` is scratch."""
     for r in range(start, stop):
         forecast_run(
             r, observed, asked, grid, hyper, shapes, paths, w, draws, parameters, shares,
@@ -52,9 +31,21 @@ def _forecast_range(
         )  # fmt: skip
 
 
-def _plain(values: Any) -> Any:
-    """A named tuple whose arrays are contiguous and writable: kernels are compiled for these."""
-    return type(values)(*(writable(v, v.dtype) if isinstance(v, np.ndarray) else v for v in values))
+def _scratch(
+    start: int, stop: int, observed: Observed, asked: Asked, grid: CellGrid, hyper: HyperPrior,
+    n_nodes: int, n_draws: int,
+) -> Any:  # fmt: skip
+    """For the most points, hypotheses, targets, and targets within the data, of some runs."""
+    runs = slice(start, stop + 1)
+    targets = asked.targets[runs]
+    ends = observed.t[observed.offsets[start + 1 : stop + 1] - 1]
+    within = asked.at[targets[0] : targets[-1]] <= np.repeat(ends, np.diff(targets))
+    counted = np.concatenate([[0], np.cumsum(within)])
+    n_past = np.diff(counted[targets - targets[0]]).max(initial=0)
+    n_points = np.diff(observed.offsets[runs]).max(initial=1)
+    n_paths = np.diff(asked.hypotheses[runs]).max(initial=1)
+    n_at = np.diff(targets).max(initial=1)
+    return make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper)
 
 
 def forecast_curves(
@@ -97,8 +88,8 @@ def forecast_curves(
     -------
     CurveForecast
     """
-    observed, asked, grid, hyper = _plain(observed), _plain(asked), _plain(grid), _plain(hyper)
-    shapes, paths = _plain(shapes), _plain(paths)
+    observed, asked, grid = contiguous(observed), contiguous(asked), contiguous(grid)
+    hyper, shapes, paths = contiguous(hyper), contiguous(shapes), contiguous(paths)
     n_runs = len(observed.keys)
     drawn = np.empty((len(asked.at), draws))
     kept = np.empty((n_runs, len(PARAMETERS), draws) if parameters else (0, 0, 0))
@@ -110,8 +101,9 @@ def forecast_curves(
 
     def task(start: int, stop: int) -> None:
         _forecast_range(
-            start, stop, observed, asked, grid, hyper, shapes, paths, n_nodes, drawn, kept, shares,
-            marginals, falls, records,
+            start, stop, observed, asked, grid, hyper, shapes, paths,
+            _scratch(start, stop, observed, asked, grid, hyper, n_nodes, draws), drawn, kept,
+            shares, marginals, falls, records,
         )  # fmt: skip
 
     spread(task, n_runs, threads, progress)

@@ -163,7 +163,6 @@ def rows_of_cells(grid):
     return size, noise, strength, strength + grid.strengths.shape[0]
 
 
-@inline
 def n_marginals(grid):
     """Values of alpha, of the discrepancy's size, of the noise factor and of the strength."""
     return grid.alphas.size + grid.sizes.size + grid.noises.size + grid.strengths.shape[0]

@@ -204,13 +204,10 @@ def _draw_run(x, y, weight, order, key, tables, model, prior, sampling, work, ou
 
 @entry
 def _fit_range(
-    start, stop, x, y, weight, offsets, orders, tables, model, priors, keys, sampling, draws, info
-):
+    start, stop, x, y, weight, offsets, orders, tables, model, priors, keys, sampling, work, draws,
+    info,
+):  # fmt: skip
     """Fit some runs: draws[run, parameter, draw] and info[run, `records.FIT`]."""
-    n_max = np.int64(0)
-    for r in range(start, stop):
-        n_max = max(n_max, offsets[r + 1] - offsets[r])
-    work = make_work(n_max, tables)
     for r in range(start, stop):
         a = offsets[r]
         b = offsets[r + 1]
@@ -234,18 +231,19 @@ def _fit_range(
 
 
 @entry
-def _predict_range(start, stop, model, draws, at, out):
-    """Curves of all draws of some runs at their targets: out[run, target, draw]."""
+def _predict_range(start, stop, model, draws, at, theta, log_at, column, out):
+    """Curves of all draws of some runs at their targets: out[run, target, draw].
+
+    `theta`, `log_at` and `column` are scratch; rows of `theta` without a parameter are 0.
+    """
     d = model.n_nonlinear
     p = model.n_fixed + model.n_varying
     n_draws = draws.shape[2]
     n_at = at.shape[1]
-    theta = np.zeros((MAX_NONLINEAR, n_draws))
-    column = np.empty((n_at, n_draws))
-    log_at = np.empty(n_at)
     for r in range(start, stop):
         for k in range(d):
-            theta[k] = draws[r, k]
+            for i in range(n_draws):
+                theta[k, i] = draws[r, k, i]
         for t in range(n_at):
             log_at[t] = np.log(at[r, t])
         out[r] = 0.0
@@ -375,14 +373,16 @@ def fit_batch(
     )  # fmt: skip
 
     def task(start: int, stop: int) -> None:
-        _fit_range(start, stop, *common, sampling, out, info)
+        longest = int(np.diff(offsets[start : stop + 1]).max(initial=0))
+        _fit_range(start, stop, *common, sampling, make_work(longest, tables()), out, info)
 
     spread(task, n_runs, threads, progress)
     if exact:
         rescue = Sampling(ENSEMBLE, draws, TUNE["ensemble"], 1, dof)
         for r in np.flatnonzero(info[:, STATUS]):
             share = info[r, ACCEPTANCE]
-            _fit_range(int(r), int(r) + 1, *common, rescue, out, info)
+            work = make_work(int(offsets[r + 1] - offsets[r]), tables())
+            _fit_range(int(r), int(r) + 1, *common, rescue, work, out, info)
             info[r, ACCEPTANCE] = share
             info[r, STATUS] = max(TOO_RARE, info[r, STATUS])
     return Result(out, as_records(info, FIT))
@@ -406,13 +406,14 @@ def predict_batch(
     program = own_program(program)
     draws = writable(draws)
     at = writable(at)
-    out = np.empty((draws.shape[0], at.shape[1], draws.shape[2]))
+    n_at, n_draws = at.shape[1], draws.shape[2]
+    out = np.empty((draws.shape[0], n_at, n_draws))
     model = _model(program)
-    spread(
-        lambda start, stop: _predict_range(start, stop, model, draws, at, out),
-        draws.shape[0],
-        threads,
-        None,
-    )
+
+    def task(start: int, stop: int) -> None:
+        theta, column = np.zeros((MAX_NONLINEAR, n_draws)), np.empty((n_at, n_draws))
+        _predict_range(start, stop, model, draws, at, theta, np.empty(n_at), column, out)
+
+    spread(task, draws.shape[0], threads, None)
     out[np.isnan(at)] = np.nan
     return out

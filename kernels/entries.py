@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -12,14 +11,18 @@ from typing import Any
 import numpy as np
 
 from . import cache
+from .arguments import table_of
 from .fingerprint import fingerprint
 from .jit import COMPILED
+from .machine_code import CALL, Code, address, load_or_make, name_of
 
 __all__ = ["Entry", "entry", "find", "is_compiled"]
 
 
 class Entry:
     """A kernel that Python calls; machine code is read from the cache or made at the first call.
+
+    It gives nothing back and makes no arrays: it writes into those that it is given.
 
     Attributes
     ----------
@@ -33,22 +36,41 @@ class Entry:
         functools.update_wrapper(self, function)
         self.py_func = function
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self._call: Any = None
+        self._kinds: tuple[str, ...] = ()
 
-    def __call__(self, *args: Any) -> Any:
-        """Run the kernel."""
-        if COMPILED:
-            return self.compiled(*args)
-        with np.errstate(all="ignore"):
-            return self.py_func(*args)
+    def __call__(self, *values: Any) -> None:
+        """Run the kernel.
 
-    @functools.cached_property
-    def compiled(self) -> Any:
-        """Numba's dispatcher."""
-        from .linking import entry_point
+        Raises
+        ------
+        TypeError
+            Its code was made for other types.
+        """
+        if not COMPILED:
+            with np.errstate(all="ignore"):
+                self.py_func(*values)
+            return
+        if self._call is None:
+            code = self._code(values)
+            self._kinds = code.kinds
+            self._call = CALL(address(code))
+        table = table_of(values, self._kinds, self.name)
+        if self._call(table.ctypes.data):
+            raise RuntimeError(f"{self.name} raised an error: shapes that do not fit?")
 
-        # Code that is read from the cache needs no functions to compile it from.
-        options = {"error_model": "numpy", "nogil": True}
-        return entry_point(self.py_func, self.folder, join=not self.is_cached, **options)
+    def _code(self, values: tuple[Any, ...]) -> Code:
+        """Its machine code; where there is none yet, for arguments such as these."""
+
+        def make() -> Code:
+            from .linking import entry_code
+
+            return entry_code(self.py_func, values)
+
+        if not cache.writable():
+            return make()
+        cache.use(self.folder)
+        return load_or_make(self.folder / name_of(self.name), make)
 
     @functools.cached_property
     def made_of(self) -> str:
@@ -64,14 +86,8 @@ class Entry:
 
     @property
     def is_cached(self) -> bool:
-        """Whether its machine code is kept, for this Python."""
-        version = f"py{sys.version_info.major}{sys.version_info.minor}"
-        return any(self.folder.glob(f"*/{self.name}-*.{version}*.nbi"))
-
-    @property
-    def signatures(self) -> list[Any]:
-        """What it was compiled (or read from the cache) for in this process."""
-        return list(self.compiled.signatures) if "compiled" in self.__dict__ else []
+        """Whether its machine code is kept, for this machine."""
+        return (self.folder / name_of(self.name)).exists()
 
 
 def entry(function: Callable[..., Any]) -> Entry:
@@ -87,5 +103,5 @@ def find(name: str) -> Entry:
 
 
 def is_compiled(*kernels: str) -> bool:
-    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this Python."""
+    """Whether kernels, such as ``"driver._fit_range"``, are in the cache for this machine."""
     return all(find(name).is_cached for name in kernels)

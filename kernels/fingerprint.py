@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .jit import names_read
+from .jit import Intrinsic, names_read
 
 __all__ = ["fingerprint"]
 
@@ -63,6 +63,8 @@ def _add(value: Any, digest: Any, seen: dict[int, int]) -> None:
     elif isinstance(value, (type, np.ufunc, types.BuiltinFunctionType)):
         home = getattr(value, "__module__", "") or ""
         digest.update(f"{home}.{value.__name__} {getattr(value, '_fields', '')}".encode())
+    elif isinstance(value, Intrinsic):
+        digest.update(f"{value.module}.{value.name}".encode())
     elif isinstance(value, types.CodeType):
         _add_code(value, digest, seen)
     elif type(value).__module__.startswith(("numba.core.types", "numba.cuda.types")):
@@ -72,12 +74,12 @@ def _add(value: Any, digest: Any, seen: dict[int, int]) -> None:
         function = getattr(function, "_defn", function)  # of an intrinsic
         if not isinstance(function, types.FunctionType):
             raise _Unknown
-        options = getattr(value, "targetoptions", {})
+        options = getattr(value, "options", None) or getattr(value, "targetoptions", {})
         digest.update(repr([_option(name, options.get(name)) for name in _OPTIONS]).encode())
         _add_function(function, digest, seen)
 
 
-_OPTIONS = ("device", "fastmath", "forceinline", "inline")
+_OPTIONS = ("device", "error_model", "fastmath", "forceinline", "inline")
 
 
 def _option(name: str, value: Any) -> tuple[str, Any]:

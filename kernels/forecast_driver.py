@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from .cells import Grid, RunInput, Scratch, gram_size
 from .entries import entry
 from .forecast import PARAMETERS, STATE, forecast_run
-from .maths import allocating, inline
+from .maths import inline
 from .paths import NODE_ROWS, Paths, Shapes
-from .records import FORECAST, as_records, writable
+from .records import FORECAST, as_records, contiguous, writable
 from .spreading import spread
 
 __all__ = ["Curves", "Forecast", "Hypotheses", "ResponsePrior", "forecast_batch"]
@@ -120,7 +120,6 @@ class Forecast(NamedTuple):
     info: NDArray[np.void]
 
 
-@allocating
 def _scratch(n_points, n_paths, n_at, n_nodes, n_b, grid):
     n_alpha = grid.alphas.size
     n_units = grid.units.shape[0]
@@ -169,17 +168,11 @@ def _measured(value):
 
 @entry
 def _forecast_range(
-    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes, draws,
+    start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, w, x, log_at, draws,
     parameters, shares, falls, spreads, info,
 ):  # fmt: skip
+    """Forecast some runs; `w`, `x` and `log_at` are scratch."""
     n_at = at.shape[1]
-    n_paths = hypotheses.history.shape[1]
-    most = np.int64(0)
-    for r in range(start, stop):
-        most = max(most, curves.offsets[r + 1] - curves.offsets[r])
-    w = _scratch(most, n_paths, n_at, n_nodes, prior.mean.shape[1], grid)
-    x = np.empty(most)
-    log_at = np.empty(n_at)
     for r in range(start, stop):
         a = curves.offsets[r]
         b = curves.offsets[r + 1]
@@ -250,10 +243,7 @@ def forecast_batch(
     Forecast
     """
     n_runs, n_at = at.shape
-    # Each array as the kernel is compiled for it, wherever it comes from.
-    curves = Curves(*(writable(part, part.dtype) for part in curves))
-    hypotheses = Hypotheses(*(writable(part, part.dtype) for part in hypotheses))
-    prior = ResponsePrior(*(writable(part, part.dtype) for part in prior))
+    curves, hypotheses, prior = contiguous(curves), contiguous(hypotheses), contiguous(prior)
     at, keys = writable(at), writable(keys, np.uint64)
     n_paths = hypotheses.history.shape[1]
     out = np.empty((n_runs, n_at, draws))
@@ -264,11 +254,14 @@ def forecast_batch(
     spreads = np.full((n_runs, n_at), np.nan)
     info = np.empty((n_runs, len(FORECAST)))
     n_nodes = int(np.diff(shapes.offsets).max())
+    grid, shapes, paths = contiguous(grid), contiguous(shapes), contiguous(paths)
 
     def task(start: int, stop: int) -> None:
+        most = int(np.diff(curves.offsets[start : stop + 1]).max())
         _forecast_range(
-            start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths, n_nodes,
-            out, drawn, shares, falls, spreads, info,
+            start, stop, curves, grid, hypotheses, prior, at, keys, shapes, paths,
+            _scratch(most, n_paths, n_at, n_nodes, prior.mean.shape[1], grid), np.empty(most),
+            np.empty(n_at), out, drawn, shares, falls, spreads, info,
         )  # fmt: skip
 
     spread(task, n_runs, threads, progress)

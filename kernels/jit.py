@@ -10,8 +10,6 @@ first answer needs no compiler, and there is one source of both.
     loops whose sums may be taken in any order
 ``kernel``
     everything else that is called by kernels
-``allocating``
-    those of them that make arrays
 `entries.entry`
     what Python calls: the only functions whose machine code is kept
 """
@@ -20,14 +18,17 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 __all__ = [
     "COMPILED",
     "FAST",
-    "allocating",
+    "Intrinsic",
+    "Kernel",
     "inline",
     "kernel",
     "names_read",
@@ -42,17 +43,68 @@ COMPILED = ".uncompiled" not in __name__
 FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf", "afn"}
 
 
+class Kernel:
+    """A function that kernels call.
+
+    Nothing is compiled, and Numba is not imported, before an entry point needs it (`linking`).
+    Called from Python, as tests do, it is compiled for itself.
+
+    Attributes
+    ----------
+    py_func : callable
+        The plain function.
+    options : dict
+        Of ``numba.njit``.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.__qualname__ = function.__qualname__
+        self.py_func = function
+        self.options = options
+
+    @functools.cached_property
+    def alone(self) -> Any:
+        """Numba's dispatcher of it, with wrappers."""
+        return _ALONE.load()(self)
+
+    def __call__(self, *args: Any) -> Any:
+        """Compile it for these arguments, and run it."""
+        return self.alone(*args)
+
+    def __reduce__(self) -> Any:
+        """By name, like a function; what has none is taken apart."""
+        module = sys.modules.get(self.__module__)
+        if self.__module__ != "__main__" and getattr(module, self.__qualname__, None) is self:
+            return self.__qualname__
+        return Kernel, (self.py_func, self.options)
+
+
+class Intrinsic:
+    """Something that needs Numba; both are imported when code is compiled.
+
+    Parameters
+    ----------
+    module, name : str
+        Where it is in this folder.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def load(self) -> Any:
+        """The thing itself."""
+        return getattr(import_module(f".{self.module}", __package__), self.name)
+
+
+_ALONE = Intrinsic("linking", "alone")
+
+
 def _decorator(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``numba.njit`` with these options, or nothing where kernels are not compiled."""
+    """A `Kernel` with these options of ``numba.njit``; nothing where kernels are not compiled."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        if not COMPILED:
-            return function
-        from numba import njit
-
-        compiled = njit(**options)(function)
-        compiled.joined_options = options  # for `linking`
-        return compiled
+        return Kernel(function, options) if COMPILED else function
 
     return decorate
 
@@ -64,18 +116,25 @@ inline = _decorator(forceinline=True, error_model="numpy", _nrt=False)
 scalar = _decorator(forceinline=True, error_model="numpy", _nrt=True)  # of a law's columns
 sums = _decorator(fastmath=FAST, error_model="numpy", nogil=True, _nrt=False)
 kernel = _decorator(error_model="numpy", nogil=True, _nrt=False)
-allocating = _decorator(error_model="numpy", nogil=True, _nrt=True)
 
 
-@functools.cache
-def plain(function: Any) -> Callable[..., Any]:
-    """A function without its compiled form, and so with all functions that it calls."""
+def plain(function: Any, others: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """A function without its compiled form, and so with all functions that it calls.
+
+    Parameters
+    ----------
+    function : callable
+    others : mapping, optional
+        What stands in the place of functions of `maths`, by their names there.
+    """
     source = getattr(function, "py_func", function)
     if not isinstance(source, types.FunctionType):
         return source  # type: ignore[no-any-return]
+    if others and source.__module__.endswith("kernels.maths") and source.__name__ in others:
+        return others[source.__name__]  # type: ignore[no-any-return]
 
     def value(old: Any) -> Any:
-        return plain(old) if hasattr(old, "py_func") else old
+        return plain(old, others) if hasattr(old, "py_func") else old
 
     scope = {
         name: value(source.__globals__[name])

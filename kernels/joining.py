@@ -5,26 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 from numba import _dynfunc  # type: ignore[attr-defined]
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import NativeLowering, NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes
 
 __all__ = ["JoinedCompiler"]
 
+# Kernels have no array expressions, no functions within functions.
+NEEDLESS = (NopythonRewrites, InlineClosureLikes)
+
 
 class _JoinedLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code that others link: not optimised here, and never made executable."""
+    """Code that others link: not optimised here, and never made executable.
+
+    What it calls is linked once, into the code that is made executable, and not into every
+    function on the way there.
+    """
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        """Leave the module as it is."""
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """The function and all that it calls, for the code that is made executable."""
+        whole = super()._get_module_for_linking().clone()
+        met: set[int] = set()
+        self._link_into(whole, met)
+        return whole
+
+    def _link_into(self, whole: Any, met: set[int]) -> None:
+        for library in self._linking_libraries:
+            if id(library) in met:
+                continue
+            met.add(id(library))
+            if isinstance(library, _JoinedLibrary):
+                whole.link_in(CPUCodeLibrary._get_module_for_linking(library), preserve=True)
+                library._link_into(whole, met)
+            else:
+                whole.link_in(library._get_module_for_linking(), preserve=True)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -57,8 +82,10 @@ class JoinedCompiler(CompilerBase):  # type: ignore[misc]
         state.library = _JoinedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         manager = DefaultPassBuilder.define_nopython_pipeline(state)
-        for i, (found, text) in enumerate(manager.passes):
-            if found is NativeLowering:
-                manager.passes[i] = (_JoinedLowering, text)
+        manager.passes = [
+            (_JoinedLowering if made is NativeLowering else made, text)
+            for made, text in manager.passes
+            if made not in NEEDLESS
+        ]
         manager.finalize()
         return [manager]

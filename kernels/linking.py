@@ -1,4 +1,4 @@
-"""Compile a kernel once, with all that it calls: what makes compiling quick.
+"""Compile a function once, with all that it calls: what makes compiling quick.
 
 Numba compiles every function that a kernel calls by itself, down to machine code that nobody runs,
 and optimises it again inside of whatever calls it: most of the time goes there.  Here the functions
@@ -10,23 +10,40 @@ Numba where they differ, kernels are compiled the usual way, which takes longer.
 from __future__ import annotations
 
 import functools
-import os
+import re
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from numba import njit
-from numba.core import config
+from numba import cfunc, njit
+from numba import types as numba_types
+from numba.extending import typeof_impl
 
-from .cache import use, writable
-from .jit import names_read
+from .arguments import kinds_of
+from .arguments_type import TABLE, reader, status_of
+from .jit import Intrinsic, Kernel, names_read
+from .machine_code import Code
 
-__all__ = ["entry_point"]
+__all__ = ["NeedsRuntime", "alone", "c_code", "callable_column", "entry_code", "joined"]
 
-_config: Any = config  # its settings are made at run time, so no type checker sees them
 # Nobody calls these functions but kernels: Numba need not make wrappers for them.
 NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# What code may refer to outside of itself: functions that every process has.
+LIBRARY = {
+    "memcpy", "memmove", "memset", "exp", "log", "log1p", "expm1", "pow", "sqrt", "floor", "ceil",
+    "sin", "cos", "tan", "atan", "atan2", "sinh", "cosh", "tanh", "erf", "erfc", "fmod",
+    "lgamma", "tgamma", "fma", "rint", "trunc", "round", "cbrt", "hypot", "asin", "acos", "log2",
+    "log10", "exp2", "sincos", "ldexp", "frexp",
+}  # fmt: skip
+DECLARED = re.compile(r'^declare [^@]*@"?([\w.$]+)"?\(', re.MULTILINE)
+
+
+class NeedsRuntime(Exception):
+    """Code that cannot be kept; `compiled` is Numba's C function, for this process alone."""
+
+    def __init__(self, name: str, symbols: set[str], compiled: Any) -> None:
+        super().__init__(f"{name} needs {', '.join(sorted(symbols))}")
+        self.compiled = compiled
 
 
 @functools.cache
@@ -40,58 +57,99 @@ def _joining() -> dict[str, Any]:
 
 
 @functools.cache
-def _joined(function: Any) -> Any:
-    """A function of the kernels as one that is compiled inside of others only."""
-    return njit(**_joining(), **NO_WRAPPERS, **function.joined_options)(_rebound(function.py_func))
+def joined(kernel: Kernel) -> Any:
+    """A kernel as a function that is compiled inside of others only."""
+    made = njit(**_joining(), **NO_WRAPPERS, **kernel.options)(_rebound(kernel.py_func))
+    template = made.get_call_template
+
+    def without_literals(args: Any, named: Any) -> Any:
+        """Numba would compile a function anew for every constant that it is called with."""
+        plain = tuple(map(numba_types.unliteral, args))
+        return template(plain, {k: numba_types.unliteral(v) for k, v in named.items()})
+
+    made.get_call_template = without_literals
+    return made
+
+
+def alone(kernel: Kernel) -> Any:
+    """A kernel that can be called from Python, compiled with all that it calls."""
+    return njit(**kernel.options)(_rebound(kernel.py_func))
+
+
+@typeof_impl.register(Kernel)  # type: ignore[untyped-decorator]
+def _type_of_kernel(kernel: Kernel, _context: Any) -> Any:
+    """For functions of users that call kernels."""
+    return numba_types.Dispatcher(joined(kernel))
 
 
 def _rebound(function: Callable[..., Any]) -> Any:
-    """The function, with `_joined` functions in place of the kernels' functions that it calls."""
-    scope = {}
+    """The function, with compiled functions in place of the kernels that it calls."""
+    scope: dict[str, Any] = {"__name__": function.__module__}
     for name in names_read(function.__code__):
         if name in function.__globals__:
             value = function.__globals__[name]
-            scope[name] = _joined(value) if hasattr(value, "joined_options") else value
-    return _copied(function, {**scope, "__name__": function.__module__})
-
-
-def _copied(function: Callable[..., Any], scope: dict[str, Any]) -> Any:
-    made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
+            if isinstance(value, Kernel):
+                value = joined(value)
+            scope[name] = value.load() if isinstance(value, Intrinsic) else value
+    made = types.FunctionType(
+        function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
+    )
     made.__qualname__ = function.__qualname__
     made.__module__ = function.__module__
     return made
 
 
-def _stub(path: str, folder: Path) -> str:
-    """A file of the same name in the cache, for Numba to look at in place of the source.
+def callable_column(function: Any) -> Any:
+    """A law's column as Numba takes it: a kernel, a plain function, or compiled by its author."""
+    if isinstance(function, Kernel):
+        return joined(function)
+    return function if hasattr(function, "py_func") else njit(error_model="numpy")(function)
 
-    Numba forgets compiled code when its source gets another time, as it does with every checkout;
-    the cache's folder is named by what the kernel is made of.
+
+def entry_code(function: Callable[..., Any], values: tuple[Any, ...]) -> Code:
+    """The code of an entry point for arguments like these, which it takes as a table."""
+    options = {"error_model": "numpy", "_nrt": False}
+    inner = njit(**options, **_joining(), **NO_WRAPPERS)(_rebound(function))
+    read = reader(values)
+
+    @njit(**options, **_joining(), **NO_WRAPPERS)  # type: ignore[untyped-decorator]
+    def run(table):  # type: ignore[no-untyped-def]
+        inner(*read(table))
+
+    call = status_of(run)
+
+    def status(table):  # type: ignore[no-untyped-def]
+        return call(table)
+
+    status.__name__ = function.__name__
+    code = c_code(status, numba_types.int32(TABLE), **options)
+    return code._replace(kinds=kinds_of(values))
+
+
+def c_code(function: Callable[..., Any], signature: Any, **options: Any) -> Code:
+    """The code of a C function.
+
+    Raises
+    ------
+    NeedsRuntime
+        It refers to Numba's runtime, or to something else that not every process has.
     """
-    stub = folder / Path(path).name
-    if not stub.exists():
-        stub.write_text(f"# stands for {stub.name} of these kernels")
-        os.utime(stub, (0, 0))
-    return str(stub)
+    compiled = cfunc(signature, **options)(function)
+    text = compiled.inspect_llvm()
+    unknown = {n for n in DECLARED.findall(text) if not n.startswith("llvm.")} - LIBRARY
+    if unknown:
+        raise NeedsRuntime(function.__name__, unknown, compiled)
+    return Code(compiled.native_name, (), _object_code(compiled, text))
 
 
-def entry_point(
-    function: Callable[..., Any], folder: Path, *, join: bool = True, **options: Any
-) -> Any:
-    """A dispatcher with a cache in a folder, for a function that Python calls.
-
-    Without `join` what it calls is compiled the usual way, if it is compiled at all.
-    """
-    made = _rebound(function) if join else _copied(function, function.__globals__)
-    if not writable():
-        return njit(no_cfunc_wrapper=True, **options)(made)
-    use(folder)
-    # Numba looks for the code by file and line, and neither says what it is made of.
-    stub = _stub(function.__code__.co_filename, folder)
-    made.__code__ = made.__code__.replace(co_filename=stub, co_firstlineno=1)
-    before = _config.CACHE_DIR  # Numba reads the setting when a function is decorated
-    _config.CACHE_DIR = str(folder)
+def _object_code(compiled: Any, text: str) -> bytes:
     try:
-        return njit(cache=True, no_cfunc_wrapper=True, **options)(made)
-    finally:
-        _config.CACHE_DIR = before
+        return bytes(compiled._library._get_compiled_object())
+    except AttributeError:  # another Numba: LLVM makes it again
+        import llvmlite.binding as llvm
+
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3,
+            reloc="pic", codemodel="jitdefault", jit=True,
+        )  # fmt: skip
+        return bytes(machine.emit_object(llvm.parse_assembly(text)))

@@ -20,10 +20,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from .columns import call_column
-from .maths import TINY, allocating, exp, inline, kernel, log, sums
+from .maths import TINY, exp, inline, kernel, log, sums
 from .team import lane, real, sync, team_sum, width
 from .work import LANES, TILE
 
@@ -323,18 +321,20 @@ def _solve_lanes_one(lanes, s, base, precision, mean, rows, out):
         _on_fixed(lanes, k, s, base, rows[2 + k])
 
 
-@allocating
-def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
+@kernel
+def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed, small):
     """The same for m varying columns, one lane; returns the log marginal likelihood."""
-    k = np.zeros((3, 3))  # inverse factor of the fixed block times the cross sums
+    small[:] = 0.0
+    k = small[0]  # inverse factor of the fixed block times the cross sums
     for a in range(m):
         for i in range(3):
             t = 0.0
             for b in range(i + 1):
                 t += base[BASE_INVERSE + 3 * i + b] * s[m + 3 * a + b, j]
             k[i, a] = t
-    c = np.zeros((3, 3))
-    rhs = np.zeros(3)
+    c = small[1]
+    inverse = small[2]
+    rhs = small[3, 0]
     log_det = 0.0
     for a in range(m):
         for b in range(a + 1):
@@ -362,7 +362,6 @@ def _solve_lane(j, m, s, base, precision, mean, rows, q_fixed):
         rhs[a] = t / c[a, a]
         q -= rhs[a] * rhs[a]
     q = max(q, base[BASE_FLOOR])
-    inverse = np.zeros((3, 3))
     for b in range(m):
         for a in range(b, m):
             t = 1.0 if a == b else 0.0
@@ -441,7 +440,7 @@ def _add_log_prior(lanes, is_log, kind, first, second, z, theta, out):
 
 
 @kernel
-def solve(lanes, s, z, theta, model, prior, base, mean, rows, out):
+def solve(lanes, s, z, theta, model, prior, base, mean, rows, small, out):
     """From sums to log posteriors and conditional posteriors.
 
     ``theta`` holds the values at the coordinates ``z``; ``out`` is filled with the log posterior
@@ -461,7 +460,7 @@ def solve(lanes, s, z, theta, model, prior, base, mean, rows, out):
         _solve_lanes_one(lanes, s, base, precision, mean[q], rows, out)
     else:
         for j in range(lanes):
-            out[j] += _solve_lane(j, m, s, base, prior.precision, mean, rows, q)
+            out[j] += _solve_lane(j, m, s, base, prior.precision, mean, rows, q, small)
 
 
 @kernel
@@ -502,4 +501,7 @@ def evaluate(lanes, n_points, model, prior, work):
             for b in range(a + 1):
                 r = 4 * m + (a * (a + 1)) // 2 + b
                 _sums_pair(n, start, lanes, work.phi[a], work.phi[b], points[2], s[r])
-    solve(lanes, s, work.z, work.theta, model, prior, work.base, work.mean, work.rows, work.logp)
+    solve(
+        lanes, s, work.z, work.theta, model, prior, work.base, work.mean, work.rows, work.small,
+        work.logp,
+    )  # fmt: skip

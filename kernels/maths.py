@@ -10,12 +10,11 @@ import math
 
 import numpy as np
 
-from .jit import FAST, allocating, inline, kernel, scalar, sums
+from .jit import FAST, inline, kernel, scalar, sums
 
 __all__ = [
     "FAST",
     "TINY",
-    "allocating",
     "exp",
     "inline",
     "kernel",

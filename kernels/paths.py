@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .entries import entry
 from .maths import exp, kernel
+from .records import contiguous, writable
 from .team import lane, sync, width
 
 __all__ = [
@@ -252,12 +253,30 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
 
 
 @entry
-def feature_table(path, shapes, paths, times, groups, units, step_size):
-    """LR time, shape (n_times,), and responses, shape (n_times, n_units), of one path."""
-    n_units = units.shape[0]
-    n_nodes = shapes.offsets[paths.shape[path] + 1] - shapes.offsets[paths.shape[path]]
-    x = np.empty(times.size)
-    out = np.empty((times.size, n_units))
-    work = (np.empty(NODE_ROWS * n_nodes), np.empty(n_units), np.empty(n_units))
+def _feature_table(
+    path, shapes, paths, times, groups, units, step_size, nodes, taus, memory, x, out
+):
+    """See `feature_table`; `nodes`, `taus` and `memory` are scratch."""
+    work = (nodes, taus, memory)
     features(path, shapes, paths, times.size, times, groups, units, step_size, work, x, out)
+
+
+def feature_table(
+    path: int,
+    shapes: Shapes,
+    paths: Paths,
+    times: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    units: NDArray[np.float64],
+    step_size: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """LR time, shape (n_times,), and responses, shape (n_times, n_units), of one path."""
+    shapes, paths = contiguous(shapes), contiguous(paths)
+    shape = paths.shape[path]
+    n_nodes = int(shapes.offsets[shape + 1] - shapes.offsets[shape])
+    x, out = np.empty(times.size), np.empty((times.size, len(units)))
+    _feature_table(
+        path, shapes, paths, writable(times), writable(groups, np.int64), writable(units),
+        float(step_size), np.empty(NODE_ROWS * n_nodes), *np.empty((2, len(units))), x, out,
+    )  # fmt: skip
     return x, out

@@ -5,10 +5,9 @@ A kernel writes ``info[run, RHO1]``; Python reads ``info["rho1"]`` of the same m
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -28,8 +27,11 @@ __all__ = [
     "STATUS",
     "as_records",
     "as_table",
+    "contiguous",
     "writable",
 ]
+
+Fields = TypeVar("Fields", bound=tuple[Any, ...])
 
 FIT = ("effective_nodes", "bound_share", "acceptance", "rho1", "status")
 EFFECTIVE_NODES, BOUND_SHARE, ACCEPTANCE, RHO1, STATUS = range(5)
@@ -59,13 +61,17 @@ def as_table(records: NDArray[Any]) -> NDArray[Any]:
     """A structured array as a table, shape (n, fields); a table as it is."""
     if records.dtype.names is None:
         return records
-    return structured_to_unstructured(records)
+    # All fields are of one type.
+    names = records.dtype.names
+    return np.ascontiguousarray(records).view(records.dtype[0]).reshape(*records.shape, len(names))
 
 
 def writable(values: ArrayLike, dtype: Any = np.float64) -> NDArray[Any]:
-    """A contiguous array that may be written to.
-
-    Numba compiles a kernel again for arrays that may not: one that is now and then read-only, such
-    as a broadcast one, would double the time for the first answer.
-    """
+    """A contiguous array that may be written to, as kernels take them."""
     return np.require(values, dtype, ["C", "W"])
+
+
+def contiguous(values: Fields) -> Fields:
+    """A named tuple with its arrays as kernels take them, wherever they come from."""
+    parts = (writable(v, v.dtype) if isinstance(v, np.ndarray) else v for v in values)
+    return type(values)(*parts)

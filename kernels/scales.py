@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .entries import entry
 from .order import median
+from .records import writable
 
 __all__ = ["MOST_DEVIATIONS", "NOISE_FLOOR", "TAIL_SHARE", "run_scales"]
 
@@ -16,36 +17,9 @@ NOISE_FLOOR = 1e-5  # times the loss: a noise-free curve must not make the prior
 
 
 @entry
-def run_scales(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Loss scale and noise scale of every run.
-
-    Parameters
-    ----------
-    x, y, weight : ndarray, shape (n_points,)
-        Axis values (strictly increasing in a run), losses and weights of all runs, one after the
-        other.
-    offsets : ndarray of int64, shape (n_runs + 1,)
-        Where each run starts; every run has at least 3 points.
-
-    Returns
-    -------
-    ndarray, shape (n_runs, 2)
-        The median absolute loss over the last tenth of the points (at least 3), and a robust
-        standard deviation of an observation of weight 1: 1.4826 times the median absolute deviation
-        of each point from the line through its neighbours, standardised (of about `MOST_DEVIATIONS`
-        points, evenly spread, when there are more); at least `NOISE_FLOOR` times the loss.
-    """
+def _run_scales(x, y, weight, offsets, work, out):
+    """See `run_scales`; `work` holds a run."""
     n_runs = offsets.size - 1
-    out = np.empty((n_runs, 2))
-    longest = 0
-    for r in range(n_runs):
-        longest = max(longest, offsets[r + 1] - offsets[r])
-    work = np.empty(longest)
     for r in range(n_runs):
         start, stop = offsets[r], offsets[r + 1]
         n = stop - start
@@ -72,4 +46,34 @@ def run_scales(
         noise = 1.4826 * median(count, work)
         out[r, 0] = loss
         out[r, 1] = max(noise, NOISE_FLOOR * loss)
+
+
+def run_scales(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Loss scale and noise scale of every run.
+
+    Parameters
+    ----------
+    x, y, weight : ndarray, shape (n_points,)
+        Axis values (strictly increasing in a run), losses and weights of all runs, one after the
+        other.
+    offsets : ndarray of int64, shape (n_runs + 1,)
+        Where each run starts; every run has at least 3 points.
+
+    Returns
+    -------
+    ndarray, shape (n_runs, 2)
+        The median absolute loss over the last tenth of the points (at least 3), and a robust
+        standard deviation of an observation of weight 1: 1.4826 times the median absolute deviation
+        of each point from the line through its neighbours, standardised (of about `MOST_DEVIATIONS`
+        points, evenly spread, when there are more); at least `NOISE_FLOOR` times the loss.
+    """
+    out = np.empty((offsets.size - 1, 2))
+    work = np.empty(np.diff(offsets).max(initial=0))
+    columns = [writable(values) for values in (x, y, weight)]
+    _run_scales(*columns, writable(offsets, np.int64), work, out)
     return out

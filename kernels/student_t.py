@@ -8,12 +8,11 @@ precisions are a Markov chain.
 
 from __future__ import annotations
 
-import numpy as np
 from numpy import uint64
 
 from .columns import call_column
 from .compress import compress
-from .maths import allocating, kernel
+from .maths import kernel
 from .philox import gamma, philox
 from .posterior import draw_quadrature
 from .work import LANES
@@ -31,7 +30,7 @@ def chain_key(key, chain, sweep):
     return w0 | (w1 << uint64(32))
 
 
-@allocating
+@kernel
 def draw_student_t(
     n_draws, tune, chains, dof, x, y, weight, order, key, tables, model, prior, work, out
 ):
@@ -55,11 +54,11 @@ def draw_student_t(
     n = x.size
     d = model.n_nonlinear
     p = model.n_fixed + model.n_varying
-    precision = np.empty(n)
-    weighted = np.empty(n)
-    fitted = np.empty(n)
-    column = np.empty(n)
-    one = np.empty((d + p + 1, 1))
+    precision = work.precisions[0, :n]
+    weighted = work.precisions[1, :n]
+    fitted = work.precisions[2, :n]
+    column = work.precisions[3, :n]
+    one = work.sweep[: d + p + 1]
     effective_sum = 0.0
     share_sum = 0.0
     filled_all = 0

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .columns import MAX_COLUMNS, MAX_FIXED, MAX_NONLINEAR, MAX_VARYING, ORDERS, chebyshev
-from .maths import allocating
 
 __all__ = [
     "BLOCK",
@@ -159,9 +158,11 @@ class Work(NamedTuple):
     walker_drawn: np.ndarray  # (MAX_DRAW, WALKERS)
     tables: Tables
     sizes: np.ndarray  # (4,) int64: numbers of nodes, see `SIZE_COARSE` and the like
+    small: np.ndarray  # (4, 3, 3): see `marginal._solve_lane`
+    precisions: np.ndarray  # (4, n_max + 8 or more): see student_t.py
+    sweep: np.ndarray  # (MAX_DRAW, 1): parameters of a sweep, as many as the law has
 
 
-@allocating
 def make_work(n_max, tables):
     """Scratch for runs of at most `n_max` points."""
     n = max(n_max, MAX_ORDER) + SLACK + 8
@@ -208,5 +209,8 @@ def make_work(n_max, tables):
         np.empty(WALKERS),
         np.empty((MAX_DRAW, WALKERS)),
         tables,
-        np.array([COARSE, COARSE_OUTER, INNER, NODES]),
+        np.array([COARSE, COARSE_OUTER, INNER, NODES], np.int64),
+        np.empty((4, 3, 3)),
+        np.empty((4, n_data)),
+        np.empty((MAX_DRAW, 1)),
     )

@@ -109,11 +109,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tests use compiled kernels; those that compare stores byte by byte find them in the cache.
-
-    The process that compiles may differ from later ones in the last bits (`compiling`), and
-    here tests of all kinds run in one process.
-    """
+    """Tests use compiled kernels; those of sweeps start many processes, and wait for them once."""
     from lossfit.kernels import compiling
     from lossfit.kernels.warmup import STEPS
 

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["rows_of"]
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(frame: pd.DataFrame | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a frame as plain Python values, NaN as None."""
     out = []
-    for row in frame.to_dict("records"):
+    for row in frame if isinstance(frame, list) else frame.to_dict("records"):
         clean: dict[str, Any] = {}
         for key, value in row.items():
             if isinstance(value, (float, np.floating)):

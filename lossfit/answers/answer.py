@@ -243,8 +243,19 @@ class Answer(Result):
         Columns median, lower, upper, horizon_ratio, mean, notes (a tuple of flags; see
         `lossfit.fits.flags`), sd, axis, prob, run and at.
         """
-        flags = [self._flags[r][t] for r, t in np.argwhere(self._there)]
-        return answer_first(self._table(self._moments, flags), self._keys)
+        import pandas as pd
+
+        columns = self._columns(self._moments, self._flags_there)
+        return answer_first(pd.DataFrame(columns), self._keys)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `frame`; without pandas, whose import takes longer than an answer."""
+        return _rows_of(self._columns(self._moments, self._flags_there))
+
+    @property
+    def _flags_there(self) -> list[tuple[str, ...]]:
+        return [self._flags[r][t] for r, t in np.argwhere(self._there)]
 
     def _row_draws(self) -> Floats:
         return self.mixed.curves[self._there]
@@ -269,39 +280,39 @@ class Answer(Result):
         """
         import pandas as pd
 
-        tables = [self._own_laws]
+        tables = [
+            pd.DataFrame(part)
+            for part in self._of_laws(self.question, self.mixed, self.question.weights)
+        ]
         if self._compared is not None and self.question.comparison is not None:
             weights = np.zeros(len(self.question.compared))
-            tables.append(self._laws_table(self.question.comparison, self._compared, weights))
+            parts = self._of_laws(self.question.comparison, self._compared, weights)
+            tables += [pd.DataFrame(part) for part in parts]
         return pd.concat(tables, ignore_index=True)
 
     @property
-    def _own_laws(self) -> pd.DataFrame:
-        """`by_law` without the laws that are only compared: nothing is computed for it."""
-        return self._laws_table(self.question, self.mixed, self.question.weights)
+    def rows_by_law(self) -> list[dict[str, Any]]:
+        """The rows of `by_law` of the answer's own laws: nothing is computed for them."""
+        parts = self._of_laws(self.question, self.mixed, self.question.weights)
+        return [row for part in parts for row in _rows_of(part)]
 
-    def _laws_table(self, question: Question, mixed: Mixed, weights: Floats) -> pd.DataFrame:
-        import pandas as pd
-
+    def _of_laws(self, question: Question, mixed: Mixed, weights: Floats) -> list[dict[str, Any]]:
+        """The columns of each law's part of `by_law`."""
         from ..forecasts.record import record_of
 
-        tables = []
+        parts = []
         for k, law in enumerate(question.laws):
             flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]
-            table = self._table(mixed.by_law[k], flags)
-            table.insert(0, "law", law.name)
-            table.insert(1, "weight", weights[k])
-            ratio = table["horizon_ratio"].to_numpy()
-            own = weights[k] == 1
-            table["record"] = [
-                self.record_at(one) if own else record_of(law.name, one) for one in ratio
+            weight = float(weights[k])
+            columns = self._columns(mixed.by_law[k], flags)
+            record = [
+                self.record_at(one) if weight == 1 else record_of(law.name, one)
+                for one in columns["horizon_ratio"]
             ]
-            tables.append(table)
-        return pd.concat(tables, ignore_index=True)
+            parts.append({"law": law.name, "weight": weight, **columns, "record": record})
+        return parts
 
-    def _table(self, moments: Floats, flags: list[tuple[str, ...]]) -> pd.DataFrame:
-        import pandas as pd
-
+    def _columns(self, moments: Floats, flags: list[tuple[str, ...]]) -> dict[str, Any]:
         there = self._there
         which = np.nonzero(there)[0]
         at = self.at[there]
@@ -313,10 +324,9 @@ class Answer(Result):
         }
         for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
             data[name] = values[there]
-        frame = pd.DataFrame(data)
-        frame["prob"] = self.prob
-        frame["notes"] = pd.Series(flags, dtype=object)
-        return frame
+        data["prob"] = self.prob
+        data["notes"] = np.fromiter(flags, dtype=object, count=len(flags))
+        return data
 
     @property
     def draws(self) -> xr.DataArray:
@@ -402,8 +412,6 @@ class Answer(Result):
         curve's at the end of its data.  The two posteriors are independent, so all pairs of draws
         are compared; a run compared with itself shares its draws.
         """
-        import pandas as pd
-
         other = self.compute_of if other is None else other
         if other is None:
             raise DataError("prob_below needs a run or a loss to compare with")
@@ -434,6 +442,8 @@ class Answer(Result):
         values = below[there]
         if values.size == 1:
             return float(values[0])
+        import pandas as pd
+
         return pd.Series(values, index=self._index(where), name="prob_below")
 
     def final_loss(self, run: str) -> Floats:
@@ -533,6 +543,13 @@ class Answer(Result):
         """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
         axes: Axes = view("answer.plot")(self, ax=ax, run=run, scale=scale, probs=probs)
         return axes
+
+
+def _rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of columns, of which some hold one value for all."""
+    count = len(columns["at"])
+    filled = [[value] * count if np.isscalar(value) else list(value) for value in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*filled, strict=True)]
 
 
 def _final_loss(question: Question, runs: Runs, name: str) -> Floats:

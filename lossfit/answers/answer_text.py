@@ -28,7 +28,7 @@ CAVEAT = (
 
 def text(answer: Answer) -> str:
     """A few readable lines."""
-    rows = answer.frame
+    rows = answer.rows
     broken = first_lines(answer.broken)
     if len(rows) == 1:
         lines = [*broken, question_text(answer), *_one(answer)]
@@ -41,8 +41,8 @@ def text(answer: Answer) -> str:
 
 def line(answer: Answer) -> str:
     """The numbers of an answer in a line."""
-    rows = answer.frame
-    first = rows.iloc[0]
+    rows = answer.rows
+    first = rows[0]
     words = f"Answer for {first['run']} at {amount(float(first['at']), answer.axis)}: "
     if without_forecast(answer.broken, str(first["run"])):
         words += f"no forecast ({answer.broken[str(first['run'])][0]})"
@@ -56,19 +56,19 @@ def line(answer: Answer) -> str:
 def question_text(answer: Answer) -> str:
     """What was asked, in a line."""
     axis = answer.axis
-    rows = answer.frame
+    rows = answer.rows
     who = answer.names[0] if len(answer.names) == 1 else f"{len(answer.names):,} runs"
     if answer.compute_of is not None:
-        where = amount(float(rows["at"].iloc[0]), axis)
+        where = amount(float(rows[0]["at"]), axis)
         kind = "GPU-hours" if axis == "gpu_hours" else "FLOP = 6 x params x tokens"
         out = f"{who} with the compute of {answer.compute_of}: {where}"
         out += "" if axis == "gpu_hours" else f" ({kind})"
     elif len(rows) == 1:
-        out = f"{who} at {amount(float(rows['at'].iloc[0]), axis)}"
+        out = f"{who} at {amount(float(rows[0]['at']), axis)}"
     else:
         out = f"{who} on {AXIS_UNITS[axis]}"
     if len(rows) == 1:
-        ratio = float(rows["horizon_ratio"].iloc[0])
+        ratio = float(rows[0]["horizon_ratio"])
         out += f", {ratio_text(ratio)} its data" + _tokens(answer, ratio)
     return out
 
@@ -96,7 +96,7 @@ def probability(value: float, draws: int) -> str:
 
 
 def _one(answer: Answer) -> list[str]:
-    row = answer.frame.iloc[0]
+    row = answer.rows[0]
     if without_forecast(answer.broken, str(row["run"])):
         return ["  no forecast (answer.frame takes the run to go on as its last points do)"]
     run = answer.runs[answer.names[0]]
@@ -120,17 +120,17 @@ def _one(answer: Answer) -> list[str]:
             f"  P({answer.names[0]} below {other}) = "
             f"{probability(answer.prob_below(), final.size)}",
         ]
-    table = answer._own_laws
-    if len(table) > 1:
-        width = max(len(name) for name in table["law"])
+    by_law = answer.rows_by_law
+    if len(by_law) > 1:
+        width = max(len(r["law"]) for r in by_law)
         out += ["  by law:"]
-        for _, r in table.iterrows():
+        for r in by_law:
             out.append(f"    {r['law']:<{width}}  {estimate(r, draws)}")
     return out
 
 
 def _many(answer: Answer) -> list[str]:
-    frame = answer.frame.head(ROWS_SHOWN)
+    shown = answer.rows[:ROWS_SHOWN]
     unit, draws = AXIS_UNITS[answer.axis], answer.mixed.curves.shape[2]
     head = ["run", "at", "ratio", "median", f"{100 * answer.prob:g} % interval"]
     body = [
@@ -147,7 +147,7 @@ def _many(answer: Answer) -> list[str]:
                 )
             ),
         ]
-        for _, row in frame.iterrows()
+        for row in shown
     ]
     if answer.compute_of is not None:
         head.append(f"P(below {answer.compute_of})")
@@ -159,7 +159,7 @@ def _many(answer: Answer) -> list[str]:
         "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in (head, *body)
     ]
-    more = int(np.sum(~np.isnan(answer.at))) - len(frame)
+    more = int(np.sum(~np.isnan(answer.at))) - len(shown)
     if more > 0:
         lines.append(f"  ... and {more:,} more rows in answer.frame")
     return lines
@@ -183,10 +183,10 @@ def mixture_text(answer: Answer) -> str:
             f"  Fitted together with the {together} runs of its model: an equal stack of the "
             f"annealing and the multi-power response."
         )
-    rows = answer.frame
+    rows = answer.rows
     if len(rows) == 1:
         lines += [f"  {line}" for line in _strength(answer)]
-    record = answer.record(float(rows["horizon_ratio"].max()))
+    record = answer.record(max(float(row["horizon_ratio"]) for row in rows))
     if record:
         lines.append(f"  {record}")
     if answer.calibration is not None:
@@ -203,7 +203,7 @@ def _schedule(answer: Answer) -> str:
     shares = found[0]
     if len(shares) == 1:
         (kind,) = shares
-        stretched = "schedule_stretched" in answer.frame["notes"].iloc[-1]
+        stretched = "schedule_stretched" in answer.rows[-1]["notes"]
         return kind + (", stretched to the target" if stretched else "")
     best = sorted(shares.items(), key=lambda item: -item[1])
     return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6])
@@ -243,7 +243,7 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
 
     question = answer.question
     compare: dict[str, Any] | None = None
-    rows = rows_of(answer.frame)
+    rows = rows_of(answer.rows)
     if answer.compute_of is not None:
         final = answer.final_loss(answer.compute_of)
         tail = (1 - answer.prob) / 2
@@ -275,13 +275,13 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
         "engine": answer.engine,
         "rows": rows,
         "broken": {name: words for name, (words, _) in answer.broken.items()},
-        "by_law": rows_of(answer._own_laws),
+        "by_law": rows_of(answer.rows_by_law),
         "compare": compare,
         "schedules": {
             name: shares
             for block in answer.mixed.forecasts[:1]
             for name, shares in zip(answer.names, block.shares, strict=True)
         },
-        "record": answer.record(float(answer.frame["horizon_ratio"].max())) or None,
+        "record": answer.record(max(float(row["horizon_ratio"]) for row in answer.rows)) or None,
         "calibration_factor": answer.calibration.factor if answer.calibration else None,
     }

@@ -73,7 +73,7 @@ def engine_of(module: Any) -> str:
 
 def only_compiled() -> None:
     """Wait until the kernels of fits are compiled, for work whose bits are promised."""
-    for module, kernel in (("scales", "run_scales"), ("driver", "_fit_range")):
+    for module, kernel in (("scales", "_run_scales"), ("driver", "_fit_range")):
         serve(module, kernel, 0.0, same_bits=True)
 
 
@@ -89,7 +89,7 @@ def feature_table(
     shapes: Shapes, paths: Paths, times: Floats, groups: Ints, units: Floats
 ) -> tuple[Floats, Floats]:
     """LR time and responses of the first path; see `lossfit.kernels.paths.feature_table`."""
-    kernels = serve("paths", "feature_table", _FEATURE_SECONDS * times.size * len(units))
+    kernels = serve("paths", "_feature_table", _FEATURE_SECONDS * times.size * len(units))
     table: tuple[Floats, Floats] = kernels.feature_table(
         0, shapes, paths, times, groups, units, 1.0
     )

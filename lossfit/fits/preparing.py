@@ -70,7 +70,7 @@ def prepare(
     x = flat.x[points][chosen.rows] / np.repeat(chosen.end, chosen.n_points)
     y = flat.loss[points][chosen.rows]
     weight = flat.weight[points][chosen.rows]
-    kernels = serve("scales", "run_scales", SECONDS * len(x), same_bits=same_bits)
+    kernels = serve("scales", "_run_scales", SECONDS * len(x), same_bits=same_bits)
     scales = kernels.run_scales(x, y, weight, offsets)
     table = prior_table(law, scales[:, 0], scales[:, 1], chosen.start, chosen.end)
     batch = Batch(x=x, y=y, weight=weight, offsets=offsets)

@@ -238,6 +238,8 @@ def _near_the_data(curves: Floats, past: Bools, observed: Observed) -> Floats:
 
     Far before the window nothing holds a power law back: there it may leave double precision.
     """
+    if not past.any():
+        return curves
     starts = observed.offsets[:-1]
     low, high = (
         np.minimum.reduceat(observed.loss, starts),
@@ -252,9 +254,11 @@ def _prior_only(strength: Floats, falls: Floats, curves: Floats) -> Bools:
     """Where the data say little of B, and that makes much of the forecast's spread."""
     mean, sd = strength.T
     part = np.abs(falls) * (sd / np.maximum(np.abs(mean), 1e-12))[:, None]
+    out = np.zeros(part.shape, bool)
     with np.errstate(invalid="ignore"):
-        blind = sd > UNSURE * np.abs(mean)
-        return np.asarray(blind[:, None] & (part > MATTERS * curves.std(axis=-1)))
+        blind = np.flatnonzero(sd > UNSURE * np.abs(mean))
+        out[blind] = part[blind] > MATTERS * curves[blind].std(axis=-1)
+    return out
 
 
 def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:

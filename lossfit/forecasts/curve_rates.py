@@ -92,8 +92,10 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
         kind += range(first, first + len(made.hypotheses))
         offsets[r + 1] = len(history)
         labels.append(made.labels)
-        paths_to = [np.broadcast_to(to, at[r].shape) for _, to, _ in made.hypotheses]
-        future.append(np.stack(paths_to, axis=1))
+        paths_to = np.empty((at.shape[1], len(made.hypotheses)), np.int64)
+        for k, (_, to, _) in enumerate(made.hypotheses):
+            paths_to[:, k] = to
+        future.append(paths_to)
         planned[r] = end if math.isnan(made.end) else made.end
         knowledge[r] = KNOWLEDGE[made.menu]
         beyond = at[r] > end * (1 + 1e-9)

@@ -73,7 +73,7 @@ def one_run(names: Sequence[str], run: str | None) -> int:
     return list(names).index(run)
 
 
-def grid_between(low: float, high: float, count: int = 160) -> Floats:
+def grid_between(low: float, high: float, count: int = 96) -> Floats:
     """Points to draw a curve at: half even in the logarithm, half on the axis."""
     even = np.linspace(low, high, count // 2)
     both = np.concatenate([even, np.geomspace(low, high, count - even.size)])

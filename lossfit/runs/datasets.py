@@ -10,15 +10,19 @@
 
 from __future__ import annotations
 
+import csv
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from itertools import groupby
+
+import numpy as np
 
 from .._base.errors import DataError
+from .._base.ragged import spans
 from ..schedules import shapes as schedules
 from .collection import Runs
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .intake import clean
+from .known import Known
+from .raw import Raw
 
 __all__ = ["NAMES", "collection"]
 
@@ -60,17 +64,31 @@ def collection(name: str) -> Runs:
     raise DataError(f"no collection is called {name!r}; there are {', '.join(NAMES)}")
 
 
-def _table(file: str) -> pd.DataFrame:
-    import pandas as pd
+def _columns(file: str) -> dict[str, list[str]]:
+    """The cells of a packaged table; without pandas, whose import takes longer than an answer."""
+    with files("lossfit").joinpath("data", file).open(encoding="utf-8") as stream:
+        head, *rows = csv.reader(stream)
+    return dict(zip(head, map(list, zip(*rows, strict=True)), strict=True))
 
-    with files("lossfit").joinpath("data", file).open("rb") as stream:
-        return pd.read_csv(stream, dtype={"run": str, "budget": str, "cosine_cycle": str})
+
+def _raw(runs: list[str], **columns: list[float]) -> Raw:
+    """Rows that are grouped by run; axes by name, ``loss`` and perhaps ``params``."""
+    names = tuple(dict.fromkeys(runs))
+    lengths = [sum(1 for _ in rows) for _, rows in groupby(runs)]
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    loss, params = arrays.pop("loss"), arrays.pop("params", None)
+    return Raw(names, spans(np.array(lengths)), loss, arrays, params=params)
 
 
 def _llama(name: str) -> Runs:
-    frame = _table("llama_curves.csv")
-    frame = frame[frame["run"].str.startswith(name)]
-    last = frame.groupby("run", sort=False)["tokens"].last()
+    cells = _columns("llama_curves.csv")
+    rows = [i for i, run in enumerate(cells["run"]) if run.startswith(name)]
+    runs = [cells["run"][i] for i in rows]
+    numbers = {
+        column: [float(cells[column][i]) for i in rows]
+        for column in ("params", "tokens", "gpu_hours", "loss")
+    }
+    last = dict(zip(runs, numbers["tokens"], strict=True))
     plans = {
         run: schedules.cosine(
             LLAMA_PEAKS[run.partition("-")[2]],
@@ -82,18 +100,19 @@ def _llama(name: str) -> Runs:
     }
     meta = {
         run: {"family": family, "source": LLAMA_SOURCES[family], "reading_error": 0.003}
-        for run in last.index
+        for run in last
         for family in [run.partition("-")[0]]
     }
-    return Runs.from_frame(frame, tokens_per_step=LLAMA_BATCH, schedules=plans, meta=meta)
+    known = Known(tokens_per_step=LLAMA_BATCH, schedules=plans, meta=meta)
+    return Runs._of(clean(_raw(runs, **numbers), known))
 
 
 def _cosine_ablation() -> Runs:
-    frame = _table("chinchilla_cosine_ablation.csv")
-    frame["run"] = frame["budget"] + "/" + frame["cosine_cycle"]
-    frame["tokens"] = frame["million_sequences"] * 1e6 * ABLATION_SEQUENCE_TOKENS
+    cells = _columns("chinchilla_cosine_ablation.csv")
+    runs = [f"{a}/{b}" for a, b in zip(cells["budget"], cells["cosine_cycle"], strict=True)]
+    sequences = [float(n) for n in cells["million_sequences"]]
     plans, meta = {}, {}
-    for run in frame["run"].unique():
+    for run in dict.fromkeys(runs):
         budget, _, cycle = run.partition("/")
         tokens = ABLATION_SEQUENCES[budget] * ABLATION_SEQUENCE_TOKENS
         plans[run] = schedules.cosine(
@@ -106,4 +125,9 @@ def _cosine_ablation() -> Runs:
             "source": ABLATION_SOURCE,
             "reading_error": 0.003,
         }
-    return Runs.from_frame(frame[["run", "tokens", "loss"]], schedules=plans, meta=meta)
+    raw = _raw(
+        runs,
+        tokens=[n * 1e6 * ABLATION_SEQUENCE_TOKENS for n in sequences],
+        loss=[float(loss) for loss in cells["loss"]],
+    )
+    return Runs._of(clean(raw, Known(schedules=plans, meta=meta)))

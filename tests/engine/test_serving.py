@@ -13,6 +13,7 @@ import pytest
 from lossfit._base import progress
 from lossfit.engine import serving
 from lossfit.kernels import cache, compiling, engines, entries
+from lossfit.kernels.machine_code import name_of
 
 KERNEL = ("driver._fit_range",)
 
@@ -39,12 +40,11 @@ def python_that(monkeypatch, folder, words):
 
 
 def compiled(folder):
-    """The file by which Numba says that a kernel is in the cache."""
-    version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    where = entries.find(KERNEL[0]).folder / "numba"
+    """The file whose presence says that a kernel is in the cache."""
+    where = entries.find(KERNEL[0]).folder
     assert where.is_relative_to(folder)
     where.mkdir(parents=True, exist_ok=True)
-    return where / f"{KERNEL[0]}-1.{version}.1.nbi"
+    return where / name_of(KERNEL[0])
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts a shell script")

@@ -25,7 +25,7 @@ def test_a_law_of_a_module_that_is_gone(tmp_path):
         f"exec(open({str(path)!r}).read())",
     ):
         subprocess.run([sys.executable, "-c", command], check=True, env=environment, timeout=120)
-    kept = list((tmp_path / "cache").rglob("*.nbc"))
+    kept = list((tmp_path / "cache").rglob("*.code"))
     assert kept, "nothing was kept, so nothing was read"
     for file in kept:
         file.write_bytes(b"damaged")
