@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SLOW = (
     "answers/test_best_tail.py",
     "backtests",
+    "base/test_results.py",
     "diagnostics/test_bench.py",
     "forecasts/test_joint.py",
     "gpu/test_compiled.py",
@@ -42,6 +43,7 @@ SLOW = (
     "phase_models",
     "project/test_examples.py",
     "project/test_docs.py",
+    "project/test_notebook.py",
     "properties",
     "reports",
     "sources/test_hostile.py",

@@ -78,7 +78,7 @@ def test_it_is_extrapolate_with_calibration_too():
     real = quietly(lossfit.extrapolate, begun, **options)
     assert answer.calibration.factor == real.calibration.factor != 1
     np.testing.assert_array_equal(answer.own[:2], real.draws[0].to_numpy())
-    assert "calibrated" in answer.frame["flags"].iloc[2]
+    assert "calibrated" in answer.frame["notes"].iloc[2]
     assert "Calibrated:" in str(answer)
     # Calibration moves the own schedule's draws; another schedule's keep their ratio to them.
     plain = quietly(
@@ -146,7 +146,7 @@ def test_a_rate_that_was_logged_without_a_form_is_compared_with_its_continuation
     options = {"at": at, "draws": 150}
     answer = quietly(lossfit.what_if, runs, schedules={"c": schedules.constant(3e-4)}, **options)
     real = quietly(lossfit.extrapolate, runs, **options)
-    assert "no_plan" in real.frame["flags"].iloc[1]
+    assert "no_plan" in real.frame["notes"].iloc[1]
     np.testing.assert_array_equal(answer.own[:2], real.draws[0].to_numpy())
     assert np.isfinite(answer.curves).all()
 

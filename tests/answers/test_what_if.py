@@ -205,8 +205,8 @@ def test_runs_that_disagree_are_flagged():
             answer = what_if(asked, "wsd", schedules={"linear": PLANS["linear"]}, share=True)
             shared = lossfit.extrapolate(asked, "wsd", at=TOTAL, share=True)
         words = " ".join(str(one.message) for one in caught)
-        assert ("runs_disagree" in answer.frame["flags"].iloc[0]) == (by > 0)
-        assert ("runs_disagree" in shared.frame["flags"].iloc[0]) == (by > 0)
+        assert ("runs_disagree" in answer.frame["notes"].iloc[0]) == (by > 0)
+        assert ("runs_disagree" in shared.frame["notes"].iloc[0]) == (by > 0)
         assert ("off the curve of the others" in words) == (by > 0)
 
 
