@@ -21,6 +21,7 @@ SLOW = (
     "base/test_results.py",
     "diagnostics/test_bench.py",
     "forecasts/test_joint.py",
+    "forecasts/test_whole_answer.py",
     "gpu/test_compiled.py",
     "gpu/test_ensemble.py",
     "gpu/test_exact.py",

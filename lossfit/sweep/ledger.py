@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "Stored",
     "chunk_number",
+    "chunk_numbers",
     "entry_file",
     "entry_of",
     "fault_of",
@@ -157,6 +158,14 @@ def fault_of(data: bytes | None, size: int, expected: str) -> str | None:
     if len(data) != size:
         return f"has {len(data):,} bytes, not {size:,}"
     return None if checksum(data) == expected else "has another checksum"
+
+
+def chunk_numbers(place: Place, found: Stored) -> list[int]:
+    """The chunks that should be there: all of a sweep that is done, else those begun or shown."""
+    there = {int(name) for name in place.names(f"{LEDGER}/c") if name.isdecimal()}
+    if found.attrs.get("complete"):
+        return sorted({*there, *range(found.attrs["chunks"])})
+    return sorted({*there, *range((found.shown or {"chunk": 0})["chunk"])})
 
 
 def chunk_number(array: Array, name: str) -> int | None:

@@ -18,10 +18,11 @@ from typing import Any
 
 from .arrays import ERROR_ROWS, same
 from .files import Place, StoreError, checksum
-from .layout import END, LEDGER, PLANS, error_files
+from .layout import END, PLANS, error_files
 from .ledger import (
     FORMAT,
     Entry,
+    chunk_numbers,
     entry_file,
     entry_of,
     fault_of,
@@ -119,7 +120,7 @@ class Store:
         found = stored(self.place)
         if found.plan is None and found.root is None and found.end is None:
             # All that says what it is may be lost; if its chunks are of this plan, it is this one.
-            numbers = self._numbers()
+            numbers = chunk_numbers(self.place, found)
             if not any(entry_of(self.place, number, self.plan) for number in numbers):
                 raise no_store(self.place, stored_attrs(self.place))
         elif found.attrs.get("format") != FORMAT:
@@ -135,7 +136,7 @@ class Store:
         if found.plan is not None:
             self.plan = found.plan
         self.place.tidy()
-        lost = self._read_ledger()
+        lost = self._read_ledger(chunk_numbers(self.place, found))
         damaged = {*found.damaged, *settle(self.place, self.plan.fixed)}
         self._was_done = found.root is not None and found.attrs["complete"] and not lost
         if lost or found.root is None:
@@ -173,15 +174,10 @@ class Store:
                 f"the input of {path} has changed ({words}): give the same input, or another store"
             )
 
-    def _numbers(self) -> list[int]:
-        """Numbers of the chunks that have an entry, whole or not."""
-        names = self.place.names(f"{LEDGER}/c")
-        return sorted(int(name) for name in names if name.isdecimal())
-
-    def _read_ledger(self) -> list[int]:
+    def _read_ledger(self, numbers: list[int]) -> list[int]:
         """Find the chunks that are whole; the others, which count as not there, are returned."""
         lost = []
-        for number in self._numbers():
+        for number in numbers:
             entry = entry_of(self.place, number, self.plan)
             if entry is not None and self._whole(entry):
                 self.entries[number] = _short(entry)

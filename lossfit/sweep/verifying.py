@@ -11,11 +11,12 @@ from typing import Any
 
 from .arrays import same
 from .files import Place, StoreError, StoreWriteError, place_of
-from .layout import END, LEDGER, PLANS, error_files
+from .layout import END, PLANS, error_files
 from .ledger import (
     FORMAT,
     Entry,
     Stored,
+    chunk_numbers,
     entry_file,
     entry_of,
     fault_of,
@@ -163,14 +164,14 @@ class _Checking:
         self.place, self.plan, self.repair = place, plan, repair
         self.faults: list[Fault] = []
         self.files = 0
-        self.attrs = found.attrs
+        self.found, self.attrs = found, found.attrs
         self.complete = bool(self.attrs["complete"])
         self.shown = found.shown
         self.entries: dict[int, Entry] = {}
 
     def result(self) -> Verification:
         """Check everything."""
-        numbers = self._numbers()
+        numbers = chunk_numbers(self.place, self.found)
         for number in numbers:
             self._check_chunk(number)
         lengths = self._lengths()
@@ -185,13 +186,6 @@ class _Checking:
             files=self.files,
             faults=tuple(self.faults),
         )
-
-    def _numbers(self) -> list[int]:
-        """The chunks that should be there: all of a sweep that is done, else those begun."""
-        names = self.place.names(f"{LEDGER}/c")
-        there = {int(name) for name in names if name.isdecimal()}
-        known = self.attrs["chunks"] if self.complete else (self.shown or {}).get("chunk", 0)
-        return sorted({*there, *range(known)})
 
     def _check_chunk(self, number: int) -> None:
         self.files += 1

@@ -56,6 +56,7 @@ SIZES = {  # rows of the constants' table; its columns are the features, and the
     "lean": 3,
 }
 ROWS = {k: (sum(list(SIZES.values())[:i]), n) for i, (k, n) in enumerate(SIZES.items())}
+NODES = 300  # of the integrals over the rate
 MODES = {"known": (0,), "total": (1, 2, 3, 4, 5), "nothing": (6, 7, 8, 9, 10)}  # schedule rows
 
 
@@ -204,7 +205,7 @@ def open_menu(tc):
 def along(schedules, points, tc, plan):
     """Integral of the relative rate, and the response D (schedule, tau, point), at some points."""
     end = max(points.max(), plan, tc)
-    even, early = np.linspace(0, end, 300)[1:], np.geomspace(end * 1e-4, end, 100)
+    even, early = np.linspace(0, end, NODES)[1:], np.geomspace(end * 1e-4, end, NODES // 3)
     grid = np.unique(np.r_[0.0, even, early, tc, points[-1]])
     rate = np.array([relative_rate(s, grid, tc) for s in schedules])
     area = np.cumsum((rate[:, 1:] + rate[:, :-1]) / 2 * np.diff(grid), axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,12 @@ def values(store: Path) -> list[xr.Dataset]:
     return [open_store(store).load(), _group(store, "errors").load()]
 
 
+@cache
+def expected(whole: Path) -> list[xr.Dataset]:
+    """The same of the store that is not damaged."""
+    return values(whole)
+
+
 def outcome(whole: Path, store: Path, name: str, kind: str, seed: int) -> str:
     """What became of a damaged file; an AssertionError where damage stayed unsaid.
 
@@ -87,7 +94,7 @@ def outcome(whole: Path, store: Path, name: str, kind: str, seed: int) -> str:
     except StoreError:
         read = "refused"
     else:
-        for was, now in zip(values(whole), seen, strict=True):
+        for was, now in zip(expected(whole), seen, strict=True):
             assert was.identical(now), "wrong values were read"
     healed = "resume"
     if seed % 2:
@@ -97,8 +104,9 @@ def outcome(whole: Path, store: Path, name: str, kind: str, seed: int) -> str:
             assert contents(store) == contents(whole)
         else:
             assert {f.fix for f in repaired.faults} <= {"repaired", "resume"}
-    result = fit_to(store, data(), resume=True, **OPTIONS)
-    assert contents(store) == contents(whole)
-    assert result.redone or result.healed or healed == "repair"
+    if healed == "resume":
+        result = fit_to(store, data(), resume=True, **OPTIONS)
+        assert contents(store) == contents(whole)
+        assert result.redone or result.healed
     assert verify(store).faults == ()
     return f"{read}, healed by {healed}"
