@@ -7,7 +7,8 @@
 # make bench   the benches (benches/README.md), in that of the tests
 # make nightly property tests with many examples, and what takes too long for make test
 # make integrations  tests of lossfit.integrations with the real libraries (.venv-integrations)
-# make audit   known vulnerabilities of the packages in the environment
+# make audit   licences and integrity of the packages in the environment, and known vulnerabilities
+# make mutants small faults in chosen modules: do their tests notice? (MINUTES=60; it goes on)
 # make clean   remove what the others made
 #
 # PYTHON picks the interpreter: make test PYTHON=python3.12; JOBS how many tests run at a time
@@ -20,7 +21,7 @@ INTEGRATIONS_VENV ?= .venv-integrations
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly integrations audit clean
+.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly mutants integrations audit clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -75,7 +76,7 @@ package: $(TEST_VENV)/installed
 	$(MAKE) -C out/package/lossfit-* test
 
 nightly: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/gpu tests/project
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/forecasts tests/gpu tests/project
 	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
 	$(TEST_VENV)/bin/python -m pytest --device ptx tests/gpu
 
@@ -84,8 +85,12 @@ integrations: $(INTEGRATIONS_VENV)/installed
 	$(INTEGRATIONS_VENV)/bin/python -m pytest tests/integrations $(PYTEST_ARGS)
 
 audit: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(TEST_VENV)/bin/pip-audit
+	-$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(TEST_VENV)/bin/python -m benches.supply
+
+MINUTES ?= 60
+mutants: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m benches.mutation --minutes $(MINUTES)
 
 bench: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m benches.peers

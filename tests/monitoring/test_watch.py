@@ -530,3 +530,33 @@ def test_ctrl_c_is_a_fine_end(log, root):
     assert process.returncode == 0
     assert "Traceback" not in errors
     assert "stopped" in errors
+
+
+def test_ties_are_not_below():
+    from lossfit.monitoring.watching import _share_below
+
+    assert _share_below(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.0
+    assert _share_below(np.array([0.0, 1.0]), np.array([1.0])) == 0.5
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_the_command_passes_its_options_on(log):
+    """--prob, --seed and --draws are those of `extrapolate`."""
+    log.write_text(lines(1, 200))
+    runs = lossfit.load(log)
+
+    def answers(*words):
+        done = run(log, "--total", 400, "--once", "--json", *words)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    for words, options in (
+        ((), {}),
+        (("--prob", 0.5), {"prob": 0.5}),
+        (("--seed", 5), {"random_seed": 5}),
+        (("--draws", 100), {"draws": 100}),
+    ):
+        found = answers(*words)
+        row = lossfit.extrapolate(runs, at=400, total=400, **options).frame.iloc[0]
+        for name in ("median", "lower", "upper"):
+            assert found[name] == pytest.approx(row[name], rel=1e-9), (words, name)

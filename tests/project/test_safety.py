@@ -7,12 +7,12 @@ either changed or named below with the reason.
 from __future__ import annotations
 
 import ast
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+
+from benches.supply import closure, licence_of
 
 FORBIDDEN_MODULES = {
     "cloudpickle",
@@ -167,35 +167,6 @@ LICENCES = (
     "0bsd",
     "cc0",
 )
-
-
-def closure(name: str) -> set[str]:
-    """The installed distributions that one needs, itself included, without extras."""
-    seen: set[str] = set()
-    wanted: list[tuple[str, frozenset[str]]] = [(name, frozenset())]
-    done: set[tuple[str, frozenset[str]]] = set()
-    while wanted:
-        item = wanted.pop()
-        if item in done:
-            continue
-        done.add(item)
-        one, extras = item
-        seen.add(canonicalize_name(one))
-        for text in metadata.distribution(one).requires or []:
-            requirement = Requirement(text)
-            marker = requirement.marker
-            environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
-            if marker is None or any(marker.evaluate(e) for e in environments):
-                wanted.append((requirement.name, frozenset(requirement.extras)))
-    return seen
-
-
-def licence_of(name: str) -> str:
-    """What a distribution says of its licence, in any of the places for it."""
-    data = metadata.metadata(name)
-    words = [data.get("License-Expression") or "", (data.get("License") or "")[:2000]]
-    words += [c for c in data.get_all("Classifier") or [] if c.startswith("License")]
-    return " ".join(words).lower()
 
 
 def requirements(root: Path) -> list[str]:

@@ -1,0 +1,123 @@
+"""What is installed with lossfit: is it whole, under which licences, with known vulnerabilities?
+
+    python -m benches.supply
+
+Without a network: every installed file is compared with the hash in its distribution's record, the
+requirements of all are checked against each other, and the licences listed.  Where pip-audit is
+installed and can ask its service, known vulnerabilities are listed too; else that is said.
+Exit code 1: a file was changed, a requirement is not met, or a vulnerability is known.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+SECONDS = 120  # that the service for vulnerabilities may take
+LONGEST = 28  # of a licence in the table
+
+
+def closure(name: str) -> set[str]:
+    """The installed distributions that one needs, itself included, without extras."""
+    seen: set[str] = set()
+    wanted: list[tuple[str, frozenset[str]]] = [(name, frozenset())]
+    done: set[tuple[str, frozenset[str]]] = set()
+    while wanted:
+        item = wanted.pop()
+        if item in done:
+            continue
+        done.add(item)
+        one, extras = item
+        seen.add(canonicalize_name(one))
+        for text in metadata.distribution(one).requires or []:
+            requirement = Requirement(text)
+            marker = requirement.marker
+            environments = [{"extra": extra} for extra in extras] or [{"extra": ""}]
+            if marker is None or any(marker.evaluate(e) for e in environments):
+                wanted.append((requirement.name, frozenset(requirement.extras)))
+    return seen
+
+
+def licence_of(name: str) -> str:
+    """What a distribution says of its licence, in any of the places for it."""
+    data = metadata.metadata(name)
+    words = [data.get("License-Expression") or "", (data.get("License") or "")[:2000]]
+    words += [c for c in data.get_all("Classifier") or [] if c.startswith("License")]
+    return " ".join(words).lower()
+
+
+def short_licence(name: str) -> str:
+    """The licence in a few words."""
+    data = metadata.metadata(name)
+    classifiers = [c.rpartition(" :: ")[2] for c in data.get_all("Classifier") or []
+                   if c.startswith("License :: OSI Approved ::")]  # fmt: skip
+    given = data.get("License-Expression") or ", ".join(classifiers) or data.get("License") or "?"
+    return given.split("\n")[0][:LONGEST]
+
+
+def changed_files(name: str) -> list[str]:
+    """Files that are not what the distribution's record says."""
+    changed = []
+    for file in metadata.distribution(name).files or []:
+        if file.hash is None:
+            continue
+        path = file.locate()
+        try:
+            digest = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+        except OSError:
+            changed.append(f"{name}: {file} is missing")
+            continue
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+            changed.append(f"{name}: {file} was changed")
+    return changed
+
+
+def vulnerabilities() -> tuple[bool, str]:
+    """Whether none is known, and what pip-audit says."""
+    if importlib.util.find_spec("pip_audit") is None:
+        return True, "vulnerabilities were not looked up: pip-audit is not installed"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip_audit", "--progress-spinner", "off"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return True, "vulnerabilities were not looked up: the service did not answer"
+    if done.returncode == 0:
+        return True, done.stderr.strip() or "no known vulnerabilities"
+    if "Name" in done.stdout:  # the table of what was found
+        return False, done.stdout
+    return True, "vulnerabilities were not looked up: the service cannot be reached from here"
+
+
+def main() -> None:
+    names = sorted(closure("lossfit") - {"lossfit"})
+    print(f"{'distribution':<22} {'version':<12} licence")
+    for name in names:
+        print(f"{name:<22} {metadata.version(name):<12} {short_licence(name)}")
+    installed = sorted({canonicalize_name(d.metadata["Name"]) for d in metadata.distributions()})
+    changed = [line for name in installed for line in changed_files(name)]
+    print(f"{len(installed)} distributions are installed; {len(changed) or 'no'} files changed")
+    print("\n".join(changed[:20]), end="\n" if changed else "")
+    consistent = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"],
+        capture_output=True,
+        text=True,
+    )
+    print(consistent.stdout.strip())
+    fine, words = vulnerabilities()
+    print(words)
+    sys.exit(0 if fine and not changed and consistent.returncode == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
