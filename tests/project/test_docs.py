@@ -23,6 +23,7 @@ PAGES = (
     "docs/howto/a_sweep.md",
     "docs/howto/on_a_gpu.md",
     "docs/howto/in_a_training_loop.md",
+    "docs/howto/the_command_line.md",
 )
 """Pages whose blocks marked ``python`` run, in order, in one namespace a page."""
 
