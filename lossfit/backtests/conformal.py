@@ -108,7 +108,8 @@ def calibrated(
     known = [share for share in shares if share is not None]
     frame, count = None, 0
     # At the asked runs' own share of their plan, where that is known and enough runs can be cut.
-    for cuts in [(rounded(float(np.median(known))),)] * bool(known) + [CUTS]:
+    own = [(rounded(float(np.median(known))),)] if known else []
+    for cuts in [*own, CUTS]:
         try:
             check = backtest_question(finished.select(others), plain, cuts, (ratio, "end"))
         except DataError:  # no run is long enough for one forecast
