@@ -342,7 +342,17 @@ def test_plain_data_and_command_line(asked, tmp_path):
     assert data["rows"][0]["prob_better"] is None
     assert data["question"]["schedules"]["wsd"]["cosine"].startswith("wsd, peak 0.0003")
     path = tmp_path / "picture.png"
-    words = ["llama2", "-r", "llama2-7B", "-s", "cosine@250k", "-s", "linear", "--draws", "50"]
+    words = [
+        "llama2",
+        "-r",
+        "llama2-7B",
+        "--schedule",
+        "cosine@250k",
+        "--schedule",
+        "linear",
+        "--draws",
+        "50",
+    ]
     result = CliRunner().invoke(command, [*words, "--plot", str(path)])
     assert result.exit_code == 0, result.output
     assert "cosine@250k  at 1T tokens" in result.output
@@ -350,7 +360,7 @@ def test_plain_data_and_command_line(asked, tmp_path):
     result = CliRunner().invoke(command, [*words, "--json"])
     rows = json.loads(result.stdout)["rows"]
     assert [row["schedule"] for row in rows] == ["own", "cosine@250k", "linear"]
-    assert CliRunner().invoke(command, ["llama2", "-s", "cosin"]).exit_code == 2
+    assert CliRunner().invoke(command, ["llama2", "--schedule", "cosin"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
