@@ -62,7 +62,7 @@ docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py
 
 site: $(SITE_VENV)/installed
-	rm -rf docs/api docs/gallery out/site
+	rm -rf docs/api docs/gallery docs/notebooks out/site
 	$(SITE_VENV)/bin/python -m sphinx -b html -W --keep-going -q docs out/site
 
 # The wheel in an environment of its own gives the first answer; the sdist tests itself.
@@ -119,5 +119,5 @@ $(INTEGRATIONS_VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) $(INTEGRATIONS_VENV) docs/api docs/gallery docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) $(INTEGRATIONS_VENV) docs/api docs/gallery docs/notebooks docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import lossfit
@@ -15,7 +16,7 @@ copyright = author
 version = release = lossfit.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # pages of Markdown, and the notebooks
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -33,6 +34,13 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+# Notebooks are kept without outputs: the site runs them.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+shutil.copytree(HERE.parent / "examples" / "notebooks", HERE / "notebooks", dirs_exist_ok=True)
+
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
 # Blocks of plain text hold formulas and output: nothing is to be coloured in them.

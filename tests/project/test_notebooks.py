@@ -1,0 +1,44 @@
+"""The notebooks run from top to bottom, draw what they promise, and are kept without outputs."""
+
+from __future__ import annotations
+
+import pytest
+
+NAMES = ("headline", "ladder_to_70B", "own_wandb_run")
+
+
+def read(root, name):
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra dev")
+    path = root / "examples" / "notebooks" / f"{name}.ipynb"
+    return nbformat.read(path, as_version=4)
+
+
+def test_every_notebook_is_named_here(root):
+    assert sorted(p.stem for p in (root / "examples" / "notebooks").glob("*.ipynb")) == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_kept_without_outputs(root, name):
+    for cell in read(root, name).cells:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # those of Jupyter are not ours
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(root, tmp_path, monkeypatch, name):
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra dev")
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    notebook = read(root, name)
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    outputs = [each for cell in notebook.cells for each in cell.get("outputs", [])]
+    figures = [each for each in outputs if "image/png" in each.get("data", {})]
+    plots = [cell for cell in notebook.cells if ".plot();" in cell.source]
+    assert len(figures) == len(plots) > 0
+    said = "".join(each.get("text", "") for each in outputs)
+    assert "nan" not in said.lower().split()
+    assert "90 % interval" in said
