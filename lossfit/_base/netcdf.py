@@ -76,7 +76,7 @@ def from_netcdf(path: str | os.PathLike[str], law: Any = None, kind: type[Result
 
     Parameters
     ----------
-    path : path
+    path : str or path
         The file.
     law : Law, optional
         The law, if it is none of lossfit's own (a file cannot hold its functions).

@@ -67,6 +67,14 @@ class Result:
         -------
         pandas.DataFrame
             The columns of ``frame``; the answer's come first.
+
+        Examples
+        --------
+        >>> import lossfit
+        >>> runs = lossfit.load("llama2")
+        >>> answer = lossfit.extrapolate(runs, run="llama2-7B", at=[2.5e12, 4e12], axis="tokens")
+        >>> answer.to_frame().loc["llama2-7B"].shape[0]
+        2
         """
         return self.frame.set_index(list(self._keys))
 
@@ -92,6 +100,14 @@ class Result:
         ------
         DataError
             No such probability; a result that kept no draws, asked for another than its own.
+
+        Examples
+        --------
+        >>> import lossfit
+        >>> runs = lossfit.load("llama2")
+        >>> answer = lossfit.extrapolate(runs, run="llama2-7B", at=4e12, axis="tokens")
+        >>> list(answer.interval(0.5).columns)
+        ['lower', 'upper']
         """
         table = self.to_frame()[["lower", "upper"]]
         if prob is None or abs(check_prob(prob) - self.prob) < 1e-12:
@@ -111,7 +127,8 @@ class Result:
 
         Parameters
         ----------
-        path : path
+        path : str or path
+            The file to write.
 
         Raises
         ------
@@ -131,9 +148,15 @@ class Result:
 
         Parameters
         ----------
-        path : path
+        path : str or path
+            The file.
         law : Law, optional
             The law, if it is none of lossfit's own (a file cannot hold its functions).
+
+        Returns
+        -------
+        Result
+            The result, of the class that it is asked of.
 
         Raises
         ------

@@ -62,6 +62,16 @@ class Answer(Result):
         What ``calibrate_on`` did.
     final : ndarray, shape (D,), or None
         Draws of the loss of that run at the end of its data.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> answer = lossfit.extrapolate(runs, run="llama2-7B", at=[2.5e12, 4e12], axis="tokens")
+    >>> answer.draws.dims
+    ('run', 'at', 'draw')
+    >>> below = answer.prob_below(1.7)  # at each place
+    >>> ax = answer.plot()
     """
 
     _keys = ("run", "at")
@@ -86,7 +96,25 @@ class Answer(Result):
         progress: bool = False,
         calibration: Calibration | None = None,
     ) -> Answer:
-        """Compute the answer."""
+        """Compute the answer.
+
+        Parameters
+        ----------
+        runs : Runs
+            All runs of the question.
+        names : tuple of str
+            The runs to extrapolate.
+        at : ndarray, shape (R, T)
+            Targets in units of the axis.
+        question : Question
+            Laws, axis, window, seed and so on.
+        compute_of : str or None
+            The run whose compute the others get.
+        progress : bool
+            Show a bar.
+        calibration : Calibration, optional
+            What ``calibrate_on`` did.
+        """
         from .._base.progress import bar
 
         asked = runs if names == runs.names else runs.select(names)
@@ -172,7 +200,18 @@ class Answer(Result):
         return out
 
     def record(self, ratio: float) -> str:
-        """The record of the answer's law at a horizon, in one line; "" where it has none."""
+        """The record of the answer's law at a horizon, in one line.
+
+        Parameters
+        ----------
+        ratio : float
+            The horizon, as a multiple of the data.
+
+        Returns
+        -------
+        str
+            "" where it has none.
+        """
         from ..forecasts.record import default_sentence, sentence
 
         if len(self.question.laws) > 1 or self.question.ladder is not None:
@@ -201,7 +240,18 @@ class Answer(Result):
         return Situation(knowledge, stated or ("text" if text else "other"))
 
     def record_at(self, ratio: float) -> float:
-        """Share of outcomes that such intervals held, at a horizon; NaN where it is not known."""
+        """Share of outcomes that such intervals held, at a horizon.
+
+        Parameters
+        ----------
+        ratio : float
+            The horizon, as a multiple of the data.
+
+        Returns
+        -------
+        float
+            NaN where it is not known.
+        """
         from ..forecasts.record import default_record, record_of
 
         if self.question.by_default:
@@ -447,7 +497,18 @@ class Answer(Result):
         return pd.Series(values, index=self._index(where), name="prob_below")
 
     def final_loss(self, run: str) -> Floats:
-        """Draws of a run's loss at the end of its own data, shape (D,), under the same laws."""
+        """Draws of a run's loss at the end of its own data, under the same laws.
+
+        Parameters
+        ----------
+        run : str
+            Any run of the question.
+
+        Returns
+        -------
+        ndarray, shape (draws,)
+            Losses without noise.
+        """
         if run == self.compute_of and self.final is not None:
             return self.final
         return _final_loss(self.question, self.runs, run)
@@ -487,17 +548,47 @@ class Answer(Result):
 
         Examples
         --------
-        >>> answer.time_to([2.0, 1.9])  # doctest: +SKIP
+        >>> import lossfit
+        >>> runs = lossfit.load("llama2")
+        >>> answer = lossfit.extrapolate(runs, run="llama2-7B", at=4e12, axis="tokens")
+        >>> answer.time_to([1.8, 1.7])["loss"].tolist()
+        [1.8, 1.7]
         """
         table: pd.DataFrame = view("answer.time_to")(self, loss, axis, gpus)
         return table
 
     def curves_at(self, name: str, at: Floats) -> Floats:
-        """Draws of one run's curve at other places of the answer's axis, shape (k, draws)."""
+        """Draws of one run's curve at other places.
+
+        Parameters
+        ----------
+        name : str
+            A run of the answer.
+        at : ndarray, shape (k,)
+            Places on the answer's axis.
+
+        Returns
+        -------
+        ndarray, shape (k, draws)
+            Losses without noise.
+        """
         return np.asarray(curves_of(self.question, self.runs.select([name]), at[None]).curves[0])
 
     def units_of(self, name: str, axis: str) -> float:
-        """Units of another axis in a unit of the answer's, for one run."""
+        """Units of another axis in a unit of the answer's, for one run.
+
+        Parameters
+        ----------
+        name : str
+            A run of the answer.
+        axis : {"tokens", "step", "gpu_hours", "flops"}
+            The other axis.
+
+        Returns
+        -------
+        float
+            Units of `axis` in one of the answer's.
+        """
         run = self.runs[name]
         return run.end(axis) / run.end(self.axis)
 
@@ -528,6 +619,11 @@ class Answer(Result):
         random_seed, device, dtype), laws, rows, by_law (of the answer's own laws), compare (null
         without ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate),
         record (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
         """
         plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
         return plain
@@ -540,7 +636,24 @@ class Answer(Result):
         scale: Scale = "auto",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
+        """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        run : str, optional
+            Which run; the first by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        probs : sequence of float, optional
+            Probabilities of the bands.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("answer.plot")(self, ax=ax, run=run, scale=scale, probs=probs)
         return axes
 

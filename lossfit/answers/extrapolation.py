@@ -82,9 +82,10 @@ def extrapolate(
         The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
         runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
     laws : "auto", str, Law, ScheduleLaw or sequence of these
-        ``"auto"`` is ``"annealing"``, the law that responds to the learning rate, whose intervals
-        held on real curves (docs/calibration.md); power and power_linear are shown beside it in
-        `Answer.by_law`.  Several laws are mixed with equal weights.
+        ``"auto"`` is ``"learned"``, the law that responds to the learning rate and whose
+        intervals were checked on runs that it had not seen (docs/calibration.md); power and
+        power_linear are shown beside it in `Answer.by_law`.  Several laws are mixed with equal
+        weights.
     schedule : Schedule or dict by run, optional
         The learning-rate schedule that leads to the targets.  By default the run's own
         (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
@@ -128,6 +129,8 @@ def extrapolate(
     Returns
     -------
     Answer
+        Draws of the loss at every target; print it, or see ``frame``, ``prob_below``,
+        ``plot``.
 
     Raises
     ------
@@ -143,7 +146,12 @@ def extrapolate(
 
     Examples
     --------
-    >>> answer = lossfit.extrapolate(runs, "llama2-7B", compute_of="llama2-70B")  # doctest: +SKIP
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> answer = lossfit.extrapolate(runs, run="llama2-7B", compute_of="llama2-70B")
+    >>> answer.frame[["run", "at", "lower", "median", "upper"]].shape
+    (1, 5)
+    >>> chance = answer.prob_below("llama2-70B")
     """
     runs = as_runs(runs)
     if (at is None) == (compute_of is None):

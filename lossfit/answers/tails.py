@@ -101,6 +101,14 @@ class Tail(Result):
         Share of the tail that is below the lowest one.
     within : Tail or None
         The best tail that stays at or above the lowest rate of the data, where this one does not.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> tail = lossfit.best_tail(seven, segments=8, draws=200)
+    >>> tail.names[0], len(tail.names)
+    ('best', 6)
     """
 
     _keys = ("run", "schedule", "at")
@@ -172,14 +180,31 @@ class Tail(Result):
         return pd.DataFrame({"at": self.at, "lr": self.lr, "ratio": self.lr / peak_of(self.run)})
 
     def gain(self, over: str = "cosine") -> tuple[float, float, float]:
-        """Mean, lower and upper end of the interval of what the best tail saves over another."""
+        """Mean, lower and upper end of the interval of what the best tail saves over another.
+
+        Parameters
+        ----------
+        over : str
+            One of ``names``.
+
+        Returns
+        -------
+        tuple of three float
+            In the unit of the loss; above zero where the best tail is better.
+        """
         if over not in self.names:
             raise DataError(f"no tail is called {over!r}; there are {', '.join(self.names)}")
         r = self.frame.iloc[self.names.index(over)]
         return float(r["gain"]), float(r["gain_lower"]), float(r["gain_upper"])
 
     def summary(self) -> pd.DataFrame:
-        """The frame without axis and notes, rounded to 4 decimals."""
+        """The frame without axis and notes, rounded to 4 decimals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a tail.
+        """
         return self.frame.drop(columns=["run", "axis", "at", "prob", "notes"]).round(4)
 
     @property
@@ -234,9 +259,16 @@ class Tail(Result):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), run, axis, start, total, prob, tail (its
-        knots), rows and within (the loss that staying within the data's rates costs, or null).
-        """  # noqa: D205
+        """Plain data for JSON.
+
+        Keys schema, lossfit (version), run, axis, start, total, prob, tail (its knots), rows and
+        within (the loss that staying within the data's rates costs, or null).
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
         from .._base.records import rows_of
 
@@ -255,7 +287,20 @@ class Tail(Result):
         }
 
     def plot(self, ax: Axes | None = None, *, gains: bool = True) -> Axes:
-        """The tail beside those that it is compared with; see `lossfit.plotting.plot_tail`."""
+        """The tail beside those that it is compared with; see `lossfit.plotting.plot_tail`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        gains : bool
+            Whether to draw the gains with their intervals beside the tail.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("tail.plot")(self, ax=ax, gains=gains)
         return axes
 
@@ -303,16 +348,27 @@ def best_tail(
         As in `lossfit.extrapolate`.
     segments : int
         Straight pieces of the tail, 2 to 128; they crowd towards the end.
-    share, domain, siblings, priors, calibrate_on, window
+    share : bool, str or dict by run, optional
         As in `lossfit.what_if`.  ``share=True`` with runs under several schedules is much the
         better question: the optimum lies where the law has to be right about schedules.
+    domain : {"auto", "text", "other"}
+        As in `lossfit.what_if`.
+    siblings : Runs or pandas.DataFrame, optional
+        As in `lossfit.what_if`.
+    priors : Priors, optional
+        As in `lossfit.what_if`.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        As in `lossfit.what_if`.
     prob : float
         Probability of the intervals.
+    window : WindowSpec
+        As in `lossfit.what_if`.
     draws : int
         Draws of the law.
     device, dtype : str
         As in `lossfit.what_if`.
     random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's name only.
 
     Returns
     -------
@@ -340,6 +396,14 @@ def best_tail(
     intervals and not in what is minimised.  Such optima are as good
     as the law: Luo et al. 2025 (arXiv 2503.12811) found a late decay, like WSD's, by theirs, and
     checked it by training.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> tail = lossfit.best_tail(seven, segments=8, draws=200)
+    >>> mean, lower, upper = tail.gain("cosine")
+    >>> rate = tail.schedule(400_000)  # the learning rate at that step
     """
     runs = as_runs(runs)
     name = runs.names[0] if run is None else runs.select([run]).names[0]

@@ -120,6 +120,14 @@ class WhatIf(Result):
         What ``calibrate_on`` did.
     question : Question
         Laws, window, seed and so on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> answer = lossfit.what_if(seven, schedules=["constant", "wsd"], draws=200)
+    >>> answer.curve("llama2-7B", "wsd", at=[1e12, 1.5e12]).shape  # places, draws
+    (2, 200)
     """
 
     _keys = ("run", "schedule", "at")
@@ -289,7 +297,22 @@ class WhatIf(Result):
         )
 
     def curve(self, run: str, schedule: str, at: ArrayLike) -> Floats:
-        """Draws of a run's curve under one of the schedules at other places, (n_at, n_draws)."""
+        """Draws of a run's curve under one of the schedules.
+
+        Parameters
+        ----------
+        run : str
+            A run that was asked about.
+        schedule : str
+            One of the schedules, or "own".
+        at : float or sequence of float
+            Places on the axis.
+
+        Returns
+        -------
+        ndarray, shape (n_at, n_draws)
+            Losses without noise.
+        """
         engine = self._engines[run]
         scenario = _scenario(engine, self._schedule_of(run, schedule), axis_values(at))
         return engine.curves([scenario])[0]
@@ -299,7 +322,13 @@ class WhatIf(Result):
         return None if schedule == OWN else _of_run(self.schedules[schedule], run, schedule)
 
     def summary(self) -> pd.DataFrame:
-        """The frame without notes and axis, losses rounded to 4 decimals."""
+        """The frame without notes and axis, losses rounded to 4 decimals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a run and schedule.
+        """
         return self.frame.drop(columns=["axis", "prob", "notes"]).round(4)
 
     @property
@@ -311,7 +340,13 @@ class WhatIf(Result):
         return warning_text([row.run for row in self.rows], flags, MEANINGS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), question, rows and strength."""
+        """Plain data for JSON: schema, lossfit (version), question, rows and strength.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
         from .._base.records import rows_of
 
@@ -348,7 +383,26 @@ class WhatIf(Result):
         scale: Scale = "auto",
         rates: bool = True,
     ) -> Axes:
-        """Data, curves with bands and schedules; see `lossfit.plotting.plot_what_if`."""
+        """Data, curves with bands and schedules; see `lossfit.plotting.plot_what_if`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        run : str, optional
+            Which run; the first by default.
+        schedules : sequence of str, optional
+            Which schedules; the first six by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        rates : bool
+            Whether to draw the learning rates below.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("what_if.plot")(
             self, ax=ax, run=run, schedules=schedules, scale=scale, rates=rates
         )
@@ -420,6 +474,8 @@ def what_if(
     Returns
     -------
     WhatIf
+        A row a run and schedule, each compared with the run's own; ``differences`` is draw by
+        draw.
 
     Raises
     ------
@@ -443,10 +499,12 @@ def what_if(
 
     Examples
     --------
-    >>> lossfit.what_if(  # doctest: +SKIP
-    ...     lossfit.load("llama2").select(["llama2-7B"]),
-    ...     schedules={"cosine to 1T": lossfit.schedules.cosine(3e-4, 250_000, 2000)},
-    ... )
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> short = lossfit.schedules.cosine(3e-4, 250_000, 2000)  # ends at 1 T tokens
+    >>> answer = lossfit.what_if(seven, schedules={"cosine to 1T": short}, draws=200)
+    >>> answer.frame["schedule"].tolist()
+    ['own', 'cosine to 1T']
     """
     runs = as_runs(runs)
     names = runs.names if run is None else runs.select(_list(run)).names

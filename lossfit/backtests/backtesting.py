@@ -162,7 +162,20 @@ class Check(Result):
         }
 
     def plot(self, ax: Axes | None = None, *, panels: bool = True) -> Axes:
-        """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`."""
+        """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        panels : bool
+            Whether to draw PIT and outcomes beside the coverage.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("check.plot")(self, ax=ax, panels=panels)
         return axes
 

@@ -463,7 +463,28 @@ class Fit(Result):
         probs: Sequence[float] = (0.5, 0.9),
         noise: bool = True,
     ) -> Axes:
-        """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`."""
+        """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`.
+
+        Parameters
+        ----------
+        run : str, optional
+            Which run; the first by default.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        until : float, optional
+            Axis value up to which the curve is drawn; by default 1.3 times the end of the data.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        probs : sequence of float, optional
+            Probabilities of the bands.
+        noise : bool
+            Whether the bands are for observations (with noise) or for the curve.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("fit.plot")(
             self, run, ax=ax, until=until, scale=scale, probs=probs, noise=noise
         )

@@ -73,6 +73,14 @@ class Priors(Result):
         Posterior weights of the law's responses.
     runs : Runs or None
         The finished runs.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> finished = lossfit.load("llama2")
+    >>> priors = lossfit.learn_priors(finished)
+    >>> running = lossfit.load("llama1").select(["llama1-7B"])
+    >>> answer = lossfit.extrapolate(running, at=1.5e12, axis="tokens", priors=priors)
     """
 
     _keys = ("run",)
@@ -126,14 +134,31 @@ class Priors(Result):
         return self.b - reach, self.b + reach
 
     def interval(self, prob: float | None = None) -> pd.DataFrame:
-        """Intervals of B, by run; see `Result.interval`."""
+        """Intervals of B, by run.
+
+        Parameters
+        ----------
+        prob : float, optional
+            Between 0 and 1; by default 0.9.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns lower and upper, indexed like `to_frame`.
+        """
         table = super().interval()
         if prob is not None:
             table["lower"], table["upper"] = self._ends(check_prob(prob))
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), used, strength (of B) and rows."""
+        """Plain data for JSON: schema, lossfit (version), used, strength (of B) and rows.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
 
         return {
@@ -145,16 +170,49 @@ class Priors(Result):
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """B of every finished run with its interval; see `lossfit.plotting.plot_priors`."""
+        """B of every finished run with its interval; see `lossfit.plotting.plot_priors`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("priors.plot")(self, ax=ax)
         return axes
 
     def without(self, name: str) -> Priors:
-        """The same without one of the runs, which must not learn from itself."""
+        """The same without one of the runs, which must not learn from itself.
+
+        Parameters
+        ----------
+        name : str
+            The run.
+
+        Returns
+        -------
+        Priors
+            What the others say.
+        """
         return self.only([other for other in self.names if other != name])
 
     def only(self, names: Sequence[str]) -> Priors:
-        """What these runs alone say."""
+        """What these runs alone say.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The runs.
+
+        Returns
+        -------
+        Priors
+            Learned from these alone.
+        """
         if tuple(names) == self.names:
             return self
         chosen = set(names)
@@ -221,6 +279,14 @@ def learn_priors(
     posterior sd and 10 % more, and has a 5 % chance to be unlike the others.  mu and omega are
     integrated on a grid.  The weights of the responses are those of the runs' posteriors and of
     three runs more that have the shipped ones.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> finished = lossfit.load("llama2")
+    >>> priors = lossfit.learn_priors(finished)
+    >>> priors.used
+    ('llama2-7B', 'llama2-13B', 'llama2-34B', 'llama2-70B')
     """
     runs = as_runs(finished_runs)
     axis = choose_axis(runs, axis)

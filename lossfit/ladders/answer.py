@@ -184,7 +184,24 @@ class LadderAnswer(Answer):
         scale: Scale = "log",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """The ladder's curves, and the band of the unseen one."""
+        """The ladder's curves, and the band of the unseen one.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        run : str, optional
+            Which run; the first by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        probs : sequence of float, optional
+            Probabilities of the bands.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("ladder.answer_plot")(self, ax=ax, scale=scale, probs=probs)
         return axes
 

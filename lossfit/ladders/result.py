@@ -505,7 +505,20 @@ class Ladder(Result):
         }
 
     def plot(self, ax: Axes | None = None, *, scale: Scale = "log") -> Axes:
-        """Curves of the runs, and what the law makes of them."""
+        """Curves of the runs, and what the law makes of them.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("ladder.plot")(self, ax=ax, scale=scale)
         return axes
 

@@ -97,11 +97,13 @@ class Monitor:
 
     Examples
     --------
-    >>> monitor = lossfit.Monitor(total=20_000, every=500, target=2.9)  # doctest: +SKIP
-    >>> for step, batch in enumerate(batches, 1):  # doctest: +SKIP
-    ...     loss = train(batch)
-    ...     if monitor.log(step=step, loss=loss, lr=scheduler.get_last_lr()[0]):
-    ...         print(monitor.line)
+    >>> import lossfit
+    >>> monitor = lossfit.Monitor(total=2_000, every=500, target=2.9)
+    >>> for step in range(1, 1_001):  # stands for a training loop
+    ...     if monitor.log(step=step, loss=2.5 + 6 / (step + 10) ** 0.5, lr=3e-4):
+    ...         line = monitor.line  # the forecast in a line
+    >>> monitor.wait()
+    True
     """
 
     def __init__(
@@ -196,7 +198,13 @@ class Monitor:
             return self._trouble(f"{type(error).__name__}: {error}")
 
     def update(self) -> bool:
-        """Make a forecast of all points now, whatever ``every`` says; never raises."""
+        """Make a forecast of all points now, whatever ``every`` says; never raises.
+
+        Returns
+        -------
+        bool
+            Whether there is something new in `answer` and `line`.
+        """
         if not self.active:
             return False
         try:
@@ -206,7 +214,18 @@ class Monitor:
         return self._take_news()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for a forecast that is being made in the background; whether none is left."""
+        """Wait for a forecast that is being made in the background.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Returns
+        -------
+        bool
+            Whether none is left.
+        """
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
@@ -281,6 +300,16 @@ class Monitor:
 
         ``final_loss`` (median), ``lower``, ``upper``, ``prob_below_target`` where there is a
         target, ``broken`` (0 or 1).
+
+        Parameters
+        ----------
+        prefix : str
+            What the names begin with.
+
+        Returns
+        -------
+        dict of str to float
+            Numbers by name.
         """
         if self._answer is None:
             return {f"{prefix}broken": 1.0} if self._break else {}
@@ -297,7 +326,13 @@ class Monitor:
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """What was logged, as numbers and lists: to keep with a checkpoint."""
+        """What was logged, as numbers and lists: to keep with a checkpoint.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts, for `load_state_dict`.
+        """
         return {
             "schema": STATE,
             "answered": self._answered if math.isfinite(self._answered) else None,
@@ -308,6 +343,11 @@ class Monitor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`, with the options of this monitor.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` gave.
 
         Raises
         ------

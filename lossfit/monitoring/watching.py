@@ -57,22 +57,23 @@ class Update(Result):
         The log.
     run : str
         Name of the run; "" as long as nothing can be read.
-    points : int
-        Usable points so far, and ``new_points`` since the update before.
-    new_points : int
+    points, new_points : int
+        Usable points so far, and those since the update before.
     axis : str
+        The axis of the forecast.
     position, loss : float
         Where the run is on the axis, and its last logged loss; NaN without an answer.
     at : float
         Where it will end.
     target : float or None
-        The loss asked about, and ``prob_below``, the probability that the run's loss at its end is
-        below it.
+        The loss asked about.
     prob_below : float or None
+        The probability that the run's loss at its end is below the target.
     reference : str or None
-        The run compared with, ``prob_ahead``, the probability that this run's loss at its end is
-        below that of the reference at its own, and ``prob_behind``, that of the contrary.
+        The run compared with.
     prob_ahead, prob_behind : float or None
+        The probability that this run's loss at its end is below that of the reference at its own,
+        and that of the contrary.
     answer : Answer or None
         The whole answer; None where there is a problem.
     finished : bool
@@ -81,6 +82,16 @@ class Update(Result):
         Why there is no answer, "" where there is one.
     note : str
         What happened to the log: that it was started again, or rotated; "" mostly.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lossfit.load("llama2").select(["llama2-7B"]).frame.to_csv(f"{folder}/log.csv")
+    ...     updates = lossfit.watch(f"{folder}/log.csv", at=4e12, axis="tokens", once=True)
+    ...     update = next(updates)
+    >>> update.points
+    102
     """
 
     _keys = ("run", "at")
@@ -189,7 +200,13 @@ class Update(Result):
             super()._checked()
 
     def to_dict(self) -> dict[str, Any]:
-        """The update as plain data for JSON, schema ``lossfit.watch/1``."""
+        """The update as plain data for JSON, schema ``lossfit.watch/1``.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
 
         answered = self.answer is not None
@@ -227,7 +244,22 @@ class Update(Result):
         scale: Scale = "auto",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`."""
+        """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        probs : sequence of float, optional
+            Probabilities of the bands.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         if self.answer is None:
             raise DataError(f"there is nothing to plot: {self.problem}")
         return self.answer.plot(ax=ax, scale=scale, probs=probs)
@@ -284,12 +316,40 @@ def watch(
     reference : Run, Runs, str or path, optional
         A run to compare with: a run of the log, a path or a collection with one run, or
         ``"PATH:RUN"``.  Its loss is that at the end of its own data.
-    axis, schedule, laws, siblings, priors, calibrate_on, share, ladder, domain, window, prob
-        As in `lossfit.extrapolate`; with ``share`` the runs of the log are fitted together.
-    draws, device, dtype, random_seed
+    axis : str
         As in `lossfit.extrapolate`.
-    format, loss, columns, params, tokens_per_step, gpu_hours
+    format, loss : str, optional
         As in `lossfit.load`.
+    columns : dict, optional
+        As in `lossfit.load`.
+    params, tokens_per_step, gpu_hours : float or dict by run, optional
+        As in `lossfit.load`.
+    schedule : Schedule or dict by run, optional
+        As in `lossfit.extrapolate`.
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        As in `lossfit.extrapolate`.
+    siblings : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    priors : Priors or dict of Prior, optional
+        As in `lossfit.extrapolate`.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        As in `lossfit.extrapolate`.
+    share : bool, str or dict by run, optional
+        As in `lossfit.extrapolate`: the runs of the log are fitted together.
+    ladder : Ladder, optional
+        As in `lossfit.extrapolate`.
+    domain : {"auto", "text", "other"}
+        As in `lossfit.extrapolate`.
+    window : WindowSpec
+        As in `lossfit.extrapolate`.
+    prob : float
+        Probability of the intervals.
+    draws : int
+        Draws of the curve for each run.
+    device, dtype : str
+        As in `lossfit.extrapolate`.
+    random_seed : int, numpy.random.Generator or None
+        As in `lossfit.extrapolate`.
     interval : float
         Seconds between two looks at the log.
     once : bool
@@ -297,11 +357,11 @@ def watch(
     sleep : callable
         What waits for so many seconds, for tests.
 
-    Yields
-    ------
-    Update
-        One when points have arrived, or when what prevents an answer has changed.  After the run
-        has reached its end there are no more.
+    Returns
+    -------
+    iterator of Update
+        One when points have arrived, or when what prevents an answer has changed.  After the
+        run has reached its end there are no more.
 
     Raises
     ------
@@ -322,10 +382,15 @@ def watch(
 
     Examples
     --------
-    >>> for update in lossfit.watch("main.log", total=20_000, target=3.2):  # doctest: +SKIP
-    ...     print(update)
-    ...     if update.prob_below is not None and update.prob_below < 0.01:
-    ...         break
+    >>> import lossfit, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lossfit.load("llama2").select(["llama2-7B"]).frame.to_csv(f"{folder}/log.csv")
+    ...     for update in lossfit.watch(
+    ...         f"{folder}/log.csv", at=4e12, axis="tokens", target=1.7, once=True
+    ...     ):
+    ...         chance = update.prob_below
+    >>> 0 <= chance <= 1
+    True
     """
     for name, value in (("at", at), ("total", total), ("target", target)):
         if value is not None and not (_is_number(value) and (name == "target" or value > 0)):

@@ -323,7 +323,22 @@ class Phases(Result):
     def plot(
         self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "linear"
     ) -> Axes:
-        """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
+        """The curve with its phases shaded; see `lossfit.plotting.plot_phases`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        run : str, optional
+            Which run; the first by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("phases.plot")(self, ax=ax, run=run, scale=scale)
         return axes
 

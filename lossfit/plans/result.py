@@ -308,7 +308,18 @@ class Plan(Result):
         return plain
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Loss along the budget's sizes; see `lossfit.plotting.plot_plan`."""
+        """Loss along the budget's sizes; see `lossfit.plotting.plot_plan`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("plan.plot")(self, ax=ax)
         return axes
 

@@ -51,7 +51,9 @@ def plot_answer(
     Parameters
     ----------
     answer : Answer
+        What `lossfit.extrapolate` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     run : str, optional
         Which run of the answer; the first by default.
     scale : {"auto", "log", "linear"}
@@ -62,6 +64,14 @@ def plot_answer(
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> answer = lossfit.extrapolate(runs, run="llama2-7B", at=4e12, axis="tokens")
+    >>> ax = lossfit.plotting.plot_answer(answer)
     """
     ax = axes(ax)
     r = one_run(answer.names, run)
@@ -140,12 +150,22 @@ def plot_answers(
     Parameters
     ----------
     answer : Answer
-    scale, probs
+        What `lossfit.extrapolate` gave.
+    scale : {"auto", "log", "linear"}
+        As in `plot_answer`.
+    probs : sequence of float, optional
         As in `plot_answer`.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A panel for each run.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> answer = lossfit.extrapolate(lossfit.load("llama2"), at=4e12, axis="tokens")
+    >>> figure = lossfit.plotting.plot_answers(answer)
     """
     from matplotlib import pyplot as plt
 

@@ -26,6 +26,7 @@ def plot_check(check: Check, *, ax: Axes | None = None, panels: bool = True) -> 
     Parameters
     ----------
     check : Check
+        What `lossfit.backtest` gave.
     ax : matplotlib axes, optional
         For the coverage; the others are then left out.
     panels : bool
@@ -36,6 +37,12 @@ def plot_check(check: Check, *, ax: Axes | None = None, panels: bool = True) -> 
     matplotlib axes
         That of the coverage.  Coverage and PIT weigh forecasts as the summary does: groups alike,
         then forecasts within a group.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> check = lossfit.backtest(lossfit.load("llama2"), axis="tokens", draws=200)
+    >>> ax = lossfit.plotting.plot_check(check)
     """
     if ax is not None or not panels:
         return draw_coverage(check, axes(ax))

@@ -45,13 +45,16 @@ def plot_fit(
     Parameters
     ----------
     fit : Fit
+        What `lossfit.fit` gave.
     run : str, optional
         The first by default.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     until : float, optional
         Axis value up to which the curve is drawn; by default 1.3 times the end of the data.  The
         figure starts at half the start of the window.
     scale : {"auto", "log", "linear"}
+        Of the axis.
     probs : sequence of float
         Probabilities of the bands.
     noise : bool
@@ -60,6 +63,13 @@ def plot_fit(
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=200)
+    >>> ax = lossfit.plotting.plot_fit(fit, "llama2-13B")
     """
     ax = axes(ax)
     r = one_run(fit.runs.names, run)
@@ -103,14 +113,24 @@ def plot_residuals(
     Parameters
     ----------
     fit : Fit
+        What `lossfit.fit` gave.
     run : str, optional
         The first by default.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     scale : {"auto", "log", "linear"}
+        Of the axis.
 
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=200)
+    >>> ax = lossfit.plotting.plot_residuals(fit)
     """
     ax = axes(ax)
     name = fit.runs.names[one_run(fit.runs.names, run)]
@@ -146,6 +166,7 @@ def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None 
     Parameters
     ----------
     fit : Fit
+        What `lossfit.fit` gave.
     run : str, optional
         The first by default.
     var_names : sequence of str, optional
@@ -154,11 +175,18 @@ def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None 
     Returns
     -------
     matplotlib.figure.Figure
+        A panel for each pair.
 
     Notes
     -----
     Parameters are those for the axis divided by the end of the window: amplitudes are then sizes of
     their terms there, of the order of the loss, where in units of the axis they span decades.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=200)
+    >>> figure = lossfit.plotting.plot_pair(fit, var_names=["E", "alpha"])
     """
     import xarray as xr
 

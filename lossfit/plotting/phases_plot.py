@@ -26,7 +26,9 @@ def plot_phases(
     Parameters
     ----------
     phases : Phases
+        What `lossfit.phases` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     run : str, optional
         Which run; the first by default.
     scale : {"auto", "log", "linear"}
@@ -35,6 +37,13 @@ def plot_phases(
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> phases = lossfit.phases(lossfit.load("llama2").select(["llama2-7B"]), draws=100)
+    >>> ax = lossfit.plotting.plot_phases(phases)
     """
     ax = axes(ax)
     result = phases.by_run[one_run(phases.names, run)]

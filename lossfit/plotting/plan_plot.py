@@ -23,11 +23,20 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     Parameters
     ----------
     plan : Plan
+        What `lossfit.plan` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> allocation = lossfit.plan("chinchilla", compute=5.88e23, params=7e9)
+    >>> ax = lossfit.plotting.plot_plan(allocation)
     """
     from .._base.summaries import quantiles
     from ..runs.labels import size_text

@@ -32,11 +32,15 @@ def plot_prior_predictive(
     Parameters
     ----------
     runs : Runs
+        The runs; one of them is drawn.
     law : str or Law
+        As in `lossfit.fit`.
     run : str, optional
         The first by default.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     scale : {"auto", "log", "linear"}
+        Of the axis.
     curves : int
         Single curves to draw.
     **options
@@ -46,6 +50,13 @@ def plot_prior_predictive(
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> runs = lossfit.load("llama2")
+    >>> ax = lossfit.plotting.plot_prior_predictive(runs, law="power", axis="tokens")
     """
     runs = as_runs(runs)
     name = runs.names[one_run(runs.names, run)]

@@ -24,13 +24,21 @@ def plot_priors(priors: Priors, *, ax: Axes | None = None) -> Any:
     Parameters
     ----------
     priors : Priors
+        What `lossfit.learn_priors` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib axes
         Runs that could not tell (hollow) are not part of the prior; those whose B is not known at
         all are left out, and so are all beyond the first 30.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> priors = lossfit.learn_priors(lossfit.load("llama2"))
+    >>> ax = lossfit.plotting.plot_priors(priors)
     """
     ax = axes(ax)
     known = np.flatnonzero(np.isfinite(priors.b))[:MOST]

@@ -63,7 +63,9 @@ def plot_race(
     Parameters
     ----------
     race : Race
+        What `lossfit.race` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     scale : {"auto", "log", "linear"}
         Of the axis of compute.
     data : bool
@@ -79,6 +81,13 @@ def plot_race(
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours", draws=200)
+    >>> ax = lossfit.plotting.plot_race(race)
     """
     ax = axes(ax)
     colour = colours_of(race)
@@ -181,7 +190,9 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
     Parameters
     ----------
     race : Race
+        What `lossfit.race` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     scale : {"auto", "log", "linear"}
         Of the axis of compute.
     forecast : bool
@@ -190,6 +201,13 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours", draws=200)
+    >>> ax = lossfit.plotting.plot_leader(race)
     """
     ax = axes(ax)
     table = race.leader(forecast=forecast).dropna()

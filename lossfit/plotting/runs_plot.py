@@ -21,15 +21,24 @@ def plot_runs(runs: Runs, axis: str = "auto", *, ax: Any = None, scale: Scale = 
     Parameters
     ----------
     runs : Runs
+        The runs.
     axis : str
         ``"auto"`` prefers what runs of different sizes can be compared by: GPU-hours, then FLOPs;
         else the first axis that all runs have.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     scale : {"auto", "log", "linear"}
+        Of the axis.
 
     Returns
     -------
     matplotlib axes
+        What was drawn on.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> ax = lossfit.plotting.plot_runs(lossfit.load("llama2"), axis="gpu_hours")
     """
     runs = as_runs(runs)
     ax = axes(ax)

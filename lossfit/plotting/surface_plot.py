@@ -31,7 +31,9 @@ def plot_surface(
     Parameters
     ----------
     surface : Surface
+        What `lossfit.fit_surface` or `lossfit.surfaces.published` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     compute : sequence of float, optional
         Budgets in FLOP; by default up to six at which the table has most rows.
 
@@ -40,6 +42,12 @@ def plot_surface(
     matplotlib axes
         Rows within a factor of 1.28 of a budget are moved along the surface to it, and drawn in
         its colour; rows without a budget near are grey.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> surface = lossfit.surfaces.published("chinchilla", draws=200)
+    >>> ax = lossfit.plotting.plot_surface(surface, compute=[1e21, 1e22])
     """
     from .._base.summaries import quantiles
     from ..laws.chinchilla import optimum

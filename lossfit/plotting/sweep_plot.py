@@ -25,18 +25,30 @@ def plot_sweep(result: SweepResult, *, ax: Axes | None = None, parameter: str | 
     Parameters
     ----------
     result : SweepResult
+        What `lossfit.fit_to` gave.
     ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
     parameter : str, optional
-        The first of the law by default.
+        Which parameter; the first of the law by default.
 
     Returns
     -------
     matplotlib axes
+        What was drawn on.
 
     Raises
     ------
     DataError
         No such parameter.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = lossfit.fit_to(
+    ...         f"{folder}/sweep.zarr", lossfit.load("llama2"), axis="tokens", draws=100
+    ...     )
+    ...     ax = lossfit.plotting.plot_sweep(result, parameter="alpha")
     """
     frame = result.frame
     names = list(dict.fromkeys(frame["parameter"]))

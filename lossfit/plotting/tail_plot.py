@@ -21,6 +21,7 @@ def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     Parameters
     ----------
     tail : Tail
+        What `lossfit.best_tail` gave.
     ax : matplotlib axes, optional
         For the learning rates; the gains are then left out.
     gains : bool
@@ -30,6 +31,13 @@ def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     -------
     matplotlib axes
         That of the learning rates.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> tail = lossfit.best_tail(seven, segments=8, draws=200)
+    >>> ax = lossfit.plotting.plot_tail(tail)
     """
     from ..answers.tails import BEST
 

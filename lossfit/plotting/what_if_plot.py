@@ -46,6 +46,7 @@ def plot_what_if(
     Parameters
     ----------
     answer : WhatIf
+        What `lossfit.what_if` gave.
     ax : matplotlib axes, optional
         For the losses; the learning rates are then left out.
     run : str, optional
@@ -61,6 +62,13 @@ def plot_what_if(
     -------
     matplotlib axes
         That of the losses.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> seven = lossfit.load("llama2").select(["llama2-7B"])
+    >>> answer = lossfit.what_if(seven, schedules=["constant", "wsd"], draws=200)
+    >>> ax = lossfit.plotting.plot_what_if(answer)
     """
     from ..answers.what_ifs import OWN, _scenario
 

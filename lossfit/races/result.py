@@ -662,7 +662,30 @@ class Race(Result):
         crossings: bool = True,
         forecast: bool = True,
     ) -> Axes:
-        """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`."""
+        """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        data : bool
+            Whether to draw the points.
+        frontier : bool
+            Whether to draw the frontier.
+        truncated : bool
+            Whether to draw the truncated frontier, where it differs.
+        crossings : bool
+            Whether to mark where runs overtake.
+        forecast : bool
+            Whether runs go on beyond their data.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("race.plot")(
             self, ax=ax, scale=scale, data=data, frontier=frontier, truncated=truncated,
             crossings=crossings, forecast=forecast,
@@ -672,6 +695,21 @@ class Race(Result):
     def plot_leader(
         self, ax: Axes | None = None, *, scale: Scale = "log", forecast: bool = True
     ) -> Axes:
-        """Stacked probability of leading; see `lossfit.plotting.plot_leader`."""
+        """Stacked probability of leading; see `lossfit.plotting.plot_leader`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+        forecast : bool
+            Whether runs go on beyond their data.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("race.leader_plot")(self, ax=ax, scale=scale, forecast=forecast)
         return axes

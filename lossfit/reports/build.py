@@ -115,7 +115,22 @@ class Report(Result):
     def plot(
         self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "auto"
     ) -> Axes:
-        """The picture of the answer; see `lossfit.plotting.plot_answer`."""
+        """The picture of the answer; see `lossfit.plotting.plot_answer`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        run : str, optional
+            Which run; the first by default.
+        scale : {"auto", "log", "linear"}
+            Of the axis.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         return self.answer.plot(ax, run=run, scale=scale)
 
     def __fspath__(self) -> str:

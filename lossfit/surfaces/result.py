@@ -489,7 +489,20 @@ class Surface(Result):
         return plain
 
     def plot(self, ax: Axes | None = None, *, compute: Sequence[float] | None = None) -> Axes:
-        """IsoFLOP slices with the data; see `lossfit.plotting.plot_surface`."""
+        """IsoFLOP slices with the data; see `lossfit.plotting.plot_surface`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        compute : sequence of float, optional
+            Budgets in FLOP; by default up to six at which the table has most rows.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("surface.plot")(self, ax=ax, compute=compute)
         return axes
 

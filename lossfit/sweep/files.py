@@ -39,11 +39,28 @@ STALE = 3600.0  # seconds after which a store that was never finished being made
 
 
 class StoreError(DataError):
-    """A sweep's store that cannot be used as it was asked for."""
+    """A sweep's store that cannot be used as it was asked for.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> try:
+    ...     lossfit.open_store("no_such_sweep.zarr")
+    ... except lossfit.StoreError as error:
+    ...     print(type(error).__name__)
+    StoreError
+    """
 
 
 class StoreWriteError(StoreError, OSError):
-    """A sweep's store that cannot be written: a full disk, a read-only folder, a device error."""
+    """A sweep's store that cannot be written: a full disk, a read-only folder, a device error.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> issubclass(lossfit.StoreWriteError, (lossfit.StoreError, OSError))
+    True
+    """
 
 
 class Place(Protocol):

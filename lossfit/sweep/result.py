@@ -44,6 +44,15 @@ class SweepResult(Result):
         Other files of the store that were damaged or missing, and were written again.
     flags : dict
         How many runs have each flag.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> runs = lossfit.load("llama2")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = lossfit.fit_to(f"{folder}/sweep.zarr", runs, axis="tokens", draws=100)
+    ...     print(len(result.errors))
+    0
     """
 
     _keys = ("run", "parameter")
@@ -105,12 +114,31 @@ class SweepResult(Result):
         return stacked.reshape(-1, stacked.shape[2] * stacked.shape[3]).T
 
     def plot(self, ax: Axes | None = None, *, parameter: str | None = None) -> Axes:
-        """Medians of a parameter over the runs; see `lossfit.plotting.plot_sweep`."""
+        """Medians of a parameter over the runs; see `lossfit.plotting.plot_sweep`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure by default.
+        parameter : str, optional
+            Which parameter; the first of the law by default.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+        """
         axes: Axes = view("sweep.plot")(self, ax=ax, parameter=parameter)
         return axes
 
     def open(self) -> xr.Dataset:
-        """The store as one dataset, read when it is asked for; see `open_store`."""
+        """The store as one dataset, read when it is asked for; see `open_store`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Summaries, diagnostics and flags by run, and the draws where they were kept.
+        """
         return open_store(self.path)
 
     def _text(self) -> str:
@@ -144,7 +172,13 @@ class SweepResult(Result):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, schema ``lossfit.sweep_result/1``."""
+        """As plain data, schema ``lossfit.sweep_result/1``.
+
+        Returns
+        -------
+        dict
+            Numbers, strings, lists and dicts.
+        """
         from .. import __version__
 
         return {
@@ -204,6 +238,16 @@ def open_store(path: Any) -> xr.Dataset:
         No such store, or a damaged one: here if what describes it is damaged, and when values are
         read if their file is missing or is not what was written.  The message names the file;
         ``lossfit store verify`` names them all.
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> runs = lossfit.load("llama2")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = lossfit.fit_to(f"{folder}/sweep.zarr", runs, axis="tokens", draws=100)
+    ...     data = lossfit.open_store(f"{folder}/sweep.zarr")
+    ...     print(data.sizes["run"])
+    4
     """
     data = _group(path)
     if data.attrs["settings"]["keep"] == "draws":

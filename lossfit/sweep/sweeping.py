@@ -95,11 +95,15 @@ def fit_to(
         of files and row groups, with Hive partitions as columns; the rows of a run lie together.
         Other paths are loaded whole by `lossfit.load`.  An iterable gives `Runs`, tidy frames, or
         ``(names, x, loss, offsets)`` (``x`` on `axis`), each with some whole runs.
-    law, window, draws, method, noise, priors, chains, tune, device, dtype
+    law : str or Law
         As in `lossfit.fit`.
     axis : str
         As in `lossfit.fit`; ``"auto"`` takes the first that the first runs have.  A run without it
         is an error of that run.
+    window : "auto", "all", (low, high) or dict by run
+        As in `lossfit.fit`.
+    draws : int
+        As in `lossfit.fit`.
     keep : {"draws", "summary", "quantiles"}
         ``"draws"``: mean, sd, median and interval of every parameter, and all draws (group
         ``posterior``); ``"summary"``: without the draws; ``"quantiles"``: only the interval's ends
@@ -123,10 +127,20 @@ def fit_to(
         started.
     client : distributed.Client or str, optional
         A Dask cluster, or its scheduler's address: each chunk is a task (needs ``lossfit[dask]``).
+    device, dtype : str
+        As in `lossfit.fit`.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only, not on chunks or workers.
     progress : bool
         Show a bar with rate and time left.
+    method : {"auto", "quadrature", "ensemble", "emcee"}
+        As in `lossfit.fit`.
+    noise : {"gaussian", "student_t"}
+        As in `lossfit.fit`.
+    priors : dict of Prior, optional
+        As in `lossfit.fit`.
+    chains, tune : int, optional
+        As in `lossfit.fit`.
     shard : (int, int), optional
         Number and count, such as (3, 16): fit only that share of the source (files of a Parquet
         dataset, items of an iterator, else runs), into a store of its own.
@@ -136,6 +150,7 @@ def fit_to(
     Returns
     -------
     SweepResult
+        How many runs were fitted; ``result.open()`` is the store.
 
     Raises
     ------
@@ -156,6 +171,15 @@ def fit_to(
     -----
     The store is as large as the chunks written; memory is that of three chunks, and 8 bytes a run
     with which a name that comes again is found (up to 16 million runs).
+
+    Examples
+    --------
+    >>> import lossfit, tempfile
+    >>> runs = lossfit.load("llama2")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = lossfit.fit_to(f"{folder}/sweep.zarr", runs, axis="tokens", draws=100)
+    >>> result.runs, result.failed
+    (4, 0)
     """
     begin = time.monotonic()
     if keep not in KEPT:
