@@ -18,6 +18,7 @@ VENV ?= .venv
 TEST_VENV ?= .venv-test
 SITE_VENV ?= .venv-site
 INTEGRATIONS_VENV ?= .venv-integrations
+TORCH ?= torch
 PYTEST_ARGS ?=
 JOBS ?= auto
 
@@ -80,7 +81,8 @@ nightly: $(TEST_VENV)/installed
 	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
 	$(TEST_VENV)/bin/python -m pytest --device ptx tests/gpu
 
-# The libraries are large: they have an environment of their own.
+# The libraries are large: they have an environment of their own.  TORCH may name a build without
+# CUDA: make integrations TORCH=torch==2.13.0+cpu
 integrations: $(INTEGRATIONS_VENV)/installed
 	$(INTEGRATIONS_VENV)/bin/python -m pytest tests/integrations $(PYTEST_ARGS)
 
@@ -115,6 +117,7 @@ $(SITE_VENV)/installed: pyproject.toml
 
 $(INTEGRATIONS_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(INTEGRATIONS_VENV)
+	$(INTEGRATIONS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(INTEGRATIONS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[integrations]' pytest
 	touch $@
 
