@@ -628,7 +628,8 @@ def ladder_section() -> Section:
         + ". Four sizes on one number of tokens do not tell it better."
     )
     code = (
-        'ladder = lossfit.fit_ladder(lossfit.load("llama2").select(["llama2-7B", "llama2-13B", "llama2-34B"])); '
+        'smaller = lossfit.load("llama2").select(["llama2-7B", "llama2-13B", "llama2-34B"]); '
+        "ladder = lossfit.fit_ladder(smaller); "
         "print(ladder.extrapolate(params=7e10, at=2e12))"
     )
     return Section(

@@ -101,7 +101,7 @@ def _compiler() -> str:
 def _gpu() -> tuple[dict[str, Any], list[Problem]]:
     """GPUs, and what is missing for them."""
     found = devices.find()
-    problems = [Problem(what, fix) for what, fix in zip(found.missing, found.mends, strict=False)]
+    problems = [Problem(what, fix) for what, fix in zip(found.missing, found.fixes, strict=False)]
     state: dict[str, Any] = {
         "packages": _versions(GPU_PACKAGES),
         "gpus": [

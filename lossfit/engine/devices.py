@@ -106,13 +106,13 @@ class Found(NamedTuple):
         Usable ones; empty where something is missing.
     missing : tuple of str
         What is missing, in words.
-    mends : tuple of str
-        How to mend it.
+    fixes : tuple of str
+        How to fix it.
     """
 
     cards: tuple[Card, ...]
     missing: tuple[str, ...]
-    mends: tuple[str, ...]
+    fixes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def check_device(device: Any) -> str:
         if head == "cuda" and number.isdecimal() and number.isascii():
             return f"cuda:{int(number)}"
     raise DataError(
-        f"device must be 'auto', 'cpu', 'cuda', 'cuda:all' or a card such as 'cuda:0', got "
+        f"device must be 'auto', 'cpu', 'cuda', 'cuda:all' or a GPU such as 'cuda:0', got "
         f"{device!r}"
     )
 
@@ -208,14 +208,14 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     DataError
         Values that mean nothing; ``dtype="float32"`` on the CPU.
     DeviceError
-        A card is asked for and cannot be used; the message names what is missing and the mend.
+        A GPU is asked for and cannot be used; the message names what is missing and the fix.
     """
     device, dtype = check_device(device), check_dtype(dtype)
     if device == "auto":
         cards, reason = _automatic(work)
         if not cards and dtype == "float32":
             raise DataError(
-                f"dtype='float32' is for cards, and device='auto' takes the CPU here ({reason}), "
+                f"dtype='float32' is for GPUs, and device='auto' takes the CPU here ({reason}), "
                 f"which computes in float64: leave dtype out"
             )
         found = _on(cards, dtype)
@@ -225,7 +225,7 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     if device == "cpu":
         if dtype == "float32":
             raise DataError(
-                "dtype='float32' is for cards: the CPU computes in float64, leave dtype out or "
+                "dtype='float32' is for GPUs: the CPU computes in float64, leave dtype out or "
                 "use device='cuda'"
             )
         return CPU
@@ -258,8 +258,8 @@ def _demanded(work: Work, device: str) -> tuple[Card, ...]:
     found = find()
     if not found.cards:
         raise DeviceError(
-            f"device={device!r} cannot be used: {'; '.join(found.missing)}. To mend it: "
-            f"{'; '.join(found.mends)}. device='cpu' needs none of this"
+            f"device={device!r} cannot be used: {'; '.join(found.missing)}. To fix it: "
+            f"{'; '.join(found.fixes)}. device='cpu' needs none of this"
         )
     _, _, which = device.partition(":")
     cards = found.cards if which == "all" else found.cards[:1]
@@ -268,7 +268,7 @@ def _demanded(work: Work, device: str) -> tuple[Card, ...]:
         if not cards:
             there = ", ".join(f"cuda:{card.number} ({card.name})" for card in found.cards)
             raise DeviceError(
-                f"device={device!r}: there is no such card, or none that can be used; there are "
+                f"device={device!r}: there is no such GPU, or none that can be used; there are "
                 f"{there}{_visibility()}"
             )
     if work not in ON_CUDA:
@@ -293,31 +293,31 @@ def find() -> Found:
     from ..kernels.gpu.device import incompatible_numpy, older_numpy
 
     missing: list[str] = []
-    mends: list[str] = []
+    fixes: list[str] = []
     absent = [name for name, there in _packages().items() if not there]
     if absent:
         missing.append(
             f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed"
         )
-        mends.append(INSTALL)
+        fixes.append(INSTALL)
     trouble = incompatible_numpy()
     if trouble is not None and "numba-cuda" not in absent:
         missing.append(trouble)
-        mends.append(f'pip install "{older_numpy()}"')
+        fixes.append(f'pip install "{older_numpy()}"')
     mixture = _mixture()
     if mixture is not None:
         missing.append(mixture[0])
-        mends.append(mixture[1])
+        fixes.append(mixture[1])
     driver = _library()
     if driver is None:
         missing.append(_no_library())
-        mends.append(
+        fixes.append(
             "there is no CUDA on macOS"
             if sys.platform == "darwin"
             else "install NVIDIA's driver (in a container: start it with the GPUs)"
         )
     if missing or driver is None:
-        return Found((), tuple(missing), tuple(mends))
+        return Found((), tuple(missing), tuple(fixes))
     return _ask(driver)
 
 
@@ -405,11 +405,11 @@ def _ask(driver: Any) -> Found:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         return Found(
             (),
-            (f"the NVIDIA driver shows no card{_visibility()}",),
+            (f"the NVIDIA driver shows no GPU{_visibility()}",),
             (
                 "see what nvidia-smi says"
                 if hidden is None
-                else "unset CUDA_VISIBLE_DEVICES, or set it to the number of a card",
+                else "unset CUDA_VISIBLE_DEVICES, or set it to the number of a GPU",
             ),
         )
     usable = tuple(card for card in cards if card.usable)
@@ -418,8 +418,8 @@ def _ask(driver: Any) -> Found:
         old = ", ".join(f"{c.name} ({c.capability[0]}.{c.capability[1]})" for c in cards)
         return Found(
             (),
-            (f"no card has compute capability {least} or more: {old}",),
-            ("use a card of the Turing generation (2018) or later",),
+            (f"no GPU has compute capability {least} or more: {old}",),
+            ("use a GPU of the Turing generation (2018) or later",),
         )
     return Found(usable, (), ())
 
@@ -461,7 +461,7 @@ def card_errors() -> Iterator[None]:
         if not isinstance(error, DeviceMemoryError) and not out_of_memory(error):
             raise
         raise DeviceError(
-            f"the card's memory is exhausted: {error}; use device='cpu' for it, fewer draws, or "
+            f"the GPU's memory is exhausted: {error}; use device='cpu' for it, fewer draws, or "
             f"keep='summary'"
         ) from error
 
@@ -487,6 +487,6 @@ def host_array(values: Any) -> NDArray[Any] | Any:
         return on_host(values)
     except ImportError as error:
         raise DeviceError(
-            f"an array on a card ({type(values).__name__}) was given, and CuPy, which copies it "
+            f"an array on a GPU ({type(values).__name__}) was given, and CuPy, which copies it "
             f"from there, is not installed: {INSTALL}"
         ) from error

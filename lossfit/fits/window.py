@@ -245,11 +245,11 @@ def _too_few(names: tuple[str, ...], run: int, count: int, rule: Rule, keep_spik
         if keep_spikes
         else "points above axis value 0 that are no spikes"
     )
-    mend = "log more points, or leave the run out"
+    fix = "log more points, or leave the run out"
     if not rule.auto[run] and (rule.low[run] > 0 or rule.high[run] < 1):
-        mend = 'widen the window (window="auto" or "all"), or leave the run out'
+        fix = 'widen the window (window="auto" or "all"), or leave the run out'
     return (
-        f"run {names[run]!r} has {count} {what} in its window; a fit needs {MINIMUM_POINTS}: {mend}"
+        f"run {names[run]!r} has {count} {what} in its window; a fit needs {MINIMUM_POINTS}: {fix}"
     )
 
 

@@ -259,11 +259,11 @@ def _number(cell: Any, what: str, name: str, where: Callable[[], str]) -> float:
             return float(cell)
     except (TypeError, ValueError, OverflowError):
         pass
-    mend = "correct it, or leave the cell blank to drop the row"
+    fix = "correct it, or leave the cell blank to drop the row"
     if "," in text:
-        mend = "write numbers with a decimal point and no thousands separator"
+        fix = "write numbers with a decimal point and no thousands separator"
     shown = text if len(text) <= 40 else text[:37] + "..."
-    raise DataError(f"run {name!r}, {where()}: {what} {shown!r} is not a number: {mend}")
+    raise DataError(f"run {name!r}, {where()}: {what} {shown!r} is not a number: {fix}")
 
 
 def _precision(columns: dict[str, Floats]) -> Floats | None:

@@ -264,10 +264,10 @@ def _by_pandas(
                 frame = pd.read_csv(io.StringIO(whole), on_bad_lines="error", **options)
                 last = f"line {whole.count(chr(10)) + 1}, the last, was cut while writing"
                 return frame, [Flag("", "cut_line", 1, last)]
-        mended = _without_odd_lines(text, head, len(names))
-        if mended is None:
+        repaired = _without_odd_lines(text, head, len(names))
+        if repaired is None:
             raise DataError(f"{source.name}: {words}") from None
-        text, count, first = mended
+        text, count, first = repaired
         try:
             frame = pd.read_csv(io.StringIO(text), on_bad_lines="error", **options)
         except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error, ValueError):

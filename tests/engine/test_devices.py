@@ -137,12 +137,12 @@ def machine(monkeypatch):
             {"driver": Driver([H100]), "cupy": "cupy-cuda12x", "bindings": "13.5.0"},
             ["cupy-cuda12x is installed with cuda-bindings 13", "pip uninstall -y"],
         ),
-        ({"driver": Driver(init=100)}, ["the NVIDIA driver shows no card", "nvidia-smi"]),
+        ({"driver": Driver(init=100)}, ["the NVIDIA driver shows no GPU", "nvidia-smi"]),
         (
             {"driver": Driver(init=100), "visible": ""},
-            ["shows no card (CUDA_VISIBLE_DEVICES is '')", "unset CUDA_VISIBLE_DEVICES"],
+            ["shows no GPU (CUDA_VISIBLE_DEVICES is '')", "unset CUDA_VISIBLE_DEVICES"],
         ),
-        ({"driver": Driver(), "visible": "-1"}, ["shows no card (CUDA_VISIBLE_DEVICES is '-1')"]),
+        ({"driver": Driver(), "visible": "-1"}, ["shows no GPU (CUDA_VISIBLE_DEVICES is '-1')"]),
         (
             {"driver": Driver([H100], init=803)},
             ["does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)", "nvidia-smi"],
@@ -150,7 +150,7 @@ def machine(monkeypatch):
         ({"driver": Driver([H100], init=999)}, ["does not start: error 999"]),
         (
             {"driver": Driver([OLD])},
-            ["no card has compute capability 7.5 or more: Tesla P4 (6.1)", "Turing"],
+            ["no GPU has compute capability 7.5 or more: Tesla P4 (6.1)", "Turing"],
         ),
     ],
 )  # fmt: skip
@@ -207,7 +207,7 @@ def test_places_have_names():
 def test_a_card_that_is_not_there(machine):
     machine(Driver([H100, RTX]), visible="0,1")
     message = (
-        r"there is no such card.* cuda:0 \(NVIDIA H100\), cuda:1 \(NVIDIA GeForce RTX 4090\) "
+        r"there is no such GPU.* cuda:0 \(NVIDIA H100\), cuda:1 \(NVIDIA GeForce RTX 4090\) "
         r"\(CUDA_VISIBLE_DEVICES is '0,1'\)"
     )
     with pytest.raises(DeviceError, match=message):
@@ -298,7 +298,7 @@ def test_the_command_line_says_it_in_one_line(machine):
     done = CliRunner().invoke(main, ["fit", "llama2", "--device", "cuda"])
     assert done.exit_code == 2
     lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("error: device='cuda' cannot be used: numba-cuda and CuPy")
+    assert lines[-1].startswith("error: --device cuda cannot be used: numba-cuda and CuPy")
     assert "Traceback" not in done.stderr
 
 
@@ -372,7 +372,7 @@ def test_arrays_on_a_card_are_taken(monkeypatch):
 
 def test_arrays_on_a_card_need_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceError, match=r"an array on a card \(OnCard\) was given, and CuPy"):
+    with pytest.raises(DeviceError, match=r"an array on a GPU \(OnCard\) was given, and CuPy"):
         lossfit.Runs.from_arrays("step", OnCard([1.0, 2.0, 3.0]), [3.0, 2.0, 1.0])
 
 

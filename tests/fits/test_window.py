@@ -87,7 +87,7 @@ def test_what_is_no_window_is_refused(window):
         rule_of(window, power_runs(1))
 
 
-def test_messages_name_the_run_and_the_mend():
+def test_messages_name_the_run_and_the_fix():
     runs = power_runs(2)
     with pytest.raises(DataError, match=r"run 'run0' has 1 points .*widen the window"):
         chosen(runs, (0.999, 1.0))
