@@ -334,7 +334,7 @@ def best_tail(
     runs : Runs, Run or pandas.DataFrame
         The run, whose learning rate must be known; with ``share`` other runs of the model too.
     total : float, optional
-        Where the run shall end on the axis; by default where its own schedule (or its data) end.
+        Where the run is to end on the axis; by default where its own schedule (or its data) end.
     run : str, optional
         Which run the tail is for; the first by default.
     start : float, optional

@@ -1,4 +1,4 @@
-"""Power law in LR time, response to the learning rate, Brownian discrepancy: a fixed grid."""
+"""Power law in the cumulative learning rate, and a response to changes of it: a fixed grid."""
 
 from __future__ import annotations
 

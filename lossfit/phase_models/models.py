@@ -8,7 +8,7 @@ linear         the power law up to t1, then a straight line: its tangent there, 
                changed by d1
 tip            the power law up to t2, then a straight line flatter than its tangent: d2 > 0
 linear, tip    the power law up to t1, a straight line up to t2, then a flatter one: d2 > 0
-schedule       E + a phi(x) - B D: x is the LR time and D the response to the learning rate as in
+schedule       E + a phi(x) - B D: x is the cumulative learning rate and D the response to it, as in
                the law `annealing`, B > 0, no phases
 =============  =====================================================================================
 
@@ -88,7 +88,7 @@ class Curve(NamedTuple):
     noise : float
         Rough sd of a bin of weight 1, the scale of the variance's prior.
     lr_time : ndarray, shape (K,), or None
-        LR time over that at the end; None where the schedule is not known.
+        Cumulative learning rate over that at the end; None where the schedule is not known.
     response : ndarray, shape (K, n_units), or None
         To the learning rate: the annealing law's.
     strength : float
@@ -186,7 +186,7 @@ def columns_at(t: Floats) -> Floats:
 
 
 def response_columns(t: Floats, rho: Floats, at: Floats, step: float) -> tuple[Floats, Floats]:
-    """LR time over that at the last place, and the responses, at places.
+    """Cumulative learning rate over that at the last place, and the responses, at places.
 
     Parameters
     ----------

@@ -94,8 +94,8 @@ def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
     axis = made.axis
     unit = AXIS_UNITS[axis]
     percent = f"{100 * made.prob:g} %"
-    head = ["run", "in words", "P(line)", f"line from ({unit})", percent, "P(tip)"]
-    head += [f"tip from ({unit})", percent]
+    head = ["run", "in words", "P(line)", f"line from ({unit})", percent, "P(flat end)"]
+    head += [f"flat end from ({unit})", percent]
     rows, which = [], []
     frame = made.frame
     for name, verdict in zip(made.names, verdicts, strict=True):
