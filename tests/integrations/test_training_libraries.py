@@ -126,11 +126,11 @@ def test_hugging_face_stops_and_resumes(trainer, told, tmp_path):
     callback = LossfitCallback(target=-5.0, every=60, show=told.show, stop=True)
     stopped = trainer(callback, save_strategy="steps", save_steps=60)
     stopped.train()
-    assert stopped.state.global_step == 60
+    assert stopped.state.global_step == 120  # out of reach at 60 and at 120
     assert "stop: P(final loss < -5)" in told.lines[-1]
     again = LossfitCallback(target=0.5, every=60, show=told.show, report=told.report)
     resumed = trainer(again, save_strategy="steps", save_steps=60)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-60"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-120"))
     told.check(again.monitor)
     assert again.monitor._points.logged == STEPS / 5  # those before the checkpoint too
 
@@ -189,11 +189,11 @@ def test_lightning_stops_and_resumes(lightning, told, tmp_path):
     callback = LossfitCallback(target=-5.0, every=60, show=told.show, stop=True)
     trainer, model, loader = lightning(callback)
     trainer.fit(model, loader)
-    assert trainer.global_step == 60
-    trainer.save_checkpoint(tmp_path / "at_60.ckpt")
+    assert trainer.global_step == 120  # out of reach at 60 and at 120
+    trainer.save_checkpoint(tmp_path / "at_120.ckpt")
     again = LossfitCallback(target=0.5, every=60, show=told.show, report=told.report)
     trainer, model, loader = lightning(again, max_epochs=-1)
-    trainer.fit(model, loader, ckpt_path=tmp_path / "at_60.ckpt", weights_only=False)
+    trainer.fit(model, loader, ckpt_path=tmp_path / "at_120.ckpt", weights_only=False)
     told.check(again.monitor)
     assert again.monitor._points.logged == STEPS / 5
 
