@@ -51,8 +51,9 @@ autodoc_typehints = "none"  # numpydoc's sections say it in words
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
-# The gallery's scripts draw into files.
-os.environ.setdefault("MPLBACKEND", "agg")
+# The gallery draws into files by itself.  A backend in the environment would reach the kernels of
+# the notebooks, which then show no figure.
+os.environ.pop("MPLBACKEND", None)
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples" / "gallery"),
     "gallery_dirs": "gallery",

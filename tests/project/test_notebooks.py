@@ -30,6 +30,7 @@ def test_a_notebook_is_kept_without_outputs(root, name):
 def test_a_notebook_runs(root, tmp_path, monkeypatch, name):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra dev")
     monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # with another backend no figure is shown
     notebook = read(root, name)
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
