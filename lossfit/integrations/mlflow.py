@@ -69,6 +69,7 @@ def runs(
     most : int
         Runs to take, the newest first.
     client : MlflowClient, optional
+        Where to ask; by default a new one, of the tracking URI that is set.
 
     Returns
     -------

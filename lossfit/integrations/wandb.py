@@ -68,7 +68,10 @@ def runs(
     most : int
         Runs to take, the newest first.
     api : wandb.Api, optional
-    loss, columns
+        Where to ask; by default a new one, of the account that is logged in.
+    loss : str
+        As in `lossfit.load`.
+    columns : dict, optional
         As in `lossfit.load`.
 
     Returns
