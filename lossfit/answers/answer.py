@@ -16,12 +16,12 @@ from .._base.ragged import Bools, Floats
 from .._base.results import Result, Scale
 from .._base.summaries import describe, quantiles
 from .._base.views import view
-from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
+from ..fits.flags import warning_text
 from ..forecasts.mixture import Mixed, curves_of
 from ..runs.checks import axis_values
-from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_UNITS
 from .broken import broken_runs
+from .meanings import meanings_of, unlearned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,11 +162,6 @@ class Answer(Result):
         learned = (self.question.learned(name) for name in self.names)
         return any(priors is not None and priors.used for priors in learned)
 
-    @property
-    def _unlearned(self) -> bool:
-        """Whether siblings were given in vain."""
-        return self.question.priors is not None and not self._learned
-
     @cached_property
     def _flags(self) -> list[list[tuple[str, ...]]]:
         """Flags by run and target; a row's own first, then the fits'."""
@@ -191,7 +186,7 @@ class Answer(Result):
             fits = dict.fromkeys(flag for law in self.mixed.flags for flag in law[r])
             if self.names[r] in self.broken:
                 fits = {"broken": None, **fits}
-            if self._unlearned:
+            if unlearned(self.question, self.names[r]):
                 fits["siblings_unused"] = None
             if self.calibration is not None:
                 fits["calibrated" if self.calibration.factor else "not_calibrated"] = None
@@ -223,7 +218,7 @@ class Answer(Result):
     @property
     def _situation(self) -> Situation:
         """What the default law knew, and of which domain it took the runs to be."""
-        from ..forecasts.record import Situation
+        from ..forecasts.record import FEW, Situation
 
         rows = self.mixed.row_flags
         knowledge = "known"
@@ -236,8 +231,11 @@ class Answer(Result):
         elif self.question.moves:
             knowledge = "siblings"
         stated = {"text": "stated", "other": "other", "auto": ""}[self.question.domain]
-        text = np.mean(self.mixed.forecasts[0].like) > 0.5
-        return Situation(knowledge, stated or ("text" if text else "other"))
+        made = self.mixed.forecasts[0]
+        shown = "text" if np.mean(made.like) > 0.5 else "other"
+        if not made.like.any() and np.max(made.points) <= FEW:
+            shown = "few"
+        return Situation(knowledge, stated or shown)
 
     def record_at(self, ratio: float) -> float:
         """Share of outcomes that such intervals held, at a horizon.
@@ -279,7 +277,16 @@ class Answer(Result):
         for r, t in np.argwhere(self._there):
             names.append(self.names[r])
             flags.append(self._flags[r][t])
-        return warning_text(names, flags, {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS})
+        return warning_text(names, flags, self.meanings)
+
+    @cached_property
+    def meanings(self) -> dict[str, str]:
+        """What each flag says, with what was read of these runs and what was given."""
+        of_run = {
+            name: {flag for row in rows for flag in row}
+            for name, rows in zip(self.names, self._flags, strict=True)
+        }
+        return meanings_of(self.question, self.runs, of_run)
 
     @cached_property
     def _moments(self) -> Floats:

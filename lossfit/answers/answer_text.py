@@ -9,7 +9,7 @@ import numpy as np
 from .._base.numbers import DRAWS, decimals_of, estimate, interval_text
 from .._base.records import rows_of
 from .._base.summaries import quantiles
-from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
+from ..fits.flags import QUIET
 from ..laws import ScheduleLaw
 from ..runs.labels import AXIS_UNITS, amount, ratio_text
 from .broken import first_lines, without_forecast
@@ -223,7 +223,6 @@ def _strength(answer: Answer) -> list[str]:
 
 
 def _flag_lines(answer: Answer) -> list[str]:
-    meanings = {**FIT_MEANINGS, **ANSWER_MEANINGS}
     total = int(answer._there.sum())
     count: dict[str, int] = {}
     for r, t in np.argwhere(answer._there):
@@ -233,7 +232,7 @@ def _flag_lines(answer: Answer) -> list[str]:
     lines = []
     for flag, n in count.items():
         share = "" if total == 1 else f" ({n:,} of {total:,} rows)"
-        lines.append(f"  ! {flag}{share}: {meanings.get(flag, 'see Runs.flags')}")
+        lines.append(f"  ! {flag}{share}: {answer.meanings.get(flag, 'see Runs.flags')}")
     return lines
 
 

@@ -20,13 +20,14 @@ from ..forecasts.constants import references
 from ..forecasts.moves import Moves
 from ..forecasts.rates import Plan, chosen
 from ..runs.known import for_runs
-from ..runs.logged_rate import axis_factor
+from ..runs.logged_rate import axis_factor, form_of, history_of, warmed, warmup_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..forecasts.question import Question
     from ..runs.collection import Runs
+    from ..runs.run import Run
 
 __all__ = ["Standing", "moves_of", "rounded", "share_of_plan", "standings"]
 
@@ -75,7 +76,16 @@ def share_of_plan(question: Question, runs: Runs, name: str) -> float | None:
     total = chosen(plan.total, name)
     if schedule is not None and schedule.total:
         total = schedule.total * axis_factor(run, schedule, question.axis)
+    elif total is None:
+        total = _logged_end(run, question.axis)
     return None if total is None else run.end(question.axis) / float(total)
+
+
+def _logged_end(run: Run, axis: str) -> float | None:
+    """The end of the cosine or straight line that a logged rate follows."""
+    history = history_of(run, axis)
+    form = None if history is None else form_of(*warmed(*history), warmup_of(run, axis))
+    return None if form is None else form.total
 
 
 def rounded(share: float) -> float:

@@ -208,6 +208,7 @@ def _forecast(
         parameters=result.parameters,
         engine=engine_of(kernels),
         like=records["feature_like"],
+        points=records["points"],
         unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
     )
 
@@ -273,7 +274,9 @@ def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:
         name: np.concatenate([made.flags[name] for _, made in parts])[order]
         for name in parts[0][1].flags
     }
-    names = ("curves", "sigma", "falls", "strength", "slope", "start", "memory", "like", "unit")
+    names = (
+        "curves", "sigma", "falls", "strength", "slope", "start", "memory", "like", "unit", "points"
+    )  # fmt: skip
     kept = parts[0][1].parameters
     return Forecasted(
         flags=flags,

@@ -59,6 +59,8 @@ class Forecasted:
         How much the default law takes a run to be a language model on text, 0 to 1.
     unit : ndarray, shape (R,)
         Unit of the default law's parameters in the loss; 0 where they are of its logarithm.
+    points : ndarray, shape (R,)
+        Points that the default law was fitted to.
     """
 
     curves: Floats
@@ -73,6 +75,7 @@ class Forecasted:
     parameters: Floats
     engine: str = "compiled"
     like: Floats = field(default_factory=lambda: np.zeros(0))
+    points: Floats = field(default_factory=lambda: np.zeros(0))
     unit: Floats = field(default_factory=lambda: np.zeros(0))
 
 

@@ -13,6 +13,7 @@ from .constants import learned_record
 
 __all__ = [
     "FARTHEST",
+    "FEW",
     "HORIZONS",
     "RECORDS",
     "RUNS",
@@ -90,8 +91,9 @@ class Situation(NamedTuple):
     knowledge : {"known", "total", "nothing", "longer", "siblings"}
         The schedule; the planned end only; neither; a finished run's longer plan; finished runs of
         the project.
-    domain : {"text", "other", "stated"}
-        What the curves look like; ``stated`` where they were said to be text.
+    domain : {"text", "other", "stated", "few"}
+        What the curves look like; ``stated`` where they were said to be text, ``few`` where they
+        have too few points to look like it, and count as others.
     """
 
     knowledge: str
@@ -107,9 +109,11 @@ KNEW = {
 }
 OF = {
     "text": "runs that look like language models",
-    "other": "other domains",
+    "other": "runs that do not look like language models",
     "stated": "language models on text, as stated",
+    "few": "runs that do not look like language models: 30 points or fewer do not tell",
 }
+FEW = 30  # points, with which no curve counts as one of a language model (`kernels.curve_window`)
 BEYOND = 1.3  # times the farthest horizon that was checked
 
 
@@ -117,9 +121,8 @@ def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] 
     """Horizon, share held, its standard error and sources, of the nearest tested horizon."""
     tables = learned_record().get(situation.knowledge, {})
     # Said to be text is checked for schedules; else what looks like text is nearest to it.
-    table = tables.get(situation.domain) or tables.get(
-        "text" if situation.domain == "stated" else "", []
-    )
+    nearest = {"stated": "text", "few": "other"}.get(situation.domain, "")
+    table = tables.get(situation.domain) or tables.get(nearest, [])
     if not table or not 1 < ratio <= BEYOND * max(row[0] for row in table):
         return None
     horizon, share, error, sources = min(table, key=lambda row: abs(math.log(ratio / row[0])))

@@ -15,6 +15,7 @@ from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats, Ints
 from .._base.seeds import Seed
+from ..answers.meanings import unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import LawSpec, Question, Sisters
@@ -278,6 +279,8 @@ def _run_it(
             if abs(part.gap[r]) > DISAGREE * part.gap_sd[r]:
                 flags_of_run.append("end_disagrees")
             ratio = grid[-1] / part.end[r]
+            name = runs.names[len(flags)]
+            flags_of_run += ["siblings_unused"] * unlearned(question, name)
             flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > UNTESTED)
             flags.append(tuple(dict.fromkeys(flags_of_run)))
     if margin is None:

@@ -16,9 +16,9 @@ from .._base.ragged import Bools, Floats, Ints
 from .._base.results import Result, Scale
 from .._base.summaries import quantiles
 from .._base.views import view
-from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, warning_text
+from ..answers.meanings import meanings_of
+from ..fits.flags import warning_text
 from ..runs.checks import axis_values
-from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_UNITS
 from . import crossings as crossing
 from . import frontier as front
@@ -129,8 +129,12 @@ class Race(Result):
     @property
     def warning(self) -> str:
         """What the one `LossfitWarning` of this race says; "" for nothing."""
-        meanings = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS, **RACE_MEANINGS}
-        return warning_text(self.names, self.run_flags, meanings)
+        return warning_text(self.names, self.run_flags, self.meanings)
+
+    @cached_property
+    def meanings(self) -> dict[str, str]:
+        """What each flag says, of these runs and of what was given."""
+        return {**meanings_of(self.question, self.runs, self.flags), **RACE_MEANINGS}
 
     @cached_property
     def _beyond(self) -> Bools:

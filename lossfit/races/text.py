@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..answers.answer_text import probability
-from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
+from ..fits.flags import QUIET
 from ..runs.labels import AXIS_UNITS, amount, names_text, ratio_text, span
-from .result import RACE_MEANINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +164,7 @@ def _bias(race: Race) -> list[str]:
 
 
 def _flags(race: Race) -> list[str]:
-    meanings = {**FIT_MEANINGS, **ANSWER_MEANINGS, **RACE_MEANINGS}
+    meanings = race.meanings
     by_flag: dict[str, list[str]] = {}
     for name, flags in zip(race.names, race.run_flags, strict=True):
         for flag in flags:

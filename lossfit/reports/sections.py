@@ -133,7 +133,7 @@ def answer_section(context: Context) -> Section:
             if flag not in QUIET and run not in flags.setdefault(flag, []):
                 flags[flag].append(run)
     if flags:
-        lines.append("<h3>Beware</h3>" + flag_list(flags, ALL_MEANINGS, len(answer.names)))
+        lines.append("<h3>Beware</h3>" + flag_list(flags, answer.meanings, len(answer.names)))
     printed = safe(answer_text.text(answer))
     lines.append(f"<details><summary>As printed</summary><pre>{printed}</pre></details>")
     return Section("answer", "Answer", "\n".join(lines))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
+from .._base.units import SIZES, amount_of
 from .axes import AXES
 from .cleaning import Flag
 from .known import close_to, listed
@@ -31,6 +34,11 @@ BLANK = frozenset(
     {"", "nan", "-nan", "+nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "-", "--"}
 )
 BY_THE_WAY = ("epoch", "hours", "record", "rank")  # columns of no use where they are no numbers
+# Measures that rise while a model learns, and so look like an axis.
+MEASURE = re.compile(
+    r"(?<![a-z])(?:acc|accuracy|auc|auroc|f1|precision|recall|bleu|rouge|scores?|rewards?|top\d"
+    r"|m_?ap\d*)(?![a-z])"
+)
 MOST_ODD = 0.01  # of a column's cells may be text: a damaged line does not refuse a log
 RowWords = Callable[[int], str]
 
@@ -155,6 +163,8 @@ def _axis_like(frame: pd.DataFrame) -> list[str]:
     for column in frame.columns:
         if column in COLUMNS or not pd.api.types.is_numeric_dtype(frame[column].dtype):
             continue
+        if MEASURE.search(str(column).lower()):
+            continue  # an accuracy that rises in each epoch
         values = frame[column].to_numpy(dtype=float, na_value=np.nan)
         values = values[np.isfinite(values)]
         if len(values) > 2 and (np.diff(values) > 0).all() and values[0] >= 0:
@@ -259,6 +269,9 @@ def _number(cell: Any, what: str, name: str, where: Callable[[], str]) -> float:
             return float(cell)
     except (TypeError, ValueError, OverflowError):
         pass
+    if what in AXES and "," not in text and text[-1] in SIZES:
+        with suppress(DataError):  # said below
+            return amount_of(text)  # "12k"
     fix = "correct it, or leave the cell blank to drop the row"
     if "," in text:
         fix = "write numbers with a decimal point and no thousands separator"

@@ -180,6 +180,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "lr_adam_w",
         "lr_adam",
         "lr_sgd",
+        "lrm",  # nanochat's: of each parameter group's peak
     ),
     "params": ("params", "n_params", "num_params", "parameters", "n_parameters", "model_size"),
     "rank": ("rank", "global_rank", "process_index"),

@@ -116,6 +116,8 @@ def pairs_of(line: str) -> Pairs:
                 elif out.first is not None and out.second is None and not out.values:
                     out.second = value
             continue
+        if unit == "%" and role_of(name) in ("step", "epoch"):
+            continue  # of a bar: "Steps:  45%|####  | 900/2000"
         loss, step = _parts(name)
         if loss:
             waiting, name = loss, step

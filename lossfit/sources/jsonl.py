@@ -70,7 +70,8 @@ def read(source: Source) -> Table:
     """
     first = source.first_line.strip().lstrip("\ufeff")
     if first.startswith("{") and _whole(first) and source.data.count(b"\n", 0, 1 << 20) > 0:
-        return _of_lines(source)
+        lone = _lone_document(source, first)
+        return _of_lines(source) if lone is None else lone
     text = source.text()
     try:
         document = json.loads(text)
@@ -92,6 +93,16 @@ def _whole(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _lone_document(source: Source, first: str) -> Table | None:
+    """A file of one line that is a document by itself, such as Keras' history; None for a row."""
+    if source.data.rstrip().count(b"\n", 0, 1 << 20):
+        return None
+    try:
+        return table_of_document(json.loads(first), source.name)
+    except DataError:
+        return None
 
 
 def _several(text: str) -> list[dict[str, Any]]:

@@ -269,6 +269,11 @@ LAYOUTS: dict[str, Layout] = {
               lambda s, x: f"Step {s:05d} | Validation bpb: {x:.4f}"),
         val=True, planned=800,
     ),
+    "diffusers": Layout(
+        lines(lambda s, x, r: f"\rSteps:  {s / 8:.0f}%|#   | {s}/800 [00:10<10:00,  1.2it/s, "
+              f"lr={r:.4g}, step_loss={x}]"),
+        lr=True, planned=800,
+    ),
     "OLMo": Layout(olmo, lr=True, planned=800),
     "torchtitan": Layout(
         lines(lambda s, x, r: f"\x1b[32m[rank0]:\x1b[0m[titan] {TIME} - root - INFO - \x1b[31mstep: "

@@ -25,7 +25,7 @@ READ: list[tuple[str, Sequence[str], int, str, tuple[float, float], bool, float 
     ("alias_total_tokens", ["history.csv"], 120, "tokens", (5242880, 629145600), True, None),
     ("bad_byte_nanogpt", ["train.log"], 120, "step", STEPS, False, None),
     ("console_hf_dicts", ["train.log"], 120, "step", STEPS, True, 2000),
-    ("console_nanochat", ["train.log"], 120, "step", STEPS, False, 2000),
+    ("console_nanochat", ["train.log"], 120, "step", STEPS, True, 2000),
     ("console_olmo", ["train.log"], 120, "step", STEPS, False, 2000),
     ("console_step_bar", ["train.out"], 120, "step", STEPS, True, None),
     ("console_titan", ["rank0.log"], 120, "step", STEPS, False, None),

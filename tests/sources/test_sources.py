@@ -165,3 +165,33 @@ def test_keywords_reach_the_logs(tmp_path):
     assert runs["a"].has("gpu_hours")
     with pytest.raises(DataError, match="knows its own params"):
         lossfit.load("llama2", params=1e9)
+
+
+def test_keras_history_in_one_line(tmp_path):
+    path = tmp_path / "history.json"
+    history = {
+        "loss": [3 - i / 20 for i in range(20)],
+        "accuracy": [i / 20 for i in range(20)],  # rises, and is no axis
+        "val_loss": [3.1 - i / 20 for i in range(20)],
+    }
+    for end in ("", "\n"):
+        path.write_text(json.dumps(history) + end)
+        run = lossfit.load(path)["history"]
+        assert run.axes == ("record",)
+        assert run.loss.tolist() == history["loss"]
+
+
+def test_one_line_of_json_is_a_row(tmp_path):
+    path = tmp_path / "begun.jsonl"
+    path.write_text('{"step": 1, "loss": 2.5}\n')
+    with pytest.raises(DataError, match="1 usable point"):
+        lossfit.load(path)
+
+
+def test_steps_in_thousands(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss\n" + "".join(f"{i / 2:g}k,{3 - i / 20}\n" for i in range(1, 20)))
+    np.testing.assert_allclose(lossfit.load(path)["log"].axis("step"), 500 * np.arange(1, 20))
+    path.write_text(path.read_text().replace(",2.", ",2k."))
+    with pytest.raises(DataError, match=r"loss '2k.95' is not a number"):
+        lossfit.load(path)

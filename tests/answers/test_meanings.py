@@ -1,0 +1,96 @@
+"""What flags and the record say is true of what was read and of what was given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lossfit
+
+pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+ADVICE = "siblings= (finished runs"
+
+
+def begun_and_others() -> tuple[lossfit.Runs, lossfit.Runs]:
+    runs = lossfit.load("llama1")
+    others = runs.select([name for name in runs.names if name != "llama1-65B"])
+    return runs.select(["llama1-65B"]).until(0.4), others
+
+
+def logged(rate: np.ndarray) -> lossfit.Runs:
+    step = np.arange(10.0, 10 * len(rate) + 1, 10)
+    noise = np.random.default_rng(0).normal(0, 0.01, len(rate))
+    table = {"run": "run", "step": step, "loss": 2.5 + 6 * step**-0.35 + noise, "lr": rate}
+    return lossfit.Runs.from_frame(pd.DataFrame(table))
+
+
+def test_siblings_that_change_nothing_are_said():
+    begun, others = begun_and_others()
+    where = {"at": 1.4e12, "axis": "tokens", "draws": 200}
+    plain = lossfit.extrapolate(begun, **where)
+    assert ADVICE in str(plain)
+    given = lossfit.extrapolate(begun, siblings=others, **where)
+    np.testing.assert_array_equal(given.draws, plain.draws)
+    assert "siblings_unused" in given.frame["notes"][0]
+    assert "25 points before the same share" in given.warning
+    assert "response_from_prior" in given.frame["notes"][0]
+    assert ADVICE not in str(given)
+    # Two of them have 25 points at half of their plans.
+    half = lossfit.load("llama1").select(["llama1-65B"]).until(0.5)
+    used = lossfit.extrapolate(half, siblings=others, **where)
+    assert "siblings_unused" not in used.frame["notes"][0]
+    assert not np.array_equal(used.draws, lossfit.extrapolate(half, **where).draws)
+
+
+def test_a_race_says_so_too():
+    begun, others = begun_and_others()
+    both = begun + lossfit.load("llama2").select(["llama2-7B"]).until(0.3)
+    race = lossfit.race(both, axis="tokens", until=1.2e12, siblings=others, draws=100)
+    assert "siblings_unused" in race.flags["llama1-65B"]
+    assert "siblings= changed nothing" in str(race)
+
+
+def test_siblings_count_where_a_logged_rate_says_the_end():
+    total = 4000
+    cosine = lossfit.schedules.cosine(3e-4, total, 0, 0.1)
+    finished = logged(cosine(np.arange(10.0, total + 1, 10)))
+    frames = [finished.frame.assign(run=name) for name in "abc"]
+    siblings = sum(
+        (lossfit.Runs.from_frame(f) for f in frames[1:]), lossfit.Runs.from_frame(frames[0])
+    )
+    begun = finished.until(0.5)
+    answer = lossfit.extrapolate(begun, at=total, axis="step", siblings=siblings, draws=100)
+    assert "siblings_unused" not in answer.frame["notes"][0]
+    free = lossfit.Runs.from_frame(begun.frame.drop(columns="lr"))
+    answer = lossfit.extrapolate(free, at=total, axis="step", siblings=siblings, draws=100)
+    assert "siblings_unused" in answer.frame["notes"][0]
+
+
+def test_a_logged_rate_is_not_said_to_be_unknown():
+    constant = logged(np.full(100, 3e-4))
+    text = str(lossfit.extrapolate(constant, at="2x", draws=100))
+    assert "no_plan: the logged learning rate is constant up to the end of the data; what" in text
+    text = str(lossfit.extrapolate(constant, at=2000, axis="step", total=2000, draws=100))
+    assert "schedule_unknown: the logged learning rate is constant up to the end" in text
+    # Neither a cosine nor a line.
+    steps = logged(np.where(np.arange(100) < 50, 3e-4, 1e-4))
+    text = str(lossfit.extrapolate(steps, at="2x", draws=100))
+    assert "no_plan: the logged learning rate is at 33% of its peak" in text
+    bare = lossfit.Runs.from_frame(constant.frame.drop(columns="lr"))
+    assert "no_plan: neither the learning-rate" in str(
+        lossfit.extrapolate(bare, at="2x", draws=100)
+    )
+    # Of several runs that differ nothing is said that holds for one only.
+    both = constant + lossfit.Runs.from_frame(bare.frame.assign(run="bare"))
+    assert "no_plan (2 of 2 rows): neither" in str(lossfit.extrapolate(both, at="2x", draws=100))
+
+
+def test_the_record_says_which_runs_it_is_of():
+    begun, _ = begun_and_others()
+    few = str(lossfit.extrapolate(begun, at=1.4e12, axis="tokens", draws=100))
+    assert "runs that do not look like language models: 30 points or fewer do not tell" in few
+    many = lossfit.load("llama2").select(["llama2-7B"]).until(0.5)
+    assert "runs that look like language models" in str(
+        lossfit.extrapolate(many, at=2e12, axis="tokens", draws=100)
+    )
