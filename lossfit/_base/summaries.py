@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from . import array_glue
 from .errors import DataError
 from .ragged import Floats
 
-__all__ = ["Moments", "check_prob", "describe", "quantiles", "sorted_quantile"]
+__all__ = ["Moments", "check_prob", "describe", "deviations", "quantiles", "sorted_quantile"]
 
 BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
 
@@ -39,22 +39,37 @@ def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
     return np.asarray(array_glue.quantiles(draws, q))
 
 
+def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
+    # An amplitude in units of the axis may be huge; its sd is then infinite, and no surprise.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = rows.mean(axis=-1)
+        gap = rows - mean[:, None]
+        squares = np.einsum("ij,ij->i", gap, gap)
+        return mean, np.sqrt(squares / max(rows.shape[-1] - 1, 1))
+
+
+def _blocks(draws: Floats) -> Iterator[tuple[slice, Floats]]:
+    flat = draws.reshape(-1, draws.shape[-1])
+    step = max(1, BLOCK // draws.shape[-1])
+    for first in range(0, len(flat), step):
+        yield slice(first, first + step), flat[first : first + step]
+
+
+def deviations(draws: Floats) -> Floats:
+    """Standard deviations over the last axis, as `describe` has them; in blocks."""
+    out = np.empty(int(np.prod(draws.shape[:-1])))
+    for where, rows in _blocks(draws):
+        out[where] = _mean_and_sd(rows)[1]
+    return out.reshape(draws.shape[:-1])
+
+
 def describe(draws: Floats, prob: float) -> Floats:
     """Mean, sd, lower, median and upper over the last axis: shape (5, ...); in blocks."""
-    flat = draws.reshape(-1, draws.shape[-1])
-    out = np.empty((5, len(flat)))
-    step = max(1, BLOCK // draws.shape[-1])
+    out = np.empty((5, int(np.prod(draws.shape[:-1]))))
     tail = (1 - prob) / 2
-    for first in range(0, len(flat), step):
-        rows = flat[first : first + step]
-        block = out[:, first : first + step]
-        # An amplitude in units of the axis may be huge; its sd is then infinite, and no surprise.
-        with np.errstate(over="ignore", invalid="ignore"):
-            block[0] = rows.mean(axis=-1)
-            gap = rows - block[0][:, None]
-            squares = np.einsum("ij,ij->i", gap, gap)
-            block[1] = np.sqrt(squares / max(rows.shape[-1] - 1, 1))
-        block[2:] = quantiles(rows, (tail, 0.5, 1 - tail))
+    for where, rows in _blocks(draws):
+        out[0, where], out[1, where] = _mean_and_sd(rows)
+        out[2:, where] = quantiles(rows, (tail, 0.5, 1 - tail))
     return out.reshape(5, *draws.shape[:-1])
 
 

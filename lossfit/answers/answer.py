@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,31 +167,31 @@ class Answer(Result):
     def _flags(self) -> list[list[tuple[str, ...]]]:
         """Flags by run and target; a row's own first, then the fits'."""
         ratio = self.at / self.ends[:, None]
-        medians = self.mixed.by_law[:, 3]
         rows: dict[str, Bools] = {
             "interpolation": ratio <= 1,
             "far": ratio > FAR,
             "untested": ratio > UNTESTED,
-            "below_zero": np.asarray((medians < 0).any(axis=0)),
+            "below_zero": self.mixed.below_zero,
             "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),
         }
         rows.update(self.mixed.row_flags)
         if len(self.question.laws) > 1:
-            widest = (self.mixed.by_law[:, 4] - self.mixed.by_law[:, 2]).max(axis=0)
+            _, _, lower, medians, upper = self.mixed.by_law.swapaxes(0, 1)
+            widest = (upper - lower).max(axis=0)
             rows["law_disagreement"] = np.ptp(medians, axis=0) > widest
-        out = [[()] * self.at.shape[1] for _ in self.names]  # type: list[list[tuple[str, ...]]]
-        for flag, has in rows.items():
-            for r, t in np.argwhere(has):
-                out[r][t] = (*out[r][t], flag)
-        for r in range(len(self.names)):
-            fits = dict.fromkeys(flag for law in self.mixed.flags for flag in law[r])
-            if self.names[r] in self.broken:
-                fits = {"broken": None, **fits}
-            if unlearned(self.question, self.names[r]):
-                fits["siblings_unused"] = None
-            if self.calibration is not None:
-                fits["calibrated" if self.calibration.factor else "not_calibrated"] = None
+        out = _sets(rows)
+        more = []
+        if self.calibration is not None:
+            more.append("calibrated" if self.calibration.factor else "not_calibrated")
+        for r, name in enumerate(self.names):
+            fits = [flag for law in self.mixed.flags for flag in law[r]]
+            if name in self.broken:
+                fits.insert(0, "broken")
+            if unlearned(self.question, name):
+                fits.append("siblings_unused")
+            fits += more
             if fits:
+                fits = list(dict.fromkeys(fits))
                 out[r] = [(*row, *fits) for row in out[r]]
         return out
 
@@ -274,9 +275,11 @@ class Answer(Result):
     def warning(self) -> str:
         """What the one `LossfitWarning` of this answer says; "" for nothing."""
         names, flags = [], []
-        for r, t in np.argwhere(self._there):
-            names.append(self.names[r])
-            flags.append(self._flags[r][t])
+        for name, row, there in zip(self.names, self._flags, self._there.tolist(), strict=True):
+            for each in dict.fromkeys(compress(row, there)):
+                if each:
+                    names.append(name)
+                    flags.append(each)
         return warning_text(names, flags, self.meanings)
 
     @cached_property
@@ -291,6 +294,8 @@ class Answer(Result):
     @cached_property
     def _moments(self) -> Floats:
         """Mean, sd, lower, median and upper of the mixture, shape (5, R, T)."""
+        if self.mixed.apart is None:
+            return np.asarray(self.mixed.by_law[0])
         return describe(self.mixed.curves, self.prob)
 
     @property
@@ -677,3 +682,17 @@ def _final_loss(question: Question, runs: Runs, name: str) -> Floats:
     run = runs.select([name])
     end = np.array([[run[name].end(question.axis)]])
     return np.asarray(curves_of(question, run, end).curves[0, 0])
+
+
+def _sets(rows: dict[str, Bools]) -> list[list[tuple[str, ...]]]:
+    """By row and column, the names of the arrays that are true there."""
+    words = list(rows)
+    codes = np.zeros(rows[words[0]].shape, np.int64)
+    for k, has in enumerate(rows.values()):
+        codes |= has.astype(np.int64) << k
+    different, which = np.unique(codes, return_inverse=True)
+    sets = [
+        tuple(word for k, word in enumerate(words) if code >> k & 1) for code in different.tolist()
+    ]
+    places: Any = which.reshape(codes.shape).tolist()
+    return [[sets[i] for i in row] for row in places]

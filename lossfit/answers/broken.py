@@ -29,7 +29,7 @@ def broken_runs(runs: Runs, names: Sequence[str], axis: str) -> dict[str, tuple[
     found: dict[str, tuple[str, bool]] = {}
     flags = runs._columns.flags
     look = len(names) <= MOST_LOOKED_AT
-    for name in names:
+    for name in names if look else filter(flags.__contains__, names):
         if name not in runs:  # a run that does not exist yet, of a ladder
             continue
         tail = next((flag for flag in flags.get(name, ()) if flag.flag == TAIL), None)

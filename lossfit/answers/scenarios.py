@@ -29,7 +29,8 @@ from ..forecasts.curve_rates import asked_rates
 from ..forecasts.forecasting import step_sizes
 from ..forecasts.law_draws import LawDraws
 from ..forecasts.mixture import curves_of
-from ..forecasts.rates import Plan, _Book, rates
+from ..forecasts.path_book import PathBook
+from ..forecasts.rates import Plan, rates
 from ..forecasts.response_draws import in_order, response_draws
 from ..forecasts.responses import Rate, rate_along
 from ..forecasts.sharing import Members, constants_from, fit_members, rate_of
@@ -194,9 +195,10 @@ class Alone(FittedRun):
             self.single, self.axis, np.array([self.end]), at[None], self.question.plan
         )
         out = np.empty((len(at), len(hypothesis)))
+        future = known.future.reshape(len(at), -1)
         for h, past in enumerate(known.history):
             draws = hypothesis == h
-            paths = np.where(at > self.end, known.future[0][:, h], past)
+            paths = np.where(at > self.end, future[:, h], past)
             for path in np.unique(paths):
                 here = paths == path
                 rate = rate_along(known.shapes, known.paths, int(path), self.step_size)
@@ -263,8 +265,8 @@ def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rat
 
     A schedule with another peak begins with a jump from the run's: the response counts from there.
     """
-    book = _Book()
-    path = book.schedule(schedule, axis_factor(run, schedule, axis))
+    book = PathBook()
+    path = int(book.schedule(schedule, np.array([axis_factor(run, schedule, axis)]))[0])
     rate = rate_along(*book.arrays(), path, step_size)
     scale = _peak(schedule) / peak_of(run)
     if abs(scale - 1) < 1e-9:

@@ -140,17 +140,22 @@ def _one(window: Any, name: str | None, drop: float) -> tuple[float, float, bool
 
 def _warmups(runs: Runs) -> Floats:
     """Warm-up of every run as a share of its end, 0 where it is not known."""
-    from ..runs.logged_rate import warmup_of
+    from ..runs.logged_rate import by_schedule, has_rate, warmup_in, warmup_of
 
     out = np.zeros(len(runs))
     table = runs._columns
     if not table.schedules and table.lr is None:
         return out
-    for i, run in enumerate(runs):
-        schedule = run.schedule
-        axis = run.axes[0] if schedule is None else schedule.axis
-        if run.has(axis):
-            out[i] = warmup_of(run, axis) / run.end(axis)
+    rated = has_rate(runs)
+    for schedule, rows in by_schedule(runs):
+        if schedule is None:
+            for r in rows[rated[rows]].tolist():
+                run = runs[runs.names[r]]
+                out[r] = warmup_of(run, run.axes[0]) / run.end(run.axes[0])
+        elif warmup := warmup_in(schedule):
+            values, has = runs._axis(schedule.axis)
+            some = rows[has[rows]]
+            out[some] = warmup / values[table.offsets[1:][some] - 1]
     return out
 
 

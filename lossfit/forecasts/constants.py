@@ -47,7 +47,7 @@ FIRST, BINS, SLOPE_SD, DOUBT = 0.35, 40, 2.0, 2.0
 TEXT = (0.19, 0.127, 3.0)  # nats, share of the level, local slopes
 TAILS = 3
 
-#: Rows of the kinds of hypotheses: the known schedule, then the menus of `rates.asked_rates`.
+#: Rows of the kinds of hypotheses: the known schedule, then the menus of `curve_rates.asked_rates`.
 KINDS = {"known": 0, "total": 1, "nothing": 6}
 N_KINDS = 11
 

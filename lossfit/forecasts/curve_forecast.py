@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Bools, Floats, Ints
+from .._base.ragged import Bools, Floats, Ints, spans
 from .._base.seeds import run_keys
+from .._base.summaries import deviations
 from ..engine.serving import CURVE_SECONDS, engine_of, serve
 from ..fits.window import Rule, WindowSpec, rule_of, select, without_outer_spikes
 from ..runs.known import for_runs
-from ..runs.logged_rate import axis_factor, warmup_of
+from ..runs.logged_rate import axis_factors, has_rate, warmups_of
 from .constants import cell_grid, hyper_prior
 from .curve_rates import asked_rates
 from .forecasting import Forecasted, step_sizes
 from .moves import Moves, moves_at
-from .rates import Plan, chosen
+from .rates import Plan, known_of
 
 if TYPE_CHECKING:
     from ..kernels.curve_data import Observed
     from ..kernels.curve_law import CellGrid, HyperPrior
     from ..runs.collection import Runs
-    from ..runs.run import Run
 
 __all__ = ["DOMAINS", "LEARNED", "Cells", "forecast_curves"]
 
@@ -138,7 +139,7 @@ def _forecast(
     used = select(flat, runs.names, every, 0, len(runs), keep_spikes=True)
     # ... and its spikes, but for the outermost points and in logs too short to be judged.
     used, spiked = without_outer_spikes(flat, used, SPIKE_POINTS)
-    offsets = np.concatenate([[0], np.cumsum(used.n_points)]).astype(np.int64)
+    offsets = spans(used.n_points)
     rates = asked_rates(runs, axis, used.end, at, plan)
     steps, assumed = step_sizes(runs, axis)
     decimals = runs._columns.decimals
@@ -152,25 +153,26 @@ def _forecast(
         loss=flat.loss[used.rows],
         weight=flat.weight[used.rows],
         offsets=offsets,
-        warmup=np.array([_warmup(run, axis, plan) for run in runs]),
+        warmup=_warmups(runs, axis, plan),
         step_size=steps,
         floor=floor,
         noise=unknown,
         slope=unknown,
         keys=run_keys(seed, runs.names, f"forecast {cells.name}"),
     )
-    futures = [future[here].ravel() for future, here in zip(rates.future, there, strict=True)]
+    n_paths = np.diff(rates.offsets)
+    asked_paths = np.repeat(there.ravel(), np.repeat(n_paths, at.shape[1]))
     n_runs = len(runs)
     log_ratio = np.log(at / used.end[:, None])
     asked = Asked(
         at=at[there],
-        targets=_offsets(there.sum(axis=1)),
+        targets=spans(there.sum(axis=1)),
         hypotheses=rates.offsets,
         history=rates.history,
         kind=rates.kind,
         log_weight=np.zeros(len(rates.kind)),
-        futures=_offsets(np.array([len(each) for each in futures])),
-        future=np.concatenate(futures),
+        futures=spans(n_paths * there.sum(axis=1)),
+        future=rates.future[asked_paths],
         plan=rates.plan,
         knowledge=rates.knowledge,
         like=np.full(n_runs, LIKE[domain]),
@@ -191,14 +193,15 @@ def _forecast(
     flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["response_from_prior"] = _prior_only(strength, falls, curves)
-    edges = zip(rates.offsets[:-1], rates.offsets[1:], strict=True)
+    edges = itertools.pairwise(rates.offsets.tolist())
+    shares = result.shares.tolist()
     return Forecasted(
         curves=curves,
         sigma=unit * records["noise"],
         flags=flags,
         falls=falls,
         shares=[
-            {label: float(w) for label, w in zip(labels, result.shares[a:b], strict=True)}
+            dict(zip(labels, shares[a:b], strict=True))
             for labels, (a, b) in zip(rates.labels, edges, strict=True)
         ],
         strength=strength,
@@ -213,16 +216,15 @@ def _forecast(
     )
 
 
-def _warmup(run: Run, axis: str, plan: Plan) -> float:
-    """Where a run's warm-up ends on the axis, 0 where none is known."""
-    given = chosen(plan.schedule, run.name)
-    if run.schedule is None and run.lr is None and given is not None:
-        return float(given.warmup * axis_factor(run, given, axis))
-    return warmup_of(run, axis)
-
-
-def _offsets(counts: Ints) -> Ints:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+def _warmups(runs: Runs, axis: str, plan: Plan) -> Floats:
+    """Where each run's warm-up ends on the axis, 0 where none is known."""
+    out = warmups_of(runs, axis)
+    rated = has_rate(runs)
+    for own, given, rows in known_of(runs, plan):
+        if own is None and given is not None:
+            some = rows[~rated[rows]]
+            out[some] = given.warmup * axis_factors(runs, some, given, axis)
+    return out
 
 
 def _filled(values: Floats, there: Bools) -> Floats:
@@ -255,11 +257,9 @@ def _prior_only(strength: Floats, falls: Floats, curves: Floats) -> Bools:
     """Where the data say little of B, and that makes much of the forecast's spread."""
     mean, sd = strength.T
     part = np.abs(falls) * (sd / np.maximum(np.abs(mean), 1e-12))[:, None]
-    out = np.zeros(part.shape, bool)
     with np.errstate(invalid="ignore"):
-        blind = np.flatnonzero(sd > UNSURE * np.abs(mean))
-        out[blind] = part[blind] > MATTERS * curves[blind].std(axis=-1)
-    return out
+        blind = sd > UNSURE * np.abs(mean)
+        return np.asarray(blind[:, None] & (part > MATTERS * deviations(curves)))
 
 
 def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:

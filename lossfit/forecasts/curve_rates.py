@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Bools, Floats, Ints
+from .._base.ragged import Bools, Floats, Ints, spans
 from .constants import KINDS
-from .rates import BEFORE_END, Plan, _Book, hypotheses_of
+from .path_book import PathBook
+from .rates import BEFORE_END, Plan, groups_of
 
 if TYPE_CHECKING:
     from ..kernels.paths import Paths, Shapes
@@ -40,8 +40,8 @@ class AskedRates(NamedTuple):
         Path of the past, and row of the hyper-prior's kinds.
     labels : list of tuple of str, length R
         Names of each run's hypotheses.
-    future : list of ndarray of int, shape (T, n_hypotheses)
-        Paths that lead to the targets, for each run.
+    future : ndarray of int
+        Paths that lead to the targets: run by run, target by target, a hypothesis each.
     plan : ndarray, shape (R,)
         Planned end.
     knowledge : ndarray of int, shape (R,)
@@ -56,7 +56,7 @@ class AskedRates(NamedTuple):
     history: Ints
     kind: Ints
     labels: list[tuple[str, ...]]
-    future: list[Ints]
+    future: Ints
     plan: Floats
     knowledge: Ints
     longer: Bools
@@ -76,31 +76,32 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
         Targets; NaN is none.
     plan : Plan
     """
-    book = _Book()
-    n_runs = len(runs)
-    history: list[int] = []
-    kind: list[int] = []
-    labels, future = [], []
-    offsets = np.zeros(n_runs + 1, np.int64)
+    book = PathBook()
+    n_runs, n_at = at.shape
+    groups = groups_of(book, runs, axis, ends, at, plan, fixed=True)
+    n_paths = np.zeros(n_runs, np.int64)
+    for group in groups:
+        n_paths[group.rows] = len(group.labels)
+    offsets = spans(n_paths)
+    history, kind = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+    future = np.empty(n_at * offsets[-1], np.int64)
+    labels: list[tuple[str, ...]] = [()] * n_runs
     planned, knowledge = np.empty(n_runs), np.empty(n_runs, np.int64)
     flags = {name: np.zeros(at.shape, bool) for name in FLAGS}
-    for r, run in enumerate(runs):
-        end = float(ends[r])
-        made = hypotheses_of(book, run, axis, end, at[r], plan, fixed=True)
-        first = KINDS[made.menu]
-        history += [past for past, _, _ in made.hypotheses]
-        kind += range(first, first + len(made.hypotheses))
-        offsets[r + 1] = len(history)
-        labels.append(made.labels)
-        paths_to = np.empty((at.shape[1], len(made.hypotheses)), np.int64)
-        for k, (_, to, _) in enumerate(made.hypotheses):
-            paths_to[:, k] = to
-        future.append(paths_to)
-        planned[r] = end if math.isnan(made.end) else made.end
-        knowledge[r] = KNOWLEDGE[made.menu]
-        beyond = at[r] > end * (1 + 1e-9)
-        for flag, where in made.flags.items():
-            flags[flag][r] = where & beyond
+    beyond = at > (ends * (1 + 1e-9))[:, None]
+    for group in groups:
+        rows, each = group.rows, np.arange(len(group.labels))
+        places = offsets[rows][:, None] + each
+        history[places] = group.past
+        kind[places] = KINDS[group.menu] + each
+        places = n_at * offsets[rows][:, None] + np.arange(n_at * len(each))
+        future[places] = group.coming.reshape(len(rows), -1)
+        planned[rows] = group.end
+        knowledge[rows] = KNOWLEDGE[group.menu]
+        for flag, where in group.flags.items():
+            flags[flag][rows] = where & beyond[rows]
+        for r in rows.tolist():
+            labels[r] = group.labels
     finished = ends >= planned * (1 - BEFORE_END)
     longer = flags["schedule_stretched"] & finished[:, None]
     flags["longer_plan"] = longer
@@ -109,8 +110,8 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
         shapes=shapes,
         paths=paths,
         offsets=offsets,
-        history=np.array(history, np.int64),
-        kind=np.array(kind, np.int64),
+        history=history,
+        kind=kind,
         labels=labels,
         future=future,
         plan=planned,

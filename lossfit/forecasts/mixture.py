@@ -8,8 +8,9 @@ for another target) gives draws of the same posterior.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,7 +34,8 @@ __all__ = ["Mixed", "curves_of"]
 BLOCK = 2000  # runs whose parameters are held at a time
 
 
-class Mixed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Mixed:
     """Curves at the targets of R runs, T targets each, for D draws and L laws.
 
     Attributes
@@ -42,8 +44,6 @@ class Mixed(NamedTuple):
         Draw i comes from law i modulo L: any leading part is balanced too.
     sigma : ndarray, shape (R, D)
         Noise of the same draws.
-    by_law : ndarray, shape (L, 5, R, T)
-        Mean, sd, lower, median and upper of each law, from D draws each.
     below_floor : ndarray of bool, shape (L, R, T)
         Where a law's median curve lies below the median of its own E.
     flags : list (by law) of lists (by run) of tuples of str
@@ -54,16 +54,36 @@ class Mixed(NamedTuple):
         What laws with a schedule say of themselves (without their draws).
     engines : tuple of str
         "compiled" or "uncompiled" for each law: which kernels served; () where nothing was asked.
+    prob : float
+        Probability of the intervals.
+    apart : ndarray, shape (L, 5, R, T), or None
+        `by_law` where the curves are not the draws of one law as they are.
     """
 
     curves: Floats
     sigma: Floats
-    by_law: Floats
     below_floor: Bools
     flags: list[list[tuple[str, ...]]]
     row_flags: dict[str, Bools]
     forecasts: list[Forecasted]
     engines: tuple[str, ...] = ()
+    prob: float = 0.9
+    apart: Floats | None = None
+
+    @cached_property
+    def by_law(self) -> Floats:
+        """Mean, sd, lower, median and upper of each law, from D draws each: (L, 5, R, T).
+
+        Sorting the draws takes longer than all else that Python does, so it waits for a table.
+        """
+        return describe(self.curves, self.prob)[None] if self.apart is None else self.apart
+
+    @cached_property
+    def below_zero(self) -> Bools:
+        """Where the median of a law lies below 0, shape (R, T)."""
+        if self.apart is None and not (self.curves < 0).any():
+            return np.zeros(self.curves.shape[:2], bool)
+        return np.asarray((self.by_law[:, 3] < 0).any(axis=0))
 
 
 def curves_of(
@@ -92,7 +112,8 @@ def curves_of(
     alone = n_laws == 1 and isinstance(question.laws[0], ScheduleLaw)
     curves = np.empty((n_runs, 0 if alone else n_at, question.draws))
     sigma = np.empty((n_runs, question.draws))
-    by_law = np.empty((n_laws, 5, n_runs, n_at))
+    as_drawn = alone and question.widen == 1.0 and question.ladder is None
+    by_law = None if as_drawn else np.empty((n_laws, 5, n_runs, n_at))
     floor = np.zeros((n_laws, n_runs, n_at), bool)
     flags: list[list[tuple[str, ...]]] = [[] for _ in question.laws]
     row_flags: dict[str, Bools] = {}
@@ -102,7 +123,8 @@ def curves_of(
         mixed = slice(k, None, n_laws)
         if isinstance(law, ScheduleLaw):  # it keeps no parameters: no need of blocks
             found = _forecast(question, runs, law, at, progress, parameters)
-            by_law[k] = describe(found.curves, question.prob)
+            if by_law is not None:
+                by_law[k] = describe(found.curves, question.prob)
             if alone:
                 curves = found.curves
             else:
@@ -134,6 +156,7 @@ def curves_of(
                 asymptote = fit.draws[:, law.parameters.index("E")]
                 floor[k, some] = np.median(mine, axis=-1) < np.median(asymptote, axis=-1)[:, None]
             flags[k] += fit.flags
+            assert by_law is not None
             by_law[k][:, some] = describe(mine, question.prob)
             curves[some, :, mixed] = mine[:, :, mixed]
             sigma[some, mixed] = fit.draws[:, -1, mixed]
@@ -147,7 +170,9 @@ def curves_of(
     if question.ladder is not None:
         curves, more = question.ladder.joined(question, runs, at, curves)
         row_flags.update(more)
-    return Mixed(curves, sigma, by_law, floor, flags, row_flags, forecasts, tuple(engines))
+    return Mixed(
+        curves, sigma, floor, flags, row_flags, forecasts, tuple(engines), question.prob, by_law
+    )
 
 
 def _forecast(

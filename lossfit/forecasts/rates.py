@@ -27,10 +27,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Floats, Ints
-from ..runs.logged_rate import axis_factor, form_of, form_to, history_of, warmed, warmup_of
-from ..schedules import shapes as kinds
+from .._base.ragged import Bools, Floats, Ints
+from ..runs.logged_rate import (
+    axis_factor,
+    axis_factors,
+    by_schedule,
+    form_of,
+    form_to,
+    has_rate,
+    history_of,
+    warmed,
+    warmup_of,
+)
 from ..schedules.shapes import Schedule
+from .path_book import NODES, PathBook
 
 if TYPE_CHECKING:
     from ..kernels.forecast_driver import Hypotheses
@@ -43,11 +53,13 @@ __all__ = [
     "MENU",
     "OPEN_END",
     "STRETCH_MARGIN",
+    "Group",
     "Plan",
     "Rates",
     "check_plan",
     "chosen",
-    "hypotheses_of",
+    "groups_of",
+    "known_of",
     "rates",
 ]
 
@@ -73,7 +85,6 @@ OPEN_MENU: tuple[tuple[str, float], ...] = (
 )
 OPEN_END = 3.0  # times the data: the planned end where none is known
 
-NODES = 96
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do
 STRETCH_MARGIN = 1e-3  # a target so little beyond the schedule's end is at its end
 
@@ -109,94 +120,6 @@ class Rates(NamedTuple):
     hypotheses: Hypotheses
     labels: list[tuple[str, ...]]
     flags: dict[str, np.ndarray[Any, np.dtype[np.bool_]]]
-
-
-class _Book:
-    """Shapes and paths, each kept once."""
-
-    def __init__(self) -> None:
-        self.z: list[Floats] = []
-        self.rho: list[Floats] = []
-        self.known: dict[Any, int] = {}
-        self.rows: list[tuple[int, float, float]] = []
-
-    def shape(self, key: Any, make: Any) -> int:
-        """Number of the shape of that key, made at first use."""
-        if key not in self.known:
-            z, rho = make()
-            self.known[key] = len(self.z)
-            self.z.append(np.asarray(z, np.float64))
-            self.rho.append(np.asarray(rho, np.float64))
-        return self.known[key]
-
-    def path(self, shape: int, start: float, stretch: float) -> int:
-        """Number of a new path."""
-        self.rows.append((shape, start, stretch))
-        return len(self.rows) - 1
-
-    def points(self, t: Floats, rho: Floats) -> int:
-        """A path through points on the axis."""
-        self.z.append(np.ascontiguousarray(t, np.float64))
-        self.rho.append(np.ascontiguousarray(rho, np.float64))
-        return self.path(len(self.z) - 1, 0.0, 1.0)
-
-    def schedule(self, schedule: Schedule, factor: float) -> int:
-        """A path for a schedule; `factor` turns its axis into that of the forecast."""
-        start = schedule.warmup * factor
-        if schedule.kind == "points":
-            t = np.asarray(schedule.steps) * factor
-            return self.points(*warmed(t, np.asarray(schedule.rates)))
-        total = schedule.total
-        if schedule.kind == "two_stage":
-            switch = schedule.switch * factor
-            peak = max(schedule.peak, schedule.second)
-            first, second = schedule.peak / peak, schedule.second / peak
-            return self.points(np.array([0.0, switch, switch]), np.array([first, first, second]))
-        if schedule.kind == "constant" or total is None:
-            return self.path(self.shape("constant", lambda: ([0.0], [1.0])), start, 1.0)
-        # The main part from the end of the warm-up to the end: z from 0 to 1.
-        first = schedule.warmup / total if schedule.kind == "wsd" else 0.0
-        key = (schedule.kind, schedule.final_ratio, schedule.decay, schedule.shape, first)
-        unit = Schedule(
-            schedule.kind, 1.0, 1.0, 0.0, schedule.final_ratio, schedule.decay, schedule.shape
-        )
-
-        def make() -> tuple[Floats, Floats]:
-            u = np.linspace(0.0, 1.0, NODES)
-            if schedule.kind == "wsd":
-                # Crowded where sqrt is steep and near the end, as rho^p is where rho comes to 0.
-                u = 1 - schedule.decay + schedule.decay * (1 - np.cos(np.pi * u)) / 2
-                z = np.concatenate([[first], u]) if first < u[0] else u
-                return (z - first) / (1 - first), unit(z)
-            if schedule.kind == "linear":
-                u = np.sin(np.pi / 2 * u)  # crowded near the end
-            return u, unit(u)
-
-        stretch = (total - schedule.warmup) * factor
-        return self.path(self.shape(key, make), start, stretch)
-
-    def menu(self, name: str, warmup: float, total: float) -> int:
-        """A path of the menu on the axis of the forecast."""
-        total = max(total, warmup * 1.01)
-        if name == "constant":
-            return self.schedule(kinds.constant(1.0, warmup), 1.0)
-        kind, _, number = name.partition("_")
-        share = float(number) / 100
-        if kind == "wsd":
-            return self.schedule(kinds.wsd(1.0, total, min(warmup, 0.7 * total), share), 1.0)
-        make = kinds.cosine if kind == "cosine" else kinds.linear
-        return self.schedule(make(1.0, total, warmup, share), 1.0)
-
-    def arrays(self) -> tuple[Shapes, Paths]:
-        """For the kernels."""
-        from ..kernels.paths import Paths, Shapes
-
-        offsets = np.concatenate([[0], np.cumsum([len(z) for z in self.z])]).astype(np.int64)
-        rows = np.array(self.rows, np.float64).reshape(-1, 3)
-        return (
-            Shapes(np.concatenate(self.z), np.concatenate(self.rho), offsets),
-            Paths(rows[:, 0].astype(np.int64), rows[:, 1].copy(), rows[:, 2].copy()),
-        )
 
 
 def chosen(value: Any, name: str) -> Any:
@@ -239,7 +162,7 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
     """
     from ..kernels.forecast_driver import Hypotheses
 
-    book = _Book()
+    book = PathBook()
     n_runs, n_at = at.shape
     most = len(MENU) * len(ENDS)
     history = np.full((n_runs, most), -1, np.int64)
@@ -254,17 +177,17 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
         "total_disagrees",
     )
     flags = {name: np.zeros((n_runs, n_at), bool) for name in names}
-    labels: list[tuple[str, ...]] = []
-    for r, run in enumerate(runs):
-        beyond = at[r] > ends[r] * (1 + 1e-9)
-        made = hypotheses_of(book, run, axis, float(ends[r]), at[r], plan)
-        for h, (past, coming, weight) in enumerate(made.hypotheses):
-            history[r, h] = past
-            future[r, :, h] = coming
-            log_weight[r, h] = math.log(weight)
-        for flag, where in made.flags.items():
-            flags[flag][r] = where & beyond
-        labels.append(made.labels)
+    labels: list[tuple[str, ...]] = [()] * n_runs
+    beyond = at > (ends * (1 + 1e-9))[:, None]
+    for group in groups_of(book, runs, axis, ends, at, plan):
+        rows, h = group.rows, len(group.labels)
+        history[rows, :h] = group.past
+        future[rows, :, :h] = group.coming
+        log_weight[rows, :h] = [math.log(weight) for weight in group.weights]
+        for flag, where in group.flags.items():
+            flags[flag][rows] = where & beyond[rows]
+        for r in rows.tolist():
+            labels[r] = group.labels
     used = max(1, max(len(names) for names in labels))
     shapes, paths = book.arrays()
     hypotheses = Hypotheses(
@@ -275,72 +198,167 @@ def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
     return Rates(shapes, paths, hypotheses, labels, flags)
 
 
-class _Made(NamedTuple):
-    """Hypotheses of a run: past path, coming paths, weight; the menu they are of, and its end."""
+class Group(NamedTuple):
+    """Hypotheses of G runs of which the same is known, H each, at T targets.
 
-    hypotheses: list[tuple[int, Any, float]]
+    Attributes
+    ----------
+    rows : ndarray of int, shape (G,)
+        Which runs.
+    past : ndarray of int, shape (G, H)
+        Paths of the past.
+    coming : ndarray of int, shape (G, T, H)
+        Paths that lead to the targets.
+    weights : tuple of float, length H
+    labels : tuple of str, length H
+    flags : dict of str to ndarray of bool, shape (G, T), or to bool
+    end : ndarray, shape (G,)
+        Planned end; NaN where the last value is held.
+    menu : {"known", "total", "nothing"}
+    """
+
+    rows: Ints
+    past: Ints
+    coming: Ints
+    weights: tuple[float, ...]
     labels: tuple[str, ...]
     flags: dict[str, Any]
+    end: Floats
     menu: str = "known"
-    end: float = math.nan
 
 
-def hypotheses_of(
-    book: _Book, run: Run, axis: str, end: float, at: Floats, plan: Plan, fixed: bool = False
-) -> _Made:
-    """Hypotheses of one run; with `fixed` none depends on the targets where nothing is known."""
-    given = chosen(plan.schedule, run.name)
-    total = chosen(plan.total, run.name)
-    own = run.schedule
-    if own is None and given is not None and history_of(run, axis) is None:
-        own = given
-    if own is not None:
-        factor = axis_factor(run, own, axis)
-        past = book.schedule(own, factor)
-        if given is not None and given != own:
-            factor = axis_factor(run, given, axis)
-            coming, stretched = _reach(book, given, factor, at, book.schedule(given, factor))
-        else:
-            coming, stretched = _reach(book, own, factor, at, past)
-        over = given is None and own.total and own.total * factor < end * (1 - BEFORE_END)
-        flags = {"schedule_stretched": stretched, "schedule_over": bool(over)}
-        planned = (given or own).total
-        planned_end = planned * factor if planned else total or OPEN_END * end
-        return _Made([(past, coming, 1.0)], (str(own.kind),), flags, "known", planned_end)
-    logged = history_of(run, axis)
-    if logged is not None:
-        return _logged(book, run, axis, end, at, logged, given, total, fixed)
-    warmup = warmup_of(run, axis)
-    nan = np.isnan(at)
-    made: list[tuple[int, Any, float]] = []
-    labels: list[str] = []
-    if total is not None:
-        for name, weight in MENU:
-            past = book.menu(name, warmup, max(float(total), end))
-            coming = np.full(len(at), past, np.int64)
-            for i in np.flatnonzero(~nan & (at > total * (1 + STRETCH_MARGIN))):
-                coming[i] = book.menu(name, warmup, float(at[i]))
-            made.append((past, coming, weight))
-            labels.append(name)
+def known_of(runs: Runs, plan: Plan) -> list[tuple[Schedule | None, Schedule | None, Ints]]:
+    """Own schedule and given one, and the runs that have these."""
+    out: list[tuple[Schedule | None, Schedule | None, Ints]] = []
+    for own, rows in by_schedule(runs):
+        if not isinstance(plan.schedule, Mapping):
+            out.append((own, plan.schedule, rows))
+            continue
+        by_given: dict[int, list[int]] = {}
+        for r in rows.tolist():
+            by_given.setdefault(id(plan.schedule.get(runs.names[r])), []).append(r)
+        for some in by_given.values():
+            out.append((own, plan.schedule.get(runs.names[some[0]]), np.array(some)))
+    return out
+
+
+def groups_of(
+    book: PathBook,
+    runs: Runs,
+    axis: str,
+    ends: Floats,
+    at: Floats,
+    plan: Plan,
+    fixed: bool = False,
+) -> list[Group]:
+    """Hypotheses of all runs; with `fixed` none depends on targets where nothing is known."""
+    totals = _totals(runs, plan)
+    rated = has_rate(runs)
+    out = []
+    for own, given, rows in known_of(runs, plan):
+        plain = []
+        for r in rows[rated[rows]].tolist() if own is None else ():
+            logged = history_of(runs[runs.names[r]], axis)
+            if logged is None:
+                plain.append(r)
+                continue
+            run, total = runs[runs.names[r]], None if np.isnan(totals[r]) else float(totals[r])
+            end = float(ends[r])
+            out.append(_logged(book, run, r, axis, end, at[r : r + 1], logged, given, total, fixed))
+        if own is None and rated.any():
+            rows = np.sort(np.concatenate([rows[~rated[rows]], np.array(plain, np.int64)]))
+        if not len(rows):
+            continue
+        if own is not None or given is not None:
+            schedule = given if own is None else own
+            assert schedule is not None
+            out.append(_scheduled(book, runs, axis, rows, schedule, given, totals, ends, at))
+            continue
+        for some in (rows[~np.isnan(totals[rows])], rows[np.isnan(totals[rows])]):
+            if len(some):
+                out.append(_from_menu(book, some, totals[some], ends[some], at[some], fixed))
+    return out
+
+
+def _totals(runs: Runs, plan: Plan) -> Floats:
+    """Planned ends that were given, NaN where none was, shape (n_runs,)."""
+    if isinstance(plan.total, Mapping):
+        return np.array([plan.total.get(name, np.nan) for name in runs.names], np.float64)
+    return np.full(len(runs), np.nan if plan.total is None else float(plan.total))
+
+
+def _scheduled(
+    book: PathBook,
+    runs: Runs,
+    axis: str,
+    rows: Ints,
+    own: Schedule,
+    given: Schedule | None,
+    totals: Floats,
+    ends: Floats,
+    at: Floats,
+) -> Group:
+    """The one hypothesis of runs with a known schedule."""
+    factors = axis_factors(runs, rows, own, axis)
+    past = book.schedule(own, factors)
+    over = np.zeros(len(rows), bool)
+    if given is None and own.total:
+        over = own.total * factors < ends[rows] * (1 - BEFORE_END)
+    coming = past
+    last = own if given is None else given
+    if last != own:
+        factors = axis_factors(runs, rows, last, axis)
+        coming = book.schedule(last, factors)
+    to, stretched = _reach(book, last, factors, at[rows], coming)
+    return Group(
+        rows,
+        past[:, None],
+        to[:, :, None],
+        (1.0,),
+        (str(own.kind),),
+        {"schedule_stretched": stretched, "schedule_over": over[:, None]},
+        last.total * factors if last.total else _or_open(totals[rows], ends[rows]),
+    )
+
+
+def _or_open(totals: Floats, ends: Floats) -> Floats:
+    """Planned ends, some multiple of the data where none is known."""
+    return np.where(np.isnan(totals), OPEN_END * ends, totals)
+
+
+def _from_menu(
+    book: PathBook, rows: Ints, totals: Floats, ends: Floats, at: Floats, fixed: bool
+) -> Group:
+    """The menu for runs of which no rate is known: all of them have a total, or none has."""
+    if not np.isnan(totals[0]):
+        planned = np.maximum(totals, ends)
+        past = np.stack([book.menu(name, planned) for name, _ in MENU], axis=1)
+        coming = np.repeat(past[:, None], at.shape[1], axis=1)
+        beyond = at > (totals * (1 + STRETCH_MARGIN))[:, None]
+        if beyond.any():
+            coming[beyond] = np.stack([book.menu(name, at[beyond]) for name, _ in MENU], axis=1)
+        names, weights = zip(*MENU, strict=True)
         flags = {"schedule_unknown": True}
-        return _Made(made, tuple(labels), flags, "total", max(float(total), end))
+        return Group(rows, past, coming, weights, names, flags, planned, "total")
     if fixed:
-        for name, share in OPEN_MENU:
-            past = book.menu(name, warmup, share * end)
-            made.append((past, np.full(len(at), past, np.int64), 1.0))
-            labels.append(_open_label(name, share))
-        return _Made(made, tuple(labels), {"no_plan": True}, "nothing", OPEN_END * end)
-    farthest = float(np.nanmax(np.append(at, end)))
-    for k, (share, prior) in enumerate(ENDS):
-        for name, weight in MENU:
-            if name == "constant":
-                if k > 0:
-                    continue  # it has no end
-                weight *= sum(p for _, p in ENDS) / prior
-            past = book.menu(name, warmup, share * farthest)
-            made.append((past, np.full(len(at), past, np.int64), weight * prior))
-            labels.append(f"{name} to {share:g}x")
-    return _Made(made, tuple(labels), {"no_plan": True})
+        menu = [(name, share * ends, 1.0, _open_label(name, share)) for name, share in OPEN_MENU]
+    else:
+        farthest = np.fmax.reduce(np.column_stack([at, ends]), axis=1)
+        every = sum(prior for _, prior in ENDS)
+        menu = [
+            (name, share * farthest, weight * prior, f"{name} to {share:g}x")
+            for share, prior in ENDS
+            for name, weight in MENU
+            if name != "constant"
+        ]
+        share, prior = ENDS[0]
+        weight = dict(MENU)["constant"] * (every / prior) * prior  # it has no end
+        menu.insert(0, ("constant", share * farthest, weight, f"constant to {share:g}x"))
+    past = np.stack([book.menu(name, end) for name, end, _, _ in menu], axis=1)
+    coming = np.repeat(past[:, None], at.shape[1], axis=1)
+    weights = tuple(weight for _, _, weight, _ in menu)
+    labels = tuple(label for _, _, _, label in menu)
+    return Group(rows, past, coming, weights, labels, {"no_plan": True}, OPEN_END * ends, "nothing")
 
 
 def _open_label(name: str, share: float) -> str:
@@ -348,23 +366,23 @@ def _open_label(name: str, share: float) -> str:
 
 
 def _reach(
-    book: _Book, schedule: Schedule, factor: float, at: Floats, path: int
-) -> tuple[Ints, Any]:
-    """Paths to the targets: the schedule, stretched for those beyond its end."""
-    coming = np.full(len(at), path, np.int64)
-    stretched = np.zeros(len(at), bool)
+    book: PathBook, schedule: Schedule, factors: Floats, at: Floats, paths: Ints
+) -> tuple[Ints, Bools]:
+    """Paths to the targets (G, T): the schedule, stretched for those beyond its end."""
+    coming = np.repeat(paths[:, None], at.shape[1], axis=1)
     if not schedule.total:  # no end, or a single point at 0
-        return coming, stretched
-    last = schedule.total * factor
-    for i in np.flatnonzero(at > last * (1 + STRETCH_MARGIN)):
-        coming[i] = book.schedule(schedule.stretched(float(at[i]) / factor), factor)
-        stretched[i] = True
+        return coming, np.zeros(at.shape, bool)
+    stretched = at > (schedule.total * factors * (1 + STRETCH_MARGIN))[:, None]
+    if stretched.any():
+        factor = np.broadcast_to(factors[:, None], at.shape)[stretched]
+        coming[stretched] = book.stretched(schedule, at[stretched] / factor, factor)
     return coming, stretched
 
 
 def _logged(
-    book: _Book,
+    book: PathBook,
     run: Run,
+    row: int,
     axis: str,
     end: float,
     at: Floats,
@@ -372,47 +390,62 @@ def _logged(
     given: Schedule | None,
     total: float | None,
     fixed: bool,
-) -> _Made:
+) -> Group:
     """Hypotheses of a run whose learning rate was logged up to the end of its data."""
     t, rho = warmed(*logged)
     past = book.points(t, rho)
+    n_at = at.shape[1]
+
+    def group(coming: Ints, labels: Sequence[str], flags: dict[str, Any], end: float) -> Group:
+        n_paths = coming.shape[2]
+        return Group(
+            np.array([row]), np.full((1, n_paths), past), coming, (1.0,) * n_paths, tuple(labels),
+            flags, np.array([end]),
+        )  # fmt: skip
+
+    def follow(schedule: Schedule, factor: float) -> tuple[Ints, Bools]:
+        factors = np.array([factor])
+        paths = book.schedule(schedule, factors)
+        to, stretched = _reach(book, schedule, factors, at, paths)
+        return to[:, :, None], stretched
+
     if given is not None:
         factor = axis_factor(run, given, axis)
-        coming, stretched = _reach(book, given, factor, at, book.schedule(given, factor))
+        coming, stretched = follow(given, factor)
         planned = given.total * factor if given.total else total or OPEN_END * end
-        flags = {"schedule_stretched": stretched}
-        return _Made([(past, coming, 1.0)], ("logged",), flags, "known", planned)
+        return group(coming, ["logged"], {"schedule_stretched": stretched}, planned)
     warmup = warmup_of(run, axis)
-    flags = {}
-    made: list[tuple[int, Any, float]] = []
-    labels: list[str] = []
+    flags: dict[str, Any] = {}
     if total is None:
         form = form_of(t, rho, warmup)
     else:
-        form = form_to(t, rho, warmup, max(float(total), end))
+        form = form_to(t, rho, warmup, max(total, end))
         # What was logged follows a cosine or a line, but to another end than the planned one.
         disagrees = form is None and form_of(t, rho, warmup) is not None
         flags = {"total_disagrees": disagrees}
     if form is not None:
-        coming, stretched = _reach(book, form, 1.0, at, book.schedule(form, 1.0))
+        coming, stretched = follow(form, 1.0)
         flags = {"schedule_stretched": stretched}
-        label = (str(form.kind),)
-        return _Made([(past, coming, 1.0)], label, flags, "known", form.total or OPEN_END * end)
+        return group(coming, [str(form.kind)], flags, form.total or OPEN_END * end)
+    if total is None and not fixed:
+        held = np.full((1, n_at, 1), past)
+        return group(held, ["logged"], {"schedule_held": True}, math.nan)
     if total is None:
-        if not fixed:
-            held = np.full(len(at), past, np.int64)
-            return _Made([(past, held, 1.0)], ("logged",), {"schedule_held": True})
-        for name, share in OPEN_MENU:
-            path = book.points(*_went_on(name, t, rho, end, share * end))
-            made.append((past, np.full(len(at), path, np.int64), 1.0))
-            labels.append(_open_label(name, share))
-        return _Made(made, tuple(labels), {"no_plan": True}, "nothing", OPEN_END * end)
-    last = max(float(total), end * 1.001)
-    for name, weight in MENU:
-        path = book.points(*_went_on(name, t, rho, end, last))
-        made.append((past, np.full(len(at), path, np.int64), weight))
-        labels.append(name)
-    return _Made(made, tuple(labels), {"schedule_unknown": True, **flags}, "total", last)
+        names = [name for name, _ in OPEN_MENU]
+        lasts = [share * end for _, share in OPEN_MENU]
+    else:
+        names = [name for name, _ in MENU]
+        lasts = [max(total, end * 1.001)] * len(MENU)
+    nodes = [_went_on(name, t, rho, end, last) for name, last in zip(names, lasts, strict=True)]
+    paths = np.array([book.points(*each) for each in nodes], np.int64)
+    coming = np.broadcast_to(paths, (1, n_at, len(paths)))
+    if total is None:
+        labels = [_open_label(name, share) for name, share in OPEN_MENU]
+        made = group(coming, labels, {"no_plan": True}, OPEN_END * end)
+        return made._replace(menu="nothing")
+    made = group(coming, names, {"schedule_unknown": True, **flags}, lasts[0])
+    weights = tuple(weight for _, weight in MENU)
+    return made._replace(menu="total", weights=weights)
 
 
 def _went_on(name: str, t: Floats, rho: Floats, end: float, last: float) -> tuple[Floats, Floats]:

@@ -14,7 +14,6 @@ from .._base.errors import DataError
 from .._base.numbers import decimals_of, interval_text
 from .._base.ragged import Floats
 from .._base.results import Scale
-from .._base.summaries import describe
 from .._base.views import view
 from ..answers.answer import Answer
 from ..forecasts.mixture import Mixed
@@ -219,16 +218,15 @@ def answer_of(
 ) -> LadderAnswer:
     """An answer from what draws a curve."""
     curves = np.ascontiguousarray(curve(at))[None]
-    moments = describe(curves, prob)
     flags = tuple(dict.fromkeys([*notes, *ladder.notes]))
     mixed = Mixed(
         curves=curves,
         sigma=np.full((1, draws), np.nan),
-        by_law=moments[None],
         below_floor=np.zeros((1, 1, len(at)), bool),
         flags=[[flags]],
         row_flags={},
         forecasts=[],
+        prob=prob,
     )
     question: Any = LadderQuestion(ladder.axis, prob, draws, seed)
     return LadderAnswer(

@@ -287,7 +287,7 @@ class Runs:
         Returns
         -------
         Runs
-            A new collection.
+            A new collection; this one where all of its runs are named in their order.
 
         Raises
         ------
@@ -297,6 +297,8 @@ class Runs:
         chosen = [names] if isinstance(names, str) else list(names)
         if not chosen:
             raise DataError("select needs at least one run name")
+        if tuple(chosen) == self.names:
+            return self
         twice = [name for name, count in Counter(chosen).items() if count > 1]
         if twice:
             raise DataError(f"run {twice[0]!r} is selected twice")

@@ -7,14 +7,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats, Ints, counts
 from ..schedules import shapes as kinds
 from ..schedules.shapes import Schedule
 
 if TYPE_CHECKING:
+    from .collection import Runs
     from .run import Run
 
-__all__ = ["axis_factor", "form_of", "form_to", "history_of", "warmed", "warmup_of"]
+__all__ = [
+    "axis_factor",
+    "axis_factors",
+    "by_schedule",
+    "form_of",
+    "form_to",
+    "has_rate",
+    "history_of",
+    "warmed",
+    "warmup_in",
+    "warmup_of",
+    "warmups_of",
+]
 
 WARM = 0.98  # of the peak: where a logged warm-up ends
 WARM_SHARE = 0.25  # and it ends within this share of the log
@@ -59,23 +72,68 @@ def history_of(run: Run, axis: str) -> tuple[Floats, Floats] | None:
     return x[usable], np.maximum(lr[usable], 0.0)  # some schedulers end at -5e-12
 
 
-def warmup_of(run: Run, axis: str) -> float:
-    """End of the warm-up on the axis, 0 where none is known."""
-    schedule = run.schedule
-    if schedule is not None and schedule.kind != "points":
-        return schedule.warmup * axis_factor(run, schedule, axis) if schedule.warmup else 0.0
-    if schedule is not None:
-        t = np.asarray(schedule.steps) * axis_factor(run, schedule, axis)
-        rate = np.asarray(schedule.rates)
-    else:
-        history = history_of(run, axis)
-        if history is None:
-            return 0.0
-        t, rate = history
+def has_rate(runs: Runs) -> Bools:
+    """Which runs have a logged learning rate, shape (n_runs,)."""
+    lr, offsets = runs._columns.lr, runs._columns.offsets
+    return np.zeros(len(runs), bool) if lr is None else counts(~np.isnan(lr), offsets) > 0
+
+
+def by_schedule(runs: Runs) -> list[tuple[Schedule | None, Ints]]:
+    """The runs' own schedules, and which runs have each."""
+    schedules = runs._columns.schedules
+    if not schedules:
+        return [(None, np.arange(len(runs)))]
+    which = np.fromiter(map(id, map(schedules.get, runs.names)), np.int64, len(runs))
+    order = np.argsort(which, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+    return [(schedules.get(runs.names[rows[0]]), rows) for rows in groups]
+
+
+def warmup_in(schedule: Schedule) -> float:
+    """End of a schedule's warm-up in units of its own axis, 0 for none."""
+    if schedule.kind != "points":
+        return schedule.warmup
+    return _warm_end(np.asarray(schedule.steps), np.asarray(schedule.rates))
+
+
+def _warm_end(t: Floats, rate: Floats) -> float:
     if not rate.max() > 0:
         return 0.0
     rows = _warm_rows(rate / rate.max())
     return float(t[rows]) if rows else 0.0
+
+
+def warmup_of(run: Run, axis: str) -> float:
+    """End of the warm-up on the axis, 0 where none is known."""
+    schedule = run.schedule
+    if schedule is not None:
+        warmup = warmup_in(schedule)
+        return warmup * axis_factor(run, schedule, axis) if warmup else 0.0
+    history = history_of(run, axis)
+    return 0.0 if history is None else _warm_end(*history)
+
+
+def warmups_of(runs: Runs, axis: str) -> Floats:
+    """`warmup_of` of every run, shape (n_runs,)."""
+    out, rated = np.zeros(len(runs)), has_rate(runs)
+    for schedule, rows in by_schedule(runs):
+        if schedule is None:
+            for r in rows[rated[rows]].tolist():
+                out[r] = warmup_of(runs[runs.names[r]], axis)
+        elif warmup := warmup_in(schedule):
+            out[rows] = warmup * axis_factors(runs, rows, schedule, axis)
+    return out
+
+
+def axis_factors(runs: Runs, rows: Ints, schedule: Schedule, axis: str) -> Floats:
+    """`axis_factor` of the runs of these numbers, shape (n,)."""
+    if schedule.axis == axis:
+        return np.ones(len(rows))
+    (own, has), (values, _) = runs._axis(schedule.axis), runs._axis(axis)
+    for r in rows[~has[rows]].tolist():
+        axis_factor(runs[runs.names[r]], schedule, axis)  # raises
+    last = runs._columns.offsets[1:][rows] - 1
+    return np.asarray(values[last] / own[last])
 
 
 def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:

@@ -6,11 +6,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import lossfit
 from lossfit.forecasts import question, rates
 from lossfit.forecasts.forecasting import _levels, _prior_only
 from lossfit.forecasts.learning import Priors, strength_from
+from lossfit.forecasts.path_book import PathBook
+from lossfit.runs.known import for_runs
 from lossfit.runs.logged_rate import form_of, form_to
 from tests.curves import power_runs
 
@@ -21,27 +25,90 @@ class Book:
     def __init__(self):
         self.asked = []
 
-    def menu(self, name, warmup, total):
-        self.asked.append((name, warmup, total))
-        return len(self.asked) - 1
+    def menu(self, name, totals):
+        self.asked += [(name, total) for total in totals]
+        return np.arange(len(self.asked) - len(totals), len(self.asked))
 
 
 @pytest.mark.parametrize("total", [None, 5000.0])
-def test_the_menu_has_the_weights_and_the_warmup_that_it_says(monkeypatch, total):
-    monkeypatch.setattr(rates, "warmup_of", lambda run, axis: 70.0)
+def test_the_menu_has_the_weights_and_the_end_that_it_says(total):
     book = Book()
     plan = rates.Plan(None, None if total is None else {"run0": total})
-    made = rates.hypotheses_of(
-        book, power_runs(1)["run0"], "step", 1000.0, np.array([4000.0]), plan
-    )
-    assert {warmup for _, warmup, _ in book.asked} == {70.0}
-    by_form = {}
-    for past, _, weight in made.hypotheses:
-        name = book.asked[past][0]
+    runs = power_runs(1)
+    (group,) = rates.groups_of(book, runs, "step", np.array([1000.0]), np.array([[4000.0]]), plan)
+    by_form, ends = {}, set()
+    for past, weight in zip(group.past[0], group.weights, strict=True):
+        name, end = book.asked[past]
+        ends.add(end)
         by_form[name] = by_form.get(name, 0.0) + weight
+    assert ends == ({4000.0, 1.4 * 4000.0} if total is None else {5000.0})
     menu = dict(rates.MENU)
     sums = {name: weight / sum(by_form.values()) for name, weight in by_form.items()}
     assert sums == pytest.approx({name: w / sum(menu.values()) for name, w in menu.items()})
+
+
+@pytest.mark.parametrize("plan", ["nothing", "total", "totals", "schedule", "schedules", "logged"])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_paths_of_a_run_are_the_same_alone_and_among_others(plan, fixed):
+    """Runs of different lengths, one with a schedule of its own in tokens."""
+    rng = np.random.default_rng(3)
+    x = [np.arange(1, n + 1) * 10.0 for n in (50, 70, 90, 70)]
+    frames = [
+        pd.DataFrame(
+            {"run": f"run{i}", "step": t, "loss": 2 + t**-0.3 + rng.normal(0, 0.01, len(t))}
+        )
+        for i, t in enumerate(x)
+    ]
+    if plan == "logged":
+        for i, falls in ((1, 1e-6), (3, 0.0)):
+            frames[i]["lr"] = 1e-3 - falls * frames[i]["step"] ** 1.1 / 10
+    runs = lossfit.Runs.from_frame(pd.concat(frames), tokens_per_step={"run2": 7.0, "run0": 3.0})
+    runs = runs.with_schedule(
+        {
+            "run2": lossfit.schedules.wsd(1.0, 6000, 300, axis="tokens"),
+            "run0": lossfit.schedules.from_points([1, 300, 400], [1, 2, 1]),
+        }
+    )
+    line = lossfit.schedules.linear(1.0, 1000, 20)
+    given = {
+        "total": rates.Plan(None, 800.0),
+        "totals": rates.Plan(None, {"run1": 900.0, "run2": 950.0}),
+        "schedule": rates.Plan(line),
+        "schedules": rates.Plan({"run1": line, "run2": lossfit.schedules.two_stage(2, 1, 600)}),
+    }.get(plan, rates.Plan())
+    ends = np.array([t[-1] for t in x])
+    at = ends[:, None] * np.array([0.5, 1.1, 1.9, np.nan])
+    at[2, 2] = np.nan
+
+    def told(runs, rows, plan):
+        book = PathBook()
+        out = {}
+        for group in rates.groups_of(book, runs, "step", ends[rows], at[rows], plan, fixed):
+            shapes, paths = book.arrays()
+
+            def path(number, shapes=shapes, paths=paths):
+                span = slice(*shapes.offsets[paths.shape[number] + np.arange(2)])
+                start, stretch = paths.start[number], paths.stretch[number]
+                return shapes.z[span].tolist(), shapes.rho[span].tolist(), start, stretch
+
+            for k, r in enumerate(group.rows):
+                flags = {
+                    n: np.broadcast_to(w, (len(group.rows), 4))[k] for n, w in group.flags.items()
+                }
+                out[runs.names[r]] = repr(
+                    (
+                        [path(p) for p in group.past[k]],
+                        [path(p) for p in group.coming[k].ravel()],
+                        (group.weights, group.labels, flags, group.end[k], group.menu),
+                    )
+                )
+        return out
+
+    together = told(runs, np.arange(4), given)
+    assert len(together) == 4
+    for r, name in enumerate(runs.names):
+        alone = rates.Plan(*(for_runs(each, [name]) for each in given))
+        assert together[name] == told(runs.select([name]), np.array([r]), alone)[name]
 
 
 def test_a_level_is_the_mean_of_the_last_fortieth():
