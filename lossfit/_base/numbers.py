@@ -12,7 +12,7 @@ DRAWS = 1000  # of an answer, where nothing else is said
 # Of an end of a 90 % interval of a normal posterior, in sds over the root of the number of draws.
 ERROR_OF_END = 2.1
 SDS_OF_INTERVAL = 3.3
-MOST = 6
+MOST = 12  # decimals: losses of 1e-6 are real
 
 
 def decimals_of(width: float, draws: int = DRAWS) -> int:

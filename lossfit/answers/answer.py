@@ -149,6 +149,14 @@ class Answer(Result):
         return np.array([self.runs[name].end(self.axis) for name in self.names])
 
     @cached_property
+    def _spans(self) -> Floats:
+        """End of the data of each run over their first point above 0, shape (R,)."""
+        runs = self.runs if self.names == self.runs.names else self.runs.select(self.names)
+        flat = runs.flat(self.axis)
+        x = np.where(flat.x > 0, flat.x, np.inf)
+        return np.asarray(self.ends / np.minimum.reduceat(x, flat.offsets[:-1]))
+
+    @cached_property
     def broken(self) -> dict[str, tuple[str, bool]]:
         """Runs that broke: what happened, and whether no forecast holds for the run."""
         return broken_runs(self.runs, self.names, self.axis)
@@ -171,6 +179,7 @@ class Answer(Result):
             "interpolation": ratio <= 1,
             "far": ratio > FAR,
             "untested": ratio > UNTESTED,
+            "short_span": ratio > self._spans[:, None],
             "below_zero": self.mixed.below_zero,
             "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),
         }

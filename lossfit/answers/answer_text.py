@@ -213,13 +213,17 @@ def _strength(answer: Answer) -> list[str]:
     """What the answer says of the response to the learning rate."""
     block = answer.mixed.forecasts[0]
     fall = float(block.falls[0, 0])
-    if not np.isfinite(fall) or abs(fall) < 5e-4:
+    row = answer.rows[0]
+    if not np.isfinite(fall) or abs(fall) < min(5e-4, 0.01 * float(row["upper"] - row["lower"])):
         return []
     mean, sd = block.strength[0]
-    text = f"the change of the learning rate from here to there takes {fall:.3f} off"
+    places = max(_places(row) - 1, 2)
+    text = f"the change of the learning rate from here to there takes {fall:.{places + 1}f} off"
     if fall < 0:
-        text = f"the change of the learning rate from here to there adds {-fall:.3f}"
-    return [f"Of this, {text} (B {mean:.2f} +- {sd:.2f} for a fall from the peak to 0)."]
+        text = f"the change of the learning rate from here to there adds {-fall:.{places + 1}f}"
+    return [
+        f"Of this, {text} (B {mean:.{places}f} +- {sd:.{places}f} for a fall from the peak to 0)."
+    ]
 
 
 def _flag_lines(answer: Answer) -> list[str]:

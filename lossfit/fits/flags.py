@@ -37,6 +37,9 @@ ANSWER_MEANINGS = {
     "far": "more than twice as far as the data reach",
     "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked "
     "against real runs",
+    "short_span": "the answer looks farther ahead than the data reach back (the end over the first "
+    "point): too little of the curve to tell its shape; where the counter did not begin with this "
+    "run (fine-tuning, the last part of a log), count from its start",
     "below_zero": "under a law of the answer the median curve is below zero there",
     "below_floor": "a linear term takes the median curve below the law's own floor E",
     "law_disagreement": "the laws' medians differ by more than the widest of their intervals",

@@ -242,6 +242,7 @@ def plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
+SHORT = 26  # letters of a label, of which three stand side by side below the axes
 BELOW = "below"  # where a legend stands that would hide lines
 
 
@@ -255,10 +256,11 @@ def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
     ax.set_axisbelow(True)
     handles, labels = ax.get_legend_handles_labels()
     if legend == BELOW and handles:
+        longest = max(map(len, labels))
         ax.legend(
             handles, [plain(label) for label in labels], loc="upper center", fontsize="small",
-            bbox_to_anchor=(0.5, -0.15), ncols=min(len(handles), 3), frameon=False,
-            handlelength=2.6,
+            bbox_to_anchor=(0.5, -0.15), ncols=min(len(handles), 3 if longest <= SHORT else 2),
+            frameon=False, handlelength=2.6,
         )  # fmt: skip
     elif legend is not None and handles:
         ax.legend(

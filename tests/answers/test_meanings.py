@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,3 +96,26 @@ def test_the_record_says_which_runs_it_is_of():
     assert "runs that look like language models" in str(
         lossfit.extrapolate(many, at=2e12, axis="tokens", draws=100)
     )
+
+
+def table(loss: np.ndarray, step: np.ndarray) -> lossfit.Runs:
+    return lossfit.Runs.from_frame(pd.DataFrame({"run": "run", "step": step, "loss": loss}))
+
+
+def test_a_counter_that_began_elsewhere_is_said():
+    step = np.arange(50.0, 10_001, 50)
+    loss = 2.5 + 6 * step**-0.35 + np.random.default_rng(0).normal(0, 0.01, len(step))
+    late = lossfit.extrapolate(table(loss, step + 1e6), at="2x", draws=100)
+    assert "short_span" in late.frame["notes"][0]
+    assert "count from its start" in str(late)
+    usual = lossfit.extrapolate(table(loss, step), at="2x", draws=100)
+    assert "short_span" not in usual.frame["notes"][0]
+
+
+def test_small_losses_have_digits():
+    step = np.arange(50.0, 10_001, 50)
+    loss = 2.5 + 6 * step**-0.35 + np.random.default_rng(0).normal(0, 0.01, len(step))
+    text = str(lossfit.extrapolate(table(1e-6 * loss, step), at="2x", draws=100))
+    found = re.search(r"loss there: (\S+) \(90 % interval (\S+) to (\S+)\)", text)
+    assert len(set(found.groups())) == 3
+    assert re.search(r"takes 0\.0000000[1-9]\d* off", text)

@@ -189,3 +189,13 @@ def test_several_runs_get_a_panel_each(llama):
     answer = lossfit.extrapolate(llama, compute_of="llama2-70B", draws=50)
     figure = plotting.plot_answers(answer)
     assert len(figure.axes) == 3
+
+
+def test_a_legend_below_stays_inside_the_picture():
+    race = lossfit.race(lossfit.load("llama2"), axis="gpu_hours", draws=100)
+    figure = race.plot().figure
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    plt.close(figure)
