@@ -151,10 +151,13 @@ class Answer(Result):
     @cached_property
     def _spans(self) -> Floats:
         """End of the data of each run over their first point above 0, shape (R,)."""
-        runs = self.runs if self.names == self.runs.names else self.runs.select(self.names)
-        flat = runs.flat(self.axis)
-        x = np.where(flat.x > 0, flat.x, np.inf)
-        return np.asarray(self.ends / np.minimum.reduceat(x, flat.offsets[:-1]))
+        out = np.full(len(self.names), np.inf)
+        there = [r for r, name in enumerate(self.names) if name in self.runs]
+        if there:  # a run of a ladder may not exist yet
+            flat = self.runs.select([self.names[r] for r in there]).flat(self.axis)
+            x = np.where(flat.x > 0, flat.x, np.inf)
+            out[there] = flat.x[flat.offsets[1:] - 1] / np.minimum.reduceat(x, flat.offsets[:-1])
+        return out
 
     @cached_property
     def broken(self) -> dict[str, tuple[str, bool]]:
