@@ -154,7 +154,9 @@ class Answer(Result):
         out = np.full(len(self.names), np.inf)
         there = [r for r, name in enumerate(self.names) if name in self.runs]
         if there:  # a run of a ladder may not exist yet
-            flat = self.runs.select([self.names[r] for r in there]).flat(self.axis)
+            every = self.names == self.runs.names
+            runs = self.runs if every else self.runs.select([self.names[r] for r in there])
+            flat = runs.flat(self.axis)
             x = np.where(flat.x > 0, flat.x, np.inf)
             out[there] = flat.x[flat.offsets[1:] - 1] / np.minimum.reduceat(x, flat.offsets[:-1])
         return out

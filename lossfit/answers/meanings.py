@@ -33,7 +33,11 @@ def meanings_of(
     out = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS}
     for flag in BLIND:
         named = [name for name, of_run in flags.items() if flag in of_run and name in runs]
-        read = {_read(question, runs, name) for name in named}
+        read: set[str] = set()
+        for name in named:
+            read.add(_read(question, runs, name))
+            if "" in read:
+                break
         if read and "" not in read:
             rate = read.pop() if len(read) == 1 else "its logged learning rate ends with the data"
             out[flag] = f"{rate}; what comes after is not known: the answer averages over " + (
