@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Floats
 from .._base.seeds import Seed
+from .._base.units import amount_of
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
 from ..forecasts.question import LawSpec, Question, Sisters
@@ -25,6 +26,7 @@ from ..runs.checks import (
     has_words,
 )
 from .answer import Answer
+from .schedule_words import schedules_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ def extrapolate(
     compute_of: str | None = None,
     axis: str = "auto",
     laws: LawSpec = "auto",
-    schedule: ScheduleByRun = None,
+    schedule: ScheduleByRun | str = None,
     total: NumberByRun = None,
     siblings: Runs | pd.DataFrame | None = None,
     priors: Priors | Mapping[str, Prior] | None = None,
@@ -86,8 +88,9 @@ def extrapolate(
         intervals were checked on runs that it had not seen (docs/calibration.md); power and
         power_linear are shown beside it in `Answer.by_law`.  Several laws are mixed with equal
         weights.
-    schedule : Schedule or dict by run, optional
-        The learning-rate schedule that leads to the targets.  By default the run's own
+    schedule : Schedule, dict by run, or str, optional
+        The learning-rate schedule that leads to the targets; or a word for it: cosine, linear, wsd,
+        1-sqrt or constant, with its end (``"cosine@20k"``, or `total`).  By default the run's own
         (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
     total : float or dict by run, optional
         Planned end of the run on the axis, where its schedule is not known: the answer then
@@ -164,6 +167,8 @@ def extrapolate(
         axis = choose_axis(runs.select(asked), axis)
         check_axis(axis)
         where = _targets(runs, axis, asked, at)
+    if isinstance(schedule, str):
+        schedule = schedules_of(schedule, runs, asked, _one_total(total), axis)
     question = Question.of(
         runs,
         axis,
@@ -188,6 +193,13 @@ def extrapolate(
     if text:
         warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
     return answer
+
+
+def _one_total(total: NumberByRun) -> float | None:
+    """The planned end, where it is one number."""
+    if total is None or isinstance(total, Mapping):
+        return None
+    return amount_of(total) if isinstance(total, str) else total
 
 
 def answer_to(

@@ -15,7 +15,6 @@ from .common import (
     with_finished_runs,
 )
 from .options import options
-from .schedules import schedules_of
 from .voice import bars
 
 __all__ = ["command"]
@@ -57,7 +56,7 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
-        asked["schedule"] = schedules_of(schedule, runs, names)
+        asked["schedule"] = schedule
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(runs, names, compute_of=compute_of, progress=bars(), **asked)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._base.errors import DataError
+from ..answers.schedule_words import shape_of
 from .common import guarded, load_runs, number, save_plot, show, show_arrivals
 from .options import AMOUNT, options
-from .schedules import shape_of
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from ..answers.schedule_words import schedules_of
 from .common import guarded, load_runs, save_plot, show
 from .options import options
-from .schedules import schedules_of
 from .voice import bars
 
 __all__ = ["command"]

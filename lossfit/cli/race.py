@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..answers.schedule_words import schedules_of
 from .common import (
     guarded,
     load_runs,
@@ -15,7 +16,6 @@ from .common import (
     with_finished_runs,
 )
 from .options import FIGURE, options
-from .schedules import schedules_of
 from .voice import bars
 
 __all__ = ["command"]

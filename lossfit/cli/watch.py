@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from ..answers.schedule_words import schedules_of
 from .common import guarded, load_runs, say, show_text, with_finished_runs
 from .options import AMOUNT, options
-from .schedules import schedules_of
 
 __all__ = ["command"]
 

@@ -112,6 +112,11 @@ def schedules_by_run(value: ScheduleByRun, names: tuple[str, ...]) -> dict[str, 
     by_run = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
     _check_names(by_run, names, "schedules")
     for name, schedule in by_run.items():
+        if isinstance(schedule, str):
+            raise DataError(
+                f"the schedule of run {name!r} is a word, {schedule!r}, which says no peak and no "
+                f"end: make it with lossfit.schedules, e.g. lossfit.schedules.cosine(3e-4, 20_000)"
+            )
         if not isinstance(schedule, Schedule):
             raise DataError(
                 f"the schedule of run {name!r} must be made with lossfit.schedules, e.g. "

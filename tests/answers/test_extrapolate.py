@@ -268,3 +268,20 @@ def test_the_answer_says_which_kernels_served(monkeypatch):
         answer = lossfit.extrapolate(runs, at=2.2e12, draws=50)
         assert answer.to_dict()["engine"] == answer.engine == engine
         assert lossfit.fit(runs, "power", draws=20).settings.engine == engine
+
+
+def test_a_schedule_in_a_word():
+    runs = power_runs(1, points=100)
+    end = float(runs["run0"].end("step"))
+    where = {"at": 2 * end, "axis": "step", "draws": 100}
+    plan = lossfit.schedules.cosine(1.0, 2 * end)
+    expected = lossfit.extrapolate(runs, schedule=plan, **where).draws
+    for word in ({"schedule": f"cosine@{2 * end:g}"}, {"schedule": "cosine", "total": 2 * end}):
+        answer = lossfit.extrapolate(runs, **word, **where)
+        np.testing.assert_array_equal(answer.draws, expected)
+    with pytest.raises(DataError, match="needs an end: cosine@20k"):
+        lossfit.extrapolate(runs, schedule="cosine", **where)
+    with pytest.raises(DataError, match="no schedule is called 'cosin'"):
+        lossfit.extrapolate(runs, schedule="cosin", **where)
+    with pytest.raises(DataError, match="is a word, 'wsd'"):
+        runs.with_schedule("wsd")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._base.errors import DataError
-from .common import number
+from .._base.units import amount_of
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -20,7 +20,11 @@ KINDS = ("constant", "cosine", "linear", "wsd", "1-sqrt")
 
 
 def schedules_of(
-    word: str | None, runs: Runs, names: Sequence[str] | None = None
+    word: str | None,
+    runs: Runs,
+    names: Sequence[str] | None = None,
+    total: float | None = None,
+    axis: str = "step",
 ) -> dict[str, Schedule] | None:
     """A schedule by run; None for no word.
 
@@ -31,6 +35,10 @@ def schedules_of(
     runs : Runs
     names : sequence of str, optional
         Of these runs; of all by default.
+    total : float, optional
+        The planned end on an axis, where the word names none.
+    axis : str
+        Of the planned end.
 
     Raises
     ------
@@ -43,22 +51,25 @@ def schedules_of(
     if word.lower().endswith(".csv"):
         points = _points(word)
         return {run.name: points for run in chosen}
-    return {run.name: _of_run(word, run) for run in chosen}
+    return {run.name: _of_run(word, run, total, axis) for run in chosen}
 
 
-def _of_run(word: str, run: Run) -> Schedule:
+def _of_run(word: str, run: Run, total: float | None, axis: str) -> Schedule:
     """With the run's own peak and warm-up where they are known."""
-    from ..answers.what_ifs import standard_schedule
+    from .what_ifs import standard_schedule
 
     kind, end = _parted(word)
+    counts = "step" if run.has("step") else "tokens"
+    if end is None and total is not None:
+        end = total if axis == counts else total * run.end(counts) / run.end(axis)
     if run.schedule is not None or run.lr is not None:
         return standard_schedule(run, kind, end)
     if end is None and kind != "constant":
         raise DataError(
-            f"run {run.name!r}: its learning rate is not known, so --schedule {word} needs an end: "
+            f"run {run.name!r}: its learning rate is not known, so schedule={word!r} needs an end: "
             f"{word}@20k"
         )
-    return shape_of(word, end or 0.0, "step" if run.has("step") else "tokens")
+    return shape_of(word, end or 0.0, counts)
 
 
 def shape_of(word: str, end: float, axis: str) -> Schedule:
@@ -87,7 +98,7 @@ def _parted(word: str) -> tuple[str, float | None]:
             f"no schedule is called {kind!r} here; there are {', '.join(KINDS)}, or give a CSV "
             f"with columns step (or tokens) and lr"
         )
-    return kind, number(end) if at else None
+    return kind, amount_of(end) if at else None
 
 
 def _points(path: str) -> Schedule:
