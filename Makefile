@@ -9,6 +9,8 @@
 # make integrations  tests of lossfit.integrations with the real libraries (.venv-integrations)
 # make audit   licences and integrity of the packages in the environment, and known vulnerabilities
 # make mutants small faults in chosen modules: do their tests notice? (MINUTES=60; it goes on)
+# make test-oldest  the tests with the oldest versions that pyproject.toml allows (.venv-oldest)
+# make test-newest  the tests with the newest versions there are, pins of CUDA left out (.venv-newest)
 # make clean   remove what the others made
 #
 # PYTHON picks the interpreter: make test PYTHON=python3.12; JOBS how many tests run at a time
@@ -22,7 +24,7 @@ TORCH ?= torch
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly mutants integrations audit clean
+.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly mutants integrations audit test-oldest test-newest clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -38,6 +40,17 @@ pytest nightly kernels: export MKL_NUM_THREADS = 1
 test:
 	@$(MAKE) --no-print-directory --jobs 2 checks
 	@$(MAKE) --no-print-directory pytest
+
+# Tests of the GPU kernels need pinned versions: they are left to make test.
+test-oldest test-newest: test-%:
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	mkdir -p out
+	.venv-$*/bin/uv pip compile --quiet --no-deps --python .venv-$*/bin/python pyproject.toml --output-file out/$*.txt \
+	    --resolution $(if $(filter oldest,$*),lowest-direct,highest)
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --constraint out/$*.txt --editable '.[dev]'
+	.venv-$*/bin/python -m lossfit.kernels.warmup
+	OPENBLAS_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/gpu $(PYTEST_ARGS)
 
 quick:
 	@$(MAKE) --no-print-directory --jobs 2 checks
@@ -122,5 +135,5 @@ $(INTEGRATIONS_VENV)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) $(INTEGRATIONS_VENV) docs/api docs/gallery docs/notebooks docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TEST_VENV) $(SITE_VENV) .venv-oldest .venv-newest $(INTEGRATIONS_VENV) docs/api docs/gallery docs/notebooks docs/sg_execution_times.rst build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path "./.git/*" -prune -exec rm -rf {} +
