@@ -19,7 +19,7 @@ from .cache import place, use, writable
 from .fingerprint import fingerprint
 from .machine_code import Code, address, load_or_make, name_of
 
-__all__ = ["column_code", "run_column", "scalar_column", "stack"]
+__all__ = ["column_code", "placed_column", "run_column", "scalar_column", "stack"]
 
 _POINTER = ctypes.POINTER(ctypes.c_double)
 _C_FUNCTION = ctypes.CFUNCTYPE(
@@ -39,14 +39,18 @@ def scalar_column(function: Callable[..., float], positions: tuple[int, ...]) ->
 
     from .linking import callable_column
 
-    inner = callable_column(function)
-    jit = njit(error_model="numpy", forceinline=True)
+    made = placed_column(callable_column(function), positions)
+    return njit(error_model="numpy", forceinline=True)(made)
+
+
+def placed_column(inner: Any, positions: tuple[int, ...]) -> Callable[..., Any]:
+    """`scalar_column` of a function as it is, not compiled."""
     count = len(positions)
     a, b, c, d, e, f = (*positions, 0, 0, 0, 0, 0, 0)[:6]
     if count == 0:
-        return jit(lambda x, log_x, t0, t1, t2, t3: inner())
+        return lambda x, log_x, t0, t1, t2, t3: inner()
     if count == 1:
-        return jit(lambda x, log_x, t0, t1, t2, t3: inner((x, log_x, t0, t1, t2, t3)[a]))
+        return lambda x, log_x, t0, t1, t2, t3: inner((x, log_x, t0, t1, t2, t3)[a])
 
     def two(x, log_x, t0, t1, t2, t3):  # type: ignore[no-untyped-def]
         v = (x, log_x, t0, t1, t2, t3)
@@ -68,7 +72,7 @@ def scalar_column(function: Callable[..., float], positions: tuple[int, ...]) ->
         v = (x, log_x, t0, t1, t2, t3)
         return inner(v[a], v[b], v[c], v[d], v[e], v[f])
 
-    return jit((two, three, four, five, six)[count - 2])
+    return (two, three, four, five, six)[count - 2]
 
 
 def column_code(function: Callable[..., float], positions: tuple[int, ...]) -> int:

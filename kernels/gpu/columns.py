@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import marginal, maths
-from ..column_code import scalar_column
+from ..column_code import placed_column
 from ..columns import Program
 from ..team import lane, width
 from .port import rebind
@@ -91,7 +91,7 @@ def law_columns(program: Program) -> LawColumns:
         )
     slots = {"x": 0, "log_x": 1, **{n: 2 + i for i, n in enumerate(program.nonlinear)}}
     columns = [
-        scalar_column(program.columns[k], tuple(slots[a] for a in program.arguments[k]))
+        placed_column(program.columns[k], tuple(slots[a] for a in program.arguments[k]))
         for k in program.order
     ]
     fixed = (*columns[: program.n_fixed], _zero, _zero, _zero)[:3]

@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from ..forecasts.record import Situation
     from ..runs.collection import Runs
 
-__all__ = ["FAR", "UNTESTED", "Answer"]
+__all__ = ["FAR", "Answer"]
 
 FAR = 2.0
-UNTESTED = 3.3
 SCHEMA = "lossfit.answer/1"
 
 
@@ -179,11 +178,16 @@ class Answer(Result):
     @cached_property
     def _flags(self) -> list[list[tuple[str, ...]]]:
         """Flags by run and target; a row's own first, then the fits'."""
+        from ..forecasts.record import farthest
+
         ratio = self.at / self.ends[:, None]
+        checked = np.full(ratio.shape, farthest(self.question.by_default))
+        if "longer_plan" in self.mixed.row_flags:
+            checked[self.mixed.row_flags["longer_plan"]] = farthest(True, longer=True)
         rows: dict[str, Bools] = {
             "interpolation": ratio <= 1,
             "far": ratio > FAR,
-            "untested": ratio > UNTESTED,
+            "untested": ratio > checked,
             "short_span": ratio > self._spans[:, None],
             "below_zero": self.mixed.below_zero,
             "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),

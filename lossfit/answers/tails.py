@@ -22,6 +22,7 @@ from .._base.summaries import describe
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.learning import Priors
+from ..forecasts.record import farthest
 from ..forecasts.responses import Rate
 from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
@@ -32,7 +33,7 @@ from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario, peak_of
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, UNTESTED, _known, fitted, question_of
+from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,8 @@ MEANINGS = {
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
     "known worse than to 35 %): the shape of the tail follows the prior",
     "far": "more than twice as far as the data reach",
-    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked",
+    "untested": "beyond the farthest horizon at which forecasts were checked against real runs: "
+    "16x the data (3.3x with share=)",
     "one_run": "the law saw one schedule only, and optima lie where laws are wrong: runs under "
     "other schedules (share=True) would sharpen it",
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, and "
@@ -586,7 +588,7 @@ def _flags(engine: FittedRun, at: Floats, rho: Floats, end: float) -> tuple[list
     if rho.max() > high + LOWER:
         flags.append("rate_above_data")
     ratio = end / engine.end
-    if ratio > UNTESTED:
+    if ratio > farthest(engine.fitted == 1):
         flags.append("untested")
     elif ratio > FAR:
         flags.append("far")

@@ -23,6 +23,7 @@ from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.knowledge import check_targets
 from ..forecasts.learning import Priors
 from ..forecasts.question import Question
+from ..forecasts.record import farthest
 from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
@@ -54,7 +55,6 @@ LEARNED = 0.35  # relative sd of B above which the run is said not to know it
 LOWER = 0.05  # of the peak: how far below the rates of the data is worth a word
 SCHEMA = "lossfit.what_if/1"
 FAR = 2.0
-UNTESTED = 3.3
 
 MEANINGS = {
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
@@ -66,7 +66,8 @@ MEANINGS = {
     "checked",
     "schedule_held": "the place lies beyond the end of a schedule, whose last rate is held there",
     "far": "more than twice as far as the data reach",
-    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked",
+    "untested": "beyond the farthest horizon at which forecasts were checked against real runs: "
+    "16x the data (3.3x with share=)",
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, "
     "which only matters for how fast the loss responds to the learning rate",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
@@ -786,7 +787,7 @@ def _flags(
     run = engine.run
     ratio = at / engine.end
     low, _ = engine.seen
-    if ratio > UNTESTED:
+    if ratio > farthest(engine.fitted == 1):
         flags.append("untested")
     elif ratio > FAR:
         flags.append("far")

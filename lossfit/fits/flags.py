@@ -35,8 +35,8 @@ FIT_MEANINGS = {
 ANSWER_MEANINGS = {
     "interpolation": "the target lies within the data",
     "far": "more than twice as far as the data reach",
-    "untested": "beyond 3.3x the data, the farthest horizon at which forecasts were checked "
-    "against real runs",
+    "untested": "beyond the farthest horizon at which forecasts were checked: 16x the data (4x for "
+    "a finished run under a longer plan, 3.3x for laws by name)",
     "short_span": "the answer looks farther ahead than the data reach back (the end over the first "
     "point): too little of the curve to tell its shape; where the counter did not begin with this "
     "run (fine-tuning, the last part of a log), count from its start",

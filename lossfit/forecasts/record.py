@@ -22,6 +22,7 @@ __all__ = [
     "Situation",
     "default_record",
     "default_sentence",
+    "farthest",
     "record_of",
     "sentence",
 ]
@@ -30,7 +31,7 @@ RUNS = 155
 SOURCES = 7
 #: Horizon ratios of the backtests.
 HORIZONS = (1.25, 2.0)
-#: The farthest of them: a run cut at 30 %, forecast to its end.
+#: The farthest at which laws by name were checked: a run cut at 30 %, forecast to its end.
 FARTHEST = 3.34
 
 
@@ -127,6 +128,22 @@ def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] 
         return None
     horizon, share, error, sources = min(table, key=lambda row: abs(math.log(ratio / row[0])))
     return float(horizon), float(share), float(error), int(sources)
+
+
+def farthest(by_default: bool, longer: bool = False) -> float:
+    """The farthest horizon at which forecasts were checked against real runs, times the data.
+
+    Parameters
+    ----------
+    by_default : bool
+        Of the default law, else of the laws by name.
+    longer : bool
+        Of finished runs under a longer plan.
+    """
+    if not by_default:
+        return FARTHEST
+    tables = learned_record()["longer" if longer else "known"]
+    return max(row[0] for table in tables.values() for row in table)
 
 
 def default_record(situation: Situation, ratio: float) -> float:

@@ -19,6 +19,7 @@ from ..answers.meanings import unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import LawSpec, Question, Sisters
+from ..forecasts.record import farthest
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, choose_axis, whole
 from . import frontier as front
@@ -46,7 +47,7 @@ BLOCK = 64  # runs drawn at a time where not all are kept
 POINTS = ((16, 240), (64, 120), (1 << 62, 64))  # of the grid, up to so many runs
 MOST_MARKED = 32  # runs whose ends are on the grid
 MARGIN = 1e-3  # lead that counts, as a share of the loss
-FAR, UNTESTED = 2.0, 3.3  # as of answers
+FAR = 2.0  # as of answers
 DISAGREE = 3.0  # sds by which law and smoother may differ at the end of the data
 
 
@@ -281,7 +282,8 @@ def _run_it(
             ratio = grid[-1] / part.end[r]
             name = runs.names[len(flags)]
             flags_of_run += ["siblings_unused"] * unlearned(question, name)
-            flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > UNTESTED)
+            checked = farthest(question.by_default, "longer_plan" in flags_of_run)
+            flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > checked)
             flags.append(tuple(dict.fromkeys(flags_of_run)))
     if margin is None:
         need = MARGIN * np.abs(np.median(lead[0], axis=1))

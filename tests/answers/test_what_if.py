@@ -306,7 +306,7 @@ def test_flags(pair):
         answer = what_if(
             pair.select(["cosine"]),
             schedules={"to 0": schedules.linear(3e-4, TOTAL, 500)},
-            at=[TOTAL, 2.5 * TOTAL, 4.0 * TOTAL],
+            at=[TOTAL, 2.5 * TOTAL, 17.0 * TOTAL],
         )
     flags = list(answer.frame["notes"])
     assert "rate_below_data" in flags[3]
@@ -314,7 +314,7 @@ def test_flags(pair):
     assert "far" in flags[4]
     assert "schedule_held" in flags[4]
     assert "untested" in flags[5]
-    assert answer.frame["horizon_ratio"].iloc[-1] == pytest.approx(4.0)
+    assert answer.frame["horizon_ratio"].iloc[-1] == pytest.approx(17.0)
 
 
 def test_text_plot_and_draws(asked):
