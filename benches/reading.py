@@ -1,8 +1,8 @@
 """How fast logs are read, and in how much memory.
 
 ``python -m benches.reading --megabytes 200`` writes logs of that size in a few layouts, reads each
-in a process of its own, and prints MB of log a CPU second and a wall second, and the peak memory
-beyond what the imports take.
+in a process of its own, and prints MB of log a CPU second and a wall second, the peak memory beyond
+what the imports take, and what pyarrow takes for the same table in the same process.
 """
 
 from __future__ import annotations
@@ -64,7 +64,15 @@ wall, cpu = time.perf_counter(), time.process_time()
 runs = lossfit.load(sys.argv[1])
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps({"points": len(next(iter(runs))), "wall": wall, "cpu": cpu, "peak": peak / 1024}))
+alone = {"csv.log": "csv.read_csv", "jsonl.log": "json.read_json"}.get(sys.argv[1].split("/")[-1])
+arrow = float("nan")
+if alone and "pyarrow" in sys.modules:
+    module, function = alone.split(".")
+    begin = time.process_time()
+    getattr(sys.modules["pyarrow." + module], function)(sys.argv[1])
+    arrow = time.process_time() - begin
+told = {"points": len(next(iter(runs))), "wall": wall, "cpu": cpu, "peak": peak / 1024}
+print(json.dumps({**told, "arrow": arrow}))
 """
 
 
@@ -74,7 +82,10 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--kinds", default="csv,jsonl,nanogpt,console")
     options = parser.parse_args()
-    print(f"{'layout':<10}{'MB':>7}{'points':>12}{'MB/s CPU':>10}{'MB/s wall':>11}{'peak MB':>9}")
+    print(
+        f"{'layout':<10}{'MB':>7}{'points':>12}{'MB/s CPU':>10}{'MB/s wall':>11}{'peak MB':>9}"
+        f"{'pyarrow, MB/s CPU':>19}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds.split(","):
             path = Path(folder) / f"{kind}.log"
@@ -88,6 +99,7 @@ def main() -> None:
             print(
                 f"{kind:<10}{size:7.0f}{told['points']:12,}{size / told['cpu']:10.0f}"
                 f"{size / told['wall']:11.0f}{told['peak']:9.0f}"
+                f"{size / told['arrow']:19.0f}"
             )
 
 

@@ -20,6 +20,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 # Points handled at a time: small enough for the temporaries to stay in the processor's cache.
 BLOCK = 1 << 17
+COUNTED = 512  # rows a run from which a run is counted by itself
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -35,13 +36,18 @@ def run_of_row(offsets: Ints) -> Ints:
 
 def counts(mask: Bools, offsets: Ints) -> Ints:
     """How many rows of each run are true, shape (R,); empty runs count 0."""
-    total = spans(mask.astype(np.int64))
+    if len(mask) > COUNTED * len(offsets):
+        edges = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+        return np.array([np.count_nonzero(mask[a:b]) for a, b in edges], np.int64)
+    total = spans(mask)
     return np.asarray(total[offsets[1:]] - total[offsets[:-1]])
 
 
-def spans(lengths: Ints) -> Ints:
+def spans(lengths: Ints | Bools) -> Ints:
     """The offsets of runs of these lengths, shape (R + 1,)."""
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 def gather(starts: Ints, stops: Ints) -> tuple[Ints, Ints]:

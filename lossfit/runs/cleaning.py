@@ -76,6 +76,7 @@ MINIMUM_POINTS = 3  # what a run needs to be of any use
 SPIKE_MADS = 8.0  # a spike is off the running median by more than this many MADs ...
 SPIKE_SHARE = 1e-3  # ... and this share of the loss
 SPIKE_POINTS = 8  # shorter runs say too little of their own noise
+PIECE = 1 << 15  # points of a long run that are looked at together
 ABSURD_FACTOR = 100.0  # times the others, at a run's start and in runs too short for the rule above
 ROUNDED_DECIMALS = 4  # losses with at most this many decimals are flagged
 SMOOTHED_POINTS = 50
@@ -289,23 +290,37 @@ def _spikes(y: Floats) -> Bools:
         return _absurd(y)
     # At the front the first point is repeated: there a curve is steep, and no first point is odd.
     # At the end the last full window is used for the last two points.
+    width = y.shape[1]
     ahead = np.concatenate([y[:, :1], y[:, :1], y], axis=1)
-    a, b, c, d, e = (ahead[:, i : ahead.shape[1] - 4 + i] for i in range(5))
-    low, high = (
-        np.maximum(np.minimum(a, b), np.minimum(c, d)),
-        np.minimum(np.maximum(a, b), np.maximum(c, d)),
-    )
-    median = np.maximum(np.minimum(e, low), np.minimum(np.maximum(e, low), high))
-    median = np.concatenate([median, median[:, -1:], median[:, -1:]], axis=1)
-    off = y - median
-    noise = np.abs(y[:, 1:-1] - (y[:, :-2] + y[:, 2:]) / 2)
-    limit = SPIKE_MADS * np.median(noise, axis=1, keepdims=True) + SPIKE_SHARE * np.abs(y)
-    spike: Bools = np.abs(off) > limit
-    spike[:, -2:] &= off[:, -2:] > 0
+    noise = np.empty((len(y), width - 2))
+    spike = np.empty(y.shape, dtype=bool)
+    pieces = [(first, min(first + PIECE, width)) for first in range(0, width, PIECE)]
+    for first, last in pieces:  # temporaries stay in the processor's cache
+        part = y[:, first : last + 2]
+        noise[:, first:last] = np.abs(part[:, 1:-1] - (part[:, :-2] + part[:, 2:]) / 2)
+    size = SPIKE_MADS * np.median(noise, axis=1, keepdims=True)
+    for first, last in pieces:
+        begin = min(first, width - 3)
+        median = _median_of_five(ahead[:, begin : min(last, width - 2) + 4])
+        if last > width - 2:
+            median = median[:, np.minimum(np.arange(first, last), width - 3) - begin]
+        off = y[:, first:last] - median
+        spike[:, first:last] = np.abs(off) > size + SPIKE_SHARE * np.abs(y[:, first:last])
+        if last > width - 2:
+            falls = off[:, max(width - 2 - first, 0) :] <= 0
+            spike[:, max(width - 2, first) : last] &= ~falls
     if y.shape[1] < 2 * SPIKE_POINTS:  # one spike can be in half of the neighbourhoods
         return spike | _absurd(y)
     spike[:, 0] |= _absurd(y[:, :SPIKE_POINTS])[:, 0]
     return spike
+
+
+def _median_of_five(y: Floats) -> Floats:
+    """Running medians of five columns, shape (m, length - 4)."""
+    a, b, c, d, e = (y[:, i : y.shape[1] - 4 + i] for i in range(5))
+    low = np.maximum(np.minimum(a, b), np.minimum(c, d))
+    high = np.minimum(np.maximum(a, b), np.maximum(c, d))
+    return np.asarray(np.maximum(np.minimum(e, low), np.minimum(np.maximum(e, low), high)))
 
 
 def _absurd(y: Floats) -> Bools:

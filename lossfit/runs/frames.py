@@ -229,6 +229,8 @@ def _numbers(
     ):
         raise DataError(f"the column {what!r} holds {dtype}, not numbers: convert it first")
     if kind.is_numeric_dtype(dtype):
+        if isinstance(dtype, np.dtype):
+            return np.array(column.to_numpy(), np.float64)
         return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
     cells = column.astype(object)
     values: Floats

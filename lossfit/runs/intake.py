@@ -95,8 +95,9 @@ def clean(raw: Raw, known: Known) -> Columns:
     _enough(names, counts(keep & (x > 0), offsets), flags)
     rows = np.flatnonzero(keep)
     offsets = spans(counts(keep, offsets))
-    check_losses(names, raw.loss[rows], offsets, lambda row: raw.where(int(rows[row])))
-    check_axis_values(names, x[rows], offsets, base, lambda row: raw.where(int(rows[row])))
+    x, loss = x[rows], raw.loss[rows]
+    check_losses(names, loss, offsets, lambda row: raw.where(int(rows[row])))
+    check_axis_values(names, x, offsets, base, lambda row: raw.where(int(rows[row])))
     axes = {axis: values[rows] for axis, values in raw.axes.items()}
     logged, has, unusable = _further_axes(names, offsets, axes, base)
     params, unused = _params(raw, rows, offsets, known.params)
@@ -112,14 +113,14 @@ def clean(raw: Raw, known: Known) -> Columns:
             Flag(names[i], "unused", 1, "gpu_hours: the log's own column is used")
             for i in np.flatnonzero(has["gpu_hours"] & np.isfinite(total_hours))
         ]
-    seen = inspect(names, x[rows], raw.loss[rows], offsets)
+    seen = inspect(names, x, loss, offsets)
     by_run: dict[str | None, tuple[Flag, ...]] = {}
     for flag in (*raw.flags, *flags, *unusable, *unused, *seen.flags):
         by_run[flag.run] = (*by_run.get(flag.run, ()), flag)
     return Columns(
         names=names,
         offsets=offsets,
-        loss=raw.loss[rows],
+        loss=loss,
         weight=_weights(raw, rows, offsets),
         lr=None if raw.lr is None or np.isnan(raw.lr).all() else raw.lr[rows],
         logged=logged,
@@ -127,7 +128,7 @@ def clean(raw: Raw, known: Known) -> Columns:
         base=base,
         params=params,
         tokens_per_step=tokens_per_step,
-        gpu_rate=total_hours / x[rows][offsets[1:] - 1],
+        gpu_rate=total_hours / x[offsets[1:] - 1],
         spike=seen.spike,
         decimals=seen.decimals,
         schedules=schedules_by_run(known.schedules, names),

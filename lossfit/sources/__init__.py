@@ -28,6 +28,7 @@ from ._source import Reader, Source, Table
 
 __all__ = ["READERS", "Log", "Reader", "Source", "Table", "load", "survey", "tables"]
 
+BLANK_HEAD = 4096  # bytes that are looked at before all of them are
 READERS: tuple[str, ...] = (
     "wandb_history",
     "parquet",
@@ -288,7 +289,7 @@ def _read(
     log: Source, format: str | None, loss: str, columns: Mapping[str, str] | None
 ) -> list[_Piece]:
     """The rows of one log."""
-    if not log.data.strip():
+    if not log.data[:BLANK_HEAD].strip() and not log.data.strip():
         raise DataError(f"{log.name} is empty: give a log with at least three points")
     name = _format_of(log) if format is None else format
     if name not in READERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import itertools
 import os
 import re
@@ -100,7 +101,7 @@ class Source:
         cls, stream: IO[Any], name: str, stem: str, suffix: str, path: Path | None = None
     ) -> Source:
         """An open file to its end, unpacked if it is compressed with gzip."""
-        data = read_bounded(_chunks(stream), name, suffix)
+        data = _whole_file(stream, name, suffix) or read_bounded(_chunks(stream), name, suffix)
         paths = () if path is None else (path,)
         if not data.startswith(GZIP):
             return cls(name, stem, suffix, data, paths)
@@ -296,7 +297,7 @@ def read_bounded(chunks: Iterator[bytes], name: str, suffix: str = "") -> bytes:
     """
     data = bytearray()
     is_text = True
-    line_start, line, scanned = 0, 1, 0
+    line_start, scanned = 0, 0
     first = True
     for chunk in chunks:
         data += chunk
@@ -304,24 +305,52 @@ def read_bounded(chunks: Iterator[bytes], name: str, suffix: str = "") -> bytes:
             first = False
             is_text = _checked_kind(bytes(data[:HEAD]), name, suffix)
         if len(data) > LARGEST_FILE:
-            raise DataError(
-                f"{name} is larger than {LARGEST_FILE >> 30} GiB: split it, or keep only the "
-                "columns that are needed"
-            )
+            raise DataError(_too_large(name))
         if is_text:
-            newline = max(data.rfind(b"\n", scanned), data.rfind(b"\r", scanned))
-            if newline >= 0:
-                line += data.count(b"\n", scanned)
-                line_start = newline + 1
+            line_start = _checked_lines(data, scanned, len(data), line_start, name)
             scanned = len(data)
-            if scanned - line_start > LONGEST_LINE:
-                raise DataError(
-                    f"{name}, line {line}: longer than {LONGEST_LINE >> 20} MiB, which no line of "
-                    "a log is: write one line for each step"
-                )
     if first:
         _checked_kind(bytes(data[:HEAD]), name, suffix)
     return bytes(data)
+
+
+def _whole_file(stream: IO[Any], name: str, suffix: str) -> bytes:
+    """What `read_bounded` gives, of a file on a disk: in memory once; b"" for other streams."""
+    if not isinstance(stream, io.BufferedReader) or not isinstance(stream.raw, io.FileIO):
+        return b""
+    status = os.fstat(stream.fileno())
+    if not stat.S_ISREG(status.st_mode) or not status.st_size or stream.tell():
+        return b""
+    is_text = _checked_kind(stream.read(HEAD), name, suffix)
+    if status.st_size > LARGEST_FILE:
+        raise DataError(_too_large(name))
+    stream.seek(0)
+    data = stream.read(status.st_size)
+    line_start = 0
+    for start in range(0, len(data) if is_text else 0, CHUNK):
+        stop = min(start + CHUNK, len(data))
+        line_start = _checked_lines(data, start, stop, line_start, name)
+    return data
+
+
+def _too_large(name: str) -> str:
+    return (
+        f"{name} is larger than {LARGEST_FILE >> 30} GiB: split it, or keep only the "
+        "columns that are needed"
+    )
+
+
+def _checked_lines(data: bytes | bytearray, start: int, stop: int, line: int, name: str) -> int:
+    """Where the last line that begins in ``data[:stop]`` begins; ``line`` is that of ``start``."""
+    line = max(line, data.rfind(b"\n", start, stop) + 1)
+    line = max(line, data.rfind(b"\r", start, stop) + 1)
+    if stop - line > LONGEST_LINE:
+        number = data.count(b"\n", 0, line) + 1
+        raise DataError(
+            f"{name}, line {number}: longer than {LONGEST_LINE >> 20} MiB, which no line of "
+            "a log is: write one line for each step"
+        )
+    return line
 
 
 def _opened(path: Path, name: str) -> IO[bytes]:

@@ -161,11 +161,15 @@ def read(source: Source, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> Table:
         words = f"the line of names stands there again {again} times, as after a resume: left out"
         flags.append(Flag("", "header_again", again, words))
     data = [name for name in names if name not in as_text]
-    empty = frame[data].isna().all(axis=1) if data else frame.isna().all(axis=1)
+    empty = np.ones(len(frame), bool)
+    for name in data or names:
+        empty &= frame[name].isna().to_numpy()
+        if not empty.any():
+            break
     for name in as_text:
-        empty &= frame[name].isna() | (frame[name] == "")
+        empty &= (frame[name].isna() | (frame[name] == "")).to_numpy()
     if empty.any():
-        frame, lines = frame[~empty], lines[~empty.to_numpy()]
+        frame, lines = frame[~empty], lines[~empty]
     if not head.named:
         frame = _of_numbers(frame, source.stem)
     return Table(frame, LineWords(lines, source.name), flags)
@@ -196,7 +200,7 @@ def _by_arrow(
     reading = arrow.ReadOptions(column_names=names, skip_rows=head.skip + 1, block_size=1 << 22)
     try:
         table = arrow.read_csv(
-            io.BytesIO(source.data),
+            pyarrow.BufferReader(source.data),
             read_options=reading,
             parse_options=parse,
             convert_options=convert,
@@ -209,7 +213,7 @@ def _by_arrow(
                 or kinds.is_null(column.type)
             ):
                 return None
-        frame: pd.DataFrame = table.to_pandas()
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     except (pyarrow.ArrowException, ValueError, OSError, KeyError):
         return None
     return frame

@@ -12,7 +12,6 @@ Objects in a row become columns ``outer/inner``.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable
@@ -145,8 +144,8 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
     if source.data[:1] != b"{" or b"\n\n" in source.data or b"\n\r\n" in source.data:
         return None  # lines are numbered as rows
     try:
-        options = arrow.ReadOptions(block_size=1 << 24)
-        table = arrow.read_json(io.BytesIO(source.data), read_options=options)
+        options = arrow.ReadOptions(block_size=1 << 22)
+        table = arrow.read_json(pyarrow.BufferReader(source.data), read_options=options)
         for _ in range(4):
             if not any(pyarrow.types.is_struct(column.type) for column in table.columns):
                 break
@@ -169,7 +168,7 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
             for c in table.columns
         ):
             return None  # what is to be said of these is said line by line
-        frame: pd.DataFrame = table.to_pandas()
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     except (pyarrow.ArrowException, ValueError, OSError):
         return None
     return frame

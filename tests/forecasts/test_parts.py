@@ -52,7 +52,7 @@ def test_the_menu_has_the_weights_and_the_end_that_it_says(total):
 def test_the_paths_of_a_run_are_the_same_alone_and_among_others(plan, fixed):
     """Runs of different lengths, one with a schedule of its own in tokens."""
     rng = np.random.default_rng(3)
-    x = [np.arange(1, n + 1) * 10.0 for n in (50, 70, 90, 70)]
+    x = [np.arange(1, n + 1) * 10.0 for n in (50, 70, 90, 80)]
     frames = [
         pd.DataFrame(
             {"run": f"run{i}", "step": t, "loss": 2 + t**-0.3 + rng.normal(0, 0.01, len(t))}

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossfit import DataError, Runs
+from lossfit._base import ragged
 from lossfit._base.ragged import blocks, counts, gather, spans
+from lossfit.runs import cleaning
 from lossfit.runs.cleaning import MEANINGS, usable_rows
 
 
@@ -136,6 +138,27 @@ def test_clean_curves_have_no_spikes(noise):
     loss = 2 + 30 * x**-0.5 + rng.normal(0, 1, len(x)) * noise
     runs = Runs.from_arrays("step", x, loss, np.arange(total + 1) * points)
     assert runs.flat("step").spike.sum() <= 2  # of 100,000 points
+
+
+@pytest.mark.parametrize("points", [16, 31, 65, 66, 67, 200])
+@pytest.mark.parametrize("piece", [3, 64])
+def test_spikes_of_a_long_run_are_those_of_its_pieces(monkeypatch, points, piece):
+    rng = np.random.default_rng(points)
+    y = 3 + 0.05 * rng.standard_t(1.5, (20, points))
+    whole = cleaning._spikes(y)
+    assert whole.any()
+    monkeypatch.setattr(cleaning, "PIECE", piece)
+    np.testing.assert_array_equal(cleaning._spikes(y), whole)
+
+
+def test_rows_of_long_runs_are_counted_as_those_of_short_ones(monkeypatch):
+    mask = np.random.default_rng(0).random(5000) < 0.3
+    mask[[0, 1700]] = True
+    offsets = np.array([0, 0, 1700, 1700, 5000])
+    expected = [0, mask[:1700].sum(), 0, mask[1700:].sum()]
+    for rows in (0, 10_000):
+        monkeypatch.setattr(ragged, "COUNTED", rows)
+        assert counts(mask, offsets).tolist() == expected
 
 
 def test_the_fall_at_the_end_of_a_cosine_is_no_spike():

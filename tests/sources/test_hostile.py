@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 
 import lossfit
 from lossfit import DataError
-from lossfit.sources import READERS
+from lossfit.sources import READERS, _source
 
 FILES = Path(__file__).parent / "files"
 
@@ -425,3 +426,16 @@ def test_gzip_of_many_members_takes_time_in_proportion():
 
     once = min(seconds(4_000) for _ in range(2))
     assert seconds(16_000) < 12 * once
+
+
+def test_a_file_beyond_the_limit_is_refused_by_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(_source, "LARGEST_FILE", 1 << 30)
+    path = tmp_path / "run.csv"
+    path.write_text("step,loss\n" + "1,2.5\n" * 1000)
+    os.truncate(path, (1 << 30) + 1)  # sparse: no such memory is taken
+    tracemalloc.start()
+    with pytest.raises(DataError, match="larger than 1 GiB"):
+        lossfit.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
