@@ -13,6 +13,7 @@ from .. import laws as registry
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
+from .._base.units import amount_of
 from ..engine.devices import Place, Work, place
 from ..fits.block import work_of
 from ..fits.window import rule_of
@@ -180,6 +181,7 @@ class Question:
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
         plan = Plan(schedule, total)
         check_plan(plan, runs.names)
+        plan = Plan(schedule, _in_numbers(total))
         learned, by_parameter = _priors(siblings, priors)
         chosen, compared = laws_of(laws, by_parameter)
         refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})
@@ -292,6 +294,13 @@ class Question:
         """The window for some of the runs: a dict may name others."""
         window: WindowSpec = for_runs(self.window, runs)
         return window
+
+
+def _in_numbers(total: NumberByRun) -> NumberByRun:
+    """Planned ends as numbers, where they were written as 4T or 20k."""
+    if isinstance(total, Mapping):
+        return {name: amount_of(v) if isinstance(v, str) else v for name, v in total.items()}
+    return amount_of(total) if isinstance(total, str) else total
 
 
 @lru_cache(maxsize=1024)

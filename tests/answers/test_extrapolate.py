@@ -285,3 +285,14 @@ def test_a_schedule_in_a_word():
         lossfit.extrapolate(runs, schedule="cosin", **where)
     with pytest.raises(DataError, match="is a word, 'wsd'"):
         runs.with_schedule("wsd")
+
+
+def test_a_planned_end_in_a_word():
+    runs = power_runs(1, points=100)
+    end = float(runs["run0"].end("step"))
+    where = {"at": 2 * end, "axis": "step", "draws": 100}
+    expected = lossfit.extrapolate(runs, total=2 * end, **where).draws
+    for total in (f"{2 * end / 1000:g}k", {"run0": f"{2 * end:g}"}):
+        np.testing.assert_array_equal(
+            lossfit.extrapolate(runs, total=total, **where).draws, expected
+        )
