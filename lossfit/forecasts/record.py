@@ -143,7 +143,7 @@ def farthest(by_default: bool, longer: bool = False) -> float:
     if not by_default:
         return FARTHEST
     tables = learned_record()["longer" if longer else "known"]
-    return max(row[0] for table in tables.values() for row in table)
+    return float(max(row[0] for table in tables.values() for row in table))
 
 
 def default_record(situation: Situation, ratio: float) -> float:

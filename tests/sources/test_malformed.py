@@ -23,8 +23,8 @@ FRAMES = {
         r"run 'a', row 2: loss 'diverged' is not a number: correct it, or leave the cell blank",
     ),
     "text in the axis": (
-        frame(step=[1, 2, 3, "4k", 5, 6]),
-        r"run 'a', row 3: step '4k' is not a number",
+        frame(step=[1, 2, 3, "four", 5, 6]),
+        r"run 'a', row 3: step 'four' is not a number",
     ),
     "text in a column that is not needed": (
         frame(lr=[1e-3, "warm", 1, 1, 1, 1]),
