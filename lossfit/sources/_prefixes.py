@@ -53,7 +53,7 @@ AFTER = re.compile(
     | (?![^\n]{{0,3}}{STEP_WORDS}\b)[\w.<>@-]+(?::[\w.<>]+)*:\d+(?=[\s:\]|])\]?(?:\s*[:|\-](?=\s))?
     | (?!(?:train|val|valid|validation|eval|test|dev)\b)(?!{STEP_WORDS}[\s_]?\d)
         [A-Za-z_][\w.]*\s+[-|]\s+
-    | (?!{STEP_WORDS}\b)[A-Za-z_]\w*(?:\.\w+)*:(?=[A-Za-z\[{{])
+    | (?!{STEP_WORDS}\b)[A-Za-z_]\w*(?:\.\w+)*:(?=[A-Za-z\[{{]|\d+/\d|{DATE}[T\ ,]|{CLOCK})
     | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][A-Za-z_./\ |-]*\]:?
     | [-|:>](?=\s)
     )""",

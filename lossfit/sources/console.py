@@ -92,13 +92,18 @@ def read(source: Source) -> Table:
     log = _Console()
     for number, line in source.lines():
         log.feed(number, line)
+    flags = []
+    if not source.ends_a_line and log.is_cut:
+        words = f"line {log.opened[0]}, the last, was cut while writing"
+        flags.append(Flag("", "cut_line", 1, words))
+        log.open = {}
     log.close()
     if not log.points:
         raise DataError(
             f"{source.name}: no line names a loss, such as 'step 10 | loss: 3.21': give the log of "
             "a training run"
         )
-    return _table(source, log)
+    return _table(source, log, flags)
 
 
 class _Console:
@@ -122,6 +127,7 @@ class _Console:
         self.open: dict[str, float] = {}
         self.opened = (0, 0, "")  # the line where the row began, its last line, its time
         self.has_loss = False
+        self.had_step = False  # whether the last row names its step
         self.epoch: float | None = None
         self.step: tuple[str, float] | None = None
         self.bars: dict[float, float] = {}
@@ -260,9 +266,15 @@ class _Console:
             for total, place in self.bars.items():
                 values[f"{BAR}{total:g}"] = place
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the open row lacks the step that the row before it names."""
+        return self.had_step and bool(self.open) and not _has_step(self.open)
+
     def close(self) -> None:
         """The open row is whole."""
         if self.open and self.has_loss:
+            self.had_step = _has_step(self.open)
             self.rows.add(self.open, self.opened[0])
             self.points += 1
             if len(self.times) <= MOST_TIMES:
@@ -275,11 +287,10 @@ def _has_step(values: dict[str, float]) -> bool:
     return any(role_of(name) == "step" for name in values)
 
 
-def _table(source: Source, log: _Console) -> Table:
+def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
     """The rows with one step, one rank and one clock."""
     rows = log.rows
     frame = rows.frame()
-    flags: list[Flag] = []
     step, total, name = _steps(rows, frame)
     epoch_name = next((str(c) for c in frame.columns if role_of(str(c)) == "epoch"), None)
     epoch = None if epoch_name is None else frame[epoch_name].to_numpy()

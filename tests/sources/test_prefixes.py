@@ -6,6 +6,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,3 +112,26 @@ def test_nothing_of_a_cut_log_is_dropped_without_a_flag(name, share, seed):
     run = loaded(text[: int(len(text) * share)], layout)
     assert len(run) >= int(40 * share) - 2
     np.testing.assert_allclose(run.loss[:-1], points.loss[: len(run) - 1], rtol=1e-9)
+
+
+def test_a_last_line_that_was_cut_before_its_step_is_left_out():
+    """Another counter of the line is not taken for the step, as if the run began again."""
+    layout, points = LAYOUTS["fairseq"], Points.made(40, 10, 1)
+    lines = layout.text(points).splitlines()
+    train = [line for line in lines if "train_inner" in line][:25]
+    whole, last = "\n".join(train[:-1]) + "\n", train[-1]
+    source = Source(
+        "fairseq", "train", ".log", (whole + last[: last.index("num_updates")]).encode()
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lossfit.LossfitWarning)
+        runs = lossfit.load(source)
+    assert len(runs["train"]) == 24
+    assert "cut_line" in set(runs.flags["flag"])
+
+
+@pytest.mark.parametrize("name", ["MMEngine, by epoch", "fairseq", "Keras, one line an epoch"])
+def test_what_a_logger_without_a_format_puts_before_dates_and_counts(name):
+    layout, points = LAYOUTS[name], Points.made(20, 10, 0)
+    text = "\n".join(f"INFO:root:{line}" for line in layout.text(points).splitlines()) + "\n"
+    check(loaded(text, layout), layout, points)
