@@ -94,7 +94,8 @@ def extrapolate(
         (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
     total : float or dict by run, optional
         Planned end of the run on the axis, where its schedule is not known: the answer then
-        averages over five schedules that end there (`lossfit.forecasts.rates.MENU`).
+        averages over five schedules that end there (`lossfit.forecasts.rates.MENU`).  By default
+        the end that the log states (``run.meta["planned_steps"]``), if it does.
     siblings : Runs or pandas.DataFrame, optional
         Finished runs of the same project, from which the prior of the response to the learning rate
         is learned (`lossfit.learn_priors`); a run never learns from itself.

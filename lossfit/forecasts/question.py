@@ -23,7 +23,7 @@ from ..runs.known import NumberByRun, ScheduleByRun, for_runs
 from .curve_forecast import DOMAINS
 from .learning import Priors, learn_priors
 from .moves import Moves
-from .rates import Plan, check_plan
+from .rates import Plan, check_plan, chosen
 from .sharing import Share, models_of
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Question:
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
         plan = Plan(schedule, total)
         check_plan(plan, runs.names)
-        plan = Plan(schedule, _in_numbers(total))
+        plan = Plan(schedule, _with_stated_ends(runs, axis, schedule, _in_numbers(total)))
         learned, by_parameter = _priors(siblings, priors)
         chosen, compared = laws_of(laws, by_parameter)
         refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})
@@ -294,6 +294,27 @@ class Question:
         """The window for some of the runs: a dict may name others."""
         window: WindowSpec = for_runs(self.window, runs)
         return window
+
+
+def _with_stated_ends(
+    runs: Runs, axis: str, schedule: ScheduleByRun, total: NumberByRun
+) -> NumberByRun:
+    """``total=``, and the end that the log states for runs of which nothing else is known.
+
+    An end before the data is left out: the log was continued beyond it.
+    """
+    if total is not None and not isinstance(total, Mapping):
+        return total
+    ends = dict(total or {})
+    for name, known in runs._columns.meta.items():
+        planned, run = known.get("planned_steps"), runs[name]
+        if planned is None or name in ends or not (run.has("step") and run.has(axis)):
+            continue
+        if run.schedule is not None or chosen(schedule, name) is not None:
+            continue
+        if planned >= run.end("step"):
+            ends[run.name] = float(planned) * run.end(axis) / run.end("step")
+    return ends or None
 
 
 def _in_numbers(total: NumberByRun) -> NumberByRun:

@@ -65,6 +65,7 @@ class LadderQuestion:
     priors: None = None
     ladder: None = None
     window: str = "auto"
+    by_default: bool = False
     weights: Floats = field(default_factory=lambda: np.ones(1))
 
     def learned(self, name: str) -> None:

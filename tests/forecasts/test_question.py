@@ -92,3 +92,27 @@ def test_a_run_never_learns_from_itself_nor_from_those_of_its_model():
     )
     assert shared.learned("run0").names == ("run2",)
     assert shared.learned("run2").names == ("run0", "run1")
+
+
+def planned(end: float, start: int = 0) -> lossfit.Runs:
+    step = np.arange(start + 10, start + 2000, 10)
+    loss = 3 + 4.0 * step**-0.4
+    frame = {"step": step, "loss": loss, "run": "a"}
+    import pandas as pd
+
+    return lossfit.Runs.from_frame(pd.DataFrame(frame), meta={"a": {"planned_steps": end}})
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_the_end_that_a_log_states_is_its_total():
+    runs = planned(4000.0)
+    stated = lossfit.extrapolate(runs, at=4000, axis="step")
+    given = lossfit.extrapolate(runs, at=4000, axis="step", total=4000)
+    np.testing.assert_array_equal(stated.draws.values, given.draws.values)
+    other = lossfit.extrapolate(runs, at=4000, axis="step", total=8000)
+    assert not np.array_equal(stated.draws.values, other.draws.values)
+    # An end before the data says nothing of what comes; a schedule says more.
+    assert Question.of(planned(1000.0), "step").plan.total is None
+    known = runs.with_schedule(lossfit.schedules.cosine(1e-3, 5000))
+    assert Question.of(known, "step").plan.total is None
+    assert Question.of(runs, "step").plan.total == {"a": 4000.0}
