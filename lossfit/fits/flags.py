@@ -10,7 +10,7 @@ import numpy as np
 from .._base.ragged import Bools
 from ..runs.labels import names_text
 
-__all__ = ["ANSWER_MEANINGS", "FIT_MEANINGS", "fit_flags", "warning_text"]
+__all__ = ["ANSWER_MEANINGS", "FEW_POINTS", "FIT_MEANINGS", "fit_flags", "warning_text"]
 
 FEW_POINTS = 12
 MOST_RHO = 0.5

@@ -12,6 +12,7 @@ from .._base.ragged import Bools, Floats, Ints, spans
 from .._base.seeds import run_keys
 from .._base.summaries import deviations
 from ..engine.serving import CURVE_SECONDS, engine_of, serve
+from ..fits.flags import FEW_POINTS
 from ..fits.window import Rule, WindowSpec, rule_of, select, without_outer_spikes
 from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factors, has_rate, warmups_of
@@ -192,6 +193,8 @@ def _forecast(
     flags = dict(rates.flags)
     flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
+    flags["few_points"] = np.repeat((used.n_points < FEW_POINTS)[:, None], at.shape[1], axis=1)
+    flags["constant"] = np.repeat(_constant(runs)[:, None], at.shape[1], axis=1)
     flags["response_from_prior"] = _prior_only(strength, falls, curves)
     edges = itertools.pairwise(rates.offsets.tolist())
     shares = result.shares.tolist()
@@ -213,6 +216,16 @@ def _forecast(
         like=records["feature_like"],
         points=records["points"],
         unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
+    )
+
+
+def _constant(runs: Runs) -> Bools:
+    """Which runs have one loss only."""
+    data = runs._columns.flags
+    if not data:
+        return np.zeros(len(runs), bool)
+    return np.array(
+        [any(flag.flag == "constant" for flag in data.get(name, ())) for name in runs.names]
     )
 
 

@@ -119,3 +119,17 @@ def test_small_losses_have_digits():
     found = re.search(r"loss there: (\S+) \(90 % interval (\S+) to (\S+)\)", text)
     assert len(set(found.groups())) == 3
     assert re.search(r"takes 0\.0000000[1-9]\d* off", text)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_runs_of_few_points_and_of_one_loss_are_said():
+    step = np.arange(1.0, 41)
+    names = ["three", "same", "fine"]
+    loss = [3.0, 2.5, 2.3, *np.full(40, 2.5), *(2 + step**-0.5)]
+    runs = lossfit.Runs.from_arrays(
+        "step", np.concatenate([[1.0, 2, 3], step, step]), loss, [0, 3, 43, 83], names
+    )
+    notes = lossfit.extrapolate(runs, at="2x", axis="step").frame.set_index("run")["notes"]
+    assert "few_points" in notes["three"]
+    assert "constant" in notes["same"]
+    assert not {"few_points", "constant"} & set(notes["fine"])
