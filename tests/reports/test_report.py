@@ -502,7 +502,7 @@ def test_the_command(tmp_path):
     assert "<h1>My runs</h1>" in out.read_text("utf-8")
     bad = CliRunner().invoke(command, ["llama2", "-o", str(tmp_path / "no" / "x.html")])
     assert bad.exit_code == 2
-    assert "cannot write the report" in bad.stderr
+    assert "there is no folder" in bad.stderr
 
 
 def test_without_plotly_it_says_what_to_install(monkeypatch, tmp_path):
