@@ -51,7 +51,7 @@ def question(n_paths: int) -> Callable[[], Any]:
         np.tile(t, RUNS), loss.ravel(), np.ones(loss.size), np.arange(RUNS + 1) * POINTS, zero,
         np.ones(RUNS), zero, nothing, nothing, np.arange(RUNS).astype(np.uint64),
     )  # fmt: skip
-    cells = cell_grid(True)
+    cells = cell_grid(False)
     end = t[-1] / 0.6
     paths = np.arange(5) if n_paths == 5 else np.array([1])
     asked = Asked(

@@ -96,6 +96,11 @@ def _on_terminal() -> bool:
     return False
 
 
+def _is_of_a_notebook(stream: object) -> bool:
+    """Whether the stream is what a notebook's kernel puts in the place of stderr."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
+
+
 def silence(silent: bool = True) -> None:
     """No word from now on, which ``--quiet`` asks for; or words again."""
     global _silent
@@ -115,5 +120,5 @@ def say(text: str, end: str = "\n", again: bool = False) -> None:
     """
     stream = sys.stderr
     with suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
-        if not _silent and (stream.isatty() or "ipykernel" in sys.modules):
+        if not _silent and (stream.isatty() or _is_of_a_notebook(stream)):
             print(f"{chr(13) if again else ''}lossfit: {text}", file=stream, flush=True, end=end)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lossfit
-from benches.curve_forecast import grid, hyper
+from lossfit.forecasts.constants import cell_grid, hyper_prior
 from tests.kernels.curve_problems import simple, solve
 from tests.kernels.forecast_oracle import Path
 from tests.oracles import forecast_draws, forecast_oracle
@@ -59,7 +59,7 @@ def test_draws_are_those_of_the_oracle(mode, positive):
     known, schedules, end = forecast_draws.situation({"tc": t[-1]}, given, plan)
     histories = [path_of(schedule, 1.001 * at[-1]) for schedule in schedules]
     ahead = histories if future is None else [path_of(future, 1.001 * at[-1])]
-    p = simple(t, loss, at, list(KINDS).index(known), grid=grid(), hyper=hyper())
+    p = simple(t, loss, at, list(KINDS).index(known), grid=cell_grid(False), hyper=hyper_prior())
     p |= dict(
         histories=histories, other=ahead, futures=[ahead] * len(at), plan=end,
         kinds=np.array(KINDS[known]), log_kinds=np.zeros(len(histories)),

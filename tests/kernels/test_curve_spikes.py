@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benches.curve_forecast import grid, hyper
+from lossfit.forecasts.constants import cell_grid, hyper_prior
 from tests.kernels.curve_problems import simple, solve
 from tests.oracles.forecast_oracle import clean
 
@@ -25,7 +25,9 @@ WILD = {"inside": [150], "two together": [150, 151], "first": [0], "last": [-1],
 
 def points(t: np.ndarray, loss: np.ndarray) -> int:
     """How many stay in the kernel; the plain oracle says the same."""
-    record = solve([simple(t, loss, t[-1:] * 2, 1, grid=grid(), hyper=hyper())], 20).records[0]
+    record = solve(
+        [simple(t, loss, t[-1:] * 2, 1, grid=cell_grid(False), hyper=hyper_prior())], 20
+    ).records[0]
     assert record["points"] == len(clean(t, loss, bool((loss > 0).all()))[0])
     return int(record["points"])
 

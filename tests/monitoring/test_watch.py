@@ -519,6 +519,8 @@ def test_ctrl_c_is_a_fine_end(log, root):
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
+        # A job in the background, as of nohup, ignores the signal, and its children do.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     first = json.loads(process.stdout.readline())
     assert first["points"] == 59
@@ -526,7 +528,10 @@ def test_ctrl_c_is_a_fine_end(log, root):
         out.write(lines(60, 70))
     assert json.loads(process.stdout.readline())["points"] == 69
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
     assert "stopped" in errors

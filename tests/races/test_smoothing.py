@@ -34,8 +34,8 @@ def test_a_smoothed_curve_ends_where_its_forecast_begins(monkeypatch):
     """A forecast that begins one nat higher takes the end of the smoothed curve with it."""
     real = curves_module.curves_of
 
-    def higher(*arguments):
-        made = real(*arguments)
+    def higher(*arguments, **options):
+        made = real(*arguments, **options)
         made.curves[:] += 1.0
         return made
 
