@@ -443,7 +443,7 @@ def ablation_section() -> Section:
             held = cycle not in ("1.0", "5.0")
             lines.append(
                 f"| {budget} | {cycle} | {seen:.3f} | {interval(row)} | "
-                f"{'foretold' if held else 'fitted'} |"
+                f"{'forecast' if held else 'fitted'} |"
             )
             if held:
                 wrong.append(abs(float(row["median"]) - seen))
