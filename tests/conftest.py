@@ -44,7 +44,7 @@ SLOW = (
     "phase_models",
     "project/test_examples.py",
     "project/test_docs.py",
-    "project/test_notebook.py",
+    "project/test_notebooks.py",
     "properties",
     "reports",
     "sources/test_hostile.py",
