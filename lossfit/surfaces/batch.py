@@ -1,9 +1,10 @@
 """Posteriors of many tables at once, with what the law misses.
 
-    y_i = L(N_i, D_i) + R_i [ g_N(log N_i) + g_D(log D_i) ] + sigma e_i t_i
+    y_i = L(N_i, D_i) + S_i [ g_N(log N_i) + g_D(log D_i) ] + sigma e_i t_i
 
-R and the weights of rows (Student-t noise with 4 degrees of freedom, by its weights) are taken at a
-robust pilot fit, so that covariances do not depend on the parameters.  With K the covariance of the
+S is the reducible loss of a usual table (`lossfit.surfaces.missed.usual`), and the weights of rows
+(Student-t noise with 4 degrees of freedom, by its weights) are taken at a robust pilot fit, so that
+covariances do not depend on the parameters.  With K the covariance of the
 discrepancy for kappa = 1 and e the noise for sigma = 1, one eigendecomposition of K over e, once a
 table, makes every step of the sampler a product: kappa^2 K + sigma^2 e^2 is diagonal in its basis
 for any kappa and sigma.
@@ -19,7 +20,7 @@ import numpy as np
 from .._base.ragged import Bools, Floats
 from .forms import Form, jacobian, mean, starts
 from .hamiltonian import Drawn, draw
-from .missed import NU, kernel
+from .missed import NU, kernel, usual
 from .table import Table
 from .target import middle
 
@@ -51,8 +52,8 @@ class Batch(NamedTuple):
     centre : ndarray, shape (B, 2)
     level : ndarray, shape (B,)
     pilot : ndarray, shape (B, 6)
-    reducible : ndarray, shape (B, k)
-        R at the pilot fit.
+    size : ndarray, shape (B, k)
+        S, by which g is multiplied.
     turn : ndarray, shape (B, k, k)
         Residuals times it are independent.
     eigenvalues : ndarray, shape (B, k)
@@ -72,7 +73,7 @@ class Batch(NamedTuple):
     centre: Floats
     level: Floats
     pilot: Floats
-    reducible: Floats
+    size: Floats
     turn: Floats
     eigenvalues: Floats
     sigma: Floats
@@ -127,9 +128,9 @@ def batch_of(
         y[b, :k] = table.loss / unit[b]
         error[b, :k] = y[b, :k]
         if table.error is not None:
-            usual = float(np.median(table.error / table.loss))
-            error[b, :k] = table.error / (unit[b] * usual)
-            sigma[b] = np.log(usual), SIGMA_GIVEN
+            common = float(np.median(table.error / table.loss))
+            error[b, :k] = table.error / (unit[b] * common)
+            sigma[b] = np.log(common), SIGMA_GIVEN
         if table.weight is not None:
             weight[b, :k] = table.weight / table.weight.mean()
     pilot = _pilot(form, n, d, y, weight * valid)
@@ -144,14 +145,14 @@ def batch_of(
     covariance = sum(
         kernel(v - t[:, None], v - t[:, None]) for v, t in zip((n, d), top, strict=True)
     )
-    size = np.where(valid, above.loss / noise, 0.0)
-    values, vectors = np.linalg.eigh(size[:, :, None] * covariance * size[:, None, :])
+    size = usual(n, d)
+    over = np.where(valid, size / noise, 0.0)
+    values, vectors = np.linalg.eigh(over[:, :, None] * covariance * over[:, None, :])
     turn = vectors * np.where(valid, 1 / noise, 0.0)[:, :, None]
     eigenvalues = np.maximum(values, 0.0)
     root = _root(form, pilot, n, d, above, turn, eigenvalues, scale)
     return Batch(
-        n, d, y, noise, valid, centre, unit, pilot, above.loss, turn, eigenvalues, sigma, scale,
-        root,
+        n, d, y, noise, valid, centre, unit, pilot, size, turn, eigenvalues, sigma, scale, root,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def missed_of(table: Table, batch: Batch, b: int, posterior: Posterior, seed: in
     paths = Conditioned(
         sizes=np.log(table.params)[valid[: len(table)]],
         budgets=np.log(table.tokens)[valid[: len(table)]],
-        reducible=batch.reducible[b, valid],
+        size=batch.size[b, valid],
         noise=batch.noise[b, valid],
         residual=(batch.y[b] - fitted)[:, valid],
         sigma=posterior.sigma,
@@ -53,7 +53,6 @@ def missed_of(table: Table, batch: Batch, b: int, posterior: Posterior, seed: in
     last = np.random.default_rng(int(keys[1])).standard_t(4, len(posterior.sigma))
     return Missed(
         paths,
-        batch.pilot[b],
         (float(batch.centre[b, 0]), float(batch.centre[b, 1])),
         float(batch.level[b]),
         float(np.log(table.compute.max())),

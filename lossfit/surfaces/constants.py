@@ -47,8 +47,6 @@ class Summary:
         Means of log params and log tokens of the rows.
     level : float
         Median loss.
-    pilot : tuple of float
-        Coordinates of the pilot fit.
     seen : Seen
     """
 
@@ -57,7 +55,6 @@ class Summary:
     file: str
     centre: tuple[float, float]
     level: float
-    pilot: tuple[float, ...]
     seen: Seen
 
     def draw(self, draws: int, seed: int) -> tuple[Mapping[str, Floats], Missed]:
@@ -86,10 +83,7 @@ class Summary:
             (x[:, 8 : 8 + KNOTS], x[:, 8 + KNOTS :]), parameters["kappa"], keys[1],
         )  # fmt: skip
         last = np.random.default_rng(keys[2]).standard_t(4, draws)
-        missed = Missed(
-            paths, np.array(self.pilot), self.centre, self.level,
-            float(np.log(self.seen.compute)), last,
-        )  # fmt: skip
+        missed = Missed(paths, self.centre, self.level, float(np.log(self.seen.compute)), last)
         return parameters, missed
 
 
@@ -101,7 +95,6 @@ POINTS = Summary(
     file="chinchilla_posterior.csv",
     centre=(20.559282582879277, 23.553231356058664),
     level=2.5969714788717795,
-    pilot=(-0.376583, -1.725646, -1.711168, -1.098591, -1.053478, -0.276944),
     seen=Seen((5.7334e7, 1.6183e10), (8.1868e8, 3.1775e11), 1.2956e22),
 )
 

@@ -341,9 +341,9 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
     ----------
     name : {"chinchilla", "epoch", "hoffmann", "muennighoff"}
         ``chinchilla`` is the posterior that `fit_surface` gives for 240 points of Hoffmann et al.
-        2022, figure 4, kept as its mean and covariance.  The others are constants: Besiroglu et
-        al. 2024 (arXiv 2404.10102), Hoffmann et al. 2022 (arXiv 2203.15556), Muennighoff et al.
-        2023 (arXiv 2305.16264).
+        2022, figure 4, kept as draws, with what its law misses.  The others are constants:
+        Besiroglu et al. 2024 (arXiv 2404.10102), Hoffmann et al. 2022 (arXiv 2203.15556),
+        Muennighoff et al. 2023 (arXiv 2305.16264).
     prob : float
         Probability of the intervals.
     draws : int

@@ -156,7 +156,8 @@ def _trajectory(
     for k in range(count):
         x = x + size * (moved @ turn)
         new, slope = _safe(density, x)
-        moved = moved + (size if k < count - 1 else 0.5 * size) * (slope @ root)
+        with np.errstate(over="ignore"):  # of a chain that has left the support
+            moved = moved + (size if k < count - 1 else 0.5 * size) * (slope @ root)
     with np.errstate(over="ignore", invalid="ignore"):
         after = new - 0.5 * (moved**2).sum(axis=-1)
         probability = np.nan_to_num(np.minimum(1.0, np.exp(after - before)), nan=0.0)

@@ -1,9 +1,9 @@
 """What a surface's law misses, as two unknown functions of size and of tokens: draws of both.
 
-    L(N, D) = law + R(N, D) [ g_N(log N) + g_D(log D) ]
+    L(N, D) = law + S(N, D) [ g_N(log N) + g_D(log D) ]
 
 g_N and g_D are Brownian motions (and a smooth part) away from the largest size and token count of
-the table, where they are 0; R is the reducible loss of a pilot fit.  A draw of the surface is a
+the table, where they are 0; S is the reducible loss of a usual table.  A draw of the surface is a
 draw of the law and of both functions, so it is one surface everywhere.
 """
 
@@ -31,6 +31,7 @@ __all__ = [
     "Outside",
     "Paths",
     "kernel",
+    "usual",
 ]
 
 SMOOTH = 0.5  # variance of the integrated part
@@ -41,6 +42,9 @@ LAST = (
 OUTWARD = 16.0  # e-folds beyond the table at which the functions end
 INSIDE_NODES, OUTSIDE_NODES = 48, 40
 FLOPS_PER_PARAM_TOKEN = 6.0
+#: Coordinates of the law of a usual table in units of its median loss: the priors' medians, and
+#: 30 % of the loss reducible at its centre (pilot fits of tables of each of six sources: 29 to 37).
+USUAL = np.log([0.7, *[0.3 * 0.5 ** float(np.exp(-0.5))] * 2, 0.35, 0.35, float(np.exp(-0.5))])
 
 
 class Correction(Protocol):
@@ -70,6 +74,11 @@ def kernel(u: Floats, v: Floats) -> Floats:
     return brownian(u, v, SMOOTH)
 
 
+def usual(n: Floats, d: Floats) -> Floats:
+    """S over the level, at log params and log tokens less the centre of the table's."""
+    return reducible(USUAL, n, d).loss
+
+
 def nodes_over(low: float, high: float) -> Floats:
     """Nodes over a range and far beyond it on both sides."""
     inside = np.linspace(low, high, INSIDE_NODES) if high > low else np.array([low])
@@ -84,12 +93,10 @@ class Missed:
     Attributes
     ----------
     paths : Paths
-    pilot : ndarray, shape (6,)
-        Coordinates of the pilot fit (`lossfit.laws.coupled`).
     centre : tuple of float
-        Of log params and log tokens in these.
+        Of log params and log tokens of the table.
     level : float
-        Loss in units of which they are.
+        Its median loss.
     log_compute : float
         Logarithm of the table's largest training FLOP.
     last : ndarray, shape (draws,)
@@ -97,7 +104,6 @@ class Missed:
     """
 
     paths: Paths
-    pilot: Floats
     centre: tuple[float, float]
     level: float
     log_compute: float
@@ -120,16 +126,13 @@ class Missed:
         other = np.broadcast_to(d, place.shape)
         flat = (len(shape) and shape[0], -1) if each else (-1,)
         place, other = place.reshape(flat), other.reshape(flat)
-        above = self._reducible(place, other) * self.level
+        size = self.level * usual(place - self.centre[0], other - self.centre[1])
         sizes, budgets = self.paths.nodes
         g_n, g_d = self.paths.values
-        missed = above * (_along(sizes, g_n, place) + _along(budgets, g_d, other))
+        missed = size * (_along(sizes, g_n, place) + _along(budgets, g_d, other))
         beyond = place + other + np.log(FLOPS_PER_PARAM_TOKEN) - self.log_compute
         factor = np.exp(LAST * np.maximum(beyond, 0.0) * self.last[:, None])
         return np.asarray(((loss.reshape(shape[0], -1) + missed) * factor).reshape(shape))
-
-    def _reducible(self, n: Floats, d: Floats) -> Floats:
-        return reducible(self.pilot, n - self.centre[0], d - self.centre[1]).loss
 
 
 def _along(nodes: Floats, values: Floats, at: Floats) -> Floats:
@@ -154,8 +157,8 @@ class Conditioned:
     ----------
     sizes, budgets : ndarray, shape (k,)
         Log params and log tokens of the rows.
-    reducible, noise : ndarray, shape (k,)
-        R and the noise for sigma = 1 at the rows, over the level.
+    size, noise : ndarray, shape (k,)
+        S and the noise for sigma = 1 at the rows, over the level.
     residual : ndarray, shape (draws, k)
         Rows less the law of every draw, over the level.
     sigma, kappa : ndarray, shape (draws,)
@@ -167,7 +170,7 @@ class Conditioned:
 
     sizes: Floats
     budgets: Floats
-    reducible: Floats
+    size: Floats
     noise: Floats
     residual: Floats
     sigma: Floats
@@ -197,9 +200,9 @@ class Conditioned:
             values, vectors = np.linalg.eigh(covariance)
             root = vectors * np.sqrt(np.maximum(values, 0.0))
             prior.append(rng.standard_normal((draws, len(both))) @ root.T)
-            across.append(covariance[: len(nodes), len(nodes) :] * self.reducible)
+            across.append(covariance[: len(nodes), len(nodes) :] * self.size)
         k = len(self.sizes)
-        at_rows = sum(path[:, -k:] for path in prior) * self.kappa[:, None] * self.reducible
+        at_rows = sum(path[:, -k:] for path in prior) * self.kappa[:, None] * self.size
         error = rng.standard_normal((draws, k)) * self.sigma[:, None] * self.noise
         k2 = self.kappa[:, None] ** 2
         spread = self.sigma[:, None] ** 2 + k2 * self.eigenvalues

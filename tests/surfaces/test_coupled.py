@@ -9,6 +9,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
 import lossfit
+from benches.surface import coupled_ranks, p_values
 from lossfit import DataError, LossfitWarning
 from lossfit.laws import chinchilla, coupled, kaplan
 from lossfit.laws.chinchilla import EPOCH
@@ -119,7 +120,7 @@ def test_density_is_the_dense_one_and_has_its_gradient(
         theta = form.theta(one[None])[0]
         fitted, _ = mean(theta, batch.n[0, :k], batch.d[0, :k])
         n, d = batch.n[0, :k], batch.d[0, :k]
-        r = batch.reducible[0, :k]
+        r = batch.size[0, :k]
         g = kernel(n - n.max(), n - n.max()) + kernel(d - d.max(), d - d.max())
         cov = np.exp(2 * one[p + 1]) * g * r[:, None] * r
         cov += np.diag(np.exp(2 * one[p]) * batch.noise[0, :k] ** 2)
@@ -132,6 +133,12 @@ def test_density_is_the_dense_one_and_has_its_gradient(
     np.testing.assert_allclose(np.diff(value[0]), np.diff(expected), rtol=1e-6, atol=1e-6)
     slope = approx_fprime(phi[0, 0], dense, 1e-6)
     np.testing.assert_allclose(gradient[0, 0], slope, rtol=2e-3, atol=2e-2)
+
+
+def test_ranks_of_the_truth_are_uniform() -> None:
+    """Small tables drawn from the priors; `python -m benches.surface --coupled` draws more."""
+    for name, found in coupled_ranks(40, 8, 3).items():
+        assert min(p_values(found)) > 1e-3, name
 
 
 def test_sampler_on_a_normal_and_a_skewed_density() -> None:
@@ -173,7 +180,7 @@ def test_what_is_missed_has_the_moments_of_dense_algebra(frame: pd.DataFrame) ->
         kappa=np.full(draws, 0.05),
     )
     nodes, values = fixed.nodes[0], fixed.values[0]
-    rows, r = fixed.sizes, fixed.reducible
+    rows, r = fixed.sizes, fixed.size
     top_n, top_d = rows.max(), fixed.budgets.max()
     both = kernel(rows - top_n, rows - top_n)
     both = both + kernel(fixed.budgets - top_d, fixed.budgets - top_d)
