@@ -66,6 +66,7 @@ lint: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/ruff format --check .
 
 types: $(TEST_VENV)/installed
+	[ -e lossfit/kernels ] || ln -s ../kernels lossfit/kernels # an sdist holds no links
 	$(TEST_VENV)/bin/mypy
 
 # The code blocks of README and docs are run by tests/project/test_docs.py.

@@ -28,7 +28,12 @@ exclude_patterns = ["_templates", "gallery/*.ipynb", "sg_execution_times.rst"]
 html_theme = "pydata_sphinx_theme"
 html_title = "lossfit"
 html_show_sourcelink = False
+# The sidebar lists the pages of a section: only these have some.
+html_sidebars = {"**": [], "api": ["sidebar-nav-bs"]} | {
+    f"{folder}/**": ["sidebar-nav-bs"] for folder in ("api", "gallery")
+}
 html_theme_options = {
+    "header_links_before_dropdown": 3,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

@@ -241,15 +241,23 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
 
 
 def _inside(ax: Any, at: Any, stacks: list[Any], labels: list[str]) -> None:
-    """Names in the areas that are high enough: these need no colours to be told apart."""
+    """Names in the areas that are high enough: these need no colours to be told apart.
+
+    A name stands in the middle of the widest part, upright where it is wider than that.
+    """
     base = np.zeros(len(at))
+    x = ax.transData.transform(np.column_stack([at, base]))[:, 0]
     for share, label in zip(stacks, labels, strict=True):
-        k = int(share.argmax())
-        if share[k] >= TALL:
-            # Not at the very edge, and where the area stays about as high.
-            near = np.flatnonzero(share >= 0.98 * share[k])
-            k = int(near[len(near) // 2])
-            ax.text(at[k], base[k] + share[k] / 2, label, ha="center", va="center",
-                    fontsize="small", color="white", clip_on=True,
-                    bbox={"facecolor": "#00000055", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+        edges = np.flatnonzero(np.diff(share >= TALL, prepend=False, append=False))
+        if edges.size:
+            first, last = x[edges[::2]], x[edges[1::2] - 1]
+            widest = int((last - first).argmax())
+            k = int(np.abs(x - (first[widest] + last[widest]) / 2).argmin())
+            words = ax.text(
+                at[k], base[k] + share[k] / 2, label, ha="center", va="center",
+                fontsize="small", color="white", clip_on=True,
+                bbox={"facecolor": "#00000055", "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
+            if words.get_window_extent().width > last[widest] - first[widest]:
+                words.set_rotation("vertical")
         base = base + share

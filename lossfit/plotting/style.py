@@ -247,7 +247,11 @@ BELOW = "below"  # where a legend stands that would hide lines
 
 
 def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
-    """Loss label, title, light frame, legend (which ``"below"`` puts under the axes)."""
+    """Loss label, title, light frame, legend.
+
+    The legend stands under the axes where ``"below"`` says so, and where it would hide lines in
+    the corner named.
+    """
     if not ax.get_ylabel():
         ax.set_ylabel("loss")
     ax.set_title(plain(title), loc="left", fontsize="medium")
@@ -255,16 +259,27 @@ def finish(ax: Any, title: str, legend: str | None = "best") -> Any:
     ax.grid(True, color="#e6e6e6", linewidth=0.6, zorder=0)
     ax.set_axisbelow(True)
     handles, labels = ax.get_legend_handles_labels()
-    if legend == BELOW and handles:
-        longest = max(map(len, labels))
-        ax.legend(
-            handles, [plain(label) for label in labels], loc="upper center", fontsize="small",
-            bbox_to_anchor=(0.5, -0.15), ncols=min(len(handles), 3 if longest <= SHORT else 2),
-            frameon=False, handlelength=2.6,
-        )  # fmt: skip
-    elif legend is not None and handles:
-        ax.legend(
-            handles, [plain(label) for label in labels], loc=legend, fontsize="small",
+    labels = [plain(label) for label in labels]
+    if legend is None or not handles:
+        return ax
+    if legend != BELOW:
+        box = ax.legend(
+            handles, labels, loc=legend, fontsize="small",
             frameon=True, framealpha=0.85, edgecolor="none", handlelength=2.6,
         )  # fmt: skip
+        if legend == "best" or not _hides(ax, box.get_window_extent()):
+            return ax
+    longest = max(map(len, labels))
+    ax.legend(
+        handles, labels, loc="upper center", fontsize="small",
+        bbox_to_anchor=(0.5, -0.15), ncols=min(len(handles), 3 if longest <= SHORT else 2),
+        frameon=False, handlelength=2.6,
+    )  # fmt: skip
     return ax
+
+
+def _hides(ax: Any, box: Any) -> bool:
+    """Whether a point of a line lies in the box."""
+    points = np.concatenate([line.get_xydata() for line in ax.lines])
+    x, y = ax.transData.transform(points[np.isfinite(points).all(axis=1)]).T
+    return bool(((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any())

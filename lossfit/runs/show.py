@@ -30,7 +30,8 @@ def as_html(runs: Owner) -> str:
     )
     rest = "".join(f"<p>{html.escape(line)}</p>" for line in _rest(runs))
     return (
-        f"<p>{html.escape(_title(runs))}</p><table><thead><tr>{head}</tr></thead>"
+        f"<p>{html.escape(_title(runs))}</p>"
+        f'<table class="dataframe"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>{rest}"
     )
 

@@ -104,3 +104,12 @@ def test_what_quick_leaves_out_is_there(root):
     from tests.conftest import SLOW
 
     assert not [name for name in SLOW if not (root / "tests" / name).exists()]
+
+
+def test_the_conda_recipe_asks_for_what_the_package_does(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = {f"python{project['requires-python']}", *project["dependencies"]}
+    recipe = (root / "docs" / "recipe.yaml").read_text()
+    run = recipe.split("  run:\n")[1].split("\n\n")[0].replace("matplotlib-base", "matplotlib")
+    assert {line.strip("- ").replace(" ", "") for line in run.splitlines()} == wanted
+    assert f'version: "{lossfit.__version__}"' in recipe
