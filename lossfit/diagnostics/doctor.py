@@ -24,11 +24,11 @@ GPU_PACKAGES = (
     "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink", "nvidia-nvjitlink-cu12",
 )  # fmt: skip
 OPTIONAL = {
-    "pyarrow": "Parquet and Arrow files", "plotly": "reports that can be zoomed",
+    "pyarrow": "Parquet and Arrow files",
     "tensorboard": "TensorBoard logs", "zarr": "sweeps in Zarr stores",
     "distributed": "sweeps on a Dask cluster",
 }  # fmt: skip
-EXTRAS = {"pyarrow": "parquet", "plotly": "report", "distributed": "dask"}  # else of that name
+EXTRAS = {"pyarrow": "parquet", "distributed": "dask"}  # else of that name
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .._base.results import Result
 
-__all__ = ["as_html"]
+__all__ = ["as_html", "image"]
 
 ROWS = 6
 SIZE = (4.6, 2.4)  # inches
@@ -81,6 +81,11 @@ def _picture(result: Result, words: str) -> str:
     figure: Any = Figure(figsize=SIZE, layout="constrained")
     if not sketch(result, figure.add_subplot()):
         return ""
+    return image(figure, words)
+
+
+def image(figure: Any, words: str) -> str:
+    """A figure as an element of HTML that needs no file; its words are HTML already."""
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=DPI)
     data = base64.b64encode(target.getvalue()).decode()

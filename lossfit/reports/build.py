@@ -244,8 +244,7 @@ def report(
     Raises
     ------
     DataError
-        Input that cannot be used; a file that cannot be written; plotly is not installed (the
-        message says how).
+        Input that cannot be used; a file that cannot be written.
 
     Warns
     -----
@@ -261,9 +260,8 @@ def report(
     >>> page.path.name
     'seven.html'
     """
-    from .page import plotly_source, written
+    from .page import written
 
-    plotly_source()  # what is missing is said before anything is computed
     runs = _loaded(runs)
     check_prob(prob)
     most_phases = whole(most_phases, "most_phases", 0)

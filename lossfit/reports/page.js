@@ -5,8 +5,16 @@
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const runs = data.runs;
-const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
-const DATA = "#222222", GREY = "#999999";
+const THEMES = {
+  light: { ink: "#1c2430", paper: "#ffffff", grid: "#e8ebee", line: "#848e99", data: "#222222", grey: "#999999", soft: "#5b6b7b", accent: "#8a5a00",
+    colours: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"] },
+  dark: { ink: "#e2e6eb", paper: "#14181d", grid: "#2a3138", line: "#7d8792", data: "#e2e6eb", grey: "#8a949e", soft: "#9aa5b1", accent: "#d9a441",
+    colours: ["#4AA8E0", "#F0843C", "#2FC79C", "#DE96C4", "#F0B840", "#9AD4F5", "#FFFFFF"] },
+};
+const night = window.matchMedia("(prefers-color-scheme: dark)");
+let look, COLOURS, DATA, GREY;
+function dress(dark) { look = dark ? THEMES.dark : THEMES.light; COLOURS = look.colours; DATA = look.data; GREY = look.grey; }
+dress(night.matches);
 const NAMED = 7;  // runs with a colour, a band and a place in the legend
 const LONGEST = 42;
 const narrow = () => window.innerWidth < 640;
@@ -80,30 +88,33 @@ function layout(axis, yTitle, more) {
   const small = narrow();
   const base = {
     margin: { l: small ? 48 : 60, r: small ? 12 : 40, t: 12, b: 46 },
-    modebar: { orientation: "v", bgcolor: "rgba(255,255,255,0)", color: "#aab2bc", activecolor: "#0072b2" },
-    font: { family: "system-ui, 'Segoe UI', 'Liberation Sans', sans-serif", size: 13, color: "#1c2430" },
-    paper_bgcolor: "#fff", plot_bgcolor: "#fff",
+    modebar: { orientation: "v", bgcolor: tint(look.paper, 0), color: look.line, activecolor: COLOURS[0] },
+    font: { family: "system-ui, 'Segoe UI', 'Liberation Sans', sans-serif", size: 13, color: look.ink },
+    paper_bgcolor: look.paper, plot_bgcolor: look.paper,
     hovermode: "closest", hoverlabel: { namelength: -1, align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 },
       itemclick: "toggle", itemdoubleclick: "toggleothers" },
     xaxis: {
       title: { text: data.axes[axis].label, standoff: 6 }, type: state.scale, exponentformat: axis === "flops" ? "power" : "B",
-      gridcolor: "#e8ebee", linecolor: "#9aa3ad", ticks: "outside", tickcolor: "#9aa3ad", zeroline: false,
+      gridcolor: look.grid, linecolor: look.line, ticks: "outside", tickcolor: look.line, zeroline: false,
       nticks: small ? 4 : 7, minexponent: 3, automargin: true, tickfont: { size: 12 },
     },
-    yaxis: { title: { text: yTitle, standoff: 6 }, gridcolor: "#e8ebee", zeroline: false, automargin: true },
+    yaxis: { title: { text: yTitle, standoff: 6 }, gridcolor: look.grid, zeroline: false, automargin: true },
     uirevision: state.axis + state.scale,
   };
   return Object.assign(base, more || {});
 }
-function hover(axis) {
+function hover() {
   // The axis value is text that is made here, as plotly's SI prefixes say G where people say B.
   return { hovertemplate: "%{y:.4f} at %{text}<extra>%{fullData.name}</extra>" };
 }
-function curve(run, shares, y, axis, more) {
+// `within` holds the lower and the upper edge of an interval around y.
+function curve(run, shares, y, axis, more, within) {
   const x = along(run, shares, axis);
-  return Object.assign({ type: "scatter", mode: "lines", x: x, y: Array.from(y),
-    text: x.map((v) => amount(v, axis)) }, hover(axis), more);
+  return Object.assign({ type: "scatter", mode: "lines", x: x, y: Array.from(y), text: places(x, axis, within) }, hover(), more);
+}
+function places(x, axis, within) {
+  return x.map((v, k) => amount(v, axis) + (within ? "<br>" + percent(data.prob) + ": " + within[0][k].toFixed(4) + " to " + within[1][k].toFixed(4) : ""));
 }
 function filled(run, lower, upper, axis, colour, opacity, name, more) {
   const x = along(run, run.g, axis);
@@ -154,7 +165,7 @@ function drawFocus() {
     const b = band(run, state.law);
     traces.push(filled(run, b.from, b.to, axis, COLOURS[0], 0.13, percents + " of points"));
     traces.push(filled(run, b.lower, b.upper, axis, COLOURS[0], 0.3, percents + " of curves"));
-    traces.push(curve(run, run.g, b.median, axis, { name: law.n + ", median", line: { color: COLOURS[0], width: 2 } }));
+    traces.push(curve(run, run.g, b.median, axis, { name: law.n + ", median", line: { color: COLOURS[0], width: 2 } }, [b.lower, b.upper]));
     shown = shown.concat(b.median); wanted = b.lower.concat(b.upper, b.from, b.to);
   }
   traces.push(curve(run, run.x, run.y, axis, { name: label(run.n), mode: "markers", marker: { color: DATA, size: 4 } }));
@@ -174,7 +185,7 @@ function drawFocus() {
       name: "at the target", mode: "markers", marker: { color: COLOURS[0], size: 8 },
       error_y: { type: "data", symmetric: false, array: iv.map((v) => v[2] - v[1]),
         arrayminus: iv.map((v) => v[1] - v[0]), color: COLOURS[0], thickness: 1.6, width: 5 },
-    }));
+    }, [iv.map((v) => v[0]), iv.map((v) => v[2])]));
     const last = iv[iv.length - 1];
     shown = shown.concat(iv.map((v) => v[1])); wanted = wanted.concat(iv.map((v) => v[0]), iv.map((v) => v[2]));
     words += "; " + law.n + " gives " + last[1].toFixed(3) + " (" + percents + " interval " + last[0].toFixed(3) +
@@ -208,7 +219,7 @@ function drawCurves() {
     }
     const opacity = Math.max(0.08, Math.min(0.5, 60 / rest.length));
     traces.push({ type: "scatter", mode: "lines", x: x, y: y, text: text, customdata: who, connectgaps: false,
-      name: rest.length.toLocaleString("en-US") + " more", line: { color: tint("#5b6b7b", opacity), width: 1 },
+      name: rest.length.toLocaleString("en-US") + " more", line: { color: tint(look.soft, opacity), width: 1 },
       hovertemplate: "%{text}: %{y:.4f}<extra></extra>" });
     for (const v of y) if (v !== null) shown.push(v);
   }
@@ -219,7 +230,7 @@ function drawCurves() {
       traces.push(filled(run, b.from, b.to, axis, colour, 0.1, "", { legendgroup: group, showlegend: false }));
       traces.push(filled(run, b.lower, b.upper, axis, colour, 0.25, "", { legendgroup: group, showlegend: false }));
       traces.push(curve(run, run.g, b.median, axis, { name: label(run.n), legendgroup: group, showlegend: false,
-        line: { color: colour, width: 1.6, dash: "dash" }, customdata: run.g.length ? Array(run.g.length).fill(i) : [] }));
+        line: { color: colour, width: 1.6, dash: "dash" }, customdata: Array(run.g.length).fill(i) }, [b.lower, b.upper]));
       shown = shown.concat(b.median); wanted = wanted.concat(b.lower, b.upper, b.from, b.to);
     }
     traces.push(curve(run, run.x, run.y, axis, { name: label(run.n), legendgroup: group,
@@ -290,10 +301,9 @@ function edges(one) {
   const n = one.x.length;
   return [0, 1, 2].map((k) => Array.from(one.b.slice(k * n, (k + 1) * n)));
 }
-function raceLine(x, y, more) {
+function raceLine(x, y, more, within) {
   x = Array.from(x);
-  return Object.assign({ type: "scatter", mode: "lines", x: x, y: Array.from(y), text: x.map((v) => amount(v, race.axis)) },
-    hover(), more);
+  return Object.assign({ type: "scatter", mode: "lines", x: x, y: Array.from(y), text: places(x, race.axis, within) }, hover(), more);
 }
 function drawRace() {
   if (!main) return;
@@ -305,18 +315,19 @@ function drawRace() {
     traces.push({ type: "scatter", mode: "lines", x: x.concat(x.slice().reverse()), y: upper.concat(lower.slice().reverse()),
       fill: "toself", fillcolor: tint(colour, 0.2), line: { width: 0 }, hoverinfo: "skip", legendgroup: group, showlegend: false });
     const last = x.findIndex((v) => v > one.end * 1.0000001), cut = last < 0 ? x.length : last;
-    traces.push(raceLine(x.slice(0, cut), median.slice(0, cut), { name: label(one.n), legendgroup: group, line: { color: colour, width: 1.6 } }));
-    if (cut < x.length) traces.push(raceLine(x.slice(Math.max(cut - 1, 0)), median.slice(Math.max(cut - 1, 0)), { name: label(one.n) + ", forecast",
-      legendgroup: group, showlegend: false, line: { color: colour, width: 1.6, dash: "dot" } }));
+    const part = (from, to, more) => traces.push(raceLine(x.slice(from, to), median.slice(from, to), Object.assign({ legendgroup: group }, more),
+      [lower.slice(from, to), upper.slice(from, to)]));
+    part(0, cut, { name: label(one.n), line: { color: colour, width: 1.6 } });
+    if (cut < x.length) part(Math.max(cut - 1, 0), x.length, { name: label(one.n) + ", forecast", showlegend: false, line: { color: colour, width: 1.6, dash: "dot" } });
     shown = shown.concat(median); wanted = wanted.concat(lower, upper);
   });
   const front = edges(race.frontier), short = edges(race.truncated);
-  traces.push(raceLine(race.frontier.x, front[1], { name: "frontier", line: { color: "#000000", width: 3 }, opacity: 0.45 }));
-  traces.push(raceLine(race.truncated.x, short[1], { name: "truncated frontier", visible: "legendonly", line: { color: "#8a5a00", width: 2.5, dash: "dash" } }));
+  traces.push(raceLine(race.frontier.x, front[1], { name: "frontier", line: { color: look.ink, width: 3 }, opacity: 0.45 }, [front[0], front[2]]));
+  traces.push(raceLine(race.truncated.x, short[1], { name: "truncated frontier", visible: "legendonly", line: { color: look.accent, width: 2.5, dash: "dash" } }, [short[0], short[2]]));
   const marks = race.marks || [];
   if (marks.length) traces.push({ type: "scatter", mode: "markers", name: "overtakings", x: marks.map((m) => m.x[1]), y: marks.map((m) => m.y),
-    error_x: { type: "data", symmetric: false, array: marks.map((m) => m.x[2] - m.x[1]), arrayminus: marks.map((m) => m.x[1] - m.x[0]), thickness: 1, width: 3, color: "#444" },
-    marker: { color: marks.map((m) => m.in ? "#444444" : "#ffffff"), size: marks.map((m) => 5 + 6 * m.p), line: { color: "#444444", width: 1.2 } },
+    error_x: { type: "data", symmetric: false, array: marks.map((m) => m.x[2] - m.x[1]), arrayminus: marks.map((m) => m.x[1] - m.x[0]), thickness: 1, width: 3, color: look.soft },
+    marker: { color: marks.map((m) => m.in ? look.soft : look.paper), size: marks.map((m) => 5 + 6 * m.p), line: { color: look.soft, width: 1.2 } },
     text: marks.map((m) => label(m.a) + " overtakes " + label(m.b) + "<br>at " + amount(m.x[1], race.axis) + " (" + percent(data.prob) + ": " +
       amount(m.x[0], race.axis) + " to " + amount(m.x[2], race.axis) + ")<br>probability " + m.p.toFixed(2)),
     hovertemplate: "%{text}<extra></extra>" });
@@ -348,7 +359,7 @@ function drawPhases() {
   const traces = [
     { type: "scatter", mode: "lines", x: x.concat(x.slice().reverse()), y: upper.concat(lower.slice().reverse()), fill: "toself",
       fillcolor: tint(COLOURS[0], 0.25), line: { width: 0 }, hoverinfo: "skip", name: percent(data.prob) + " of curves" },
-    curve(run, one.x, median, axis, { name: "with phases, median", line: { color: COLOURS[0], width: 2 } }),
+    curve(run, one.x, median, axis, { name: "with phases, median", line: { color: COLOURS[0], width: 2 } }, [lower, upper]),
     curve(run, one.t, one.y, axis, { name: label(run.n) + ", means of bins", mode: "markers", marker: { color: DATA, size: 5 } }),
   ];
   const shapes = [], notes = [];
@@ -380,7 +391,27 @@ function choose(i) {
   state.run = i;
   $("run").value = String(i);
   mark();
+  headline();
   redraw(byRun);
+}
+// The answer's number is that of the run chosen; the run of the question has its own words.
+const question = Array.from($("headline").childNodes);
+function headline() {
+  const run = runs[state.run], asked = state.run === data.focus, facts = document.querySelector("#answer .facts");
+  if (facts) facts.hidden = !asked;
+  if (asked) return $("headline").replaceChildren(...question);
+  const number = document.createElement("strong"), words = document.createElement("span"), name = document.createElement("bdi");
+  name.textContent = plain(run.n);
+  if (run.t) {
+    const [share, laws] = run.t[run.t.length - 1], [lower, median, upper] = laws[0];
+    number.textContent = median.toFixed(3);
+    words.append(percent(data.prob) + " interval " + lower.toFixed(3) + " to " + upper.toFixed(3) + ": ", name,
+      " at " + amount(along(run, [share], data.axis)[0], data.axis));
+  } else {
+    number.textContent = "\u2013";
+    words.append("Nothing was asked of ", name, ".");
+  }
+  $("headline").replaceChildren(number, " ", words);
 }
 function mark() {
   for (const row of document.querySelectorAll("tr[data-run]")) {
@@ -422,6 +453,7 @@ function sort(button) {
   body.append(...order.map((one) => one.row));
 }
 function start() {
+  $("tools").hidden = false;
   runs.forEach((run, i) => option($("run"), i, run.n));
   for (const axis in data.axes) option($("axis"), axis, data.axes[axis].label);
   data.laws.forEach((law, i) => option($("law"), i, law.n + (i === 0 ? " (the answer)" : "")));
@@ -449,8 +481,10 @@ function start() {
     const who = event.points.length ? event.points[0].customdata : undefined;
     if (typeof who === "number" && who !== state.run) choose(who);
   });
-  // Paper is narrower than most windows, and printing tells no figure of it.
+  night.addEventListener("change", () => { dress(night.matches); redraw(all); });
+  // Paper is white and narrower than most windows, and printing tells no figure of it.
   const sized = (width) => {
+    if (night.matches) { dress(!width); redraw(all); }
     for (const node of document.querySelectorAll(".js-plotly-plot")) Plotly.relayout(node, width ? { width: width } : { width: null, autosize: true });
   };
   window.addEventListener("beforeprint", () => sized(680));

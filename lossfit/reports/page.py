@@ -1,4 +1,4 @@
-"""The file: HTML with its style, its script, plotly.js and the data inside.
+"""The file: HTML with its style, its script, plotly.js (its basic bundle) and the data inside.
 
 A policy in the page (Content-Security-Policy) forbids every connection, and every script but the
 two that are here, by their hashes: a name that found its way into the page as markup would be shown
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,32 +20,12 @@ from .tables import paragraph, safe
 if TYPE_CHECKING:
     from .content import Content
 
-__all__ = ["embedded", "page", "plotly_source", "written"]
+__all__ = ["embedded", "page", "written"]
 
-PLOTLY_MISSING = 'a report needs plotly: pip install "lossfit[report]" (or pip install plotly)'
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
-
-
-@cache
-def plotly_source() -> str:
-    """plotly.js, from the installed package.
-
-    Raises
-    ------
-    DataError
-        plotly is not installed.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise DataError(PLOTLY_MISSING) from None
-    source = str(get_plotlyjs())
-    if "</script" in source.lower() or "<!--" in source:
-        raise DataError("this version of plotly cannot be embedded: install another")
-    return source
 
 
 def embedded(data: Any) -> str:
@@ -60,9 +39,10 @@ def embedded(data: Any) -> str:
 def page(content: Content) -> str:
     """The whole page."""
     here = files(__package__)
-    style = here.joinpath("page.css").read_text("utf-8")
-    script = here.joinpath("page.js").read_text("utf-8")
-    plotly = plotly_source()
+    style, script, plotly = (
+        here.joinpath(file).read_text("utf-8")
+        for file in ("page.css", "page.js", "plotly-basic.min.js")
+    )
     policy = POLICY.format(scripts=" ".join(_hash(code) for code in (plotly, script)))
     runs = content.answer.runs
     points = sum(len(run) for run in runs)
@@ -104,7 +84,7 @@ def page(content: Content) -> str:
 <h1>{safe(content.title)}</h1>
 <p class="small">{safe(count)}</p>
 <nav aria-label="Sections"><ul>{links}<li><a href="#made">How it was made</a></li></ul></nav>
-<noscript><p class="absent">Figures need JavaScript; the text and the tables do not.</p></noscript>
+<noscript><p class="absent">Without JavaScript: the text, the tables and one picture.</p></noscript>
 </header>
 <main>
 {chr(10).join(parts)}
@@ -121,7 +101,7 @@ def page(content: Content) -> str:
 """
 
 
-TOOLS = """<form id="tools" aria-label="What the figures show" autocomplete="off">
+TOOLS = """<form id="tools" hidden aria-label="What the figures show" autocomplete="off">
 <label>Run <select id="run"></select></label>
 <label>Axis <select id="axis"></select></label>
 <span role="group" aria-label="Scale of the axis" class="pair">

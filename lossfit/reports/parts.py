@@ -38,7 +38,7 @@ class Section:
 def figure(key: str, label: str, caption: str, kind: str = "") -> str:
     """Room for a figure, with its words for readers who do not see it."""
     return (
-        f'<figure class="{safe(kind)}"><div id="{key}" class="plot" role="img" '
+        f'<figure class="{safe(kind)}"><div id="{key}" class="plot" role="group" '
         f'aria-label="{safe(label)}"></div>'
         f'<figcaption id="{key}-caption">{safe(caption)}</figcaption></figure>'
     )

@@ -107,14 +107,13 @@ def page_data(
             }
         )
     other = answer.compute_of
-    best = answer.frame["run"].iloc[int(answer.frame["median"].to_numpy().argmin())]
     return {
         "schema": "lossfit.report/1",
         "axis": answer.axis,
         "axes": {a: {"label": AXIS_LABELS[a], "units": AXIS_UNITS[a]} for a in picture.axes},
         "prob": answer.prob,
         "laws": menu,
-        "focus": known.get(best, 0),
+        "focus": known.get(_best(answer)["run"], 0),
         "other": known.get(other) if other is not None else None,
         "runs": [run.data for run in picture.runs],
     }
@@ -150,9 +149,27 @@ def picture_section(context: Context) -> Section:
             "wide",
         )
     )
+    lines.append(f"<noscript>{_still(context.answer)}</noscript>")
     if len(context.answer.frame) > 1:
         lines.append(_answer_table(context))
     return Section("picture", "", "\n".join(lines))
+
+
+def _still(answer: Answer) -> str:
+    """The picture for readers without JavaScript."""
+    from matplotlib.figure import Figure
+
+    from ..plotting.answer_plot import plot_answer
+    from ..plotting.html import image
+
+    drawing = Figure(figsize=(7.0, 4.3), layout="constrained")
+    plot_answer(answer, ax=drawing.add_subplot(), run=_best(answer)["run"])
+    return image(drawing, "The curve of the run, its forecast and the interval at its target")
+
+
+def _best(answer: Answer) -> Any:
+    """The row of the frame with the lowest median."""
+    return answer.frame.loc[answer.frame["median"].idxmin()]
 
 
 def _interval(answer: Answer, lower: float, upper: float) -> str:
@@ -162,10 +179,7 @@ def _interval(answer: Answer, lower: float, upper: float) -> str:
 def _one(answer: Answer) -> list[str]:
     """The answer to a question about one place of one run."""
     row = answer.frame.iloc[0]
-    out = [
-        f'<p class="number"><strong>{row["median"]:.3f}</strong> '
-        f"<span>{safe(_interval(answer, row['lower'], row['upper']))}</span></p>"
-    ]
+    out = [_headline(row["median"], safe(_interval(answer, row["lower"], row["upper"])))]
     run = answer.runs[answer.names[0]]
     facts = [f"The data of {name(run.name)} end at a loss of {float(run.loss[-1]):.3f}."]
     if answer.compute_of is not None:
@@ -186,7 +200,7 @@ def _several(context: Context) -> list[str]:
     """The shape of an answer that has many rows: the table has them."""
     answer = context.answer
     rows = answer.frame
-    best = rows.loc[rows["median"].idxmin()]
+    best = _best(answer)
     out = []
     if context.reasons:
         count: dict[str, int] = {}
@@ -196,13 +210,19 @@ def _several(context: Context) -> list[str]:
             f"{what} ({n:,} run{'s' if n > 1 else ''})" for what, n in count.items()
         )
         out.append(paragraph(f"Nothing was asked, so this is each run at {where}."))
-    out.append(
-        f'<p class="number"><strong>{best["median"]:.3f}</strong> '
-        f"<span>{safe(_interval(answer, best['lower'], best['upper']))}, the lowest of "
-        f"{len(rows):,}: {name(best['run'])} at "
-        f"{safe(amount(float(best['at']), answer.axis))}</span></p>"
+    words = (
+        f"{safe(_interval(answer, best['lower'], best['upper']))}, the lowest of "
+        f"{len(rows):,}: {name(best['run'])} at {safe(amount(float(best['at']), answer.axis))}"
     )
-    return out
+    return [*out, _headline(best["median"], words)]
+
+
+def _headline(median: float, words: str) -> str:
+    """The answer's number; the page puts that of another run here when it is chosen."""
+    return (
+        f'<p class="number" id="headline" aria-live="polite"><strong>{median:.3f}</strong> '
+        f"<span>{words}</span></p>"
+    )
 
 
 def _basis(answer: Answer) -> list[str]:

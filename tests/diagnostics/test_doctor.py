@@ -53,10 +53,10 @@ def test_a_cache_that_cannot_be_written_hinders(no_gpu, monkeypatch):
 
 
 def test_what_is_optional_is_named_with_its_extra(no_gpu, monkeypatch):
-    monkeypatch.setattr(room, "OPTIONAL", {"no-such-package": "tea", "plotly": "reports"})
+    monkeypatch.setattr(room, "OPTIONAL", {"no-such-package": "tea", "pyarrow": "tables"})
     text = doctor_text(doctor())
     assert 'no-such-package is not installed (tea): pip install "lossfit[no-such-package]"' in text
-    assert "plotly is not installed" not in text
+    assert "pyarrow is not installed" not in text
 
 
 def test_command(no_gpu):

@@ -12,15 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 import lossfit
-from tests.browser import Browser, executable
-from tests.curves import power_runs
-
-pytest.importorskip("plotly", reason="a report needs plotly (pip install plotly)")
-
 from lossfit.reports import report
 from lossfit.reports.curves import LEAST_EACH, points_each, thinned
 from lossfit.reports.page import embedded
 from lossfit.reports.tables import safe
+from tests.browser import Browser, executable
+from tests.curves import power_runs
 
 READY = "document.documentElement.dataset.ready === 'yes'"
 PWNED = '<script>window.pwned=1</script><img src=x onerror="window.pwned=1">'
@@ -341,6 +338,114 @@ def test_the_law_changes_the_band_and_the_words(page, llama):
     assert page.errors == []
 
 
+HEADLINE = "document.querySelector('#headline').textContent"
+
+
+def choose(browser, i):
+    browser.run(
+        f"(() => {{ const s = document.querySelector('#run'); s.value = '{i}';"
+        "s.dispatchEvent(new Event('change')); })()"
+    )
+    browser.settle()
+
+
+def test_the_headline_follows_the_run(page, llama, hostile):
+    row = llama.frame.iloc[0]
+    first = page.run(HEADLINE)
+    assert first.startswith(f"{row['median']:.3f}")
+    choose(page, 1)
+    assert page.run(HEADLINE) == "\u2013 Nothing was asked of llama2-13B."
+    assert page.run("document.querySelector('#answer .facts').hidden")
+    choose(page, 0)
+    assert page.run(HEADLINE) == first
+    assert not page.run("document.querySelector('#answer .facts').hidden")
+    page.open(hostile.path, READY)
+    frame = hostile.frame.set_index("run")
+    names = page.run("[...document.querySelectorAll('#run option')].map(o => o.textContent)")
+    lowest = frame["median"].idxmin()
+    i = next(i for i, name in enumerate(names) if name != lowest and "\u202e" not in name)
+    choose(page, i)
+    row = frame.loc[names[i]]
+    said = page.run(HEADLINE)
+    interval = f"90 % interval {row['lower']:.3f} to {row['upper']:.3f}"
+    assert said.startswith(f"{row['median']:.3f} {interval}: {names[i]} at ")
+
+
+def test_hover_says_the_interval(page, llama):
+    row = llama.frame.iloc[0]
+    text = "document.querySelector('#focus').data.find(t => t.name === 'at the target').text[0]"
+    assert page.run(text).endswith(f"<br>90 %: {row['lower']:.4f} to {row['upper']:.4f}")
+    for figure in ("focus", "curves", "race-loss", "phase"):
+        lines = page.run(
+            f"document.querySelector('#{figure}').data.filter(t => t.mode === 'lines' && "
+            "t.text && t.text[0].includes('<br>90 %: ')).length"
+        )
+        assert lines > 0, figure
+
+
+def test_dark_where_the_reader_has_it_so_and_white_on_paper(page, llama, tmp_path):
+    colours = (
+        "[getComputedStyle(document.body).backgroundColor,"
+        "document.querySelector('#focus').layout.paper_bgcolor]"
+    )
+    light = ["rgb(255, 255, 255)", "#ffffff"]
+    dark = ["rgb(20, 24, 29)", "#14181d"]
+    printed = (
+        "window.papers = []; addEventListener('beforeprint', () => "
+        "papers.push(document.querySelector('#focus').layout.paper_bgcolor))"
+    )
+    assert page.run(colours) == light
+    try:
+        for scheme, wanted in (("dark", dark), ("light", light), ("dark", dark)):
+            one = {"name": "prefers-color-scheme", "value": scheme}
+            page.call("Emulation.setEmulatedMedia", features=[one])
+            page.settle()
+            assert page.run(colours) == wanted
+        page.run(printed)
+        page.pdf(tmp_path / "page.pdf")
+        assert page.run("papers") == ["#ffffff"]
+        assert page.run(colours) == dark
+        assert page.errors == []
+    finally:
+        page.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_without_javascript_there_is_a_picture_and_no_empty_control(browser, llama):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(llama.path)
+        width = browser.run("document.querySelector('#picture noscript img').naturalWidth")
+        assert width > 500
+        assert browser.run("document.querySelector('#tools').offsetHeight") == 0
+        assert f"{llama.frame['median'][0]:.3f}" in browser.run(HEADLINE)
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_for_readers_who_do_not_see(page):
+    """What axe-core asks of such a page; all of its rules passed when they were last run."""
+    page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert (
+        page.run("document.querySelectorAll('[role=img] :is(a, button, [tabindex])').length") == 0
+    )
+    named = "[...document.querySelectorAll('select, input')].every(e => e.labels.length === 1)"
+    assert page.run(named)
+    still = (
+        "[...document.querySelectorAll('pre')]"
+        ".every(e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)"
+    )
+    assert page.run(still)
+    levels = page.run("[...document.querySelectorAll('h1, h2, h3')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert max(np.diff(levels)) <= 1
+
+
+def test_a_page_is_small(llama):
+    assert llama.size < 2e6
+    source = (llama.path.read_text("utf-8")).split("<script>")[1]
+    assert "plotly.js (basic" in source[:200]
+
+
 def test_zoom_and_hover(page):
     page.run("document.querySelector('#focus').scrollIntoView({block: 'center'})")
     spot = page.run(
@@ -503,18 +608,6 @@ def test_the_command(tmp_path):
     bad = CliRunner().invoke(command, ["llama2", "-o", str(tmp_path / "no" / "x.html")])
     assert bad.exit_code == 2
     assert "there is no folder" in bad.stderr
-
-
-def test_without_plotly_it_says_what_to_install(monkeypatch, tmp_path):
-    import sys
-
-    from lossfit.reports import page as module
-
-    module.plotly_source.cache_clear()
-    monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(lossfit.DataError, match=r'pip install "lossfit\[report\]"'):
-        report("llama2", tmp_path / "x.html")
-    module.plotly_source.cache_clear()
 
 
 def test_bad_input_is_refused(tmp_path):
