@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.options import check_names
 from .._base.ragged import Floats
-from .._base.seeds import Seed
 from .._base.units import amount_of
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
-from ..forecasts.question import LawSpec, Question, Sisters
+from ..forecasts.question import ForecastOptions, Question, takes
 from ..runs.axes import check_axis
 from ..runs.checks import (
     as_runs,
@@ -31,10 +31,6 @@ from .schedule_words import schedules_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..fits.window import WindowSpec
-    from ..forecasts.learning import Priors
-    from ..forecasts.sharing import Share
-    from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
 
@@ -43,6 +39,7 @@ __all__ = ["Answer", "answer_to", "extrapolate"]
 COMPUTE_AXES = ("gpu_hours", "flops")
 
 
+@takes(ForecastOptions)
 def extrapolate(
     runs: Runs | pd.DataFrame,
     run: str | Sequence[str] | None = None,
@@ -50,22 +47,9 @@ def extrapolate(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    laws: LawSpec = "auto",
     schedule: ScheduleByRun | str = None,
-    total: NumberByRun = None,
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | Mapping[str, Prior] | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    share: Share = None,
-    ladder: Sisters | None = None,
-    domain: str = "auto",
-    prob: float = 0.9,
-    window: WindowSpec = "auto",
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
-    random_seed: Seed = 0,
     progress: bool = False,
+    **options: Unpack[ForecastOptions],
 ) -> Answer:
     """Predict the loss that each run would reach with more compute.
 
@@ -83,52 +67,14 @@ def extrapolate(
     axis : str
         The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
         runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
-    laws : "auto", str, Law, ScheduleLaw or sequence of these
-        ``"auto"`` is ``"learned"``, the law that responds to the learning rate and whose
-        intervals were checked on runs that it had not seen (docs/calibration.md); power and
-        power_linear are shown beside it in `Answer.by_law`.  Several laws are mixed with equal
-        weights.
     schedule : Schedule, dict by run, or str, optional
         The learning-rate schedule that leads to the targets; or a word for it: cosine, linear, wsd,
         1-sqrt or constant, with its end (``"cosine@20k"``, or `total`).  By default the run's own
         (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
-    total : float or dict by run, optional
-        Planned end of the run on the axis, where its schedule is not known: the answer then
-        averages over five schedules that end there (`lossfit.forecasts.rates.MENU`).  By default
-        the end that the log states (``run.meta["planned_steps"]``), if it does.
-    siblings : Runs or pandas.DataFrame, optional
-        Finished runs of the same project, from which the prior of the response to the learning rate
-        is learned (`lossfit.learn_priors`); a run never learns from itself.
-    priors : Priors or dict of Prior, optional
-        What `lossfit.learn_priors` found; or, for the laws that take them, priors by parameter
-        name.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        Finished runs on which the same question is backtested; intervals are widened or narrowed
-        to what held there (`lossfit.backtests.conformal`).
-    share : bool, str or dict by run, optional
-        Runs of one model under different schedules are fitted together: True where all runs are of
-        one model; the name of an entry of ``meta``, or a dict, that says which model each run is
-        of.  Every schedule must be known, and ``laws`` be "auto": the fit is an equal stack of the
-        annealing and the multi-power response (`lossfit.forecasts.joint`).
-    ladder : Ladder, optional
-        Finished runs of other sizes (`lossfit.fit_ladder`), for a large run that has begun: its own
-        forecast is pooled with what the ladder says of it, by precision.  The ladder counts for
-        less the more of the run there is.
-    domain : {"auto", "text", "other"}
-        Whether the runs are of language models on text, where the default law knows more; by
-        default their curves tell.
-    prob : float
-        Probability of the intervals.
-    window : WindowSpec
-        Part of the runs that is fitted (`lossfit.fits.window`).
-    draws : int
-        Draws of the curve for each run.
-    device, dtype : str
-        Where to compute and in which precision, as in `lossfit.fit`.
-    random_seed : int, numpy.random.Generator or None
-        A run's draws depend on it and on the run's name only.
     progress : bool
         Show a bar.
+    **options
+        See `lossfit.forecasts.question.ForecastOptions`.
 
     Returns
     -------
@@ -157,6 +103,7 @@ def extrapolate(
     (1, 5)
     >>> chance = answer.prob_below("llama2-70B")
     """
+    check_names(options, ForecastOptions.__annotations__, "extrapolate")
     runs = as_runs(runs)
     if (at is None) == (compute_of is None):
         raise DataError("give exactly one of at= (where) and compute_of= (a run)")
@@ -169,25 +116,12 @@ def extrapolate(
         check_axis(axis)
         where = _targets(runs, axis, asked, at)
     if isinstance(schedule, str):
-        schedule = schedules_of(schedule, runs, asked, _one_total(total), axis)
+        schedule = schedules_of(schedule, runs, asked, _one_total(options.get("total")), axis)
     question = Question.of(
         runs,
         axis,
-        laws=laws,
         schedule=schedule,
-        total=total,
-        siblings=siblings,
-        priors=priors,
-        calibrate_on=calibrate_on,
-        share=share,
-        ladder=ladder,
-        domain=domain,
-        prob=prob,
-        window=window,
-        draws=draws,
-        device=device,
-        dtype=dtype,
-        random_seed=random_seed,
+        **options,
     )
     answer = answer_to(question, runs, asked, where, compute_of, progress)
     text = answer.warning

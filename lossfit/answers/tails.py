@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -14,17 +14,16 @@ from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.numbers import decimals_of, estimate
+from .._base.options import check_names
 from .._base.progress import patience
 from .._base.ragged import Floats
 from .._base.results import Result
-from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS
-from ..forecasts.learning import Priors
+from ..forecasts.question import LawOptions, takes
 from ..forecasts.record import farthest
 from ..forecasts.responses import Rate
-from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ..fits.window import WindowSpec
     from ..runs.collection import Runs
     from ..runs.run import Run
 
@@ -307,6 +305,7 @@ class Tail(Result):
         return axes
 
 
+@takes(LawOptions)
 def best_tail(
     runs: Runs | Run | pd.DataFrame,
     total: float | None = None,
@@ -317,17 +316,7 @@ def best_tail(
     peak: float | None = None,
     axis: str = "auto",
     segments: int = 48,
-    share: Share = None,
-    domain: str = "auto",
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    prob: float = 0.9,
-    window: WindowSpec = "auto",
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
-    random_seed: Seed = 0,
+    **options: Unpack[LawOptions],
 ) -> Tail:
     """The non-increasing learning rate that minimises the expected final loss.
 
@@ -350,27 +339,8 @@ def best_tail(
         As in `lossfit.extrapolate`.
     segments : int
         Straight pieces of the tail, 2 to 128; they crowd towards the end.
-    share : bool, str or dict by run, optional
-        As in `lossfit.what_if`.  ``share=True`` with runs under several schedules is much the
-        better question: the optimum lies where the law has to be right about schedules.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.what_if`.
-    siblings : Runs or pandas.DataFrame, optional
-        As in `lossfit.what_if`.
-    priors : Priors, optional
-        As in `lossfit.what_if`.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        As in `lossfit.what_if`.
-    prob : float
-        Probability of the intervals.
-    window : WindowSpec
-        As in `lossfit.what_if`.
-    draws : int
-        Draws of the law.
-    device, dtype : str
-        As in `lossfit.what_if`.
-    random_seed : int, numpy.random.Generator or None
-        A run's draws depend on it and on the run's name only.
+    **options
+        See `lossfit.forecasts.question.LawOptions`.
 
     Returns
     -------
@@ -407,6 +377,7 @@ def best_tail(
     >>> mean, lower, upper = tail.gain("cosine")
     >>> rate = tail.schedule(400_000)  # the learning rate at that step
     """
+    check_names(options, LawOptions.__annotations__, "best_tail")
     runs = as_runs(runs)
     name = runs.names[0] if run is None else runs.select([run]).names[0]
     axis = choose_axis(runs.select([name]), axis)
@@ -414,21 +385,7 @@ def best_tail(
     segments = whole(segments, "segments", 2)
     if segments > 128:
         raise DataError(f"segments must be 128 at most, got {segments}")
-    question = question_of(
-        runs,
-        axis,
-        priors,
-        share,
-        siblings=siblings,
-        calibrate_on=calibrate_on,
-        domain=domain,
-        prob=prob,
-        window=window,
-        draws=draws,
-        device=device,
-        dtype=dtype,
-        random_seed=random_seed,
-    )
+    question = question_of(runs, axis, **options)
     _known(runs, name, axis)
     end = _end(runs[name], axis, total)
     fits = fitted(question, runs, [name], {name: np.array([end])})

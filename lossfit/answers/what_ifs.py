@@ -6,25 +6,24 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
+from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
-from .._base.seeds import Seed
 from .._base.summaries import describe
 from .._base.views import view
 from ..backtests.conformal import Calibration, calibrated
 from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.knowledge import check_targets
 from ..forecasts.learning import Priors
-from ..forecasts.question import Question
+from ..forecasts.question import LawOptions, Question, takes
 from ..forecasts.record import farthest
-from ..forecasts.sharing import Share
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.logged_rate import axis_factor
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from ..fits.window import WindowSpec
     from ..runs.collection import Runs
     from ..runs.run import Run
 
@@ -410,6 +408,7 @@ class WhatIf(Result):
         return axes
 
 
+@takes(LawOptions)
 def what_if(
     runs: Runs | Run | pd.DataFrame,
     run: str | Sequence[str] | None = None,
@@ -417,17 +416,7 @@ def what_if(
     schedules: Mapping[str, Any] | Sequence[str] | Schedule,
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     axis: str = "auto",
-    share: Share = None,
-    domain: str = "auto",
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    prob: float = 0.9,
-    window: WindowSpec = "auto",
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
-    random_seed: Seed = 0,
+    **options: Unpack[LawOptions],
 ) -> WhatIf:
     """The loss that runs would have had under other learning-rate schedules.
 
@@ -448,29 +437,8 @@ def what_if(
         none.
     axis : str
         As in `lossfit.extrapolate`.
-    share : bool, str or dict by run, optional
-        Runs of one model under different schedules are fitted together (`lossfit.extrapolate`).
-        That is the better answer wherever there are such runs: one run under one schedule says
-        little of how the loss responds.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.extrapolate`.
-    siblings : Runs or pandas.DataFrame, optional
-        Finished runs of the same project, from which the prior of the response to the learning rate
-        is learned; a run never learns from itself.
-    priors : Priors, optional
-        What `lossfit.learn_priors` found, instead of ``siblings``.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    prob : float
-        Probability of the intervals.
-    window : WindowSpec
-        Part of the runs that is fitted.
-    draws : int
-        Draws for each run.
-    device, dtype : str
-        As in `lossfit.fit`; these fits have no CUDA kernels.
-    random_seed : int, numpy.random.Generator or None
-        A run's draws depend on it and on the run's (or model's) name only.
+    **options
+        See `lossfit.forecasts.question.LawOptions`.
 
     Returns
     -------
@@ -507,25 +475,12 @@ def what_if(
     >>> answer.frame["schedule"].tolist()
     ['own', 'cosine to 1T']
     """
+    check_names(options, LawOptions.__annotations__, "what_if")
     runs = as_runs(runs)
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
     check_axis(axis)
-    question = question_of(
-        runs,
-        axis,
-        priors,
-        share,
-        siblings=siblings,
-        calibrate_on=calibrate_on,
-        domain=domain,
-        prob=prob,
-        window=window,
-        draws=draws,
-        device=device,
-        dtype=dtype,
-        random_seed=random_seed,
-    )
+    question = question_of(runs, axis, **options)
     for name in names:
         _known(runs, name, axis)
     asked = _schedules(schedules, runs, names)
@@ -549,7 +504,7 @@ def what_if(
         rows=rows,
         curves=np.concatenate(curves),
         own=np.concatenate(own),
-        shared=share is not None and share is not False,
+        shared=options.get("share") not in (None, False),
         strength={name: fit.strength for name, fit in fits.runs.items()},
         calibration=fits.calibration,
         question=question,
@@ -569,11 +524,11 @@ class Fits(NamedTuple):
     flags: tuple[str, ...]
 
 
-def question_of(runs: Runs, axis: str, priors: object, share: Share, **options: Any) -> Question:
+def question_of(runs: Runs, axis: str, **options: Unpack[LawOptions]) -> Question:
     """The question to runs under other schedules; with `share` runs of one model are one."""
-    if priors is not None and not isinstance(priors, Priors):
+    if not isinstance(options.get("priors"), Priors | None):
         raise DataError("priors= is what lossfit.learn_priors gives")
-    return Question.of(runs, axis, share=share, priors=priors, **options)
+    return Question.of(runs, axis, **options)
 
 
 def fitted(question: Question, runs: Runs, names: Sequence[str], at: Mapping[str, Floats]) -> Fits:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
 from .. import laws as registry
 from .._base.errors import DataError
+from .._base.options import check_names, described
 from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
 from .._base.units import amount_of
@@ -36,17 +37,22 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO_LAWS",
     "COMPARED_LAWS",
+    "DEFAULTS",
+    "ForecastOptions",
+    "LawOptions",
     "LawSpec",
     "Options",
     "Question",
     "Sisters",
     "laws_of",
     "refuse_unused",
+    "takes",
 ]
 
 AUTO_LAWS = ("learned",)
 COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison
 
+F = TypeVar("F", bound=Callable[..., Any])
 LawSpec: TypeAlias = str | Law | ScheduleLaw | Sequence[str | Law | ScheduleLaw]
 
 
@@ -60,17 +66,13 @@ class Sisters(Protocol):
         ...
 
 
-class Options(TypedDict, total=False):
-    """The options that functions with a forecast share; `lossfit.extrapolate` describes them."""
+class LawOptions(TypedDict, total=False):
+    """What questions to the default law take; see `Options`."""
 
-    laws: LawSpec
-    schedule: ScheduleByRun
-    total: NumberByRun
     siblings: Runs | pd.DataFrame | None
     priors: Priors | Mapping[str, Prior] | None
     calibrate_on: Runs | pd.DataFrame | None
     share: Share
-    ladder: Sisters | None
     domain: str
     prob: float
     window: WindowSpec
@@ -78,6 +80,95 @@ class Options(TypedDict, total=False):
     device: str
     dtype: str
     random_seed: Seed
+
+
+class ForecastOptions(LawOptions, total=False):
+    """What questions to any law take besides; see `Options`."""
+
+    laws: LawSpec
+    total: NumberByRun
+    ladder: Sisters | None
+
+
+class Options(ForecastOptions, total=False):
+    """The options that functions with a forecast share, in the words of their documentation.
+
+    Attributes
+    ----------
+    laws : "auto", str, Law, ScheduleLaw or sequence of these
+        ``"auto"`` is ``"learned"``, the law that responds to the learning rate and whose
+        intervals were checked on runs that it had not seen (docs/calibration.md); power and
+        power_linear are shown beside it in `Answer.by_law`.  Several laws are mixed with equal
+        weights.
+    schedule : Schedule or dict by run, optional
+        The learning-rate schedule that leads to the targets.  By default the run's own
+        (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end: the
+        loss *had it been planned to end there*.
+    total : float or dict by run, optional
+        Planned end of the run on the axis, where its schedule is not known: the answer then
+        averages over five schedules that end there (`lossfit.forecasts.rates.MENU`).  By default
+        the end that the log states (``run.meta["planned_steps"]``), if it does.
+    siblings : Runs or pandas.DataFrame, optional
+        Finished runs of the same project, from which the prior of the response to the learning rate
+        is learned (`lossfit.learn_priors`); a run never learns from itself.
+    priors : Priors or dict of Prior, optional
+        What `lossfit.learn_priors` found; or, for the laws that take them, priors by parameter
+        name.
+    calibrate_on : Runs or pandas.DataFrame, optional
+        Finished runs on which the same question is backtested; intervals are widened or narrowed
+        to what held there (`lossfit.backtests.conformal`).
+    share : bool, str or dict by run, optional
+        Runs of one model under different schedules are fitted together: True where all runs are of
+        one model; the name of an entry of ``meta``, or a dict, that says which model each run is
+        of.  Every schedule must be known, and ``laws`` be "auto": the fit is an equal stack of the
+        annealing and the multi-power response (`lossfit.forecasts.joint`).
+    ladder : Ladder, optional
+        Finished runs of other sizes (`lossfit.fit_ladder`), for a large run that has begun: its own
+        forecast is pooled with what the ladder says of it, by precision.  The ladder counts for
+        less the more of the run there is.
+    domain : {"auto", "text", "other"}
+        Whether the runs are of language models on text, where the default law knows more; by
+        default their curves tell.
+    prob : float
+        Probability of the intervals.
+    window : WindowSpec
+        Part of the runs that is fitted (`lossfit.fits.window`).
+    draws : int
+        Draws of the curve for each run.
+    device : str
+        Where to compute, as in `lossfit.fit`.
+    dtype : str
+        In which precision, as in `lossfit.fit`.
+    random_seed : int, numpy.random.Generator or None
+        A run's draws depend on it and on the run's (or model's) name only.
+    """
+
+    schedule: ScheduleByRun
+
+
+#: Of `Options`, in the order in which they are shown.
+DEFAULTS: Options = {
+    "laws": "auto",
+    "schedule": None,
+    "total": None,
+    "siblings": None,
+    "priors": None,
+    "calibrate_on": None,
+    "share": None,
+    "ladder": None,
+    "domain": "auto",
+    "prob": 0.9,
+    "window": "auto",
+    "draws": 1000,
+    "device": "auto",
+    "dtype": "auto",
+    "random_seed": 0,
+}
+
+
+def takes(options: type) -> Callable[[F], F]:
+    """Show the options of a function as its parameters; see `lossfit._base.options.described`."""
+    return described(options, Options.__doc__, DEFAULTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,28 +230,8 @@ class Question:
     dtype: str = "auto"
 
     @classmethod
-    def of(
-        cls,
-        runs: Runs,
-        axis: str,
-        *,
-        laws: LawSpec = "auto",
-        schedule: ScheduleByRun = None,
-        total: NumberByRun = None,
-        siblings: Runs | pd.DataFrame | None = None,
-        priors: Priors | Mapping[str, Prior] | None = None,
-        calibrate_on: Runs | pd.DataFrame | None = None,
-        share: Share = None,
-        ladder: Sisters | None = None,
-        domain: str = "auto",
-        prob: float = 0.9,
-        window: WindowSpec = "auto",
-        draws: int = 1000,
-        device: str = "auto",
-        dtype: str = "auto",
-        random_seed: Seed = 0,
-    ) -> Question:
-        """Check the options of a function, as `lossfit.extrapolate` describes them.
+    def of(cls, runs: Runs, axis: str, **options: Unpack[Options]) -> Question:
+        """Check the options of a function.
 
         Parameters
         ----------
@@ -168,6 +239,8 @@ class Question:
             All runs of the question.
         axis : str
             An axis that those have which are asked about.
+        **options
+            See `Options`.
 
         Raises
         ------
@@ -176,16 +249,21 @@ class Question:
         DeviceError
             A device that cannot be used for these laws.
         """
+        check_names(options, DEFAULTS, "Question.of")
+        given: Options = {**DEFAULTS, **options}
+        domain, window, ladder = given["domain"], given["window"], given["ladder"]
+        schedule, total = given["schedule"], given["total"]
+        calibrate_on = given["calibrate_on"]
         if domain not in DOMAINS:
             raise DataError(f"domain must be {', '.join(map(repr, DOMAINS))}, got {domain!r}")
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
         plan = Plan(schedule, total)
         check_plan(plan, runs.names)
         plan = Plan(schedule, _with_stated_ends(runs, axis, schedule, _in_numbers(total)))
-        learned, by_parameter = _priors(siblings, priors)
-        chosen, compared = laws_of(laws, by_parameter)
+        learned, by_parameter = _priors(given["siblings"], given["priors"])
+        chosen, compared = laws_of(given["laws"], by_parameter)
         refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})
-        models = models_of(runs, share)
+        models = models_of(runs, given["share"])
         if models is not None and [law.name for law in chosen] != list(AUTO_LAWS):
             raise DataError("share= fits the default law: leave laws= out")
         if models is not None and calibrate_on is not None:
@@ -208,11 +286,11 @@ class Question:
             company=None if models is None else runs,
             ladder=ladder,
             domain=domain,
-            prob=check_prob(prob),
-            draws=whole(draws, "draws", 10),
-            seed=seed_integer(random_seed),
-            device=device,
-            dtype=dtype,
+            prob=check_prob(given["prob"]),
+            draws=whole(given["draws"], "draws", 10),
+            seed=seed_integer(given["random_seed"]),
+            device=given["device"],
+            dtype=given["dtype"],
         )
         question.check_places()
         return question

@@ -13,14 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from ..answers.broken import TAIL
+from ..forecasts.question import Options, takes
 from ..runs.known import Known
 from ..runs.labels import amount
 from .tailing import AGAIN, Log
@@ -29,15 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from .._base.seeds import Seed
     from ..answers.answer import Answer
-    from ..fits.window import WindowSpec
-    from ..forecasts.learning import Priors
-    from ..forecasts.question import LawSpec, Options, Sisters
-    from ..forecasts.sharing import Share
-    from ..laws.priors import Prior
     from ..runs.collection import Runs
-    from ..runs.known import NumberByRun, ScheduleByRun
+    from ..runs.known import NumberByRun
     from ..runs.run import Run
 
 __all__ = ["LEAST_POINTS", "Update", "watch"]
@@ -265,12 +261,12 @@ class Update(Result):
         return self.answer.plot(ax=ax, scale=scale, probs=probs)
 
 
+@takes(Options)
 def watch(
     path: str | os.PathLike[str],
     run: str | None = None,
     *,
     at: float | None = None,
-    total: float | None = None,
     target: float | None = None,
     reference: Run | Runs | str | os.PathLike[str] | None = None,
     axis: str = "auto",
@@ -280,23 +276,10 @@ def watch(
     params: NumberByRun = None,
     tokens_per_step: NumberByRun = None,
     gpu_hours: NumberByRun = None,
-    schedule: ScheduleByRun = None,
-    laws: LawSpec = "auto",
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | Mapping[str, Prior] | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    share: Share = None,
-    ladder: Sisters | None = None,
-    domain: str = "auto",
-    window: WindowSpec = "auto",
-    prob: float = 0.9,
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
-    random_seed: Seed = 0,
     interval: float = 5.0,
     once: bool = False,
     sleep: Callable[[float], None] = time.sleep,
+    **options: Unpack[Options],
 ) -> Iterator[Update]:
     """Follow a growing log and answer again as points arrive.
 
@@ -308,9 +291,6 @@ def watch(
         Which run of the log; by default all of them, an update for each.
     at : float, optional
         Where on the axis the loss is asked for; by default at the run's end.
-    total : float, optional
-        Where the run will end on the axis, where its schedule is not known.  By default what its
-        schedule says, or the log (``meta["planned_steps"]``).
     target : float, optional
         A loss: the updates say the probability of ending below it.
     reference : Run, Runs, str or path, optional
@@ -324,38 +304,14 @@ def watch(
         As in `lossfit.load`.
     params, tokens_per_step, gpu_hours : float or dict by run, optional
         As in `lossfit.load`.
-    schedule : Schedule or dict by run, optional
-        As in `lossfit.extrapolate`.
-    laws : "auto", str, Law, ScheduleLaw or sequence of these
-        As in `lossfit.extrapolate`.
-    siblings : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    priors : Priors or dict of Prior, optional
-        As in `lossfit.extrapolate`.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    share : bool, str or dict by run, optional
-        As in `lossfit.extrapolate`: the runs of the log are fitted together.
-    ladder : Ladder, optional
-        As in `lossfit.extrapolate`.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.extrapolate`.
-    window : WindowSpec
-        As in `lossfit.extrapolate`.
-    prob : float
-        Probability of the intervals.
-    draws : int
-        Draws of the curve for each run.
-    device, dtype : str
-        As in `lossfit.extrapolate`.
-    random_seed : int, numpy.random.Generator or None
-        As in `lossfit.extrapolate`.
     interval : float
         Seconds between two looks at the log.
     once : bool
         Answer for what is there, and stop.
     sleep : callable
         What waits for so many seconds, for tests.
+    **options
+        See `lossfit.forecasts.question.Options`.
 
     Returns
     -------
@@ -392,6 +348,8 @@ def watch(
     >>> 0 <= chance <= 1
     True
     """
+    check_names(options, Options.__annotations__, "watch")
+    total, schedule = options.pop("total", None), options.pop("schedule", None)
     for name, value in (("at", at), ("total", total), ("target", target)):
         if value is not None and not (_is_number(value) and (name == "target" or value > 0)):
             raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")
@@ -404,21 +362,7 @@ def watch(
         target=target,
         axis=axis,
         schedule=schedule,
-        options={
-            "laws": laws,
-            "siblings": siblings,
-            "priors": priors,
-            "calibrate_on": calibrate_on,
-            "share": share,
-            "ladder": ladder,
-            "domain": domain,
-            "window": window,
-            "prob": prob,
-            "draws": draws,
-            "device": device,
-            "dtype": dtype,
-            "random_seed": random_seed,
-        },
+        options=options,
     )
     reading = {
         "format": format,

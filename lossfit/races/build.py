@@ -7,18 +7,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
 from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
+from .._base.options import check_names
 from .._base.ragged import Floats, Ints
-from .._base.seeds import Seed
 from ..answers.meanings import unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
-from ..forecasts.question import LawSpec, Question, Sisters
+from ..forecasts.question import Options, Question, takes
 from ..forecasts.record import farthest
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, choose_axis, whole
@@ -30,13 +30,7 @@ from .unseen import Unseen, contestants, with_unseen
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..fits.window import WindowSpec
-    from ..forecasts.learning import Priors
-    from ..forecasts.question import Sisters
-    from ..forecasts.sharing import Share
-    from ..laws.priors import Prior
     from ..runs.collection import Runs
-    from ..runs.known import NumberByRun, ScheduleByRun
     from ..runs.run import Run
 
 __all__ = ["Race", "axis_of", "race"]
@@ -51,29 +45,16 @@ FAR = 2.0  # as of answers
 DISAGREE = 3.0  # sds by which law and smoother may differ at the end of the data
 
 
+@takes(Options)
 def race(
     runs: Runs | pd.DataFrame | Sequence[Run | Unseen],
     *,
     axis: str = "auto",
-    laws: LawSpec = "auto",
     until: float | None = None,
     points: int | None = None,
     margin: float | None = None,
-    schedule: ScheduleByRun = None,
-    total: NumberByRun = None,
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | Mapping[str, Prior] | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    share: Share = None,
-    ladder: Sisters | None = None,
-    domain: str = "auto",
-    prob: float = 0.9,
-    window: WindowSpec = "auto",
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
-    random_seed: Seed = 0,
     progress: bool = False,
+    **options: Unpack[Options],
 ) -> Race:
     """Race runs along an axis of compute.
 
@@ -85,8 +66,6 @@ def race(
     axis : str
         ``"auto"`` takes the first of GPU-hours and FLOPs that all runs have, else the first axis
         that they share.
-    laws : "auto", str, Law, ScheduleLaw or sequence of these
-        What forecasts a run beyond its data, as in `lossfit.extrapolate`.
     until : float, optional
         How far on the axis; by default to the largest end of the runs, so that every other run is
         forecast up to there.
@@ -97,35 +76,10 @@ def race(
     margin : float, optional
         Lead, in loss, that counts: a crossing counts if both leads reach it, and smaller
         differences are ties.  By default 0.1 % of the loss.
-    schedule : Schedule or dict by run, optional
-        As in `lossfit.extrapolate`: what leads beyond the data.  By default a run's own schedule,
-        stretched to each place beyond its end: the loss *had it been planned to end there*.
-    total : float or dict by run, optional
-        As in `lossfit.extrapolate`.
-    siblings : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    priors : Priors or dict of Prior, optional
-        As in `lossfit.extrapolate`.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    share : bool, str or dict by run, optional
-        As in `lossfit.extrapolate`.
-    ladder : Ladder, optional
-        As in `lossfit.extrapolate`.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.extrapolate`.
-    prob : float
-        Probability of the intervals.
-    window : WindowSpec
-        As in `lossfit.extrapolate`.
-    draws : int
-        Draws of each run's curve.  Draw i of a run is one curve from its first point to `until`.
-    device, dtype : str
-        Where to compute the forecasts, as in `lossfit.fit`.
-    random_seed : int, numpy.random.Generator or None
-        A run's draws depend on it and on the run's name only.
     progress : bool
         Show a bar.
+    **options
+        See `lossfit.forecasts.question.Options`.
 
     Returns
     -------
@@ -160,6 +114,7 @@ def race(
     >>> race.leader([1e5, 1e6]).shape  # a row a budget, a column a run
     (2, 4)
     """
+    check_names(options, Options.__annotations__, "race")
     runs, unseen = contestants(runs, axis)
     if len(runs) < 2:
         raise DataError(f"a race needs at least two runs, got {len(runs)}: add one to compare with")
@@ -184,21 +139,7 @@ def race(
     question = Question.of(
         runs,
         axis,
-        laws=laws,
-        schedule=schedule,
-        total=total,
-        siblings=siblings,
-        priors=priors,
-        calibrate_on=calibrate_on,
-        share=share,
-        ladder=ladder,
-        domain=domain,
-        prob=prob,
-        window=window,
-        draws=draws,
-        device=device,
-        dtype=dtype,
-        random_seed=random_seed,
+        **options,
     )
     check_knowledge(question.plan, runs, runs.names, axis)
     if margin is not None:

@@ -7,16 +7,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import laws as registry
 from .._base.errors import DataError, LossfitWarning
+from .._base.options import check_names
 from .._base.progress import patience
 from .._base.results import Result, Scale
-from .._base.seeds import Seed, seed_integer
+from .._base.seeds import seed_integer
+from ..forecasts.question import DEFAULTS, Options, takes
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from .content import Content
@@ -28,11 +30,6 @@ if TYPE_CHECKING:
 
     from .._base.ragged import Floats
     from ..answers.answer import Answer
-    from ..fits.window import WindowSpec
-    from ..forecasts.learning import Priors
-    from ..forecasts.question import LawSpec, Options, Sisters
-    from ..forecasts.sharing import Share
-    from ..laws.priors import Prior
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, ScheduleByRun
     from .curves import Band
@@ -148,6 +145,7 @@ class Report(Result):
         return f"Report of {len(self.runs):,} runs in {self.path}: {self.answer._line()}"
 
 
+@takes(Options)
 def report(
     runs: Runs | pd.DataFrame | str | os.PathLike[str] | Sequence[Any],
     path: str | os.PathLike[str] = "report.html",
@@ -156,31 +154,18 @@ def report(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    laws: LawSpec = "auto",
     beside: Sequence[str | Law | ScheduleLaw] | str = "auto",
-    schedule: ScheduleByRun = None,
-    total: NumberByRun = None,
-    siblings: Runs | pd.DataFrame | None = None,
-    priors: Priors | Mapping[str, Prior] | None = None,
-    calibrate_on: Runs | pd.DataFrame | None = None,
-    share: Share = None,
-    ladder: Sisters | None = None,
-    domain: str = "auto",
-    prob: float = 0.9,
-    window: WindowSpec = "auto",
-    draws: int = 1000,
-    device: str = "auto",
-    dtype: str = "auto",
     title: str | None = None,
     most_phases: int = 8,
-    random_seed: Seed = 0,
     progress: bool = False,
+    **options: Unpack[Options],
 ) -> Report:
     """Write one self-contained page about runs: the answer first, then what it rests on.
 
     The page has the answer with its interval, record and flags; the race of the runs; their curves
     with posterior predictive bands; their phases; diagnostics and what cleaning dropped.  Its
     figures have hover, zoom, a choice of axis and of law.  It needs no network and asks for none.
+    The same seed gives the same page, byte by byte.
 
     Parameters
     ----------
@@ -198,43 +183,17 @@ def report(
         As in `lossfit.extrapolate`.
     axis : str
         As in `lossfit.extrapolate`.
-    laws : "auto", str, Law, ScheduleLaw or sequence of these
-        As in `lossfit.extrapolate`.
     beside : "auto" or sequence of laws
         Laws that the figures can switch to; ``"auto"``: learned, power and power_linear, and
         multi_power for up to 200 runs, broken_power for up to 20.
-    schedule : Schedule or dict by run, optional
-        As in `lossfit.extrapolate`.
-    total : float or dict by run, optional
-        As in `lossfit.extrapolate`.
-    siblings : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    priors : Priors or dict of Prior, optional
-        As in `lossfit.extrapolate`.
-    calibrate_on : Runs or pandas.DataFrame, optional
-        As in `lossfit.extrapolate`.
-    share : bool, str or dict by run, optional
-        As in `lossfit.extrapolate`.
-    ladder : Ladder, optional
-        As in `lossfit.extrapolate`.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.extrapolate`.
-    prob : float
-        Probability of the intervals.
-    window : WindowSpec
-        As in `lossfit.extrapolate`.
-    draws : int
-        Draws of the curve for each run.
-    device, dtype : str
-        As in `lossfit.extrapolate`.
     title : str, optional
         Heading of the page.
     most_phases : int
         Runs whose phases are looked at, about a second each.
-    random_seed : int, numpy.random.Generator or None
-        The same seed gives the same page, byte by byte.
     progress : bool
         Show a bar.
+    **options
+        See `lossfit.forecasts.question.Options`.
 
     Returns
     -------
@@ -260,39 +219,24 @@ def report(
     >>> page.path.name
     'seven.html'
     """
+    check_names(options, Options.__annotations__, "report")
     from .page import written
 
     runs = _loaded(runs)
-    check_prob(prob)
+    options = {**DEFAULTS, **options}
+    check_prob(options["prob"])
     most_phases = whole(most_phases, "most_phases", 0)
-    seed = seed_integer(random_seed)
+    options["random_seed"] = seed_integer(options["random_seed"])
     reasons: dict[str, str] = {}
     if at is None and compute_of is None:
         names = [run] if isinstance(run, str) else list(run or runs.names)
         asked_runs = runs.select(names)
         axis = choose_axis(asked_runs, axis)
-        at, reasons = plan_ends(asked_runs, axis, schedule, total)
+        at, reasons = plan_ends(asked_runs, axis, options["schedule"], options["total"])
     from ..answers.extrapolation import extrapolate
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LossfitWarning)
-        options: Options = {
-            "laws": laws,
-            "schedule": schedule,
-            "total": total,
-            "siblings": siblings,
-            "priors": priors,
-            "calibrate_on": calibrate_on,
-            "share": share,
-            "ladder": ladder,
-            "domain": domain,
-            "prob": prob,
-            "window": window,
-            "draws": draws,
-            "device": device,
-            "dtype": dtype,
-            "random_seed": seed,
-        }
         answer = extrapolate(
             runs, run, at=at, compute_of=compute_of, axis=axis, progress=progress, **options
         )
