@@ -35,7 +35,7 @@ class Architecture(NamedTuple):
     double_latency: float
 
 
-class Card(NamedTuple):
+class Gpu(NamedTuple):
     """A GPU: its multiprocessors, their clock in GHz, and bandwidth in GB/s."""
 
     name: str
@@ -57,12 +57,12 @@ HOPPER = Architecture((9, 0), _HOPPER, 64, 32, 228 * KB, 8)
 ADA = Architecture((8, 9), _CONSUMER, 48, 24, 100 * KB, 40)
 BLACKWELL = Architecture((12, 0), _CONSUMER, 48, 24, 100 * KB, 40)
 
-CARDS = (
-    Card("A100 SXM", AMPERE, 108, 1.41, 2039),
-    Card("H100 SXM", HOPPER, 132, 1.755, 3350),
-    Card("H200 SXM", HOPPER, 132, 1.755, 4800),
-    Card("RTX 4090", ADA, 128, 2.52, 1008),
-    Card("RTX 5090", BLACKWELL, 170, 2.41, 1792),
+GPUS = (
+    Gpu("A100 SXM", AMPERE, 108, 1.41, 2039),
+    Gpu("H100 SXM", HOPPER, 132, 1.755, 3350),
+    Gpu("H200 SXM", HOPPER, 132, 1.755, 4800),
+    Gpu("RTX 4090", ADA, 128, 2.52, 1008),
+    Gpu("RTX 5090", BLACKWELL, 170, 2.41, 1792),
 )
 
 REGISTERS = 16384  # of a quarter of a multiprocessor
@@ -153,7 +153,7 @@ class Bound(NamedTuple):
     expected: float
 
 
-def bound(card: Card, units: Counter[str], alone: float, blocks: int) -> Bound:
+def bound(gpu: Gpu, units: Counter[str], alone: float, blocks: int) -> Bound:
     """What bounds a kernel on a GPU.
 
     Parameters
@@ -166,8 +166,8 @@ def bound(card: Card, units: Counter[str], alone: float, blocks: int) -> Bound:
     blocks : int
         Resident warps of a multiprocessor.
     """
-    clocks = card.multiprocessors * card.clock * 1e9
-    rates = card.architecture.rates
+    clocks = gpu.multiprocessors * gpu.clock * 1e9
+    rates = gpu.architecture.rates
     # A quarter of a multiprocessor is a queue: a warp thinks for `alone`, and asks for the slowest
     # unit in between (mean-value analysis, with a fraction of a warp interpolated).
     service = 4 * max(units[unit] / rates[unit] for unit in rates if units[unit])

@@ -54,8 +54,8 @@ def cost(runs: lossfit.Runs, **options) -> float:
 
 
 def main(n_runs: int) -> None:
-    card = devices.Card(0, "free", (9, 0))
-    devices.find = lambda: devices.Found((card,), (), ())
+    gpu = devices.Gpu(0, "free", (9, 0))
+    devices.find = lambda: devices.Found((gpu,), (), ())
     free = FreeDevice()
     devices.Place.open = lambda self: [free]
     rng = np.random.default_rng(0)

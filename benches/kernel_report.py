@@ -4,7 +4,7 @@
     python -m benches.kernel_report --hot      # and where a run's instructions are
 
 Kernels are compiled and linked; typical runs are executed by the tests' PTX emulator, whose counts
-become counts of machine instructions (`_sass`); from these and the GPUs' data (`_cards`) follow
+become counts of machine instructions (`_sass`); from these and the GPUs' data (`_gpus`) follow
 bounds.  docs/gpu.md explains them.  Needs the extra cuda-check.
 """
 
@@ -19,8 +19,8 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "benches"
 
-from benches import _cards, _expansion, _report, _sass
-from benches._cards import CARDS
+from benches import _expansion, _gpus, _report, _sass
+from benches._gpus import GPUS
 from benches._workloads import Device, Workload, workloads
 from lossfit.diagnostics.budgets import budget
 from lossfit.diagnostics.kernel_catalogue import catalogue
@@ -40,7 +40,7 @@ class Cost(NamedTuple):
     ptx, sass : float
         Executed instructions of warps.
     units : Counter
-        By unit (`_cards.load`).
+        By unit (`_gpus.load`).
     alone : float
         Cycles of a warp alone.
     code : int
@@ -65,9 +65,7 @@ def costs_of(
 ) -> tuple[list[Cost], float]:
     """Execute and count: the cost in each kernel, and bytes of the GPU's memory."""
     latency = next(
-        card.architecture.double_latency
-        for card in CARDS
-        if card.architecture.capability == capability
+        gpu.architecture.double_latency for gpu in GPUS if gpu.architecture.capability == capability
     )
     device = Device(capability)
     n_bytes, runs = workload.run(device.device, single)
@@ -78,7 +76,7 @@ def costs_of(
         main = _sass.count(blocks, report)
         executed = _sass.by_opcode(main)
         _sass.check(executed, report)
-        units = _cards.load(executed)
+        units = _gpus.load(executed)
         found.append(
             Cost(
                 kernel.name,
@@ -96,12 +94,12 @@ def costs_of(
 
 def own_shared(needs: compiled.Resources, capability: tuple[int, int]) -> int:
     """Bytes of shared memory of a block; the linker adds the system's on sm_90."""
-    return needs.shared - (_cards.RESERVED if capability[0] == 9 and needs.shared else 0)
+    return needs.shared - (_gpus.RESERVED if capability[0] == 9 and needs.shared else 0)
 
 
 def table_of_kernels() -> list[dict[str, Any]]:
     """Print what every kernel needs."""
-    by_capability = {card.architecture.capability: card.architecture for card in reversed(CARDS)}
+    by_capability = {gpu.architecture.capability: gpu.architecture for gpu in reversed(GPUS)}
     kernels = {
         (entry.name, dtype): entry.build(single)
         for entry in catalogue()
@@ -119,7 +117,7 @@ def table_of_kernels() -> list[dict[str, Any]]:
             made = linked[kernel, cc].result()
             needs = made.resources
             shared = own_shared(needs, cc)
-            held = _cards.occupancy(by_capability[cc], needs.registers, shared)
+            held = _gpus.occupancy(by_capability[cc], needs.registers, shared)
             row = {
                 "kernel": name,
                 "dtype": dtype,
@@ -172,13 +170,13 @@ def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
             single = PRECISIONS[dtype]
             found = {
                 capability: costs_of(workload, single, capability)
-                for capability in {card.architecture.capability for card in CARDS}
+                for capability in {gpu.architecture.capability for gpu in GPUS}
             }
             print(f"\n== {workload.name}, {dtype} " + "=" * 40)
             explain(*found[MAIN])
-            for card in CARDS:
-                costs, n_bytes = found[card.architecture.capability]
-                row = one_prediction(card, costs, n_bytes)
+            for gpu in GPUS:
+                costs, n_bytes = found[gpu.architecture.capability]
+                row = one_prediction(gpu, costs, n_bytes)
                 rows.append({"workload": workload.name, "dtype": dtype, **row})
             if hot:
                 hot_spots(workload, single)
@@ -195,46 +193,46 @@ def explain(costs: list[Cost], n_bytes: float) -> None:
             f"  by the line table ({other:,.0f}, {other / one.sass - 1:+.0%}, by what single PTX "
             f"instructions become, {known:.0%} of them measured); code {one.code / 64:.0f} KB"
         )
-        units = ", ".join(f"{unit} {one.units[unit]:,.0f}" for unit in _cards.HOPPER.rates)
+        units = ", ".join(f"{unit} {one.units[unit]:,.0f}" for unit in _gpus.HOPPER.rates)
         print(f"  by unit: {units}; {one.alone:,.0f} cycles alone")
     print(f"  memory: {n_bytes:,.0f} bytes")
 
 
-def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict[str, Any]:
+def one_prediction(gpu: _gpus.Gpu, costs: list[Cost], n_bytes: float) -> dict[str, Any]:
     """Print and return the bounds of a GPU; kernels run one after the other."""
-    architecture = card.architecture
+    architecture = gpu.architecture
     units: Counter[str] = Counter()
     latency = expected = 0.0  # seconds a run
     warps, limits = [], []
     for one in costs:
         shared = own_shared(one.resources, architecture.capability)
-        held = _cards.occupancy(architecture, one.resources.registers, shared)
-        part = _cards.bound(card, one.units, one.alone, held.blocks)
+        held = _gpus.occupancy(architecture, one.resources.registers, shared)
+        part = _gpus.bound(gpu, one.units, one.alone, held.blocks)
         units.update(one.units)
         latency += 1.0 / part.latency
         expected += 1.0 / part.expected
         warps.append(held.blocks)
         limits.append(held.limit)
-    clocks = card.multiprocessors * card.clock * 1e9
+    clocks = gpu.multiprocessors * gpu.clock * 1e9
     bounds = {
         unit: clocks * rate / units[unit]
         for unit, rate in architecture.rates.items()
         if units[unit]
     }
-    bounds["memory"] = card.bandwidth * 1e9 / n_bytes
+    bounds["memory"] = gpu.bandwidth * 1e9 / n_bytes
     binding = min(bounds, key=lambda unit: bounds[unit])
     expected = min(1.0 / expected, bounds["memory"])
     said = ", ".join(f"{u} {v / 1e6:.1f}" for u, v in sorted(bounds.items(), key=lambda p: p[1]))
     held_text = "/".join(map(str, warps))
     print(
-        f"{card.name}: {held_text} warps an SM ({'/'.join(dict.fromkeys(limits))}); million runs/s "
+        f"{gpu.name}: {held_text} warps an SM ({'/'.join(dict.fromkeys(limits))}); million runs/s "
         f"at most: {said}; latency {1e-6 / latency:.1f}; expected {expected / 1e6:.1f} "
         f"({expected / bounds['issue']:.0%} of issue)"
     )
-    if card.name.startswith("H100"):
+    if gpu.name.startswith("H100"):
         if binding != "memory":
             print(
-                f"    {binding}: {card.multiprocessors} SMs x {card.clock} GHz x "
+                f"    {binding}: {gpu.multiprocessors} SMs x {gpu.clock} GHz x "
                 f"{architecture.rates[binding]:g} a clock / {units[binding]:,.0f} = "
                 f"{bounds[binding] / 1e6:.1f} million/s"
             )
@@ -242,11 +240,11 @@ def one_prediction(card: _cards.Card, costs: list[Cost], n_bytes: float) -> dict
             f"{one.alone:,.0f} cycles / {n} warps" for one, n in zip(costs, warps, strict=True)
         )
         print(
-            f"    latency: {card.multiprocessors} SMs x {card.clock} GHz / ({cycles}) = "
+            f"    latency: {gpu.multiprocessors} SMs x {gpu.clock} GHz / ({cycles}) = "
             f"{1e-6 / latency:.1f} million/s"
         )
     return {
-        "card": card.name,
+        "gpu": gpu.name,
         "warps": warps,
         "limits": limits,
         "binding": binding,
@@ -295,7 +293,7 @@ def main() -> None:
         reached = [
             row
             for row in record["predictions"]
-            if row["workload"] == name and row["card"].startswith("H100")
+            if row["workload"] == name and row["gpu"].startswith("H100")
         ]
         if reached:
             best = max(reached, key=lambda row: row["expected"])

@@ -1,4 +1,4 @@
-"""Posterior draws of many runs on cards: `driver.fit_batch` for laws that CUDA kernels serve."""
+"""Posterior draws of many runs on GPUs: `driver.fit_batch` for laws that CUDA kernels serve."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class FitJob(Job):
         As in `driver.fit_batch`.
     single : bool
         Whether to compute in float32.
-    on_card : bool
-        Whether the draws stay on the card.
+    on_gpu : bool
+        Whether the draws stay on the GPU.
     points : int
         Room for pseudo-points in shared memory (`fit.POINTS`).
     names : sequence of str, optional
@@ -60,7 +60,7 @@ class FitJob(Job):
     draws : float64, shape (n_runs, n_parameters, n_draws), or None
     info : float64, shape (n_runs, n_info)
     parts : list of (start, device, device array)
-        Draws that stay on cards.
+        Draws that stay on GPUs.
     """
 
     n_info = len(fit.INFO)
@@ -73,7 +73,7 @@ class FitJob(Job):
         keys: NDArray[np.uint64],
         draws: int,
         single: bool,
-        on_card: bool = False,
+        on_gpu: bool = False,
         points: int = fit.POINTS[0],
         names: Sequence[str] | None = None,
     ) -> None:
@@ -94,9 +94,9 @@ class FitJob(Job):
         if single and program.constant >= 0:
             last = batch.y[batch.offsets[1:] - 1]
             self.shift = last.astype(np.float32).astype(np.float64)
-        self.on_card = on_card
+        self.on_gpu = on_gpu
         shape = (self.n_runs, self.n_parameters, draws)
-        self.draws = None if on_card else np.empty(shape)
+        self.draws = None if on_gpu else np.empty(shape)
         self.info = np.empty((self.n_runs, self.n_info))
         self.parts: list[tuple[int, Device, Any]] = []
 
@@ -167,11 +167,11 @@ class FitJob(Job):
     def outputs(self, start: int, stop: int) -> Sequence[Spec]:
         """Diagnostics, and draws unless they stay."""
         info = Spec((stop - start, self.n_info), self.number)
-        return [info] if self.on_card else [info, self._draws(start, stop)]
+        return [info] if self.on_gpu else [info, self._draws(start, stop)]
 
     def kept(self, start: int, stop: int) -> Sequence[Spec]:
         """Draws that stay."""
-        return [self._draws(start, stop)] if self.on_card else []
+        return [self._draws(start, stop)] if self.on_gpu else []
 
     def _draws(self, start: int, stop: int) -> Spec:
         return Spec((stop - start, self.n_parameters, self.n_draws), self.number)
@@ -181,7 +181,7 @@ class FitJob(Job):
         x, y, weight, offsets, orders, shifts, nonlinear, mean, precision, lower, sigma, keys = (
             chunk.inputs
         )
-        draws = chunk.kept[0] if self.on_card else chunk.outputs[1]
+        draws = chunk.kept[0] if self.on_gpu else chunk.outputs[1]
         chunk.launch(
             self.kernel, x, y, weight, offsets, orders, shifts, Tables(*chunk.constants),
             (nonlinear, mean, precision, lower, sigma), keys, draws, chunk.outputs[0],
@@ -214,7 +214,7 @@ class ExactJob(FitJob):
         table: PriorTable,
         keys: NDArray[np.uint64],
         draws: int,
-        on_card: bool = False,
+        on_gpu: bool = False,
         names: Sequence[str] | None = None,
     ) -> None:
         orders = compression_orders(program, batch.x, batch.offsets)
@@ -222,7 +222,7 @@ class ExactJob(FitJob):
         most = self.room.max(initial=0)
         points = next((n for n in fit.POINTS if most <= n), 0)
         self.shared = points > 0
-        super().__init__(batch, program, table, keys, draws, False, on_card, points, names)
+        super().__init__(batch, program, table, keys, draws, False, on_gpu, points, names)
 
     def choose_kernel(self, points: int) -> Kernel:
         """The kernel with that much room for pseudo-points."""
@@ -241,7 +241,7 @@ class ExactJob(FitJob):
     def launch(self, chunk: Chunk) -> None:
         """One block a run."""
         x, y, weight, offsets, orders, _shifts, *priors, keys = chunk.inputs
-        draws = chunk.kept[0] if self.on_card else chunk.outputs[1]
+        draws = chunk.kept[0] if self.on_gpu else chunk.outputs[1]
         chunk.launch(
             self.kernel, x, y, weight, offsets, orders, Tables(*chunk.constants), tuple(priors),
             keys, draws, chunk.outputs[0], *self.rest(chunk),
@@ -302,12 +302,12 @@ def fit_batch_on(
     method: str = "quadrature",
     chains: int = 1,
     tune: int | None = None,
-    on_card: bool = False,
+    on_gpu: bool = False,
     names: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
     options: Options | None = None,
 ) -> tuple[Result, list[tuple[Device, Any]]]:
-    """`driver.fit_batch` with Gaussian noise, on cards.
+    """`driver.fit_batch` with Gaussian noise, on GPUs.
 
     Quadrature over one parameter is done once more, in float64, for runs where float32 may be off
     by more than 0.05 nats, and by exact draws where the constraints leave too few candidates.  What
@@ -321,8 +321,8 @@ def fit_batch_on(
         As in `driver.fit_batch`.
     single : bool
         Whether to compute quadrature over one parameter in float32.
-    on_card : bool
-        Whether the draws stay on the cards: the result's own are then empty.
+    on_gpu : bool
+        Whether the draws stay on the GPUs: the result's own are then empty.
     names : sequence of str, optional
         Of the runs, for messages.
 
@@ -338,11 +338,11 @@ def fit_batch_on(
     job: FitJob
     if method == "ensemble":
         tune = TUNE["ensemble"] if tune is None else tune
-        job = EnsembleJob(*arguments, tune, chains, on_card=on_card, names=names)
+        job = EnsembleJob(*arguments, tune, chains, on_gpu=on_gpu, names=names)
     elif len(program.nonlinear) == 2:
-        job = ExactJob(*arguments, on_card, names)
+        job = ExactJob(*arguments, on_gpu, names)
     else:
-        job = FitJob(*arguments, single, on_card, points, names)
+        job = FitJob(*arguments, single, on_gpu, points, names)
     run(job, devices, progress=progress, options=options)
     job.parts.sort(key=lambda part: part[0])
     status = job.info[:, STATUS]
@@ -391,7 +391,7 @@ def fit_arrays(
     draws: int,
     single: bool,
 ) -> tuple[Any, Any]:
-    """Fits of data that lie on a card already; nothing but their ends is copied back.
+    """Fits of data that lie on a GPU already; nothing but their ends is copied back.
 
     Parameters
     ----------

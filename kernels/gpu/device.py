@@ -1,4 +1,4 @@
-"""The seam to CuPy and the driver: all that the launch layer asks of a card.
+"""The seam to CuPy and the driver: all that the launch layer asks of a GPU.
 
 Nothing else imports CuPy.  `CupyDevice` is a GPU; whatever has the methods of `Device` may stand in
 its place, as the simulated device of the tests does.
@@ -40,7 +40,7 @@ __all__ = [
     "out_of_memory",
 ]
 
-# Compute capabilities of cards whose float64 runs at half the rate of float32, not at 1/64 of it:
+# Compute capabilities of GPUs whose float64 runs at half the rate of float32, not at 1/64 of it:
 # P100, V100, A100 and A30, H100 and H200, B100 and B200 (not B300, 10.3).
 FULL_RATE_DOUBLE = frozenset({(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)})
 
@@ -52,7 +52,7 @@ FIRST_NUMPY_TOO_NEW = (2, 5)
 OUT_OF_MEMORY = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
 PINNED_KEPT = 1 << 28  # bytes of page-locked memory that are kept for the next job
 OTHERS_SHARE = 8  # part of a GPU, one in so many, that is tried for where another pool allocates
-FEW_BLOCKS = 128  # below so many Numba warns of an idle card
+FEW_BLOCKS = 128  # below so many Numba warns of an idle GPU
 
 Bytes = NDArray[np.uint8]
 
@@ -60,7 +60,7 @@ log = logging.getLogger("lossfit")
 
 
 class Memory(NamedTuple):
-    """Memory of a card, in bytes: what can be had now, and all of it."""
+    """Memory of a GPU, in bytes: what can be had now, and all of it."""
 
     free: int
     total: int
@@ -74,7 +74,7 @@ class Event(Protocol):
 
 
 class Device(Protocol):
-    """What the launch layer asks of a card.
+    """What the launch layer asks of a GPU.
 
     Uploads, downloads, work and kernels of one stream run in the order in which they were given;
     none of them waits, and buffers must be left alone until an event after them was waited for.
@@ -83,7 +83,7 @@ class Device(Protocol):
     Attributes
     ----------
     number : int
-        Among the visible cards.
+        Among the visible GPUs.
     name : str
     compute_capability : tuple of int
     multiprocessors : int
@@ -104,13 +104,13 @@ class Device(Protocol):
     xp: Any
 
     def active(self) -> AbstractContextManager[Any]:
-        """Make this the current card of the thread."""
+        """Make this the current GPU of the thread."""
 
     def memory(self) -> Memory:
         """Free and total memory; what is cached for reuse counts as free."""
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Whether an error says that the card's memory is exhausted."""
+        """Whether an error says that the GPU's memory is exhausted."""
 
     def stream(self) -> Any:
         """A new stream."""
@@ -163,12 +163,12 @@ def incompatible_numpy() -> str | None:
 
 
 def older_numpy() -> str:
-    """What mends `incompatible_numpy`, as pip understands it."""
+    """What fixes `incompatible_numpy`, as pip understands it."""
     return "numpy<" + ".".join(map(str, FIRST_NUMPY_TOO_NEW))
 
 
 def full_rate_double(capability: tuple[int, int]) -> bool:
-    """Whether a card of this compute capability computes float64 at half the rate of float32."""
+    """Whether a GPU of this compute capability computes float64 at half the rate of float32."""
     return tuple(capability) in FULL_RATE_DOUBLE
 
 
@@ -259,7 +259,7 @@ def on_host(array: Any) -> NDArray[Any]:
         CuPy is needed for it and not installed.
     """
     interface = hasattr(array, "__cuda_array_interface__")
-    if not interface and not _dlpack_of_a_card(array):
+    if not interface and not _dlpack_of_a_gpu(array):
         return np.asarray(array)
     import cupy
 
@@ -269,7 +269,7 @@ def on_host(array: Any) -> NDArray[Any]:
     return found
 
 
-def _dlpack_of_a_card(array: Any) -> bool:
+def _dlpack_of_a_gpu(array: Any) -> bool:
     if not hasattr(array, "__dlpack_device__"):
         return False
     return int(array.__dlpack_device__()[0]) in (2, 13)  # kDLCUDA, kDLCUDAManaged
@@ -295,7 +295,7 @@ class _CupyEvent:
 
 
 class CupyDevice:
-    """A card, through CuPy and numba-cuda; see `Device`.
+    """A GPU, through CuPy and numba-cuda; see `Device`.
 
     Raises
     ------
@@ -311,7 +311,7 @@ class CupyDevice:
         self.xp = cupy
         self._cuda = cuda
         self.number = number
-        self._card = cupy.cuda.Device(number)
+        self._gpu = cupy.cuda.Device(number)
         properties = cupy.cuda.runtime.getDeviceProperties(number)
         name = properties["name"]
         self.name = name.decode() if isinstance(name, bytes) else str(name)
@@ -319,13 +319,13 @@ class CupyDevice:
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.full_rate_double = full_rate_double(self.compute_capability)
         self._pinned = 0  # bytes of page-locked memory since it was given back
-        self.clock = 1e3 * float(getattr(self._card, "attributes", {}).get("ClockRate", 0.0))
+        self.clock = 1e3 * float(getattr(self._gpu, "attributes", {}).get("ClockRate", 0.0))
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the current card of the thread, for CuPy and for Numba."""
-        # Both use the primary context of the card.
-        with self._card, self._cuda.gpus[self.number]:
+        """Make this the current GPU of the thread, for CuPy and for Numba."""
+        # Both use the primary context of the GPU.
+        with self._gpu, self._cuda.gpus[self.number]:
             yield
 
     def memory(self) -> Memory:
@@ -335,7 +335,7 @@ class CupyDevice:
         pool (RMM) stands in the place of CuPy's, nobody says what it has left: a share of the GPU
         is tried for, and chunks are halved where there is less.
         """
-        free, total = self._card.mem_info
+        free, total = self._gpu.mem_info
         free += self.xp.get_default_memory_pool().free_bytes()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
@@ -431,7 +431,7 @@ class CupyDevice:
 
     def synchronize(self) -> None:
         """Wait for all work of the device."""
-        self._card.synchronize()
+        self._gpu.synchronize()
 
     def release(self) -> None:
         """Give what CuPy's pools hold for reuse back to the system, and what PyTorch's does."""

@@ -454,7 +454,7 @@ def sizes_of(
     shapes: Shapes,
     at: Any,
 ) -> Sizes:
-    """Sizes of runs; the offsets of the shapes are read, which waits if they are on a card."""
+    """Sizes of runs; the offsets of the shapes are read, which waits if they are on a GPU."""
     return Sizes(
         len(at), len(curves.t), at.shape[1], hypotheses.history.shape[1], prior.mean.shape[1],
         grid.n_bins, grid.alphas.size, grid.units.shape[0], grid.kbs.size, grid.groups.size - 1,

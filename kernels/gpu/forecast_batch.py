@@ -1,4 +1,4 @@
-"""Default forecasts of many runs on cards: `forecast_driver.forecast_batch`."""
+"""Default forecasts of many runs on GPUs: `forecast_driver.forecast_batch`."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def forecast_batch_on(
     progress: Callable[[int], None] | None = None,
     options: Options | None = None,
 ) -> Forecast:
-    """`forecast_driver.forecast_batch` on cards.
+    """`forecast_driver.forecast_batch` on GPUs.
 
     Parameters
     ----------

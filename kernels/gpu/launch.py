@@ -1,8 +1,8 @@
-"""Run a job on cards: chunks, streams, pinned buffers, memory that runs out, several cards.
+"""Run a job on GPUs: chunks, streams, pinned buffers, memory that runs out, several GPUs.
 
 A `Job` says what its runs need and what to launch for some of them; `run` does the rest.  A chunk
 goes through a slot: a stream with buffers of its own.  While one slot computes, the next is filled
-and copied to the card and the one before is copied back, so that copies overlap the computation.
+and copied to the GPU and the one before is copied back, so that copies overlap the computation.
 
 Results do not depend on the chunks, because a run is computed by itself, by a block of its own.
 """
@@ -36,7 +36,7 @@ RUN_COST = 500.0  # of a run whatever its length (draws, summaries), in points
 
 
 class DeviceMemoryError(MemoryError):
-    """One run, or the results that stay on the card, exceed its memory."""
+    """One run, or the results that stay on the GPU, exceed its memory."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Options:
         Most bytes of a chunk that are copied in one direction: what takes the bus much longer
         than a launch is enough, and pinned memory is dear.
     waves : int
-        Most runs of a chunk, in multiples of what the card computes at a time.
+        Most runs of a chunk, in multiples of what the GPU computes at a time.
     runs : int, optional
-        Most runs of a chunk, whatever the card.
+        Most runs of a chunk, whatever the GPU.
     """
 
     slots: int = 3
@@ -67,7 +67,7 @@ class Options:
 
 @dataclass(eq=False)
 class Chunk:
-    """Some runs on a card.
+    """Some runs on a GPU.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Chunk:
 class Job(ABC):
     """A batch of runs to compute; all methods but `launch` see host arrays.
 
-    With several cards, methods are called from several threads, for different runs.  All must be
+    With several GPUs, methods are called from several threads, for different runs.  All must be
     pure but `collect` and `keep`: a chunk that did not fit is asked for again in parts.
 
     Attributes
@@ -126,12 +126,12 @@ class Job(ABC):
         """Points of some runs."""
 
     def constants(self) -> Sequence[NDArray[Any]]:
-        """Arrays that all runs use, such as tables; copied to each card once."""
+        """Arrays that all runs use, such as tables; copied to each GPU once."""
         return ()
 
     @abstractmethod
     def inputs(self, start: int, stop: int) -> Sequence[Spec]:
-        """Arrays that some runs need on the card."""
+        """Arrays that some runs need on the GPU."""
 
     @abstractmethod
     def fill(self, start: int, stop: int, inputs: Sequence[NDArray[Any]]) -> None:
@@ -146,29 +146,29 @@ class Job(ABC):
         """Arrays of results that come back."""
 
     def kept(self, start: int, stop: int) -> Sequence[Spec]:
-        """Arrays of results that stay on the card."""
+        """Arrays of results that stay on the GPU."""
         return ()
 
     @abstractmethod
     def launch(self, chunk: Chunk) -> None:
         """Launch kernels (and array operations) that fill the outputs from the inputs.
 
-        Nothing here may wait for the card.
+        Nothing here may wait for the GPU.
         """
 
     @abstractmethod
     def collect(self, start: int, stop: int, outputs: Sequence[NDArray[Any]]) -> None:
         """Take the results of some runs, which are overwritten afterwards; copy them.
 
-        Called once for each run; in order, on each card.
+        Called once for each run; in order, on each GPU.
         """
 
     def keep(self, start: int, stop: int, device: Device, kept: Sequence[Any]) -> None:
-        """Take the results of some runs that stay on the card; called before their `collect`."""
+        """Take the results of some runs that stay on the GPU; called before their `collect`."""
         raise NotImplementedError  # where `kept` asks for any
 
     def cost(self, start: int, stop: int) -> float:
-        """Work of some runs, by which they are split over several cards."""
+        """Work of some runs, by which they are split over several GPUs."""
         return self.points(start, stop) + RUN_COST * (stop - start)
 
 
@@ -188,14 +188,14 @@ def run(
     progress: Callable[[int], None] | None = None,
     options: Options | None = None,
 ) -> None:
-    """Run a job on one or several cards.
+    """Run a job on one or several GPUs.
 
     Parameters
     ----------
     job : Job
         Gets its results by `Job.collect` and `Job.keep`.
     devices : sequence of Device
-        Different cards share the runs by their numbers of multiprocessors.
+        Different GPUs share the runs by their numbers of multiprocessors.
     progress : callable, optional
         Called with the number of runs that were finished.
     options : Options, optional
@@ -203,7 +203,7 @@ def run(
     Raises
     ------
     DeviceMemoryError
-        A single run, or what stays on a card, exceeds its memory; the message names the run and
+        A single run, or what stays on a GPU, exceeds its memory; the message names the run and
         the bytes.
     """
     if job.n_runs == 0:
@@ -222,7 +222,7 @@ def run(
         return
     weights = [float(device.multiprocessors) for device in devices]
     parts = split(job.cost, job.n_runs, weights)
-    with ThreadPoolExecutor(len(devices), thread_name_prefix="lossfit-card") as pool:
+    with ThreadPoolExecutor(len(devices), thread_name_prefix="lossfit-gpu") as pool:
         futures = [
             pool.submit(_run_on, job, device, first, last, options, done, stop)
             for device, (first, last) in zip(devices, parts, strict=True)
@@ -257,12 +257,12 @@ class _Slot:
             self.block = self.device.allocate(n_block, self.stream)
 
     def drop(self) -> None:
-        """Free the memory on the card."""
+        """Free the memory on the GPU."""
         self.block = None
 
 
-class _Card:
-    """One card at work on a range of runs."""
+class _Gpu:
+    """One GPU at work on a range of runs."""
 
     def __init__(
         self, job: Job, device: Device, options: Options, done: Callable[[int], None]
@@ -306,7 +306,7 @@ class _Card:
         self.free = [_Slot(self.device) for _ in range(min(self.options.slots, len(queue)))]
         while queue and not stop.is_set():
             start, end = queue[0]
-            # A run that is large for a chunk has the card for itself.
+            # A run that is large for a chunk has the GPU for itself.
             alone = not limits.allow(self.need(start, end), end - start)
             if alone:
                 self.finish_all()
@@ -330,7 +330,7 @@ class _Card:
             if end - start == 1:
                 if alone:
                     raise self.too_large(start) from shortage
-                # Next time it has the card for itself.
+                # Next time it has the GPU for itself.
                 limits = limits._replace(device=self.need(start, end).device - 1)
             else:
                 half = self.need(start, end).device // 2
@@ -413,7 +413,7 @@ class _Card:
         self.device.release()
 
     def check_fits(self, run: int) -> None:
-        """Whether a run fits, with nothing else on the card."""
+        """Whether a run fits, with nothing else on the GPU."""
         need = self.need(run, run + 1)
         staying = size(self.job.kept(run, run + 1))
         if need.points > MOST_POINTS:
@@ -445,7 +445,7 @@ def _run_on(
     with device.active():
         device.synchronize()  # what was freed before may be in use until then
         try:
-            _Card(job, device, options, done).run(first, last, stop)
+            _Gpu(job, device, options, done).run(first, last, stop)
             device.trim()
         except BaseException:
             stop.set()

@@ -1,4 +1,4 @@
-"""Loss curves of posterior draws on a card: `driver.predict_batch`."""
+"""Loss curves of posterior draws on a GPU: `driver.predict_batch`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def build(program: Program, single: bool) -> Kernel:
 
 
 def predict_on(device: Device, kernel: Kernel, draws: Any, at: Any) -> Any:
-    """Loss curves of draws that lie on a card.
+    """Loss curves of draws that lie on a GPU.
 
     Parameters
     ----------

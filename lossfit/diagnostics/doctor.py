@@ -105,8 +105,8 @@ def _gpu() -> tuple[dict[str, Any], list[Problem]]:
     state: dict[str, Any] = {
         "packages": _versions(GPU_PACKAGES),
         "gpus": [
-            {"device": f"cuda:{card.number}", "name": card.name, "capability": card.capability}
-            for card in found.cards
+            {"device": f"cuda:{gpu.number}", "name": gpu.name, "capability": gpu.capability}
+            for gpu in found.gpus
         ],
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "compiler": _compiler(),

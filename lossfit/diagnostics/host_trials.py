@@ -59,7 +59,7 @@ def _kept(devices: Sequence[Device]) -> tuple[DeviceDraws, Program, Any]:
     given = fit_problem(LAW, LENGTHS, seed=3)
     expected = driver.fit_batch(*given, draws=20)
     _found, parts = fit_batch_on(
-        devices, *given, draws=20, single=False, on_card=True, options=Options(runs=3)
+        devices, *given, draws=20, single=False, on_gpu=True, options=Options(runs=3)
     )
     kept = DeviceDraws(tuple(part for _, part in parts), tuple(device for device, _ in parts))
     return kept, given[1], expected.draws

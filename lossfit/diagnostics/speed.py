@@ -123,8 +123,8 @@ def bench(
     work = Work.FIT_ONE
     both = dtype == "both"
     places = [place(work, device, "auto" if both else dtype)]
-    if both and places[0].cards:
-        places = [Place(places[0].cards, number) for number in ("float64", "float32")]
+    if both and places[0].gpus:
+        places = [Place(places[0].gpus, number) for number in ("float64", "float32")]
     rows: list[dict[str, Any]] = []
     began = time.perf_counter()
     for k, where in enumerate(places, 1):
@@ -141,15 +141,15 @@ def bench(
 
 
 def _device(where: Place) -> dict[str, Any]:
-    if not where.cards:
+    if not where.gpus:
         return {"device": "cpu", "dtype": where.dtype}
-    cards = where.open()
+    gpus = where.open()
     return {
         "device": where.device,
         "dtype": where.dtype,
-        "names": [card.name for card in cards],
-        "multiprocessors": [card.multiprocessors for card in cards],
-        "clock": [card.clock for card in cards],
+        "names": [gpu.name for gpu in gpus],
+        "multiprocessors": [gpu.multiprocessors for gpu in gpus],
+        "clock": [gpu.clock for gpu in gpus],
     }
 
 
@@ -158,14 +158,14 @@ def _fits(
 ) -> list[dict[str, Any]]:
     """Cold and warm times against batch size, points and draws, one at a time."""
     program = laws.get(LAW).program
-    cards = where.open() if where.cards else []
+    gpus = where.open() if where.gpus else []
 
     def run(n_runs: int, n_points: int, draws: int, made: Any) -> None:
         batch, table, keys = made
-        if cards:
+        if gpus:
             from ..kernels.gpu.batch import fit_batch_on
 
-            fit_batch_on(cards, batch, program, table, keys, draws=draws, single=where.single)
+            fit_batch_on(gpus, batch, program, table, keys, draws=draws, single=where.single)
         else:
             fit_batch(batch, program, table, keys, draws=draws)
 
@@ -197,16 +197,16 @@ def _fits(
         }
         row["fits_per_second"] = n_runs / row["warm"]
         row["node_points_per_second"] = row["fits_per_second"] * NODES * n_points
-        if cards:
-            row["transfers"] = _transfers(cards, made, program, draws, where.single)
-            row["share_of_limit"] = _share(cards, row)
+        if gpus:
+            row["transfers"] = _transfers(gpus, made, program, draws, where.single)
+            row["share_of_limit"] = _share(gpus, row)
         rows.append(row)
         if say is not None:
             say(_row_text(row))
     return rows
 
 
-def _transfers(cards: Any, made: Any, program: Any, draws: int, single: bool) -> float:
+def _transfers(gpus: Any, made: Any, program: Any, draws: int, single: bool) -> float:
     """Seconds of a job that copies and does not compute."""
     from ..kernels.gpu.batch import FitJob
     from ..kernels.gpu.launch import Chunk, run
@@ -220,17 +220,17 @@ def _transfers(cards: Any, made: Any, program: Any, draws: int, single: bool) ->
     for _ in range(2):
         job = Copies(batch, program, table, keys, draws, single)
         start = time.perf_counter()
-        run(job, cards)
+        run(job, gpus)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _share(cards: Any, row: dict[str, Any]) -> float | None:
+def _share(gpus: Any, row: dict[str, Any]) -> float | None:
     """Part of the GPU's issue slots that fits of 512 points without draws need by count."""
     slots = ISSUE_SLOTS.get(row["dtype"])
-    if slots is None or row["points"] != POINTS or row["draws"] or not cards[0].clock:
+    if slots is None or row["points"] != POINTS or row["draws"] or not gpus[0].clock:
         return None
-    total = sum(4 * card.multiprocessors * card.clock for card in cards)
+    total = sum(4 * gpu.multiprocessors * gpu.clock for gpu in gpus)
     return float(row["fits_per_second"] * slots / total)
 
 
@@ -251,8 +251,8 @@ def _answers(
         "step", np.tile(step, n_runs), loss.ravel(), np.arange(n_runs + 1) * 500, names
     )
     schedule = cosine(peak=1.0, total=30_000, warmup=0)
-    device = where.device if where.cards else "cpu"
-    dtype = where.dtype if where.cards else "auto"
+    device = where.device if where.gpus else "cpu"
+    dtype = where.dtype if where.gpus else "auto"
     times = []
     for _ in range(3):
         start = time.perf_counter()

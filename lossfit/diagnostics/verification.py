@@ -63,7 +63,7 @@ def verify(
     """
     if devices is None:
         where = place(Work.FIT_ONE, device)
-        if not where.cards:
+        if not where.gpus:
             missing = "; ".join(find().missing) or f"device={device!r} is the CPU"
             raise DeviceError(f"there is no GPU to verify: {missing}; see lossfit doctor")
         devices = where.open()

@@ -1,4 +1,4 @@
-"""Draws that stay on the cards that made them: what ``keep="device"`` keeps."""
+"""Draws that stay on the GPUs that made them: what ``keep="device"`` keeps."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ BLOCK = 1 << 25  # numbers that are computed or summarised at a time: 256 MiB in
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeviceDraws:
-    """Posterior draws of many runs, in the memory of one or several cards.
+    """Posterior draws of many runs, in the memory of one or several GPUs.
 
     Attributes
     ----------
     parts : tuple of device arrays, each of shape (n, n_parameters, n_draws)
         The runs in order, as many in each part as a chunk had; CuPy arrays, float32 or float64.
-        Each is on the card that made it (``part.device``).
+        Each is on the GPU that made it (``part.device``).
     devices : tuple of lossfit.kernels.gpu.device.Device
-        The card of each part, for what is computed from the draws there.
+        The GPU of each part, for what is computed from the draws there.
     """
 
     parts: tuple[Any, ...]
@@ -57,7 +57,7 @@ class DeviceDraws:
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the cards."""
+        """Bytes on the GPUs."""
         bits = array_namespace(self.parts[0]).finfo(self.dtype).bits
         return math.prod(self.shape) * int(bits) // 8
 
@@ -65,15 +65,15 @@ class DeviceDraws:
         return int(self._edges[-1])
 
     def __repr__(self) -> str:
-        cards = dict.fromkeys(str(part.device) for part in self.parts)
+        gpus = dict.fromkeys(str(part.device) for part in self.parts)
         runs, parameters, draws = self.shape
         return (
             f"DeviceDraws of {runs:,} runs, {parameters} parameters, {draws:,} draws "
-            f"({self.dtype}) on {', '.join(cards)}"
+            f"({self.dtype}) on {', '.join(gpus)}"
         )
 
     def __getitem__(self, run: int) -> Any:
-        """Draws of one run, by its number: a view on its card, (n_parameters, n_draws)."""
+        """Draws of one run, by its number: a view on its GPU, (n_parameters, n_draws)."""
         if not -len(self) <= run < len(self):
             raise IndexError(f"there are {len(self)} runs, no run {run}")
         part, row = self._place(run % len(self))
@@ -88,7 +88,7 @@ class DeviceDraws:
         )
 
     def select(self, rows: NDArray[np.integer[Any]]) -> DeviceDraws:
-        """Draws of some runs, copied on their cards, in that order."""
+        """Draws of some runs, copied on their GPUs, in that order."""
         parts = []
         devices: list[Device] = []
         rows = np.asarray(rows)
@@ -99,13 +99,13 @@ class DeviceDraws:
             source = self.parts[part[some[0]]]
             devices.extend(self.devices[part[some[0]] : part[some[0]] + 1])
             xp = array_namespace(source)
-            with _on_card_of(source):
+            with _on_gpu_of(source):
                 index = xp.asarray(rows[some] - self._edges[part[some[0]]])
                 parts.append(xp.take(source, index, axis=0))
         return DeviceDraws(tuple(parts), tuple(devices))
 
     def curves(self, law: Law, at: Floats) -> Floats:
-        """Loss of every draw, computed on the cards; the losses come back.
+        """Loss of every draw, computed on the GPUs; the losses come back.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class DeviceDraws:
         """
         from ..kernels.gpu import predict
         from ..kernels.gpu.launch import built
-        from .devices import card_errors, host_array
+        from .devices import gpu_errors, host_array
 
         out = np.empty((len(self), at.shape[1], self.shape[2]))
         pairs = zip(self.parts, self.devices, self._edges[:-1], strict=True)
@@ -130,7 +130,7 @@ class DeviceDraws:
             for first in range(0, part.shape[0], step):
                 some = part[first : first + step]
                 runs = slice(int(start) + first, int(start) + first + some.shape[0])
-                with card_errors(), device.active():
+                with gpu_errors(), device.active():
                     losses = predict.predict_on(device, kernel, some, at[runs])
                     out[runs] = host_array(losses)
         return out
@@ -141,7 +141,7 @@ class DeviceDraws:
         law: Law | None = None,
         end: Floats | None = None,
     ) -> Floats:
-        """Mean, sd, lower, median and upper of each parameter; only these leave the cards.
+        """Mean, sd, lower, median and upper of each parameter; only these leave the GPUs.
 
         Parameters
         ----------
@@ -154,14 +154,14 @@ class DeviceDraws:
         -------
         ndarray, shape (5, n_runs, n_parameters)
         """
-        from .devices import card_errors, host_array
+        from .devices import gpu_errors, host_array
 
         n_runs, n_parameters, n_draws = self.shape
         out = np.empty((5, n_runs, n_parameters))
         step = max(1, BLOCK // max(1, n_parameters * n_draws))
         for part, start in zip(self.parts, self._edges[:-1], strict=True):
             xp = array_namespace(part)
-            with card_errors(), _on_card_of(part):
+            with gpu_errors(), _on_gpu_of(part):
                 for first in range(0, part.shape[0], step):
                     last = min(first + step, part.shape[0])
                     # In float64: amplitudes in units of the axis leave the range of float32.
@@ -183,10 +183,10 @@ class DeviceDraws:
         return part, run - int(self._edges[part])
 
 
-def _on_card_of(array: Any) -> AbstractContextManager[Any]:
-    """Make the card of an array the current one, where there are cards."""
+def _on_gpu_of(array: Any) -> AbstractContextManager[Any]:
+    """Make the GPU of an array the current one, where there are GPUs."""
     device: Any = getattr(array, "device", None)
     if hasattr(device, "__enter__"):
-        card: AbstractContextManager[Any] = device
-        return card
+        gpu: AbstractContextManager[Any] = device
+        return gpu
     return nullcontext()

@@ -1,6 +1,6 @@
 """Where to compute, and in which precision: what ``device=`` and ``dtype=`` mean here.
 
-Cards are found through the driver's library by ctypes: neither numba.cuda nor CuPy is imported, and
+GPUs are found through the driver's library by ctypes: neither numba.cuda nor CuPy is imported, and
 on a machine without the library nothing else is tried.
 """
 
@@ -32,14 +32,14 @@ __all__ = [
     "DEVICES",
     "DTYPES",
     "ON_CUDA",
-    "Card",
     "Found",
+    "Gpu",
     "Place",
     "Work",
-    "card_errors",
     "check_device",
     "check_dtype",
     "find",
+    "gpu_errors",
     "host_array",
     "place",
 ]
@@ -75,8 +75,8 @@ LIBRARIES = {"win32": "nvcuda.dll", "darwin": ""}
 log = logging.getLogger("lossfit")
 
 
-class Card(NamedTuple):
-    """A card that the driver shows.
+class Gpu(NamedTuple):
+    """A GPU that the driver shows.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    cards : tuple of Card
+    gpus : tuple of Gpu
         Usable ones; empty where something is missing.
     missing : tuple of str
         What is missing, in words.
@@ -110,7 +110,7 @@ class Found(NamedTuple):
         How to fix it.
     """
 
-    cards: tuple[Card, ...]
+    gpus: tuple[Gpu, ...]
     missing: tuple[str, ...]
     fixes: tuple[str, ...]
 
@@ -121,19 +121,19 @@ class Place:
 
     Attributes
     ----------
-    cards : tuple of int
-        Numbers of the cards; empty for the CPU.
+    gpus : tuple of int
+        Numbers of the GPUs; empty for the CPU.
     dtype : str
         "float64" or "float32".
     """
 
-    cards: tuple[int, ...] = ()
+    gpus: tuple[int, ...] = ()
     dtype: str = "float64"
 
     @property
     def device(self) -> str:
         """As in ``device=``: "cpu", "cuda:0", or "cuda:0,1" for several."""
-        return "cuda:" + ",".join(map(str, self.cards)) if self.cards else "cpu"
+        return "cuda:" + ",".join(map(str, self.gpus)) if self.gpus else "cpu"
 
     @property
     def single(self) -> bool:
@@ -141,7 +141,7 @@ class Place:
         return self.dtype == "float32"
 
     def open(self) -> list[Device]:
-        """The cards, for `lossfit.kernels.gpu.launch.run`; imports CuPy and numba.cuda.
+        """The GPUs, for `lossfit.kernels.gpu.launch.run`; imports CuPy and numba.cuda.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Place:
         try:
             from ..kernels.gpu.device import CupyDevice
 
-            return [CupyDevice(number) for number in self.cards]
+            return [CupyDevice(number) for number in self.gpus]
         except Exception as error:  # whatever CuPy, Numba and the driver may raise
             raise DeviceError(
                 f"device={self.device!r} cannot be opened: {type(error).__name__}: {error}; "
@@ -212,13 +212,13 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     """
     device, dtype = check_device(device), check_dtype(dtype)
     if device == "auto":
-        cards, reason = _automatic(work)
-        if not cards and dtype == "float32":
+        gpus, reason = _automatic(work)
+        if not gpus and dtype == "float32":
             raise DataError(
                 f"dtype='float32' is for GPUs, and device='auto' takes the CPU here ({reason}), "
                 f"which computes in float64: leave dtype out"
             )
-        found = _on(cards, dtype)
+        found = _on(gpus, dtype)
         if log.isEnabledFor(logging.DEBUG):
             _tell_once(f"device='auto': {work.value} on {found.device} in {found.dtype} ({reason})")
         return found
@@ -232,41 +232,41 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     return _on(_demanded(work, device), dtype)
 
 
-def _on(cards: tuple[Card, ...], dtype: str) -> Place:
-    if not cards:
+def _on(gpus: tuple[Gpu, ...], dtype: str) -> Place:
+    if not gpus:
         return CPU
     if dtype == "auto":
         from ..kernels.gpu.device import full_rate_double
 
-        fast = all(full_rate_double(card.capability) for card in cards)
+        fast = all(full_rate_double(gpu.capability) for gpu in gpus)
         dtype = "float64" if fast else "float32"
-    return Place(tuple(card.number for card in cards), dtype)
+    return Place(tuple(gpu.number for gpu in gpus), dtype)
 
 
-def _automatic(work: Work) -> tuple[tuple[Card, ...], str]:
-    """The card that ``device="auto"`` takes, if any, and why."""
+def _automatic(work: Work) -> tuple[tuple[Gpu, ...], str]:
+    """The GPU that ``device="auto"`` takes, if any, and why."""
     if work not in ON_CUDA:  # nothing is looked for
         return (), f"{work.value} has no CUDA kernels"
     found = find()
-    if found.cards:
-        return found.cards[:1], found.cards[0].name
+    if found.gpus:
+        return found.gpus[:1], found.gpus[0].name
     return (), "; ".join(found.missing)
 
 
-def _demanded(work: Work, device: str) -> tuple[Card, ...]:
-    """The cards that the user named."""
+def _demanded(work: Work, device: str) -> tuple[Gpu, ...]:
+    """The GPUs that the user named."""
     found = find()
-    if not found.cards:
+    if not found.gpus:
         raise DeviceError(
             f"device={device!r} cannot be used: {'; '.join(found.missing)}. To fix it: "
             f"{'; '.join(found.fixes)}. device='cpu' needs none of this"
         )
     _, _, which = device.partition(":")
-    cards = found.cards if which == "all" else found.cards[:1]
+    gpus = found.gpus if which == "all" else found.gpus[:1]
     if which.isdecimal():
-        cards = tuple(card for card in found.cards if card.number == int(which))
-        if not cards:
-            there = ", ".join(f"cuda:{card.number} ({card.name})" for card in found.cards)
+        gpus = tuple(gpu for gpu in found.gpus if gpu.number == int(which))
+        if not gpus:
+            there = ", ".join(f"cuda:{gpu.number} ({gpu.name})" for gpu in found.gpus)
             raise DeviceError(
                 f"device={device!r}: there is no such GPU, or none that can be used; there are "
                 f"{there}{_visibility()}"
@@ -275,7 +275,7 @@ def _demanded(work: Work, device: str) -> tuple[Card, ...]:
         raise DeviceError(
             f"device={device!r}: {work.value} is not available on CUDA; use device='auto' or 'cpu'"
         )
-    return cards
+    return gpus
 
 
 @cache
@@ -285,7 +285,7 @@ def _tell_once(text: str) -> None:
 
 @cache
 def find() -> Found:
-    """Look for packages, driver and cards; once a process.
+    """Look for packages, driver and GPUs; once a process.
 
     Where a package is missing, the driver is not started: a process that has started it cannot use
     it after a fork.
@@ -374,7 +374,7 @@ def _library() -> Any:
 
 
 def _ask(driver: Any) -> Found:
-    """Ask the driver for its version and cards."""
+    """Ask the driver for its version and GPUs."""
     number = ctypes.c_int()
     code = driver.cuInit(0)
     if driver.cuDriverGetVersion(ctypes.byref(number)) == 0 and number.value:
@@ -400,8 +400,8 @@ def _ask(driver: Any) -> Found:
             (f"the NVIDIA driver does not start: {_error_name(driver, code)}",),
             ("see what nvidia-smi says",),
         )
-    cards = tuple(_card(driver, i) for i in range(number.value if code == 0 else 0))
-    if not cards:
+    gpus = tuple(_gpu(driver, i) for i in range(number.value if code == 0 else 0))
+    if not gpus:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         return Found(
             (),
@@ -412,10 +412,10 @@ def _ask(driver: Any) -> Found:
                 else "unset CUDA_VISIBLE_DEVICES, or set it to the number of a GPU",
             ),
         )
-    usable = tuple(card for card in cards if card.usable)
+    usable = tuple(gpu for gpu in gpus if gpu.usable)
     if not usable:
         least = ".".join(map(str, LEAST_CAPABILITY))
-        old = ", ".join(f"{c.name} ({c.capability[0]}.{c.capability[1]})" for c in cards)
+        old = ", ".join(f"{c.name} ({c.capability[0]}.{c.capability[1]})" for c in gpus)
         return Found(
             (),
             (f"no GPU has compute capability {least} or more: {old}",),
@@ -424,7 +424,7 @@ def _ask(driver: Any) -> Found:
     return Found(usable, (), ())
 
 
-def _card(driver: Any, number: int) -> Card:
+def _gpu(driver: Any, number: int) -> Gpu:
     handle = ctypes.c_int()
     driver.cuDeviceGet(ctypes.byref(handle), number)
     name = ctypes.create_string_buffer(128)
@@ -434,7 +434,7 @@ def _card(driver: Any, number: int) -> Card:
         value = ctypes.c_int()
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
         capability.append(value.value)
-    return Card(number, name.value.decode(errors="replace"), (capability[0], capability[1]))
+    return Gpu(number, name.value.decode(errors="replace"), (capability[0], capability[1]))
 
 
 def _error_name(driver: Any, code: int) -> str:
@@ -450,8 +450,8 @@ def _visibility() -> str:
 
 
 @contextmanager
-def card_errors() -> Iterator[None]:
-    """Turn what cards refuse into `DeviceError`."""
+def gpu_errors() -> Iterator[None]:
+    """Turn what GPUs refuse into `DeviceError`."""
     from ..kernels.gpu.device import out_of_memory
     from ..kernels.gpu.launch import DeviceMemoryError
 
@@ -467,19 +467,19 @@ def card_errors() -> Iterator[None]:
 
 
 def host_array(values: Any) -> NDArray[Any] | Any:
-    """Arrays on a card (CuPy's, or any with its interfaces) as NumPy arrays; others as they are.
+    """Arrays on a GPU (CuPy's, or any with its interfaces) as NumPy arrays; others as they are.
 
-    Checks and cleaning run on the CPU: what lies on a card is copied once.
+    Checks and cleaning run on the CPU: what lies on a GPU is copied once.
 
     Raises
     ------
     DeviceError
         CuPy, which does the copy, is not installed.
     """
-    on_card = hasattr(values, "__cuda_array_interface__")
-    if not on_card and hasattr(values, "__dlpack_device__") and not isinstance(values, np.ndarray):
-        on_card = int(values.__dlpack_device__()[0]) in (2, 13)  # kDLCUDA, kDLCUDAManaged
-    if not on_card:
+    on_gpu = hasattr(values, "__cuda_array_interface__")
+    if not on_gpu and hasattr(values, "__dlpack_device__") and not isinstance(values, np.ndarray):
+        on_gpu = int(values.__dlpack_device__()[0]) in (2, 13)  # kDLCUDA, kDLCUDAManaged
+    if not on_gpu:
         return values
     from ..kernels.gpu.device import on_host
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import laws
 from .._base.errors import DataError
 from .._base.seeds import run_keys
-from ..engine.devices import Place, Work, card_errors
+from ..engine.devices import Place, Work, gpu_errors
 from ..runs.checks import whole
 from .preparing import prepare
 from .settings import DOF
@@ -140,7 +140,7 @@ def fit_block(
     *,
     where: Place,
     driver: Any = None,
-    on_card: bool = False,
+    on_gpu: bool = False,
     same_bits: bool = False,
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -162,7 +162,7 @@ def fit_block(
         The CPU or GPUs.
     driver : module, optional
         The kernels' driver that serves on the CPU; by default the compiled one.
-    on_card : bool
+    on_gpu : bool
         Leave the draws on the GPU.
     same_bits : bool
         Only compiled kernels serve.
@@ -183,8 +183,8 @@ def fit_block(
     )
     names = names[first:last]
     keys = run_keys(seed, names)
-    if where.cards:
-        draws, info = _on_cards(where, ready, sampler, keys, names, on_card, progress)
+    if where.gpus:
+        draws, info = _on_gpus(where, ready, sampler, keys, names, on_gpu, progress)
     elif sampler.method == "emcee":
         from .emcee_reference import sample_batch
 
@@ -229,19 +229,19 @@ def work_of(law: Law, method: str, noise: str) -> Work:
     return Work.FIT_EMCEE if method == "emcee" else Work.FIT_ENSEMBLE
 
 
-def _on_cards(
+def _on_gpus(
     where: Place,
     ready: Prepared,
     sampler: Sampler,
     keys: NDArray[np.uint64],
     names: tuple[str, ...],
-    on_card: bool,
+    on_gpu: bool,
     progress: Callable[[int], None] | None,
 ) -> tuple[Any, NDArray[np.void]]:
     from ..engine.device_draws import DeviceDraws
     from ..kernels.gpu.batch import fit_batch_on
 
-    with card_errors():
+    with gpu_errors():
         result, parts = fit_batch_on(
             where.open(),
             ready.batch,
@@ -253,11 +253,11 @@ def _on_cards(
             method=sampler.method,
             chains=sampler.chains,
             tune=sampler.tune,
-            on_card=on_card,
+            on_gpu=on_gpu,
             names=names,
             progress=progress,
         )
-    if not on_card:
+    if not on_gpu:
         return result.draws, result.info
     return DeviceDraws(tuple(p for _, p in parts), tuple(d for d, _ in parts)), result.info
 

@@ -27,7 +27,7 @@ __all__ = ["KEPT", "fit", "fit_quietly"]
 
 KEPT = ("draws", "device", "summary")
 SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept
-SUMMARY_RUNS_ON_CARDS = 16384  # the same where a GPU is to be kept busy
+SUMMARY_RUNS_ON_GPUS = 16384  # the same where a GPU is to be kept busy
 SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
 
 
@@ -191,10 +191,10 @@ def fit_quietly(
     summary_only = keep == "summary" or draws == 0
     check_prob(prob)
     where = place(sampler.work, device, dtype)
-    if keep == "device" and (draws == 0 or not where.cards):
+    if keep == "device" and (draws == 0 or not where.gpus):
         raise DataError(
             "keep='device' keeps draws on a GPU, and "
-            + ("there are none with draws=0" if where.cards else "this fit runs on the CPU")
+            + ("there are none with draws=0" if where.gpus else "this fit runs on the CPU")
             + ": use keep='draws' or 'summary'"
         )
     seed = seed_integer(random_seed)
@@ -203,7 +203,7 @@ def fit_quietly(
     n_runs = len(runs)
     step = n_runs
     if summary_only:
-        step = SUMMARY_RUNS_ON_CARDS if where.cards else SUMMARY_RUNS
+        step = SUMMARY_RUNS_ON_GPUS if where.gpus else SUMMARY_RUNS
     start, end = np.empty(n_runs), np.empty(n_runs)
     count = np.empty(n_runs, np.int32)
     number = np.float32 if summary_only else np.float64
@@ -212,7 +212,7 @@ def fit_quietly(
     result: Any = None
     with bar(n_runs, "fitting", progress) as advance:
         driver = None
-        if not where.cards and sampler.method != "emcee":
+        if not where.gpus and sampler.method != "emcee":
             seconds = _seconds(sampler.law, n_runs if sampler.exact else np.inf)
             driver = serve("driver", "_fit_range", seconds)
         for first in range(0, n_runs, step):
@@ -227,7 +227,7 @@ def fit_quietly(
                 block.stop,
                 where=where,
                 driver=driver,
-                on_card=keep == "device" or summary_only,
+                on_gpu=keep == "device" or summary_only,
                 progress=advance,
             )
             start[block], end[block], count[block] = ready.start, ready.end, ready.n_points
@@ -240,7 +240,7 @@ def fit_quietly(
                 continue
             if result is None:
                 result = Moments.empty(n_runs, len(sampler.law.parameters) + 1)
-            if where.cards:
+            if where.gpus:
                 result.take(block, drawn.describe(prob, sampler.law, ready.end))
             else:
                 result.fill(block, sampler.law.in_axis_units(drawn, ready.end), prob)

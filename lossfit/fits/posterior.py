@@ -383,9 +383,9 @@ class Fit(Result):
         }
         draws = None if self.draws is None else self.draws[rows]
         moments = None if self.moments is None else self.moments.select(rows)
-        on_card = None if self.device_draws is None else self.device_draws.select(rows)
+        on_gpu = None if self.device_draws is None else self.device_draws.select(rows)
         return replace(
-            self, runs=chosen, draws=draws, moments=moments, device_draws=on_card, **parts
+            self, runs=chosen, draws=draws, moments=moments, device_draws=on_gpu, **parts
         )
 
     def to_host(self) -> Fit:

@@ -35,7 +35,7 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     median: Floats | None = None
     s = fit.settings
     if fit.device_draws is not None:
-        median, mean, sd, lower, upper = _on_card(fit, prob, scaled)
+        median, mean, sd, lower, upper = _on_gpu(fit, prob, scaled)
         ess = np.full(shape, float(s.draws * s.chains) if s.exact else np.nan)
     elif fit.draws is None:
         assert fit.moments is not None
@@ -78,7 +78,7 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     return frame
 
 
-def _on_card(fit: Fit, prob: float, scaled: bool) -> Floats:
+def _on_gpu(fit: Fit, prob: float, scaled: bool) -> Floats:
     """Median, mean, sd, lower and upper of draws on a GPU, each (n_runs, n_parameters)."""
     assert fit.device_draws is not None
     units = () if scaled else (fit.law, fit.end)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._base.ragged import Bools, Floats, Ints, gather
 from .._base.seeds import run_keys
-from ..engine.devices import CPU, Place, card_errors
+from ..engine.devices import CPU, Place, gpu_errors
 from ..engine.serving import FORECAST_SECONDS, engine_of, serve
 from ..fits.window import WindowSpec, rule_of, select, without_outer_spikes
 from .rates import Plan, rates
@@ -146,10 +146,10 @@ def forecast(
     )  # fmt: skip
     options: dict[str, Any] = {"draws": draws, "parameters": parameters, "progress": progress}
     kernels = None
-    if where.cards:
+    if where.gpus:
         from ..kernels.gpu.forecast_batch import forecast_batch_on
 
-        with card_errors():
+        with gpu_errors():
             result = forecast_batch_on(
                 where.open(), *brought, single=where.single, names=runs.names, **options
             )

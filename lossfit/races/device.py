@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.devices import card_errors, host_array
+from ..engine.devices import gpu_errors, host_array
 
 if TYPE_CHECKING:
     from ..forecasts.question import Question
@@ -21,13 +21,13 @@ __all__ = ["back", "placed"]
 def placed(question: Question) -> Iterator[Callable[[Any], Any]]:
     """What puts arrays on the question's (first) GPU; on the CPU it leaves them as they are."""
     where = question.place(question.laws[0])
-    if not where.cards:
+    if not where.gpus:
         yield np.asarray
         return
-    with card_errors():
-        card = where.open()[0]
-        with card.active():
-            yield card.xp.asarray  # type: ignore[attr-defined, unused-ignore]
+    with gpu_errors():
+        gpu = where.open()[0]
+        with gpu.active():
+            yield gpu.xp.asarray  # type: ignore[attr-defined, unused-ignore]
 
 
 def back(array: Any) -> NDArray[Any]:

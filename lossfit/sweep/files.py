@@ -131,16 +131,16 @@ def checksum(data: bytes) -> str:
 
 def write_error(path: Path | str, error: BaseException) -> StoreWriteError:
     """What went wrong with a file, and the fix."""
-    mends = {
+    fixes = {
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
         errno.EROFS: "make the file system writable, or choose another place",
         errno.EACCES: "make the folder writable, or choose another place",
         errno.EPERM: "make the folder writable, or choose another place",
     }
-    mend = mends.get(getattr(error, "errno", None) or 0, "see to the disk")
+    fix = fixes.get(getattr(error, "errno", None) or 0, "see to the disk")
     return StoreWriteError(
-        f"cannot write {path}: {getattr(error, 'strerror', None) or error}; {mend}. Chunks that "
+        f"cannot write {path}: {getattr(error, 'strerror', None) or error}; {fix}. Chunks that "
         f"were written before are kept: the same call with resume=True (--resume) goes on from "
         f"there"
     )

@@ -27,7 +27,7 @@ __all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
 
 BLOCK_RUNS = 256  # runs that a thread takes at once, for draws that stay in the cache ...
 BLOCK_POINTS = 1 << 18  # ... and their points
-CARD_RUNS = 16384  # the same where a GPU is to be kept busy
+GPU_RUNS = 16384  # the same where a GPU is to be kept busy
 DIAGNOSTICS = ("effective_nodes", "bound_share", "acceptance", "rho1")
 # What no run is to blame for: it ends the sweep.
 FATAL = (MemoryError, OSError, DeviceError, ImportError)
@@ -179,15 +179,15 @@ def fit_chunk(
     from ..engine.serving import only_compiled
     from ..kernels.driver import tables
 
-    cards = spec.device.partition(":")[2]
-    where = Place(tuple(map(int, cards.split(","))), spec.dtype) if cards else Place()
-    if not where.cards:
+    gpus = spec.device.partition(":")[2]
+    where = Place(tuple(map(int, gpus.split(","))), spec.dtype) if gpus else Place()
+    if not where.gpus:
         # What the compiling process computes may differ in the last bits from what others do, and
         # a store must not depend on who made which chunk.
         only_compiled()
     spec.law.program.code(), tables()  # made once, before threads ask for them
     out = _Out(spec, chunk)
-    parts = list(_blocks(chunk, CARD_RUNS if where.cards else BLOCK_RUNS))
+    parts = list(_blocks(chunk, GPU_RUNS if where.gpus else BLOCK_RUNS))
 
     def one(part: tuple[int, Piece]) -> list[Failure]:
         failures: list[Failure] = []
@@ -196,7 +196,7 @@ def fit_chunk(
             progress(len(part[1].names))
         return failures
 
-    count = 1 if where.cards else _threads(threads, len(parts))
+    count = 1 if where.gpus else _threads(threads, len(parts))
     failures = [
         Failure(
             at,

@@ -108,32 +108,32 @@ def draws():
     return np.random.default_rng(5).standard_normal((6, 3, 40))
 
 
-def test_draws_on_cards_are_one_array_in_parts(xp, draws):
-    on_card = parts_of(xp, draws)
-    assert on_card.shape == draws.shape
-    assert len(on_card) == 6
-    assert on_card.nbytes == draws.nbytes
-    np.testing.assert_array_equal(on_card.to_host(), draws)
+def test_draws_on_gpus_are_one_array_in_parts(xp, draws):
+    on_gpu = parts_of(xp, draws)
+    assert on_gpu.shape == draws.shape
+    assert len(on_gpu) == 6
+    assert on_gpu.nbytes == draws.nbytes
+    np.testing.assert_array_equal(on_gpu.to_host(), draws)
     for run in (*range(6), -1):
-        np.testing.assert_array_equal(host(on_card[run]), draws[run])
+        np.testing.assert_array_equal(host(on_gpu[run]), draws[run])
     with pytest.raises(IndexError, match="there are 6 runs, no run 6"):
-        on_card[6]
+        on_gpu[6]
     rows = np.array([5, 0, 1, 4, 2])
-    np.testing.assert_array_equal(on_card.select(rows).to_host(), draws[rows])
-    assert "DeviceDraws of 6 runs, 3 parameters, 40 draws (" in repr(on_card)
+    np.testing.assert_array_equal(on_gpu.select(rows).to_host(), draws[rows])
+    assert "DeviceDraws of 6 runs, 3 parameters, 40 draws (" in repr(on_gpu)
 
 
-def test_draws_on_cards_are_summarised_there(xp, draws, monkeypatch):
+def test_draws_on_gpus_are_summarised_there(xp, draws, monkeypatch):
     expected = glue.describe(draws, 0.8)
-    on_card = parts_of(xp, draws.astype(np.float32))
-    np.testing.assert_allclose(on_card.describe(0.8), expected, rtol=1e-6, atol=1e-7)
+    on_gpu = parts_of(xp, draws.astype(np.float32))
+    np.testing.assert_allclose(on_gpu.describe(0.8), expected, rtol=1e-6, atol=1e-7)
     monkeypatch.setattr("lossfit.engine.device_draws.BLOCK", 1)  # a run at a time
-    np.testing.assert_allclose(on_card.describe(0.8), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(on_gpu.describe(0.8), expected, rtol=1e-6, atol=1e-7)
 
     law = types.SimpleNamespace(
         in_axis_units=lambda some, end: [some[:, 2, :] * end[:, None], some[:, 0, :], some[:, 1, :]]
     )
-    found = on_card.describe(0.8, law, np.arange(6.0))
+    found = on_gpu.describe(0.8, law, np.arange(6.0))
     np.testing.assert_allclose(found[0, :, 1], draws[:, 0].mean(-1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         found[0, :, 0], draws[:, 2].mean(-1) * np.arange(6), rtol=1e-5, atol=1e-6

@@ -35,8 +35,8 @@ def test_versions_cache_and_what_is_missing(no_gpu):
 
 
 def test_a_gpu_is_named(monkeypatch):
-    card = devices.Card(0, "NVIDIA H100", (9, 0))
-    monkeypatch.setattr(devices, "find", lambda: devices.Found((card,), (), ()))
+    gpu = devices.Gpu(0, "NVIDIA H100", (9, 0))
+    monkeypatch.setattr(devices, "find", lambda: devices.Found((gpu,), (), ()))
     assert "GPU: cuda:0 (NVIDIA H100)" in doctor_text(doctor())
 
 

@@ -28,8 +28,8 @@ OLD = ("Tesla P4", (6, 1))
 class Driver:
     """A CUDA driver's library."""
 
-    def __init__(self, cards=(), version=13010, init=0):
-        self.cards, self.version, self.init = cards, version, init
+    def __init__(self, gpus=(), version=13010, init=0):
+        self.gpus, self.version, self.init = gpus, version, init
         self.started = 0
 
     def cuInit(self, flags):
@@ -41,7 +41,7 @@ class Driver:
         return 0
 
     def cuDeviceGetCount(self, number):
-        number._obj.value = len(self.cards)
+        number._obj.value = len(self.gpus)
         return 0
 
     def cuDeviceGet(self, handle, number):
@@ -49,11 +49,11 @@ class Driver:
         return 0
 
     def cuDeviceGetName(self, buffer, size, handle):
-        buffer.value = self.cards[handle.value][0].encode()
+        buffer.value = self.gpus[handle.value][0].encode()
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, handle):
-        value._obj.value = self.cards[handle.value][1][attribute - 75]
+        value._obj.value = self.gpus[handle.value][1][attribute - 75]
         return 0
 
     def cuGetErrorName(self, code, text):
@@ -154,7 +154,7 @@ def machine(monkeypatch):
         ),
     ],
 )  # fmt: skip
-def test_a_card_that_cannot_be_used_names_what_is_missing(machine, what, parts):
+def test_a_gpu_that_cannot_be_used_names_what_is_missing(machine, what, parts):
     machine(**what)
     with pytest.raises(DeviceError) as caught:
         devices.place(WORK, "cuda")
@@ -176,7 +176,7 @@ def test_the_driver_is_not_started_where_packages_are_missing(machine):
 
 
 @pytest.mark.parametrize(
-    ("cards", "device", "dtype", "expected"),
+    ("gpus", "device", "dtype", "expected"),
     [
         ([H100], "auto", "auto", ((0,), "float64")),
         ([H100], "cuda", "float32", ((0,), "float32")),
@@ -192,8 +192,8 @@ def test_the_driver_is_not_started_where_packages_are_missing(machine):
         ([H100], "cuda:0", np.float32, ((0,), "float32")),
     ],
 )
-def test_the_card_and_the_precision_that_are_chosen(machine, cards, device, dtype, expected):
-    machine(Driver(cards))
+def test_the_gpu_and_the_precision_that_are_chosen(machine, gpus, device, dtype, expected):
+    machine(Driver(gpus))
     assert devices.place(WORK, device, dtype) == devices.Place(*expected)
 
 
@@ -204,7 +204,7 @@ def test_places_have_names():
     assert devices.Place((0,), "float32").single
 
 
-def test_a_card_that_is_not_there(machine):
+def test_a_gpu_that_is_not_there(machine):
     machine(Driver([H100, RTX]), visible="0,1")
     message = (
         r"there is no such GPU.* cuda:0 \(NVIDIA H100\), cuda:1 \(NVIDIA GeForce RTX 4090\) "
@@ -235,7 +235,7 @@ def test_dtypes_that_mean_nothing(dtype):
         devices.place(WORK, "cpu", dtype)
 
 
-def test_single_precision_is_for_cards(machine):
+def test_single_precision_is_for_gpus(machine):
     machine()
     with pytest.raises(DataError, match="the CPU computes in float64"):
         devices.place(WORK, "cpu", "float32")
@@ -254,7 +254,7 @@ def test_auto_says_once_what_it_chose(machine, caplog):
     assert caplog.records[0].levelno == logging.DEBUG
 
 
-def test_a_card_that_cannot_be_opened(machine, monkeypatch):
+def test_a_gpu_that_cannot_be_opened(machine, monkeypatch):
     machine(Driver([H100]))
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(DeviceError, match=r"cuda:0' cannot be opened.*pip install .lossfit\[cuda"):
@@ -266,7 +266,7 @@ def test_exhausted_memory_is_a_device_error():
 
     with (
         pytest.raises(DeviceError, match="memory is exhausted: run 'a' needs"),
-        devices.card_errors(),
+        devices.gpu_errors(),
     ):
         raise DeviceMemoryError("run 'a' needs 3 GiB")
 
@@ -308,8 +308,8 @@ def test_a_fit_says_where_it_was_made():
     assert fit.posterior.attrs["dtype"] == "float64"
 
 
-def on_a_card(fit):
-    """The fit as if its draws had stayed on a card."""
+def on_a_gpu(fit):
+    """The fit as if its draws had stayed on a GPU."""
     settings = replace(fit.settings, device="cuda:0", dtype="float32")
     parts = tuple(part.astype(np.float32) for part in np.split(fit.draws, [1]))
     return replace(fit, draws=None, device_draws=DeviceDraws(parts), settings=settings)
@@ -321,8 +321,8 @@ def fitted():
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_a_fit_on_a_card_is_summarised_there(fitted, scaled):
-    kept = on_a_card(fitted)
+def test_a_fit_on_a_gpu_is_summarised_there(fitted, scaled):
+    kept = on_a_gpu(fitted)
     found, expected = kept.summary(0.8, scaled=scaled), fitted.summary(0.8, scaled=scaled)
     for column in ("mean", "sd", "lower", "upper", "ess"):
         np.testing.assert_allclose(found[column], expected[column], rtol=2e-5)
@@ -333,7 +333,7 @@ def test_a_fit_on_a_card_is_summarised_there(fitted, scaled):
 
 
 def test_draws_come_to_the_host_when_asked(fitted, tmp_path):
-    kept = on_a_card(fitted)
+    kept = on_a_gpu(fitted)
     with pytest.raises(DataError, match=r"draws of this fit are on cuda:0.*use fit.to_host\(\)"):
         kept.posterior  # noqa: B018
     here = kept.to_host()
@@ -346,8 +346,8 @@ def test_draws_come_to_the_host_when_asked(fitted, tmp_path):
     assert back.settings == kept.settings
 
 
-class OnCard:
-    """An array on a card, to those who ask."""
+class OnGpu:
+    """An array on a GPU, to those who ask."""
 
     def __init__(self, values):
         self.values = np.asarray(values)
@@ -360,20 +360,20 @@ class OnCard:
         raise TypeError("Implicit conversion to a NumPy array is not allowed")
 
 
-def test_arrays_on_a_card_are_taken(monkeypatch):
+def test_arrays_on_a_gpu_are_taken(monkeypatch):
     from lossfit.kernels.gpu import device
 
     monkeypatch.setattr(device, "on_host", lambda array: array.values)
     step = np.arange(1.0, 41.0)
     loss = 2 + step**-0.5
-    runs = lossfit.Runs.from_arrays("step", OnCard(step), OnCard(loss), OnCard([0, 20, 40]))
+    runs = lossfit.Runs.from_arrays("step", OnGpu(step), OnGpu(loss), OnGpu([0, 20, 40]))
     assert runs == lossfit.Runs.from_arrays("step", step, loss, [0, 20, 40])
 
 
-def test_arrays_on_a_card_need_cupy(monkeypatch):
+def test_arrays_on_a_gpu_need_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceError, match=r"an array on a GPU \(OnCard\) was given, and CuPy"):
-        lossfit.Runs.from_arrays("step", OnCard([1.0, 2.0, 3.0]), [3.0, 2.0, 1.0])
+    with pytest.raises(DeviceError, match=r"an array on a GPU \(OnGpu\) was given, and CuPy"):
+        lossfit.Runs.from_arrays("step", OnGpu([1.0, 2.0, 3.0]), [3.0, 2.0, 1.0])
 
 
 def test_nothing_imports_the_cuda_packages_unasked():

@@ -113,7 +113,7 @@ class Stream:
 
 
 def make(
-    memory=1 << 30, capability=(9, 0), pinned=True, pool_holds=0, pool_frees=0, free=None, cards=8
+    memory=1 << 30, capability=(9, 0), pinned=True, pool_holds=0, pool_frees=0, free=None, gpus=8
 ):
     """The modules ``cupy`` and ``numba.cuda``, and the machine that they do it with."""
     calls = []
@@ -148,7 +148,7 @@ def make(
 
     class Device:
         def __init__(self, device=None):
-            assert device < cards
+            assert device < gpus
             self.id = device
 
         @property

@@ -341,7 +341,7 @@ def _runtime(texts: list[str]) -> str:
 
 
 def _for_this_machine(text: str) -> str:
-    """LLVM code for a card, as code for the CPU."""
+    """LLVM code for a GPU, as code for the CPU."""
     text = text.replace("llvm.nvvm.", "native.").replace("llvm.used", "native_unused")
     text = re.sub(r"^target .*$", "", text, flags=re.M)
     text = re.sub(r"^@\"native_unused\".*$", "", text, flags=re.M)

@@ -37,11 +37,11 @@ def test_no_other_file_knows_the_compiler(root):
 AGREE = r"""
 import re
 from types import SimpleNamespace
-card = SimpleNamespace(compute_capability=(9, 0), id=0)
+gpu = SimpleNamespace(compute_capability=(9, 0), id=0)
 import numba.cuda.codegen as codegen
 import numba.cuda.dispatcher as dispatcher
-dispatcher.get_current_device = lambda: card
-codegen.devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=card))
+dispatcher.get_current_device = lambda: gpu
+codegen.devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=gpu))
 dispatcher._Kernel.bind = lambda self: None
 from lossfit.kernels.gpu import backend, moments
 from tests.gpu import compiled

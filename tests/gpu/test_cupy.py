@@ -55,7 +55,7 @@ class LaunchedAndKept(KeptSums):
 
 
 @pytest.fixture
-def card(monkeypatch):
+def gpu(monkeypatch):
     def make(number=0, **options):
         cupy, numba_cuda, machine = fake_cupy.make(**options)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -68,8 +68,8 @@ def card(monkeypatch):
     return make
 
 
-def test_a_card_says_what_it_is(card):
-    one, _ = card(1, capability=(8, 6))
+def test_a_gpu_says_what_it_is(gpu):
+    one, _ = gpu(1, capability=(8, 6))
     assert one.name == "NVIDIA Fake"
     assert one.number == 1
     assert one.compute_capability == (8, 6)
@@ -80,26 +80,26 @@ def test_a_card_says_what_it_is(card):
     assert one.resources(TOTAL) == {"registers": 130, "local": 0, "shared": 16384}
 
 
-def every_call_is_for_its_card(card):
-    one, machine = card(1)
+def every_call_is_for_its_gpu(gpu):
+    one, machine = gpu(1)
     run(Launched(*ragged(LENGTHS)), [one], options=Options(runs=2))
     named = [call for call in machine.calls if call[0] in ("use", "numba use", "properties")]
     assert {call[0] for call in named} == {"use", "numba use", "properties"}
     assert {call[1] for call in named} == {1}
 
 
-def results_are_right(card):
+def results_are_right(gpu):
     for kind in (Launched, LaunchedTwice):
-        one, _ = card()
+        one, _ = gpu()
         job = kind(*ragged(LENGTHS))
         run(job, [one], options=Options(runs=2))
         expected = job.expected * (2 if kind is LaunchedTwice else 1)
         np.testing.assert_allclose(job.sums, expected)
 
 
-def kernels_are_kept_apart(card):
+def kernels_are_kept_apart(gpu):
     """Two of the same name and signature in one process; each has a folder of its own."""
-    one, machine = card()
+    one, machine = gpu()
     for kind, factor in ((Launched, 1), (LaunchedTwice, 2)):
         job = kind(*ragged(LENGTHS))
         run(job, [one])
@@ -109,8 +109,8 @@ def kernels_are_kept_apart(card):
     assert {place.parent for place in folders} == {Path(place("cuda", "x")).parent}
 
 
-def options_are_those_that_were_checked(card):
-    one, machine = card()
+def options_are_those_that_were_checked(gpu):
+    one, machine = gpu()
     for fastmath in (False, True):
         one_more = type("Job", (Launched,), {"kernel": TOTAL._replace(fastmath=fastmath)})
         run(one_more(*ragged(LENGTHS)), [one])
@@ -122,21 +122,21 @@ def options_are_those_that_were_checked(card):
     assert len(machine.options) == 2
 
 
-def what_stays_belongs_to_no_stream(card):
+def what_stays_belongs_to_no_stream(gpu):
     """Its memory may be used on any stream when the job is done."""
-    one, machine = card()
+    one, machine = gpu()
     run(LaunchedAndKept(*ragged((5,) * 40)), [one], options=Options(runs=40))
     sizes = [call for call in machine.calls if call[0] == "empty"]
     assert ("empty", 512, None) in sizes  # 40 sums, aligned
     assert sum(stream is None for _, _, stream in sizes) == 1
 
 
-def memory_is_counted_once(card):
-    one, _ = card(memory=10_000, free=5_000, pool_holds=3_000, pool_frees=1_000)
+def memory_is_counted_once(gpu):
+    one, _ = gpu(memory=10_000, free=5_000, pool_holds=3_000, pool_frees=1_000)
     assert one.memory() == (6_000, 10_000)
 
 
-def an_error_waits_for_the_copies(card):
+def an_error_waits_for_the_copies(gpu):
     """No buffer is freed while a copy from or to it is under way."""
 
     class Faulty(Launched):
@@ -145,7 +145,7 @@ def an_error_waits_for_the_copies(card):
             if start:
                 raise ValueError("a chunk that cannot be filled")
 
-    one, machine = card()
+    one, machine = gpu()
     with pytest.raises(ValueError, match="cannot be filled"):
         run(Faulty(*ragged(LENGTHS)), [one], options=Options(runs=2))
     assert machine.calls[-1][0] == "synchronize"
@@ -153,7 +153,7 @@ def an_error_waits_for_the_copies(card):
 
 
 CHECKS = (
-    every_call_is_for_its_card,
+    every_call_is_for_its_gpu,
     results_are_right,
     kernels_are_kept_apart,
     options_are_those_that_were_checked,
@@ -164,13 +164,13 @@ CHECKS = (
 
 # Faults of the host that a GPU would show; each must be noticed here.
 FAULTS = {
-    "always the first card": (
+    "always the first GPU": (
         "gpu.device:CupyDevice.__init__", "cupy.cuda.Device(number)", "cupy.cuda.Device(0)",
-        every_call_is_for_its_card,
+        every_call_is_for_its_gpu,
     ),
-    "properties of the first card": (
+    "properties of the first GPU": (
         "gpu.device:CupyDevice.__init__", "getDeviceProperties(number)", "getDeviceProperties(0)",
-        every_call_is_for_its_card,
+        every_call_is_for_its_gpu,
     ),
     "fastmath is ignored": (
         "gpu.backend:kernel_for_gpu", '"fastmath": kernel.fastmath', '"fastmath": False',
@@ -201,7 +201,7 @@ FAULTS = {
         results_are_right,
     ),
     "what stays belongs to a stream": (
-        "gpu.launch:_Card.start", "device.allocate(size(kept), None)",
+        "gpu.launch:_Gpu.start", "device.allocate(size(kept), None)",
         "device.allocate(size(kept), slot.stream)", what_stays_belongs_to_no_stream,
     ),
     "the pool's memory counts twice": (
@@ -213,32 +213,32 @@ FAULTS = {
         an_error_waits_for_the_copies,
     ),
     "results are taken before they are there": (
-        "gpu.launch:_Card.finish_one", "self.device.mark(slot.stream).wait()", "None",
+        "gpu.launch:_Gpu.finish_one", "self.device.mark(slot.stream).wait()", "None",
         results_are_right,
     ),
     "scratch lies over the outputs": (
-        "gpu.launch:_Card.start", "outputs=views(slot.block[n_in : n_in + n_out], outputs)",
+        "gpu.launch:_Gpu.start", "outputs=views(slot.block[n_in : n_in + n_out], outputs)",
         "outputs=views(slot.block[n_in + 256 :], outputs)", results_are_right,
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_without_a_fault(card, check):
-    check(card)
+def test_without_a_fault(gpu, check):
+    check(gpu)
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_noticed(card, name):
+def test_fault_is_noticed(gpu, name):
     where, old, new, check = FAULTS[name]
     with planted(where, old, new), pytest.raises((AssertionError, ValueError, TypeError)):
-        check(card)
+        check(gpu)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("pinned", [True, False])
-def test_a_job_on_a_card(card, pinned):
-    one, machine = card(pinned=pinned)
+def test_a_job_on_a_gpu(gpu, pinned):
+    one, machine = gpu(pinned=pinned)
     calls = machine.calls
     job = Launched(*ragged(LENGTHS))
     run(job, [one], options=Options(runs=2))
@@ -257,8 +257,8 @@ def test_a_job_on_a_card(card, pinned):
         assert mine[:4] == ["set", "launch", "get", "wait"]
 
 
-def test_memory_that_runs_out(card):
-    one, machine = card(memory=2_800)
+def test_memory_that_runs_out(gpu):
+    one, machine = gpu(memory=2_800)
     one.memory = lambda: device.Memory(1 << 30, 1 << 30)
     job = Launched(*ragged(LENGTHS))
     run(job, [one])
@@ -266,9 +266,9 @@ def test_memory_that_runs_out(card):
     assert ("free",) in machine.calls
 
 
-def test_a_stream_follows_what_the_caller_gave(card):
+def test_a_stream_follows_what_the_caller_gave(gpu):
     """Data that the caller's stream is still writing are read when they are there."""
-    one, machine = card()
+    one, machine = gpu()
     there, copy = np.zeros(4), np.zeros(4)
     machine.default.give(lambda: there.fill(7.0))
     stream = one.stream()
@@ -292,19 +292,19 @@ def test_whoever_reads_the_callers_arrays_follows(module, root):
     assert made == text.count("device.follow(stream)") == 1
 
 
-def test_page_locked_memory_is_given_back(card, monkeypatch):
+def test_page_locked_memory_is_given_back(gpu, monkeypatch):
     monkeypatch.setattr(device, "PINNED_KEPT", 1_000)
-    one, machine = card()
+    one, machine = gpu()
     run(Launched(*ragged(LENGTHS)), [one])
     assert machine.calls.count(("free pinned",)) == 1
     monkeypatch.setattr(device, "PINNED_KEPT", 1 << 20)
-    one, machine = card()
+    one, machine = gpu()
     run(Launched(*ragged(LENGTHS)), [one])
     assert ("free pinned",) not in machine.calls
 
 
-def test_other_pools_leave_something_to_try_for(card, monkeypatch):
-    one, machine = card(memory=80_000, free=100)
+def test_other_pools_leave_something_to_try_for(gpu, monkeypatch):
+    one, machine = gpu(memory=80_000, free=100)
     assert one.memory().free == 100
     machine.allocator = lambda size: None  # RMM's
     assert one.memory().free == 10_000
@@ -336,14 +336,14 @@ def test_other_pools_leave_something_to_try_for(card, monkeypatch):
     assert Torch.cuda.emptied == 1
 
 
-def test_small_grids_warn_nobody(card, recwarn):
-    one, _ = card()
+def test_small_grids_warn_nobody(gpu, recwarn):
+    one, _ = gpu()
     run(Launched(*ragged((3,))), [one])
     assert not recwarn.list
 
 
-def test_arrays_come_to_the_host(card):
-    one, machine = card()
+def test_arrays_come_to_the_host(gpu):
+    one, machine = gpu()
     array = one.xp.empty((2, 3), np.float64)
     array[...] = 4.0
     found = on_host(array)

@@ -101,7 +101,7 @@ def test_points_that_have_no_room_in_shared_memory(new_device):
 
 
 def test_two_nonlinear_parameters(new_device):
-    """With and without the constraints in the proposals, and draws that stay on the card."""
+    """With and without the constraints in the proposals, and draws that stay on the GPU."""
     problems = [
         random_problem(np.random.default_rng([22, k]), "power_linear_offset") for k in (4, 18)
     ]
@@ -110,7 +110,7 @@ def test_two_nonlinear_parameters(new_device):
     assert expected.info["acceptance"][0] > 0.05 > expected.info["acceptance"][1]
     device = new_device()
     found, parts = fit_batch_on(
-        [device], batch, program, table, KEYS[:2], draws=40, single=True, on_card=True,
+        [device], batch, program, table, KEYS[:2], draws=40, single=True, on_gpu=True,
         options=Options(runs=1),
     )  # fmt: skip
     agree(driver.Result(np.concatenate([part for _, part in parts]), found.info), expected)

@@ -83,12 +83,12 @@ def test_runs_that_the_kernels_do_not_serve_are_done_all_the_same(new_device):
         assert np.isfinite(found.draws).all()
 
 
-def test_draws_may_stay_on_the_card(new_device):
+def test_draws_may_stay_on_the_gpu(new_device):
     batch, program, table, keys = problem("power_linear", LENGTHS, seed=3)
     expected = driver.fit_batch(batch, program, table, keys, draws=40)
     found, parts = fit_batch_on(
         [new_device(), new_device(number=1)], batch, program, table, keys, draws=40,
-        single=False, on_card=True, options=Options(runs=3),
+        single=False, on_gpu=True, options=Options(runs=3),
     )  # fmt: skip
     assert found.draws.shape[-1] == 0
     draws = np.concatenate([part for _device, part in parts])
@@ -96,7 +96,7 @@ def test_draws_may_stay_on_the_card(new_device):
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_data_may_lie_on_the_card(single, new_device):
+def test_data_may_lie_on_the_gpu(single, new_device):
     batch, program, table, keys = problem("power_linear", LENGTHS, seed=5)
     job = FitJob(batch, program, table, keys, 20, single=single)
     run(job, [new_device()])

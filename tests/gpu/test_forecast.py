@@ -36,7 +36,7 @@ def kernels(single, room, past, parameters, multi_power):
     return forecast.build(single, room, past, parameters, multi_power)
 
 
-def on_card(device, args, draws, *, single=False, **flags):
+def on_gpu(device, args, draws, *, single=False, **flags):
     """The forecast by the kernels.
 
     Kernels that reckon with everything have their scratch in global memory here, the others in
@@ -57,7 +57,7 @@ def agree(device, args, draws, **flags):
     """The kernels in double precision give what the CPU gives."""
     flags = {**FULL, **flags}
     expected = forecast_batch(*args, draws=draws, parameters=flags["parameters"], threads=1)
-    found = on_card(device, args, draws, **flags)
+    found = on_gpu(device, args, draws, **flags)
     for name, mine, theirs in zip(found._fields, found, expected, strict=True):
         np.testing.assert_allclose(
             as_table(mine), as_table(theirs), rtol=1e-8, atol=1e-9, err_msg=name
@@ -107,7 +107,7 @@ def test_smooth_logs_and_losses_that_are_all_zero(new_device):
     expected = forecast_batch(*args, draws=9, threads=1)
     assert (np.abs(expected.draws[0, :2]) < 1e-6).all()
     for single in (False, True):
-        found = on_card(new_device(), args, 9, single=single, **LEAN)
+        found = on_gpu(new_device(), args, 9, single=single, **LEAN)
         near = {"rtol": 1e-3 if single else 1e-9, "atol": 1e-9}
         np.testing.assert_allclose(found.draws, expected.draws, **near)
 
@@ -115,10 +115,10 @@ def test_smooth_logs_and_losses_that_are_all_zero(new_device):
 def test_batches_may_be_cut_into_parts(new_device):
     args = problem(7)
     curves, grid, hypotheses, prior, shapes, paths, at, keys = args
-    whole = on_card(new_device(), args, 10, **LEAN)
+    whole = on_gpu(new_device(), args, 10, **LEAN)
     some = forecast.take(curves, hypotheses, prior, at, keys, 3, 6)
     args = some[0], grid, some[1], some[2], shapes, paths, *some[3:]
-    part = on_card(new_device(), args, 10, **LEAN)
+    part = on_gpu(new_device(), args, 10, **LEAN)
     for one, all_ in zip(part, whole, strict=True):
         np.testing.assert_array_equal(one, all_[3:6])
 
@@ -127,7 +127,7 @@ def close_in_single(device, args, draws, **flags):
     """Draw by draw, but for the few that rounding puts in another cell."""
     flags = {**FULL, **flags}
     expected = forecast_batch(*args, draws=draws, parameters=flags["parameters"], threads=1)
-    found = on_card(device, args, draws, single=True, **flags)
+    found = on_gpu(device, args, draws, single=True, **flags)
     sd = expected.draws.std(axis=-1, keepdims=True)
     error = np.abs(found.draws - expected.draws) / sd
     here = np.isfinite(expected.draws)

@@ -160,7 +160,7 @@ def test_a_chunk_is_planned_by_the_memory_that_is_free():
     np.testing.assert_array_equal(job.sums, job.expected)
 
 
-def test_a_run_that_is_large_for_a_chunk_has_the_card_for_itself():
+def test_a_run_that_is_large_for_a_chunk_has_the_gpu_for_itself():
     job = sums((5, 5, 2000, 5, 5))
     device = SimulatedDevice(memory=40_000)  # the long run takes 32,768
     run(job, [device])
@@ -195,7 +195,7 @@ def test_a_run_of_too_many_points_is_named():
         run(Long(*ragged((1, 1))), [SimulatedDevice()])
 
 
-def test_results_can_stay_on_the_card():
+def test_results_can_stay_on_the_gpu():
     values, offsets = ragged(LENGTHS)
     job = KeptSums(values, offsets)
     device = SimulatedDevice()
@@ -219,7 +219,7 @@ def test_what_stays_must_fit():
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (1, 3), (2, 1, 1), (1,) * 6])
-def test_several_cards(weights):
+def test_several_gpus(weights):
     job = sums((20,) * 60)
     devices = [SimulatedDevice(i, multiprocessors=w) for i, w in enumerate(weights)]
     run(job, devices, options=Options(runs=4))
@@ -230,13 +230,13 @@ def test_several_cards(weights):
         assert sum(b - a for a, b in mine) == last - first
 
 
-def test_more_cards_than_runs():
+def test_more_gpus_than_runs():
     job = sums((3, 4))
     run(job, [SimulatedDevice(i) for i in range(5)])
     np.testing.assert_array_equal(job.sums, job.expected)
 
 
-def test_cards_work_at_the_same_time():
+def test_gpus_work_at_the_same_time():
     met = threading.Barrier(2, timeout=20)
 
     class Watched(Sums):
@@ -249,7 +249,7 @@ def test_cards_work_at_the_same_time():
     np.testing.assert_array_equal(job.sums, job.expected)
 
 
-def test_an_error_on_one_card_stops_the_others():
+def test_an_error_on_one_gpu_stops_the_others():
     failed = threading.Event()
 
     class Faulty(Sums):
@@ -268,7 +268,7 @@ def test_an_error_on_one_card_stops_the_others():
     assert len(job.order) < 400
 
 
-def test_which_cards_have_full_rate_double():
+def test_which_gpus_have_full_rate_double():
     assert all(map(full_rate_double, [(8, 0), (9, 0), (10, 0)]))
     assert not any(map(full_rate_double, [(7, 5), (8, 6), (8, 9), (10, 3), (12, 0)]))
 

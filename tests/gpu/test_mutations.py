@@ -408,19 +408,19 @@ FAULTS = {
         fit_in_chunks, NUMBERS,
     ),
     "results are taken before they are there": Fault(
-        "gpu.launch:_Card.finish_one", "self.device.mark(slot.stream).wait()", "None",
+        "gpu.launch:_Gpu.finish_one", "self.device.mark(slot.stream).wait()", "None",
         sums_in_chunks, NUMBERS,
     ),
     "constants are used before they are there": Fault(
-        "gpu.launch:_Card.upload_constants", "self.device.mark(stream).wait()", "None",
+        "gpu.launch:_Gpu.upload_constants", "self.device.mark(stream).wait()", "None",
         sums_in_chunks, NUMBERS,
     ),
     "results are copied from the wrong place": Fault(
-        "gpu.launch:_Card.start", "download(slot.block[n_in : n_in + n_out]",
+        "gpu.launch:_Gpu.start", "download(slot.block[n_in : n_in + n_out]",
         "download(slot.block[:n_out]", sums_in_chunks, NUMBERS,
     ),
     "the last chunk is handed over first": Fault(
-        "gpu.launch:_Card.finish_one", "self.busy.popleft()", "self.busy.pop()",
+        "gpu.launch:_Gpu.finish_one", "self.busy.popleft()", "self.busy.pop()",
         sums_in_chunks, NUMBERS,
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`lossfit.fit` and its relatives on a card whose kernels the CPU runs."""
+"""`lossfit.fit` and its relatives on a GPU whose kernels the CPU runs."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
 
 @pytest.fixture
-def card(monkeypatch, new_device):
-    """A machine with one such card."""
-    seen = devices.Card(0, "emulated", (9, 0))
+def gpu(monkeypatch, new_device):
+    """A machine with one such GPU."""
+    seen = devices.Gpu(0, "emulated", (9, 0))
     monkeypatch.setattr(devices, "find", lambda: devices.Found((seen,), (), ()))
     device = new_device()
     monkeypatch.setattr(devices.Place, "open", lambda self: [device])
@@ -29,17 +29,17 @@ def runs():
     return lossfit.load("llama2")
 
 
-def test_a_fit_on_a_card_is_that_of_the_cpu(card, runs):
+def test_a_fit_on_a_gpu_is_that_of_the_cpu(gpu, runs):
     options = {"law": "power_linear", "draws": 40}
     expected = lossfit.fit(runs, device="cpu", **options)
     found = lossfit.fit(runs, **options)
     assert found.settings.device == "cuda:0"
-    assert card.launches
+    assert gpu.launches
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6, atol=1e-9)
     assert found.flags == expected.flags
 
 
-def test_draws_kept_on_a_card_give_summaries_and_predictions(card, runs):
+def test_draws_kept_on_a_gpu_give_summaries_and_predictions(gpu, runs):
     options = {"law": "power_linear", "draws": 40}
     expected = lossfit.fit(runs, device="cpu", **options)
     found = lossfit.fit(runs, device="cuda", keep="device", **options)
@@ -55,7 +55,7 @@ def test_draws_kept_on_a_card_give_summaries_and_predictions(card, runs):
     np.testing.assert_allclose(found.to_host().draws, expected.draws, rtol=1e-6, atol=1e-9)
 
 
-def test_a_summary_is_made_on_the_card(card, runs):
+def test_a_summary_is_made_on_the_gpu(gpu, runs):
     options = {"law": "power_linear", "draws": 40, "keep": "summary"}
     columns = ["mean", "sd", "lower", "upper"]
     np.testing.assert_allclose(
@@ -66,7 +66,7 @@ def test_a_summary_is_made_on_the_card(card, runs):
     )
 
 
-def test_single_precision_is_close(card, runs):
+def test_single_precision_is_close(gpu, runs):
     options = {"law": "power_linear", "draws": 200}
     expected = lossfit.fit(runs, device="cpu", **options).summary()
     found = lossfit.fit(runs, device="cuda", dtype="float32", **options).summary()
@@ -81,31 +81,31 @@ def test_single_precision_is_close(card, runs):
         ("power", "ensemble", {"tune": 4, "chains": 1, "method": "ensemble"}),
     ],
 )
-def test_every_kind_of_fit_on_a_card_is_that_of_the_cpu(card, runs, law, kernel, options):
+def test_every_kind_of_fit_on_a_gpu_is_that_of_the_cpu(gpu, runs, law, kernel, options):
     some = runs.select(runs.names[:2])
     options = {"law": law, "draws": 3, **options}
     expected = lossfit.fit(some, device="cpu", **options)
     found = lossfit.fit(some, device="cuda", **options)
-    assert [name for name, _, _ in card.launches] == [kernel]
+    assert [name for name, _, _ in gpu.launches] == [kernel]
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6, atol=1e-9)
     assert found.flags == expected.flags
     assert found.settings.chains == expected.settings.chains
 
 
 @pytest.mark.parametrize("law", ["annealing", "multi_power"])
-def test_an_answer_from_a_card_is_that_of_the_cpu(card, runs, law):
+def test_an_answer_from_a_gpu_is_that_of_the_cpu(gpu, runs, law):
     options = {"at": [1.5e12, 3e12, 5e12], "axis": "tokens", "laws": law, "draws": 40}
     some = runs.select(runs.names[:2])
     expected = lossfit.extrapolate(some, device="cpu", **options)
     found = lossfit.extrapolate(some, device="cuda", **options)
-    assert [name for name, _, _ in card.launches[-4:]] == [
+    assert [name for name, _, _ in gpu.launches[-4:]] == [
         "forecast_prepare", "forecast_tabulate", "forecast_weigh", "forecast_draw",
     ]  # fmt: skip
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6)
     assert found.frame["notes"].tolist() == expected.frame["notes"].tolist()
 
 
-def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):
+def test_quantiles_of_forecasts_are_made_on_the_gpu(gpu, runs, monkeypatch):
     """A job that brings quantiles back in the place of draws."""
     from lossfit._base.summaries import quantiles
     from lossfit.kernels.gpu import forecast_batch
@@ -131,7 +131,7 @@ def test_quantiles_of_forecasts_are_made_on_the_card(card, runs, monkeypatch):
     job = forecast_batch.ForecastJob(
         *taken["brought"], draws=70, single=False, shares=(0.05, 0.5, 0.95)
     )
-    run(job, [card], options=Options(runs=2))
+    run(job, [gpu], options=Options(runs=2))
     draws = taken["result"].draws
     np.testing.assert_allclose(job.summary.mean, draws.mean(-1), rtol=1e-12)
     np.testing.assert_allclose(job.summary.sd, draws.std(-1, ddof=1), rtol=1e-9)

@@ -75,10 +75,10 @@ FAULTS = {
         "gpu.batch:FitJob.fill", "offsets[...] = edges - a", "offsets[...] = edges % 2**16", [],
     ),
     "results are taken before they are there": (
-        "gpu.launch:_Card.finish_one", "self.device.mark(slot.stream).wait()", "None", [],
+        "gpu.launch:_Gpu.finish_one", "self.device.mark(slot.stream).wait()", "None", [],
     ),
     "results are copied from the wrong place": (
-        "gpu.launch:_Card.start", "download(slot.block[n_in : n_in + n_out]",
+        "gpu.launch:_Gpu.start", "download(slot.block[n_in : n_in + n_out]",
         "download(slot.block[:n_out]", [],
     ),
     "other draws are put in the wrong rows": (
@@ -120,7 +120,7 @@ def test_without_a_gpu_the_command_says_so(monkeypatch):
 
 
 def test_command(new_device, monkeypatch, tmp_path):
-    seen = devices.Card(0, "a stand-in", (9, 0))
+    seen = devices.Gpu(0, "a stand-in", (9, 0))
     monkeypatch.setattr(devices, "find", lambda: devices.Found((seen,), (), ()))
     monkeypatch.setattr(devices.Place, "open", lambda self: [new_device()])
     few = verification.trials_of()

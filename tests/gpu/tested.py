@@ -40,7 +40,7 @@ def device_class(kind: str) -> Any:
     from lossfit.engine import devices
 
     found = devices.find()
-    return RealDevice if found.cards else "there is no GPU: " + "; ".join(found.missing)
+    return RealDevice if found.gpus else "there is no GPU: " + "; ".join(found.missing)
 
 
 def launched(device: Any, kernel: Any, grid: int, arguments: Any) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 
-def card() -> tuple[Any, Any]:
+def gpu() -> tuple[Any, Any]:
     """What stands in for `devices.find` and for `devices.Place.open`."""
-    from lossfit.engine.devices import Card, Found
+    from lossfit.engine.devices import Found, Gpu
     from tests.gpu.emulated import EmulatedDevice
 
-    found = Found((Card(0, "a stand-in", (9, 0)),), (), ())
-    return lambda: found, lambda place: [EmulatedDevice() for _ in place.cards]
+    found = Found((Gpu(0, "a stand-in", (9, 0)),), (), ())
+    return lambda: found, lambda place: [EmulatedDevice() for _ in place.gpus]
 
 
 def dask_setup(worker: Any) -> None:
     """Give a worker the GPU."""
     from lossfit.engine import devices
 
-    devices.find, devices.Place.open = card()  # type: ignore[method-assign]
+    devices.find, devices.Place.open = gpu()  # type: ignore[method-assign]

@@ -134,24 +134,24 @@ def test_a_law_of_ones_own(cluster, tmp_path):
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "local.zarr")
 
 
-def test_workers_with_cards(tmp_path, monkeypatch):
+def test_workers_with_gpus(tmp_path, monkeypatch):
     """One task a GPU and chunk: the store of the same device here; every chunk was on a GPU."""
     if (reason := compiled.missing()) is not None:
         pytest.skip(reason)
     from lossfit.engine import devices
-    from tests.sweep import stand_in_card
+    from tests.sweep import stand_in_gpu
 
     some = runs(4)
     options = OPTIONS | {"device": "cuda", "chunk_runs": 2, "draws": 5}
     with (
-        distributed.LocalCluster(**WORKERS, preload=[stand_in_card.__file__]) as cluster,
+        distributed.LocalCluster(**WORKERS, preload=[stand_in_gpu.__file__]) as cluster,
         distributed.Client(cluster) as client,
     ):
         # The client itself has no GPU: workers say what they have.
         result = fit_to(tmp_path / "a.zarr", some, client=client, **options)
         assert result.runs == 4
         assert result.failed == 0
-    find, opened = stand_in_card.card()
+    find, opened = stand_in_gpu.gpu()
     monkeypatch.setattr(devices, "find", find)
     monkeypatch.setattr(devices.Place, "open", opened)
     fit_to(tmp_path / "local.zarr", some, **options)

@@ -82,7 +82,7 @@ def test_chunk_and_seed_are_taken_from_the_store(tmp_path):
     "damage",
     ["cut", "flipped", "gone", "ledger cut", "ledger flipped", "partial", "length", "errors"],
 )
-def test_damage_is_found_and_mended(tmp_path, whole, damage):
+def test_damage_is_found_and_repaired(tmp_path, whole, damage):
     store = tmp_path / "a.zarr"
     shutil.copytree(whole, store)
     file = store / "posterior/alpha/c/0/0/3"
