@@ -352,7 +352,11 @@ def trials_of(entries: Sequence[Entry] | None = None) -> dict[tuple[str, str], l
 
 
 def trial(
-    family: str, dtype: str, devices: Sequence[Device], options: Options | None = None
+    family: str,
+    dtype: str,
+    devices: Sequence[Device],
+    options: Options | None = None,
+    times: int = 2,
 ) -> Outcome:
     """Compare a family of kernels with the CPU.
 
@@ -363,6 +367,8 @@ def trial(
     devices : sequence of Device
     options : Options, optional
         Two runs a chunk by default.
+    times : int
+        How often to compute; what the last one gives is compared.
 
     Returns
     -------
@@ -371,15 +377,15 @@ def trial(
     single = dtype == "float32"
     options = options or Options(runs=2)
     compute = _prepared(family)(single)
-    times = []
-    for _ in range(2):
+    seconds = []
+    for _ in range(times):
         start = time.perf_counter()
         numbers = compute(devices, options)
-        times.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
     off = np.abs(numbers.given - numbers.expected) / numbers.scale
     off = np.where(np.isnan(numbers.given) & np.isnan(numbers.expected), 0.0, off).ravel()
     error = float("nan")
     if off.size and not np.isnan(off).any():
         error = float(np.sort(off)[int(np.ceil(off.size * (1 - numbers.few))) - 1])
     statuses = Counter(STATUSES.get(int(s), str(s)) for s in numbers.status)
-    return Outcome(error, numbers.tolerance[single], dict(statuses), *times)
+    return Outcome(error, numbers.tolerance[single], dict(statuses), seconds[0], seconds[-1])

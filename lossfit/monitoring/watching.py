@@ -349,7 +349,8 @@ def watch(
     True
     """
     check_names(options, Options.__annotations__, "watch")
-    total, schedule = options.pop("total", None), options.pop("schedule", None)
+    total: Any = options.pop("total", None)
+    schedule = options.pop("schedule", None)
     for name, value in (("at", at), ("total", total), ("target", target)):
         if value is not None and not (_is_number(value) and (name == "target" or value > 0)):
             raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import lossfit
 from lossfit import DataError, LossfitWarning
 from lossfit.answers import answer as answers
-from lossfit.forecasts.question import Options, Question
+from lossfit.forecasts.question import DEFAULTS, Options, Question
 from tests.curves import power_runs
 
 ASKED = (
@@ -35,12 +36,26 @@ def parameters(function):
 
 @pytest.mark.parametrize("name", LACKING)
 def test_an_option_that_one_function_has_all_have(name):
-    own = parameters(getattr(lossfit, name))
-    door = parameters(Question.of)
-    assert set(Options.__annotations__) == set(ASKED) == set(door) - {"runs", "axis"}
+    function = getattr(lossfit, name)
+    own = parameters(function)
+    assert set(Options.__annotations__) == set(ASKED) == set(DEFAULTS)
     assert set(ASKED) - set(own) == LACKING[name]
+    assert "options" not in own
     for option in set(ASKED) & set(own):
-        assert own[option].default == door[option].default, option
+        assert own[option].default == DEFAULTS[option], option
+        assert re.search(rf"^    (?:\w+, )*{option}(?:, \w+)* : ", function.__doc__, re.M), option
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_an_unknown_option_is_refused_as_python_does(name):
+    ask = getattr(lossfit, name)
+    needed = {"schedules": ["cosine"]} if name == "what_if" else {}
+    for option in ["drawz", *sorted(LACKING[name] - {"total"})]:
+        with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected .* '{option}'"):
+            ask(lossfit.load("llama2"), **{option: 10}, **needed)
+    if name != "backtest":  # whose options Python checks
+        with pytest.raises(TypeError, match=r"Did you mean 'draws'\?"):
+            ask(lossfit.load("llama2"), drawz=10, **needed)
 
 
 @pytest.fixture(scope="module")
