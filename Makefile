@@ -91,7 +91,7 @@ package: $(TEST_VENV)/installed
 	$(MAKE) -C out/package/lossfit-* test
 
 nightly: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/forecasts tests/gpu tests/project
+	$(TEST_VENV)/bin/python -m pytest -m nightly tests/properties tests/sweep tests/forecasts tests/gpu tests/kernels tests/project
 	LOSSFIT_ORACLE=compare $(TEST_VENV)/bin/python -m pytest tests/kernels/test_exact.py
 	$(TEST_VENV)/bin/python -m pytest --device ptx tests/gpu
 

@@ -7,11 +7,13 @@ capability, and nvJitLink makes machine code (a cubin) from that and tells what 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -337,15 +339,30 @@ def _library(
 
     key = (function, signature, fastmath, options)
     if key not in _libraries:
-        _libraries[key] = llvm_library(
-            function, signature, fastmath, ARCHITECTURES[0], **dict(options)
-        )
+        place = None if options else _place(Kernel("", function, signature, 32, fastmath), (0, 0))
+        stored = _read(place, "llvm")
+        if stored is None:
+            library = llvm_library(function, signature, fastmath, ARCHITECTURES[0], **dict(options))
+            text = json.dumps([library.llvm_strs, library._nvvm_options])
+            _write(place, "llvm", zlib.compress(text.encode(), 1))
+        else:
+            library = _library_of(*json.loads(zlib.decompress(stored)))
+        _libraries[key] = library
     return _libraries[key]
+
+
+def _library_of(texts: list[str], options: dict[str, Any]) -> Any:
+    """What `llvm_library` gave in another process, as far as `ptx_of` reads it."""
+    from numba.cuda.codegen import CUDACodeLibrary
+
+    library = object.__new__(CUDACodeLibrary)
+    library._llvm_strs, library._nvvm_options, library._ptx_cache = texts, options, {}
+    return library
 
 
 def _place(kernel: Kernel, cc: Capability) -> Path | None:
     """Where a compiled kernel lies on disk: by what it is made of, and of the compilers."""
-    made_of = fingerprint(kernel.function, kernel.signature, kernel.fastmath)
+    made_of = fingerprint(kernel.function, tuple(kernel.signature), kernel.fastmath)
     if made_of is None:
         return None
     return Path(folder) / "checked" / f"{made_of}-{_toolkit()}" / f"sm_{cc[0]}{cc[1]}"

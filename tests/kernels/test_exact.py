@@ -126,8 +126,17 @@ def test_the_oracle_can_tell():
     assert not deviation(draws, known_posterior(other)).within()
 
 
+LATER = pytest.mark.nightly(only="long chains, like the case of E and B at 0")
+
+
 @pytest.mark.parametrize(
-    "name", ["five points", "B piled up at 0", "20 points, broad alpha", "E and B at 0"]
+    "name",
+    [
+        pytest.param("five points", marks=LATER),
+        pytest.param("B piled up at 0", marks=LATER),
+        pytest.param("20 points, broad alpha", marks=LATER),
+        "E and B at 0",
+    ],
 )
 def test_ensemble_agrees_with_quadrature(name):
     problem = CURVES[name]
