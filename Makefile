@@ -83,6 +83,7 @@ site: $(SITE_VENV)/installed
 # The wheel in an environment of its own gives the first answer; the sdist tests itself.
 package: $(TEST_VENV)/installed
 	rm -rf dist out/package
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check build
 	$(TEST_VENV)/bin/python -m build --outdir dist
 	$(PYTHON) -m venv out/package/wheel
 	out/package/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
@@ -106,6 +107,7 @@ audit: $(TEST_VENV)/installed
 
 MINUTES ?= 60
 mutants: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray
 	$(TEST_VENV)/bin/python -m benches.mutation --minutes $(MINUTES)
 
 bench: $(TEST_VENV)/installed

@@ -53,13 +53,20 @@ def modules(root: Path) -> dict[str, Path]:
     return {".".join(name.parts).removesuffix(".__init__"): path for name, path in named.items()}
 
 
+@cache
+def statements(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a file."""
+    found = ast.walk(ast.parse(path.read_text()))
+    return [node for node in found if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
     """Modules of lossfit that a file imports, wherever in it the import stands."""
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package.split(".")
             base = base[: len(base) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
@@ -170,7 +177,7 @@ def test_names_of_the_package_itself_are_not_a_way_round(root):
     for name, path in modules(root).items():
         if room(name) in ("", *TOP):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in statements(path):
             if not isinstance(node, ast.ImportFrom) or node.level == 0 or node.module:
                 continue
             depth = len(name.split(".")) - (0 if path.stem == "__init__" else 1)
