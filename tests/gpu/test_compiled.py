@@ -82,6 +82,13 @@ def test_resources(entry, dtype, cc, kernels, linked):
     assert needs.shared - RESERVED.get(cc[0], 0) <= most.shared
 
 
+def test_code_that_another_process_made_gives_the_same_ptx():
+    kernel = ENTRIES["moments"].build(False)
+    made = compiled._library(kernel.function, kernel.signature, kernel.fastmath, ())
+    read = compiled._library_of(made.llvm_strs, made._nvvm_options)
+    assert compiled._ptx_of(read, FIRST) == compiled.kernel_ptx(kernel, FIRST)
+
+
 def test_every_budget_is_of_some_kernel():
     used = {next(p for p, b in BUDGETS.items() if b is budget(name)) for name in ENTRIES}
     assert set(BUDGETS) - used <= {"*"}
