@@ -50,7 +50,7 @@ test-oldest test-newest: test-%:
 	    --resolution $(if $(filter oldest,$*),lowest-direct,highest)
 	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --constraint out/$*.txt --editable '.[dev]'
 	.venv-$*/bin/python -m lossfit.kernels.warmup
-	OPENBLAS_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/gpu $(PYTEST_ARGS)
+	OPENBLAS_NUM_THREADS=1 .venv-$*/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/gpu $(PYTEST_ARGS)
 
 quick:
 	@$(MAKE) --no-print-directory --jobs 2 checks
@@ -71,7 +71,7 @@ types: $(TEST_VENV)/installed
 
 # The code blocks of README and docs are run by tests/project/test_docs.py.
 pytest: $(TEST_VENV)/installed
-	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(TEST_VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 docs: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python docs/chinchillas_death.py

@@ -13,43 +13,44 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Files and folders of which a test takes a second or more: marked `slow`, and left out by
-# `make quick`.
+# Files and folders of which a test takes a second or more, the longest first: `make test` begins
+# with them, so that no worker is left with a long one at the end, and `make quick` leaves them out
+# (they are marked `slow`).
 SLOW = (
+    "gpu/test_compiled.py",
+    "gpu/test_trials.py",
+    "kernels/test_exact.py",
+    "gpu/test_user.py",
+    "gpu/test_mutations.py",
+    "project/test_docs.py",
+    "properties",
+    "gpu/test_verify.py",
+    "gpu/test_fit.py",
+    "gpu/test_forecast.py",
+    "gpu/test_exact.py",
+    "gpu/test_ensemble.py",
+    "sweep",
+    "project/test_examples.py",
+    "reports",
+    "phase_models",
+    "surfaces",
+    "project/test_notebooks.py",
+    "kernels/test_forecast_sbc.py",
+    "kernels/test_sbc_small.py",
+    "kernels/test_reproducible.py",
+    "gpu/test_ptx_emulator.py",
+    "gpu/test_fingerprint.py",
+    "gpu/test_moments.py",
+    "gpu/test_orthant.py",
+    "forecasts/test_joint.py",
+    "forecasts/test_whole_answer.py",
     "answers/test_best_tail.py",
     "backtests",
     "base/test_results.py",
     "diagnostics/test_bench.py",
-    "forecasts/test_joint.py",
-    "forecasts/test_whole_answer.py",
-    "gpu/test_compiled.py",
-    "gpu/test_ensemble.py",
-    "gpu/test_exact.py",
-    "gpu/test_fingerprint.py",
-    "gpu/test_fit.py",
-    "gpu/test_forecast.py",
-    "gpu/test_moments.py",
-    "gpu/test_mutations.py",
-    "gpu/test_orthant.py",
-    "gpu/test_ptx_emulator.py",
-    "gpu/test_trials.py",
-    "gpu/test_user.py",
-    "gpu/test_verify.py",
     "integrations",
-    "kernels/test_exact.py",
-    "kernels/test_forecast_sbc.py",
-    "kernels/test_reproducible.py",
-    "kernels/test_sbc_small.py",
     "monitoring/test_monitor.py",
-    "phase_models",
-    "project/test_examples.py",
-    "project/test_docs.py",
-    "project/test_notebooks.py",
-    "properties",
-    "reports",
     "sources/test_hostile.py",
-    "surfaces",
-    "sweep",
 )
 
 
@@ -64,12 +65,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `SLOW` names."""
-    tests = ROOT / "tests"
-    slow = [tests / name for name in SLOW]
+    """Mark what `SLOW` names, and begin with it."""
+    slow = [ROOT / "tests" / name for name in SLOW]
+
+    def rank(item: pytest.Item) -> int:
+        return next((i for i, p in enumerate(slow) if item.path.is_relative_to(p)), len(slow))
+
     for item in items:
-        if any(item.path.is_relative_to(place) for place in slow):
+        if rank(item) < len(slow):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
