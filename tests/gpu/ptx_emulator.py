@@ -34,10 +34,12 @@ What it checks (PtxError, unless another error is named)
 Limits
     * One schedule only: what depends on timing, on the memory model or on ptxas is not seen. A
       kernel whose threads spin until another thread does something may never end.
-    * The approximate instructions for float32 (ex2, lg2, rcp, rsqrt, sin, cos, tanh, div.approx)
-      are correctly rounded; the hardware is off by about 2 units in the last place. An add and a
-      mul that ptxas might fuse are two instructions.
+    * The approximate instructions for float32 (ex2, lg2, rcp, rsqrt, sqrt, div.full) are correctly
+      rounded; the hardware is off by about 2 units in the last place. An add and a mul that ptxas
+      might fuse are two instructions.
     * Stricter than the hardware: a thread that returns before a block barrier is an error.
+    * Not there: what no kernel of the library needs, such as carries, fields and permutations of
+      bits, funnel shifts, branch tables, reductions of a warp or block, trigonometry.
     * Not there: barriers of a part of a block, recursion, calls through pointers and of functions
       outside the module (printf, malloc), bf16 and packed types, tensor cores, asynchronous copies,
       clusters, textures, %clock.

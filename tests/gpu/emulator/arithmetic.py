@@ -18,8 +18,6 @@ from tests.gpu.emulator.parse import DTYPES, width_of
 
 __all__ = ["Operation", "operation"]
 
-_CARRY = "%CC"  # the register of carries, which has no name in PTX
-
 
 class Operation(NamedTuple):
     """What an instruction computes."""
@@ -115,33 +113,12 @@ def _directed_fma(mode, x, y, z):
 
 
 def _with_rounding(name, mode):
-    """Function for add, sub, mul, fma, div, rcp or sqrt in a rounding mode other than rn."""
+    """Function for add or fma in a rounding mode other than rn."""
 
     def add(x, y):
         return _directed_fma(mode, x, np.ones_like(x), y)
 
-    def subtract(x, y):
-        return add(x, -y)
-
-    def multiply(x, y):
-        # The zero added has the sign that leaves a product of zero as it is.
-        return _directed_fma(mode, x, y, np.copysign(x.dtype.type(0), x * y))
-
-    def divide(x, y):
-        nearest = x / y
-        residual = fma(*(v.astype(np.float64) for v in (-nearest, y, x)))
-        return _directed(mode, nearest, residual * np.sign(y), _finite(x, y) & (y != 0))
-
-    def square_root(x):
-        nearest = np.sqrt(x)
-        residual = fma(*(v.astype(np.float64) for v in (-nearest, nearest, x)))
-        return _directed(mode, nearest, residual, _finite(x))
-
-    return {
-        "add": add, "sub": subtract, "mul": multiply, "div": divide, "sqrt": square_root,
-        "fma": lambda x, y, z: _directed_fma(mode, x, y, z),
-        "rcp": lambda x: divide(np.ones_like(x), x),
-    }[name]  # fmt: skip
+    return {"add": add, "fma": lambda x, y, z: _directed_fma(mode, x, y, z)}[name]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -174,25 +151,14 @@ def _gross(function):
     return apply
 
 
-def _divide_approx(x, y):
-    """div.approx, which gives zero (or NaN for infinite x) where 1/y is subnormal."""
-    tiny_reciprocal = (np.abs(y) > np.float32(2.0**126)) & np.isfinite(y)
-    quotient = (x.astype(np.float64) / y).astype(np.float32)
-    return np.where(tiny_reciprocal, x * np.copysign(np.float32(0), y), quotient)
+def _float_minimum(x, y):
+    # -0 counts as smaller than +0.
+    zero = np.where(np.signbit(y), y, x)
+    return np.where((x == 0) & (y == 0), zero, np.fmin(x, y))
 
 
-def _float_minimum(*values, nan=False):
-    result = values[0]
-    for value in values[1:]:
-        smaller = np.minimum(result, value) if nan else np.fmin(result, value)
-        # -0 counts as smaller than +0.
-        zero = np.where(np.signbit(value), value, result)
-        result = np.where((result == 0) & (value == 0), zero, smaller)
-    return result
-
-
-def _float_maximum(*values, nan=False):
-    return -_float_minimum(*(-value for value in values), nan=nan)
+def _float_maximum(x, y):
+    return -_float_minimum(-x, -y)
 
 
 def _saturate(x):
@@ -201,21 +167,10 @@ def _saturate(x):
 
 
 _APPROXIMATE = {
-    "ex2": _in_float64(np.exp2), "lg2": _in_float64(np.log2), "sin": _in_float64(np.sin),
-    "cos": _in_float64(np.cos), "tanh": _in_float64(np.tanh),
+    "ex2": _in_float64(np.exp2), "lg2": _in_float64(np.log2),
     "rcp": _in_float64(lambda x: 1 / x), "sqrt": _in_float64(np.sqrt),
     "rsqrt": _in_float64(lambda x: 1 / np.sqrt(x)),
 }  # fmt: skip
-
-_TESTS = {
-    "finite": np.isfinite,
-    "infinite": np.isinf,
-    "number": lambda x: ~np.isnan(x),
-    "notanumber": np.isnan,
-    "normal": lambda x: np.isfinite(x) & (np.abs(x) >= np.finfo(x.dtype).tiny),
-    "subnormal": lambda x: np.abs(x) < np.finfo(x.dtype).tiny,
-}
-
 
 # ---------------------------------------------------------------------------------------------
 # Integers
@@ -255,49 +210,6 @@ def _high_product(x, y):
     return high.view(x.dtype)
 
 
-def _bit_length(x):
-    """Number of bits up to the highest one, of unsigned integers."""
-    if x.dtype.itemsize < 8:
-        return np.frexp(x.astype(np.float64))[1].astype(np.uint32)
-    high, low = x >> np.uint64(32), x & np.uint64(0xFFFFFFFF)
-    lengths = [np.frexp(part.astype(np.float64))[1] for part in (high, low)]
-    return np.where(high != 0, lengths[0] + 32, lengths[1]).astype(np.uint32)
-
-
-def _find_leading(x, shift_amount=False):
-    """bfind: place of the highest bit that differs from the sign."""
-    bits = 8 * x.dtype.itemsize
-    if x.dtype.kind == "i":
-        x = np.where(x < 0, ~x, x)
-    length = _bit_length(x.view(f"u{x.dtype.itemsize}"))
-    place = bits - length if shift_amount else length - np.uint32(1)
-    return np.where(length == 0, np.uint32(0xFFFFFFFF), place.astype(np.uint32))
-
-
-def _reverse_bits(x):
-    bits = 8 * x.dtype.itemsize
-    digits = np.unpackbits(x.reshape(-1, 1).view(np.uint8), axis=1, bitorder="little")
-    packed = np.packbits(digits[:, ::-1], axis=1, bitorder="little")
-    return np.ascontiguousarray(packed).view(f"u{bits // 8}")[:, 0]
-
-
-def _extract_field(x, start, length):
-    """bfe: bits of a field, extended by its highest bit if the type is signed."""
-    kind, bits = x.dtype.kind, 8 * x.dtype.itemsize
-    start = (start & 0xFF).astype(np.int64)
-    length = (length & 0xFF).astype(np.int64)
-    end = np.minimum(start + length, bits)
-    kept = np.maximum(end - start, 0)
-    raw = x.view(f"u{bits // 8}").astype(np.uint64)
-    field = np.where(start < bits, raw >> np.minimum(start, 63).astype(np.uint64), np.uint64(0))
-    field &= _low_mask(kept)
-    if kind == "i":
-        sign_at = np.minimum(start + length - 1, bits - 1)
-        sign = ((raw >> np.maximum(sign_at, 0).astype(np.uint64)) & np.uint64(1)) != 0
-        field = np.where(sign & (length > 0), field | ~_low_mask(kept), field)
-    return field.astype(f"u{bits // 8}").view(x.dtype)
-
-
 def _low_mask(count):
     """`count` ones, as uint64."""
     shifted = np.left_shift(np.uint64(1), np.minimum(count, 63).astype(np.uint64))
@@ -313,56 +225,6 @@ def _insert_field(x, y, start, length):
     mask = np.where(start < bits, _low_mask(length) << shift, np.uint64(0))
     wide = (y.astype(np.uint64) & ~mask) | ((x.astype(np.uint64) << shift) & mask)
     return wide.astype(x.dtype)
-
-
-def _permute(x, y, selector):
-    """prmt: each nibble of the selector picks a byte, or (bit 3) its sign eight times."""
-    sources = (x.astype(np.uint64) | (y.astype(np.uint64) << np.uint64(32))).astype(np.uint64)
-    result = np.zeros(len(x), np.uint32)
-    for place in range(4):
-        nibble = (selector >> np.uint32(4 * place)) & np.uint32(15)
-        byte = (sources >> (np.uint64(8) * (nibble & 7).astype(np.uint64))) & np.uint64(0xFF)
-        sign = np.where(byte >= 0x80, np.uint64(0xFF), np.uint64(0))
-        byte = np.where(nibble & 8, sign, byte).astype(np.uint32)
-        result |= byte << np.uint32(8 * place)
-    return result
-
-
-def _permute_mode(mode):
-    """The selectors of the special modes of prmt, by the low bits of its third operand."""
-    selectors = {
-        "f4e": [0x3210, 0x4321, 0x5432, 0x6543],
-        "b4e": [0x5670, 0x6701, 0x7012, 0x0123],
-        "rc8": [0x0000, 0x1111, 0x2222, 0x3333],
-        "ecl": [0x3210, 0x3211, 0x3222, 0x3333],
-        "ecr": [0x0000, 0x1110, 0x2210, 0x3210],
-        "rc16": [0x1010, 0x3232, 0x1010, 0x3232],
-    }[mode]
-    table = np.array(selectors, np.uint32)
-    return lambda x, y, amount: _permute(x, y, table[amount & 3])
-
-
-def _logic3(table):
-    def apply(x, y, z):
-        result = np.zeros_like(x)
-        for i in range(8):
-            if table >> i & 1:
-                result |= (x if i & 4 else ~x) & (y if i & 2 else ~y) & (z if i & 1 else ~z)
-        return result
-
-    return apply
-
-
-def _funnel_shift(direction, wraps):
-    def apply(low, high, amount):
-        amount = amount & 31 if wraps else np.minimum(amount, 32)
-        amount = amount.astype(np.uint64)
-        joined = low | (high.astype(np.uint64) << np.uint64(32))
-        if direction == "l":
-            return ((joined << amount) >> np.uint64(32)).astype(np.uint32)
-        return (joined >> amount).astype(np.uint32)
-
-    return apply
 
 
 # ---------------------------------------------------------------------------------------------
@@ -527,17 +389,6 @@ def _mode(instruction):
     return next((part for part in instruction.parts if part in ("rz", "rm", "rp")), None)
 
 
-def _clamped(function, kind):
-    """add.sat.s32 or sub.sat.s32."""
-    limits = np.iinfo(DTYPES[kind])
-
-    def apply(x, y):
-        exact = function(x.astype(np.int64), y.astype(np.int64))
-        return np.clip(exact, limits.min, limits.max).astype(x.dtype)
-
-    return apply
-
-
 @_handles("add", "sub")
 def _add(instruction):
     function = {"add": np.add, "sub": np.subtract}[instruction.name]
@@ -546,65 +397,11 @@ def _add(instruction):
         if mode := _mode(instruction):
             return _same_types(instruction, _with_rounding(instruction.name, mode))
         return _same_types(instruction, function, True)
-    if "cc" in instruction.parts:
-        return _carrying(instruction)
-    _allow(instruction, "sat")
-    if "sat" in instruction.parts:
-        return _same_types(instruction, _clamped(function, instruction.type))
+    _allow(instruction)
     return _same_types(instruction, function, True)
 
 
-@_handles("addc", "subc")
-def _carrying(instruction):
-    """add.cc, addc, addc.cc, sub.cc, subc, subc.cc."""
-    _allow(instruction, "cc")
-    kind = "u" + instruction.type[1:]
-    target, x, y = instruction.operands
-    subtracts = instruction.name.startswith("sub")
-    return _with_carry(instruction, kind, target, lambda x, y: (x, y), [x, y], subtracts)
-
-
-@_handles("madc")
-def _multiply_carrying(instruction):
-    """mad.cc, madc, madc.cc."""
-    _allow(instruction, "lo", "hi", "cc")
-    kind = "u" + instruction.type[1:]
-    product = _high_product if "hi" in instruction.parts else np.multiply
-    if "hi" in instruction.parts and instruction.type[0] == "s":
-        raise NotImplementedError(instruction.text)
-    target, *sources = instruction.operands
-    return _with_carry(instruction, kind, target, lambda x, y, z: (product(x, y), z), sources)
-
-
-def _with_carry(instruction, kind, target, terms, sources, subtracts=False):
-    """Sum or difference of two terms, which are a function of the inputs, and of the carry."""
-    takes = instruction.name in ("addc", "subc", "madc")
-    gives = "cc" in instruction.parts
-
-    def apply(*inputs):
-        carry = None
-        if takes:
-            *inputs, carry = inputs
-        x, y = terms(*inputs)
-        if subtracts:
-            # x - y - borrow is x + ~y + 1 - borrow; the carry register holds the borrow.
-            y = ~y
-            carry = np.ones_like(x) if carry is None else 1 - carry
-        total = x + y
-        carried = total < x
-        if carry is not None:
-            partial, total = total, total + carry.astype(x.dtype)
-            carried = carried | (total < partial)
-        if subtracts:
-            carried = ~carried
-        return (total, carried) if gives else total
-
-    outputs = [(target, kind)] + [(_CARRY, "u8")] * gives
-    inputs = [(source, kind) for source in sources] + [(_CARRY, "u8")] * takes
-    return Operation(apply, outputs, inputs)
-
-
-@_handles("mul", "mad", "fma", "mul24", "mad24")
+@_handles("mul", "mad", "fma")
 def _multiply(instruction):
     name, kind = instruction.name, instruction.type
     if _is_real(instruction):
@@ -612,17 +409,11 @@ def _multiply(instruction):
         name = "mul" if name == "mul" else "fma"
         if mode := _mode(instruction):
             return _same_types(instruction, _with_rounding(name, mode))
-        if kind == "f16" and name == "fma":
-            raise NotImplementedError(instruction.text)
         return _same_types(instruction, np.multiply if name == "mul" else fma, True)
-    if "cc" in instruction.parts:
-        return _multiply_carrying(instruction)
     _allow(instruction, "lo", "hi", "wide")
     parts = instruction.parts
     wide = kind[0] + str(2 * int(kind[1:])) if "wide" in parts else kind
-    if name in ("mul24", "mad24"):
-        product = _product24("hi" in parts)
-    elif "wide" in parts:
+    if "wide" in parts:
         dtype = DTYPES[wide]
         if name == "mul":
             target, x, y = instruction.operands
@@ -633,23 +424,11 @@ def _multiply(instruction):
             return np.multiply(x, y, dtype=dtype)
     else:
         product = _high_product if "hi" in parts else np.multiply
-    if name.startswith("mul"):
+    if name == "mul":
         return _same_types(instruction, product, product is np.multiply)
     target, x, y, z = instruction.operands
     inputs = [(x, kind), (y, kind), (z, wide)]
     return Operation(lambda x, y, z: product(x, y) + z, [(target, wide)], inputs)
-
-
-def _product24(high):
-    """Product of the low 24 bits of two integers: bits 0-31 or 16-47 of it."""
-
-    def apply(x, y):
-        shift = x.dtype.type(8)
-        x, y = ((value << shift) >> shift for value in (x, y))
-        wide = x.astype(np.int64) * y.astype(np.int64)
-        return (wide >> (16 if high else 0)).astype(x.dtype)
-
-    return apply
 
 
 @_handles("div")
@@ -657,11 +436,7 @@ def _division(instruction):
     if not _is_real(instruction):
         _allow(instruction)
         return _same_types(instruction, _divide_integers)
-    _allow(instruction, "approx", "full", *_FLOAT_MODIFIERS)
-    if "approx" in instruction.parts:
-        return _same_types(instruction, _divide_approx)
-    if mode := _mode(instruction):
-        return _same_types(instruction, _with_rounding("div", mode))
+    _allow(instruction, "full", "rn", "ftz")
     return _same_types(instruction, np.divide, True)
 
 
@@ -677,20 +452,15 @@ def _extreme(instruction):
     if not _is_real(instruction):
         _allow(instruction)
         return _same_types(instruction, np.minimum if is_minimum else np.maximum, True)
-    _allow(instruction, "ftz", "NaN")
-    function = _float_minimum if is_minimum else _float_maximum
-    nan = "NaN" in instruction.parts
-    return _same_types(instruction, lambda *values: function(*values, nan=nan))
+    _allow(instruction, "ftz")
+    return _same_types(instruction, _float_minimum if is_minimum else _float_maximum)
 
 
-@_handles("abs", "neg", "not", "cnot")
+@_handles("abs", "neg", "not")
 def _sign(instruction):
     _allow(instruction, "ftz")
-    function = {
-        "abs": np.abs, "neg": np.negative, "not": np.invert,
-        "cnot": lambda x: (x == 0).astype(x.dtype),
-    }[instruction.name]  # fmt: skip
-    return _same_types(instruction, function, instruction.name != "cnot")
+    function = {"abs": np.abs, "neg": np.negative, "not": np.invert}[instruction.name]
+    return _same_types(instruction, function, True)
 
 
 @_handles("and", "or", "xor")
@@ -720,23 +490,13 @@ def _shift(instruction):
     return Operation(apply, [(target, kind)], inputs)
 
 
-@_handles("shf")
-def _shf(instruction):
-    _allow(instruction, "l", "r", "wrap", "clamp")
-    function = _funnel_shift(instruction.parts[1], "wrap" in instruction.parts)
-    target, *sources = instruction.operands
-    return Operation(function, [(target, "u32")], [(source, "u32") for source in sources])
-
-
-@_handles("sqrt", "rcp", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh")
+@_handles("sqrt", "rcp", "rsqrt", "ex2", "lg2")
 def _special(instruction):
-    _allow(instruction, "approx", *_FLOAT_MODIFIERS)
+    _allow(instruction, "approx", "rn", "ftz")
     name, kind = instruction.name, instruction.type
     if kind == "f64" and "approx" in instruction.parts:
         exact = {"rcp": lambda x: 1 / x, "rsqrt": lambda x: 1 / np.sqrt(x)}[name]
         return _same_types(instruction, _gross(exact))
-    if mode := _mode(instruction):
-        return _same_types(instruction, _with_rounding(name, mode))
     if name == "sqrt":
         return _same_types(instruction, np.sqrt, True)
     if name == "rcp" and kind == "f64":
@@ -752,49 +512,19 @@ def _copysign(instruction):
     return Operation(np.copysign, [(target, kind)], inputs, True)
 
 
-@_handles("testp")
-def _testp(instruction):
+@_handles("popc")
+def _count(instruction):
+    _allow(instruction)
     target, x = instruction.operands
-    function = _TESTS[instruction.parts[1]]
-    return Operation(function, [(target, "pred")], [(x, instruction.type)])
+    return Operation(np.bitwise_count, [(target, "u32")], [(x, instruction.type)])
 
 
-@_handles("popc", "clz", "brev", "bfind")
-def _bits(instruction):
-    _allow(instruction, "shiftamt")
-    name, kind = instruction.name, instruction.type
-    target, x = instruction.operands
-    function = {
-        "popc": np.bitwise_count,
-        "clz": lambda x: np.uint32(8 * x.dtype.itemsize) - _bit_length(x),
-        "brev": _reverse_bits,
-        "bfind": lambda x: _find_leading(x, "shiftamt" in instruction.parts),
-    }[name]
-    return Operation(function, [(target, kind if name == "brev" else "u32")], [(x, kind)])
-
-
-@_handles("bfe", "bfi", "bmsk", "prmt", "lop3", "sad")
-def _fields(instruction):
-    name, kind = instruction.name, instruction.type
+@_handles("bfi")
+def _insert(instruction):
+    kind = instruction.type
     target, *sources = instruction.operands
-    if name == "bfe":
-        inputs = [(sources[0], kind), (sources[1], "u32"), (sources[2], "u32")]
-        return Operation(_extract_field, [(target, kind)], inputs)
-    if name == "bfi":
-        kinds = [kind, kind, "u32", "u32"]
-        return Operation(_insert_field, [(target, kind)], list(zip(sources, kinds, strict=True)))
-    if name == "prmt":
-        mode = instruction.parts[2] if len(instruction.parts) > 2 else None
-        inputs = [(source, "u32") for source in sources]
-        return Operation(_permute_mode(mode) if mode else _permute, [(target, "u32")], inputs)
-    if name == "lop3":
-        _allow(instruction)
-        *sources, table = sources
-        inputs = [(source, kind) for source in sources]
-        return Operation(_logic3(int(table, 0)), [(target, kind)], inputs)
-    if name == "sad":
-        return _same_types(instruction, lambda x, y, z: np.where(x > y, x - y, y - x) + z)
-    raise NotImplementedError(instruction.text)
+    kinds = [kind, kind, "u32", "u32"]
+    return Operation(_insert_field, [(target, kind)], list(zip(sources, kinds, strict=True)))
 
 
 @_handles("setp")
@@ -819,36 +549,12 @@ def _setp(instruction):
     return Operation(apply, targets, inputs)
 
 
-@_handles("set")
-def _set(instruction):
-    target_type, kind = [part for part in instruction.parts if part in DTYPES]
-    target, x, y, *combined = instruction.operands
-    function, _ = _comparison(instruction.parts[1], kind)
-    if combined:
-        raise NotImplementedError(instruction.text)
-    one = DTYPES[target_type](1) if target_type[0] == "f" else ~DTYPES[target_type](0)
-
-    def apply(x, y):
-        return np.where(function(x, y), one, one.dtype.type(0))
-
-    return Operation(apply, [(target, target_type)], [(x, kind), (y, kind)])
-
-
 @_handles("selp")
 def _selp(instruction):
     kind = instruction.type
     target, x, y, predicate = instruction.operands
     inputs = [(predicate, "pred"), (x, kind), (y, kind)]
     return Operation(np.where, [(target, kind)], inputs)
-
-
-@_handles("slct")
-def _slct(instruction):
-    _allow(instruction, "ftz")
-    kind, sign_type = instruction.parts[-2:]
-    target, x, y, sign = instruction.operands
-    inputs = [(x, kind), (y, kind), (sign, sign_type)]
-    return Operation(lambda x, y, s: np.where(s >= 0, x, y), [(target, kind)], inputs)
 
 
 @_handles("cvt")

@@ -210,7 +210,6 @@ class Machine:
         self.symbols = {}
         self.literals = {}
         self.scratch = {name: np.zeros(n, dtype) for name, dtype in DTYPES.items()}
-        self.carry = np.zeros(n, np.uint8)
         self.code = {}
         # The group.
         self._mask_buffer = np.zeros(n, np.bool_)
@@ -432,8 +431,6 @@ class Machine:
     def _read(self, place, operand, ptx_type):
         """Array of the values of a register, symbol or literal, as values of a type."""
         dtype = np.dtype(DTYPES[ptx_type])
-        if operand == "%CC":
-            return self.carry
         values = self._register(self.program.function_of[place], operand)
         if values is None:
             values = self.special.get(operand)
@@ -478,8 +475,6 @@ class Machine:
         """Array to assign values of a type to, so that they are extended as PTX wants."""
         if operand == "_":
             return self.scratch[ptx_type]
-        if operand == "%CC":
-            return self.carry
         values = self._register(self.program.function_of[place], operand)
         if values is None:
             raise NotImplementedError(self.program.describe(place))
@@ -533,7 +528,7 @@ class Machine:
         if is_collective(instruction):
             return _Code(block, self._collective(last, instruction))
         jumps = {
-            "bra": self._bra, "brx": self._brx, "ret": self._ret, "exit": self._exit,
+            "bra": self._bra, "ret": self._ret, "exit": self._exit,
             "trap": self._trap, "call": self._call,
         }  # fmt: skip
         if name in jumps:
@@ -550,7 +545,7 @@ class Machine:
         for place in range(start, block.end):
             instruction = self.program.instructions[place]
             if is_collective(instruction) or instruction.name in (
-                "bra", "brx", "ret", "exit", "trap", "call",
+                "bra", "ret", "exit", "trap", "call",
             ):  # fmt: skip
                 break
             if instruction.guard:
@@ -563,8 +558,8 @@ class Machine:
         """Functions that execute an instruction for the group."""
         name = instruction.name
         special = {
-            "mov": self._mov, "cvta": self._cvta, "isspacep": self._isspacep, "ld": self._load,
-            "ldu": self._load, "st": self._store, "atom": self._atomic, "red": self._atomic,
+            "mov": self._mov, "cvta": self._cvta, "ld": self._load,
+            "st": self._store, "atom": self._atomic, "red": self._atomic,
         }  # fmt: skip
         if name in special:
             return special[name](place, instruction, full)
@@ -686,16 +681,6 @@ class Machine:
         change = np.add if "to" not in instruction.parts else np.subtract
         amount = np.full(self.num_threads, base, np.uint64)
         return [self._computing(change, [source, amount], target, full, kind, True)]
-
-    def _isspacep(self, place, instruction, full):
-        target, source = instruction.operands
-        source = self._read(place, source, "u64")
-        target = self._target(place, target, "pred")
-        low, high = {
-            "global": (0, SHARED_BASE), "const": (0, SHARED_BASE),
-            "shared": (SHARED_BASE, LOCAL_BASE), "local": (LOCAL_BASE, 1 << 62),
-        }[instruction.parts[1]]  # fmt: skip
-        return [self._computing(lambda x: (x >= low) & (x < high), [source], target, full, "pred")]
 
     # -- memory -------------------------------------------------------------------------------
 
@@ -837,19 +822,6 @@ class Machine:
 
         return branch
 
-    def _brx(self, place, instruction):
-        targets = np.array(self.program.targets(place))
-        index = self._read(place, instruction.operands[0], "u32")
-
-        def branch():
-            chosen = index[self.threads]
-            if (chosen >= len(targets)).any():
-                raise PtxError(f"index out of bounds: {self.program.describe(place)}")
-            self.pc[self.threads] = targets[chosen]
-            return -1
-
-        return branch
-
     def _exit(self, place, instruction):
         def end():
             self.state[self.threads] = _DONE
@@ -940,8 +912,6 @@ class Machine:
             return self._block_barrier(place, instruction)
         execute = {
             "bar": self._warp_barrier, "shfl": self._shfl, "vote": self._vote,
-            "match": self._match, "redux": self._redux, "activemask": self._activemask,
-            "elect": self._elect,
         }[name](place, instruction)  # fmt: skip
         following = place + 1
         if "sync" not in parts:  # those that happen to be there
@@ -968,18 +938,7 @@ class Machine:
         return run
 
     def _block_barrier(self, place, instruction):
-        parts, operands = instruction.parts, list(instruction.operands)
-        reduces = "red" in parts
-        if not reduces and "sync" not in parts:
-            raise NotImplementedError(self.program.describe(place))
-        target = predicate = None
-        if reduces:
-            kind = "u32" if "popc" in parts else "pred"
-            target = self._target(place, operands.pop(0), kind)
-            name = operands.pop()
-            predicate = self._read(place, name.lstrip("!"), "pred")
-            negated = name.startswith("!")
-        if len(operands) > 1:  # a barrier of a part of the block
+        if "sync" not in instruction.parts or len(instruction.operands) > 1:  # a part of the block
             raise NotImplementedError(self.program.describe(place))
         following = place + 1
 
@@ -987,15 +946,6 @@ class Machine:
             everyone = self.everyone and self.alive == self.num_blocks * self.block_size
             if not released and not everyone:
                 return self._wait(place, _AT_BLOCK_BARRIER)
-            if reduces:
-                slots = self.slot_of[self.threads]
-                votes = predicate[self.threads] ^ negated
-                counts = np.bincount(slots, votes, self.num_slots)[slots].astype(np.uint32)
-                if "and" in parts:
-                    counts = counts == self.block_size
-                elif "or" in parts:
-                    counts = counts > 0
-                target[self.threads] = counts
             self.memory.block_barrier(self.threads)
             return following
 
@@ -1044,80 +994,14 @@ class Machine:
         name = instruction.operands[1]
         negated = name.startswith("!")
         predicate = self._read(place, name.lstrip("!"), "pred")
-        mode = next(part for part in ("ballot", "all", "any", "uni") if part in parts)
-        target = self._target(place, instruction.operands[0], "u32" if mode == "ballot" else "pred")
+        ballot = "ballot" in parts
+        if not ballot and "any" not in parts:
+            raise NotImplementedError(self.program.describe(place))
+        target = self._target(place, instruction.operands[0], "u32" if ballot else "pred")
 
         def run():
             yes = self._lanes(~predicate if negated else predicate)
-            if mode == "any":
-                yes = yes != 0
-            elif mode != "ballot":
-                no = self._lanes(predicate if negated else ~predicate)
-                yes = (no == 0) | (yes == 0) if mode == "uni" else no == 0
-            target[self.threads] = yes
-
-        return run
-
-    def _activemask(self, place, instruction):
-        target = self._target(place, instruction.operands[0], "u32")
-
-        def run():
-            target[self.threads] = self._lanes(self.mask)
-
-        return run
-
-    def _elect(self, place, instruction):
-        target, chosen = instruction.operands[0].split("|")
-        target = self._target(place, target, "u32")
-        chosen = self._target(place, chosen, "pred")
-
-        def run():
-            for team in self._teams():
-                target[team] = self.in_block[team[0]] % WARP
-                chosen[team] = team == team[0]
-
-        return run
-
-    def _teams(self):
-        """Threads of the group, by warp and mask."""
-        keys = self.warp_of[self.threads].astype(np.uint64) << np.uint64(32)
-        keys |= self.members[self.threads]
-        return [self.threads[keys == key] for key in np.unique(keys)]
-
-    def _match(self, place, instruction):
-        target, *agree = instruction.operands[0].split("|")
-        target = self._target(place, target, "u32")
-        agree = [self._target(place, name, "pred") for name in agree]
-        values = self._read(place, instruction.operands[1], instruction.type)
-        every = "all" in instruction.parts
-
-        def run():
-            for team in self._teams():
-                bits = np.uint32(1) << (self.in_block[team] % WARP).astype(np.uint32)
-                same = values[team][:, None] == values[team][None, :]
-                lanes = (same * bits).sum(1).astype(np.uint32)
-                if every:
-                    lanes = np.where(same.all(), lanes, 0)
-                    for extra in agree:
-                        extra[team] = same.all()
-                target[team] = lanes
-
-        return run
-
-    def _redux(self, place, instruction):
-        parts, kind = instruction.parts, instruction.type
-        function = {
-            "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
-            "or": np.bitwise_or, "xor": np.bitwise_xor,
-        }[parts[2]]  # fmt: skip
-        if kind[0] == "f" or len(parts) != 4:
-            raise NotImplementedError(self.program.describe(place))
-        target = self._target(place, instruction.operands[0], kind)
-        values = self._read(place, instruction.operands[1], kind)
-
-        def run():
-            for team in self._teams():
-                target[team] = function.reduce(values[team], dtype=values.dtype)
+            target[self.threads] = yes if ballot else yes != 0
 
         return run
 

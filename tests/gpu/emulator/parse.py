@@ -92,7 +92,6 @@ class Function:
     parameters: list
     instructions: list = field(default_factory=list)
     labels: dict = field(default_factory=dict)  # label -> index of the instruction after it
-    tables: dict = field(default_factory=dict)  # label of a .branchtargets -> labels
     registers: dict = field(default_factory=dict)  # register -> PTX type
     call_parameters: dict = field(default_factory=dict)  # name -> Parameter
     variables: list = field(default_factory=list)  # local and shared, declared inside
@@ -199,7 +198,6 @@ class _BodyParser:
 
     def parse(self, text, line):
         position = 0
-        table_label = None
         while position < len(text):
             character = text[position]
             if character in "{}":
@@ -215,20 +213,16 @@ class _BodyParser:
                 line += match[0].count("\n")
                 position = match.end()
             elif match := _LABEL.match(text, position):
-                table_label = match[1]
                 self.function.labels[match[1]] = len(self.function.instructions)
                 position = match.end()
             else:
                 end = text.index(";", position)
-                self._statement(text[position:end].strip(), line, table_label)
+                self._statement(text[position:end].strip(), line)
                 line += text.count("\n", position, end)
                 position = end + 1
 
-    def _statement(self, text, line, table_label):
-        if text.startswith(".branchtargets"):
-            self.function.tables[table_label] = re.findall(r"[$\w]+", text)[1:]
-            del self.function.labels[table_label]
-        elif text.startswith(".reg"):
+    def _statement(self, text, line):
+        if text.startswith(".reg"):
             self._declare_registers(text)
         elif text.startswith(".param"):
             for parameter in _parameters(text):

@@ -14,7 +14,7 @@ from tests.gpu.emulator.parse import Instruction, Variable, width_of
 
 __all__ = ["Block", "Program", "is_collective"]
 
-_JUMPS = {"bra", "brx", "ret", "exit", "trap", "call"}
+_JUMPS = {"bra", "ret", "exit", "trap", "call"}
 _SHARED_GAP = 64  # unmapped bytes after each shared or local array, to notice overruns
 
 
@@ -35,7 +35,7 @@ def is_collective(instruction):
     name = instruction.name
     if name in ("bar", "barrier"):
         return True
-    return name in ("shfl", "vote", "match", "redux", "activemask", "elect")
+    return name in ("shfl", "vote")
 
 
 class Program:
@@ -164,7 +164,7 @@ class Program:
 
     def _access_widths(self):
         for instruction in self.instructions:
-            if instruction.name in ("ld", "ldu", "st", "atom", "red"):
+            if instruction.name in ("ld", "st", "atom", "red"):
                 if "param" in instruction.parts:
                     continue
                 if re.fullmatch(r"[busf]\d+", instruction.type):
@@ -183,13 +183,6 @@ class Program:
         """Place that a label means in the function of an instruction."""
         return self.labels[self.function_of[place], label]
 
-    def targets(self, place):
-        """Places that the brx at `place` may go to."""
-        instruction = self.instructions[place]
-        function = self.functions[self.function_of[place]]
-        table = function.tables[instruction.operands[1]]
-        return [self.target(place, label) for label in table]
-
     def following(self, place):
         """Places that may be executed after an instruction, in the same function."""
         instruction = self.instructions[place]
@@ -197,8 +190,6 @@ class Program:
         if name == "bra":
             target = self.target(place, instruction.operands[0])
             return (target, place + 1) if instruction.guard else (target,)
-        if name == "brx":
-            return tuple(self.targets(place))
         if name in ("ret", "exit", "trap"):
             return ()
         return (place + 1,)
