@@ -28,7 +28,7 @@ def baseline(
         ]
         runs = lossfit.Runs.from_frame(pd.concat(frames))
         at = {f"c{i}": [t.at for t in cases[i].targets] for i in part}
-        plans = {f"c{i}": _schedule(cases[i].curve) for i in part}
+        plans = {f"c{i}": schedule_of(cases[i].curve) for i in part}
         answer = lossfit.extrapolate(
             runs, at=at, axis="step", laws=laws, random_seed=1, draws=400,
             schedule={name: plan for name, plan in plans.items() if plan is not None},
@@ -40,7 +40,7 @@ def baseline(
     return pd.DataFrame([r for r in rows if r is not None])
 
 
-def _schedule(curve: Curve) -> lossfit.schedules.Schedule | None:
+def schedule_of(curve: Curve) -> lossfit.schedules.Schedule | None:
     plan = curve.schedule
     if plan is None or isinstance(plan, lossfit.schedules.Schedule):
         return plan

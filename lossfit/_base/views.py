@@ -56,6 +56,7 @@ VIEWS = {
     "race.plot": ("plotting.race_plot", "plot_race"),
     "race.text": ("races.text", "text"),
     "runs.load": ("sources", "load"),  # paths in the place of runs
+    "runs.schedules": ("runs.schedule_words", "schedules_of"),
     "surface.dict": ("surfaces.text", "as_dict"),
     "surface.line": ("surfaces.text", "line"),
     "surface.notes": ("surfaces.checks", "notes_of"),

@@ -12,10 +12,9 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats
-from .._base.units import amount_of
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
-from ..forecasts.question import ForecastOptions, Question, takes
+from ..forecasts.question import Options, Question, takes
 from ..runs.axes import check_axis
 from ..runs.checks import (
     as_runs,
@@ -26,20 +25,18 @@ from ..runs.checks import (
     has_words,
 )
 from .answer import Answer
-from .schedule_words import schedules_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..runs.collection import Runs
-    from ..runs.known import NumberByRun, ScheduleByRun
 
 __all__ = ["Answer", "answer_to", "extrapolate"]
 
 COMPUTE_AXES = ("gpu_hours", "flops")
 
 
-@takes(ForecastOptions)
+@takes(Options)
 def extrapolate(
     runs: Runs | pd.DataFrame,
     run: str | Sequence[str] | None = None,
@@ -47,9 +44,8 @@ def extrapolate(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     axis: str = "auto",
-    schedule: ScheduleByRun | str = None,
     progress: bool = False,
-    **options: Unpack[ForecastOptions],
+    **options: Unpack[Options],
 ) -> Answer:
     """Predict the loss that each run would reach with more compute.
 
@@ -67,14 +63,10 @@ def extrapolate(
     axis : str
         The axis of ``at``: ``"auto"`` takes the first of tokens, step, gpu_hours and flops that the
         runs have.  With ``compute_of``: ``"auto"``, ``"gpu_hours"`` or ``"flops"``.
-    schedule : Schedule, dict by run, or str, optional
-        The learning-rate schedule that leads to the targets; or a word for it: cosine, linear, wsd,
-        1-sqrt or constant, with its end (``"cosine@20k"``, or `total`).  By default the run's own
-        (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end.
     progress : bool
         Show a bar.
     **options
-        See `lossfit.forecasts.question.ForecastOptions`.
+        See `lossfit.forecasts.question.Options`.
 
     Returns
     -------
@@ -103,7 +95,7 @@ def extrapolate(
     (1, 5)
     >>> chance = answer.prob_below("llama2-70B")
     """
-    check_names(options, ForecastOptions.__annotations__, "extrapolate")
+    check_names(options, Options.__annotations__, "extrapolate")
     runs = as_runs(runs)
     if (at is None) == (compute_of is None):
         raise DataError("give exactly one of at= (where) and compute_of= (a run)")
@@ -115,12 +107,10 @@ def extrapolate(
         axis = choose_axis(runs.select(asked), axis)
         check_axis(axis)
         where = _targets(runs, axis, asked, at)
-    if isinstance(schedule, str):
-        schedule = schedules_of(schedule, runs, asked, _one_total(options.get("total")), axis)
     question = Question.of(
         runs,
         axis,
-        schedule=schedule,
+        asked=asked,
         **options,
     )
     answer = answer_to(question, runs, asked, where, compute_of, progress)
@@ -128,13 +118,6 @@ def extrapolate(
     if text:
         warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
     return answer
-
-
-def _one_total(total: NumberByRun) -> float | None:
-    """The planned end, where it is one number."""
-    if total is None or isinstance(total, Mapping):
-        return None
-    return amount_of(total) if isinstance(total, str) else total
 
 
 def answer_to(

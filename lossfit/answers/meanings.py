@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS
+from ..forecasts.knowledge import meant
+from ..forecasts.rates import chosen
 from ..runs.cleaning import MEANINGS
+from ..runs.labels import amount
 from ..runs.logged_rate import CONSTANT, history_of, warmed
 
 if TYPE_CHECKING:
@@ -45,6 +48,15 @@ def meanings_of(
                 if flag == "no_plan"
                 else "five ways from there to the planned end; schedule= would sharpen it"
             )
+    far = [name for name, of_run in flags.items() if "total_far" in of_run and name in runs]
+    total = chosen(question.plan.total, far[0]) if far else None
+    if total is not None:
+        end = runs[far[0]].end(question.axis)
+        doubt = meant(float(total), end) or "; is it meant in their unit?"
+        out["total_far"] = (
+            f"total={total:,.10g} is {total / end:,.0f} times the data, which reach "
+            f"{amount(end, question.axis)}{doubt}"
+        )
     if question.by_default:
         out["siblings_unused"] = (
             "siblings= changed nothing: the planned end of the run must be known (schedule=, or "

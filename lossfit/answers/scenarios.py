@@ -35,6 +35,7 @@ from ..forecasts.response_draws import in_order, response_draws
 from ..forecasts.responses import Rate, rate_along
 from ..forecasts.sharing import Members, constants_from, fit_members, rate_of
 from ..runs.logged_rate import axis_factor
+from ..runs.schedule_words import highest, peak_of
 from ..schedules.shapes import Schedule
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ __all__ = [
     "fit_alone",
     "fit_together",
     "own_rate",
-    "peak_of",
     "rate_under",
 ]
 
@@ -246,20 +246,6 @@ def _hypotheses(parameters: Floats) -> Floats:
     return np.asarray(parameters[0, PARAMETERS.index("hypothesis")])
 
 
-def peak_of(run: Run) -> float:
-    """The highest learning rate of a run's own schedule."""
-    schedule = run.schedule
-    if schedule is not None:
-        return _peak(schedule)
-    lr = run.lr
-    assert lr is not None
-    return float(np.nanmax(lr))
-
-
-def _peak(schedule: Schedule) -> float:
-    return max(schedule.peak, schedule.second) if schedule.kind == "two_stage" else schedule.peak
-
-
 def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rate:
     """A schedule as a rate in steps, relative to the peak of the run's own.
 
@@ -268,7 +254,7 @@ def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rat
     book = PathBook()
     path = int(book.schedule(schedule, np.array([axis_factor(run, schedule, axis)]))[0])
     rate = rate_along(*book.arrays(), path, step_size)
-    scale = _peak(schedule) / peak_of(run)
+    scale = highest(schedule) / peak_of(run)
     if abs(scale - 1) < 1e-9:
         return rate
     rho = scale * rate.rho

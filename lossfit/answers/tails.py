@@ -28,17 +28,19 @@ from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
+from ..runs.schedule_words import peak_of
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
-from .scenarios import FittedRun, Scenario, peak_of
+from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
+from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of, with_own
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from ..runs.collection import Runs
+    from ..runs.known import ScheduleByRun
     from ..runs.run import Run
 
 __all__ = ["BEST", "Tail", "best_tail"]
@@ -315,6 +317,7 @@ def best_tail(
     floor: float = 0.0,
     peak: float | None = None,
     axis: str = "auto",
+    own: ScheduleByRun = None,
     segments: int = 48,
     **options: Unpack[LawOptions],
 ) -> Tail:
@@ -337,6 +340,8 @@ def best_tail(
         ``start``.
     axis : str
         As in `lossfit.extrapolate`.
+    own : Schedule, str, or dict of these by run, optional
+        As in `lossfit.what_if`.
     segments : int
         Straight pieces of the tail, 2 to 128; they crowd towards the end.
     **options
@@ -378,7 +383,7 @@ def best_tail(
     >>> rate = tail.schedule(400_000)  # the learning rate at that step
     """
     check_names(options, LawOptions.__annotations__, "best_tail")
-    runs = as_runs(runs)
+    runs = with_own(as_runs(runs), own)
     name = runs.names[0] if run is None else runs.select([run]).names[0]
     axis = choose_axis(runs.select([name]), axis)
     check_axis(axis)

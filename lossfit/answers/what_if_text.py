@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._base.numbers import decimals_of, estimate
 from ..runs.labels import amount
+from .broken import first_lines, without_forecast
 
 if TYPE_CHECKING:
     from .what_ifs import WhatIf
@@ -17,15 +18,18 @@ ROWS_SHOWN = 24
 
 def text(answer: WhatIf) -> str:
     """A few readable lines."""
-    from .what_ifs import MEANINGS, OWN, QUIET
+    from .what_ifs import OWN, QUIET
 
     table, draws = answer.frame, answer.curves.shape[1]
     percent = f"{100 * answer.prob:g} %"
-    lines = []
+    lines = first_lines(answer.broken)
     shown = table.head(ROWS_SHOWN)
     width = max(len(str(name)) for name in shown["schedule"])
     for name in dict.fromkeys(shown["run"]):
         lines.append(f"{name} under other learning-rate schedules")
+        if without_forecast(answer.broken, name):
+            lines.append("  no forecast (answer.frame takes the run to go on as it did)")
+            continue
         for _, r in shown[shown["run"] == name].iterrows():
             line = f"  {r['schedule']:<{width}}  at {amount(r['at'], answer.axis)}: "
             line += estimate(r, draws)
@@ -52,7 +56,7 @@ def text(answer: WhatIf) -> str:
                 count[flag] = count.get(flag, 0) + 1
     for flag, n in count.items():
         share = "" if n == len(table) else f" ({n:,} of {len(table):,} rows)"
-        lines.append(f"  ! {flag}{share}: {MEANINGS.get(flag, '')}")
+        lines.append(f"  ! {flag}{share}: {answer.meanings.get(flag, '')}")
     return "\n".join(lines)
 
 

@@ -26,15 +26,18 @@ from ..forecasts.question import LawOptions, Question, takes
 from ..forecasts.record import farthest
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
+from ..runs.known import schedules_by_run
 from ..runs.logged_rate import axis_factor
+from ..runs.schedule_words import highest, peak_of, schedules_of
 from ..schedules.shapes import Schedule
+from .broken import broken_runs
+from .meanings import meanings_of
 from .scenarios import (
     FittedRun,
     Scenario,
     fit_alone,
     fit_together,
     own_rate,
-    peak_of,
     rate_under,
 )
 
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..runs.collection import Runs
+    from ..runs.known import ScheduleByRun
     from ..runs.run import Run
 
 __all__ = ["OWN", "WhatIf", "what_if"]
@@ -68,19 +72,7 @@ MEANINGS = {
     "16x the data (3.3x with share=)",
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, "
     "which only matters for how fast the loss responds to the learning rate",
-    "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
-    "learning rate: the shipped prior was used",
-    **{
-        name: ANSWER_MEANINGS[name]
-        for name in (
-            "schedule_stretched",
-            "longer_plan",
-            "response_from_prior",
-            "runs_disagree",
-            "calibrated",
-            "not_calibrated",
-        )
-    },
+    "siblings_unused": ANSWER_MEANINGS["siblings_unused"],
 }
 QUIET = frozenset({"steps_unknown"})
 
@@ -336,7 +328,19 @@ class WhatIf(Result):
         from ..fits.flags import warning_text
 
         flags = [tuple(f for f in row.flags if f not in QUIET) for row in self.rows]
-        return warning_text([row.run for row in self.rows], flags, MEANINGS)
+        return warning_text([row.run for row in self.rows], flags, self.meanings)
+
+    @cached_property
+    def meanings(self) -> dict[str, str]:
+        """What each flag says, of these runs and of what was given."""
+        flags = {name: [f for row in self.rows if row.run == name for f in row.flags]
+                 for name in self.names}  # fmt: skip
+        return {**meanings_of(self.question, self.runs, flags), **MEANINGS}
+
+    @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Runs that broke: what happened, and whether no forecast holds for the run."""
+        return broken_runs(self.runs, self.names, self.axis)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: schema, lossfit (version), question, rows and strength.
@@ -416,6 +420,7 @@ def what_if(
     schedules: Mapping[str, Any] | Sequence[str] | Schedule,
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     axis: str = "auto",
+    own: ScheduleByRun = None,
     **options: Unpack[LawOptions],
 ) -> WhatIf:
     """The loss that runs would have had under other learning-rate schedules.
@@ -429,14 +434,15 @@ def what_if(
         Which of them to ask about; by default all.
     schedules : dict of str to Schedule, sequence of str, or Schedule
         The schedules by name, followed from the first step on: not only in the future.  A value may
-        be a dict by run, or one of the words cosine, linear, wsd, 1-sqrt and constant: that kind
-        with the run's own peak, warm-up and end (`standard_schedule`).  A list of such words will
-        do.
+        be a dict by run, or a word as in `lossfit.extrapolate`: that kind with the run's own peak
+        and warm-up, and its own end where the word says none.  A list of such words will do.
     at : float, sequence of float, or dict by schedule, optional
         Where on the axis; by default the end of each schedule, or of the run's own for one that has
         none.
     axis : str
         As in `lossfit.extrapolate`.
+    own : Schedule, str, or dict of these by run, optional
+        The schedule that the runs had, where neither they nor their logs say.
     **options
         See `lossfit.forecasts.question.LawOptions`.
 
@@ -476,7 +482,7 @@ def what_if(
     ['own', 'cosine to 1T']
     """
     check_names(options, LawOptions.__annotations__, "what_if")
-    runs = as_runs(runs)
+    runs = with_own(as_runs(runs), own)
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
     check_axis(axis)
@@ -489,12 +495,12 @@ def what_if(
                                           for name, each in places.items()})  # fmt: skip
     rows: list[_Row] = []
     curves: list[Floats] = []
-    own: list[Floats] = []
+    bases: list[Floats] = []
     for name in names:
         asked_rows, values, base = _one_run(fits.runs[name], asked, places[name], fits.flags)
         rows += asked_rows
         curves.append(values)
-        own.append(base)
+        bases.append(base)
     answer = WhatIf(
         runs=runs,
         names=tuple(names),
@@ -503,7 +509,7 @@ def what_if(
         prob=question.prob,
         rows=rows,
         curves=np.concatenate(curves),
-        own=np.concatenate(own),
+        own=np.concatenate(bases),
         shared=options.get("share") not in (None, False),
         strength={name: fit.strength for name, fit in fits.runs.items()},
         calibration=fits.calibration,
@@ -522,6 +528,15 @@ class Fits(NamedTuple):
     runs: dict[str, FittedRun]
     calibration: Calibration | None
     flags: tuple[str, ...]
+
+
+def with_own(runs: Runs, own: ScheduleByRun) -> Runs:
+    """Runs with the schedule that they had, where it was not known."""
+    if own is None:
+        return runs
+    stated = schedules_by_run(schedules_of(own, runs), runs.names)
+    lacking = {n: s for n, s in stated.items() if runs[n].schedule is None and runs[n].lr is None}
+    return runs.with_schedule(lacking) if lacking else runs
 
 
 def question_of(runs: Runs, axis: str, **options: Unpack[LawOptions]) -> Question:
@@ -568,48 +583,6 @@ def fitted(question: Question, runs: Runs, names: Sequence[str], at: Mapping[str
     return Fits({name: made[name] for name in names}, calibration, flags)
 
 
-def standard_schedule(run: Run, kind: str, total: float | None = None) -> Schedule:
-    """A schedule of some kind with the peak, the warm-up and the end of a run's own.
-
-    Parameters
-    ----------
-    run : Run
-    kind : {"cosine", "linear", "wsd", "1-sqrt", "constant"}
-        Cosine to 10 % of the peak, straight line to 0, and the peak with a straight or a 1 - sqrt
-        cooldown to 0 over the last 20 %.
-    total : float, optional
-        The end, in units of the run's own schedule (or steps, or tokens, where the rate was
-        logged); by default its own end, or that of the data.
-
-    Raises
-    ------
-    DataError
-        No such kind; a run whose learning rate is not known.
-    """
-    from ..runs.logged_rate import history_of, warmup_of
-    from ..schedules import shapes as make
-
-    own = run.schedule
-    if own is None and run.lr is None:
-        raise DataError(f"run {run.name!r}: the learning rate that it had is not known")
-    axis = own.axis if own is not None else ("step" if run.has("step") else "tokens")
-    if own is None and history_of(run, axis) is None:
-        raise DataError(f"run {run.name!r}: too little of its learning rate was logged")
-    if total is None:
-        total = own.total if own is not None and own.total is not None else run.end(axis)
-    peak, warmup = peak_of(run), min(warmup_of(run, axis), 0.5 * total)
-    kinds = {
-        "cosine": lambda: make.cosine(peak, total, warmup, axis=axis),
-        "linear": lambda: make.linear(peak, total, warmup, axis=axis),
-        "wsd": lambda: make.wsd(peak, total, warmup, axis=axis),
-        "1-sqrt": lambda: make.one_minus_sqrt(peak, total, warmup, axis=axis),
-        "constant": lambda: make.constant(peak, warmup, axis=axis),
-    }
-    if kind not in kinds:
-        raise DataError(f"no kind of schedule is called {kind!r}; there are {', '.join(kinds)}")
-    return kinds[kind]()
-
-
 def _list(run: str | Sequence[str]) -> list[str]:
     return [run] if isinstance(run, str) else list(run)
 
@@ -644,7 +617,7 @@ def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
                 f"a schedule cannot be called {name!r}: {OWN!r} is the one that the run had"
             )
         if isinstance(value, str):
-            value = {run: standard_schedule(runs[run], value) for run in names}
+            value = schedules_of(value, runs, names)
         each = value.values() if isinstance(value, Mapping) else [value]
         if isinstance(value, Mapping):
             lacking = [run for run in names if run not in value]
@@ -730,7 +703,7 @@ def _one_run(
             flags = _flags(engine, chosen[name], scenario, float(place))
             if scenario.own:
                 said = (flag for flag, has in drawn.flags[0].items() if has[k])
-                flags += [flag for flag in said if flag in MEANINGS and flag not in flags]
+                flags += [flag for flag in said if flag not in flags]
             rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
     return rows, np.concatenate(curves), np.concatenate(own)
 
@@ -767,5 +740,4 @@ def _flags(
 
 
 def _ratio(run: Run, schedule: Schedule) -> float:
-    second = schedule.second if schedule.kind == "two_stage" else 0.0
-    return max(schedule.peak, second) / peak_of(run)
+    return highest(schedule) / peak_of(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..forecasts.question import Question, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
 from ..runs.checks import as_runs, choose_axis
+from ..runs.schedule_words import schedules_of
 from .cases import END, Cases, Knowledge, make_cases
 from .references import Standing, moves_of
 from .scores import LEVELS, score
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..fits.window import WindowSpec
     from ..laws import Law
     from ..runs.collection import Runs
+    from ..runs.known import ScheduleByRun
 
 __all__ = ["Check", "backtest", "backtest_question"]
 
@@ -198,7 +200,7 @@ def backtest(
     window: WindowSpec = "auto",
     priors: Priors | None = None,
     domain: str = "auto",
-    schedules: Knowledge = "known",
+    schedules: Knowledge | ScheduleByRun = "known",
     draws: int = 1000,
     device: str = "auto",
     dtype: str = "auto",
@@ -236,9 +238,10 @@ def backtest(
         What `lossfit.learn_priors` gave, instead of `siblings`.
     domain : {"auto", "text", "other"}
         As in `lossfit.extrapolate`.
-    schedules : {"known", "masked", "none"}
+    schedules : {"known", "masked", "none"}, Schedule, str, or dict of these by run
         What the forecast is told of the learning rate: the schedule to the end where the run has
-        one (else its planned end); the planned end only; nothing.
+        one (else its planned end); the planned end only; nothing.  Or the schedule that the runs
+        had, where they do not say: ``"cosine"`` is one to the end of each run's data.
     draws : int
         Draws of each forecast.
     device, dtype : str
@@ -274,8 +277,12 @@ def backtest(
     runs = as_runs(runs)
     axis = choose_axis(runs, axis)
     cutoffs, horizons = _checked(cutoffs, horizons)
-    if schedules not in KNOWLEDGE:
-        raise DataError(f"schedules must be {', '.join(map(repr, KNOWLEDGE))}, got {schedules!r}")
+    if not isinstance(schedules, str) or schedules not in KNOWLEDGE:
+        ends = {run.name: run.end(axis) for run in runs}
+        runs = runs.with_schedule(schedules_of(schedules, runs, total=ends, axis=axis))
+        knowledge: Knowledge = "known"
+    else:
+        knowledge = cast("Knowledge", schedules)
     groups = _groups(runs, group)
     others = isinstance(siblings, str)
     if others and siblings != "others":
@@ -297,7 +304,7 @@ def backtest(
     refuse_unused(question.laws, {"siblings": siblings})
     if others and priors is not None:
         raise DataError("give siblings= or the priors= learned from them, not both")
-    cases = make_cases(runs, axis, cutoffs, horizons, schedules)
+    cases = make_cases(runs, axis, cutoffs, horizons, knowledge)
     if cases.runs is None:
         name, reason = cases.skipped[0]
         raise DataError(
@@ -312,7 +319,7 @@ def backtest(
     if question.by_default and learned is not None:
         question = _moved(question, cases, runs if others else siblings, learned)
     question = _of_cases(question, cases, learned)
-    return _scored(cases, question, groups, schedules == "none", progress)
+    return _scored(cases, question, groups, knowledge == "none", progress)
 
 
 def backtest_question(

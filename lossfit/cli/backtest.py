@@ -28,10 +28,10 @@ OTHERS = ("others",)
 @click.option("--horizon", multiple=True, help="Multiple of the cut, or end; 1.25, 2 and end.")
 @click.option(
     "--schedules",
-    type=click.Choice(("known", "masked", "none")),
     default="known",
     show_default=True,
-    help="What forecasts are told of the learning rate: known, masked (its end only), or none.",
+    help="What forecasts are told of the learning rate: known, masked (its end only), none; or "
+    "what it was, where the logs do not say: cosine, wsd, linear, ... (to each run's end).",
 )
 @click.option(
     "--group", metavar="KEY", help="Average within groups first: the entry of meta that names them."
@@ -77,7 +77,7 @@ def command(
         check = check_runs(
             runs,
             group=group,
-            schedules=schedules,  # type: ignore[arg-type]
+            schedules=schedules,
             progress=bars(),
             **asked,
         )

@@ -23,8 +23,8 @@ __all__ = ["command"]
 )
 @click.option("--out", type=Output(".csv"), help="Write the tail here: columns of the axis and lr.")
 @options(
-    "source", "reading", "run", "total", "axis", "share", "siblings", "calibrate_on", "domain",
-    "window", "prob", "draws", "random_seed", "place", "plot",
+    "source", "reading", "run", "own", "total", "axis", "share", "siblings", "calibrate_on",
+    "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     run={"multiple": False, "help": "The run; the only one of the log by default."},
     total={"help": "Where the run will end on the axis: 4e12, 4T, 500k; its plan's end."},
     as_json={"help": "Print JSON (schema lossfit.tail/1)."},
@@ -44,7 +44,7 @@ def command(
 ) -> None:
     r"""The learning rate from here on that minimises the expected final loss.
 
-    The learning rate that the run had must be known: an lr column, or a built-in collection.
+    The learning rate that the run had must be known: an lr column, --own, or a built-in collection.
 
     \b
     lossfit best-tail my_run.csv --total 20k --plot tail.png

@@ -35,7 +35,6 @@ def command(
     compute_of: str | None,
     at: tuple[str, ...],
     target: tuple[float, ...],
-    schedule: str | None,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -56,7 +55,6 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
-        asked["schedule"] = schedule
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         answer = ask(runs, names, compute_of=compute_of, progress=bars(), **asked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._base.errors import DataError
-from ..answers.schedule_words import shape_of
+from ..runs.schedule_words import shape_of
 from .common import guarded, load_runs, number, save_plot, show, show_arrivals
 from .options import AMOUNT, options
 
@@ -36,7 +36,6 @@ def command(
     asked: dict[str, Any],
     size: tuple[str, ...],
     params: float | None,
-    schedule: str | None,
     begun: str | None,
     target: tuple[float, ...],
     at: tuple[str, ...],
@@ -67,6 +66,7 @@ def command(
         if not equals:
             raise click.BadParameter(f"write RUN=N, such as small=100M; got {word!r}")
         sizes[name] = number(value)
+    word = asked.pop("schedule")
     with guarded(notes=as_json):
         runs = load_runs(source, {**reading, "params": sizes or None})
         ladder = fit_ladder(runs, prob=asked["prob"], random_seed=asked["random_seed"])
@@ -74,8 +74,8 @@ def command(
             result: Any = ladder
             show(ladder, as_json)
         else:
-            places = [number(word) for each in at for word in each.split(",") if word.strip()]
-            plan = None if schedule is None else shape_of(schedule, max(places), "tokens")
+            places = [number(w) for each in at for w in each.split(",") if w.strip()]
+            plan = None if word is None else shape_of(word, max(places), "tokens")
             if begun is None:
                 result = ladder.extrapolate(
                     params, places, plan, tokens_per_step=reading["tokens_per_step"], **asked

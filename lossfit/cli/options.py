@@ -140,6 +140,23 @@ ASKED: Table = {
             "help": "Law (repeat to mix several); by default the learned one.",
         },
     ),
+    "schedule": (
+        ("--schedule",),
+        {
+            "metavar": "KIND@END",
+            "help": "The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
+            "1-sqrt@20k, cosine:4@20k (four cycles), constant, or a CSV with columns step (or "
+            "tokens) and lr. With the run's own peak and warm-up, where these are known.",
+        },
+    ),
+    "own": (
+        ("--own",),
+        {
+            "metavar": "KIND@END",
+            "help": "The learning rate that the runs had, where their logs do not say: "
+            "cosine@250k, as --schedule elsewhere.",
+        },
+    ),
     "total": (
         ("--total",),
         {
@@ -219,15 +236,6 @@ OWN: Table = {
     "compute_of": (
         ("--compute-of",),
         {"metavar": "RUN", "help": "Give the runs the whole compute of this one."},
-    ),
-    "schedule": (
-        ("--schedule",),
-        {
-            "metavar": "KIND@END",
-            "help": "The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
-            "1-sqrt@20k, constant, or a CSV with columns step (or tokens) and lr. With the run's "
-            "own peak and warm-up, where these are known.",
-        },
     ),
     "target": (
         ("--target",),

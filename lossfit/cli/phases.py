@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ..answers.schedule_words import schedules_of
 from .common import guarded, load_runs, save_plot, show
 from .options import options
 from .voice import bars
@@ -24,7 +23,6 @@ def command(
     reading: dict[str, Any],
     asked: dict[str, Any],
     run: tuple[str, ...],
-    schedule: str | None,
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -37,7 +35,6 @@ def command(
 
     with guarded():
         runs = load_runs(source, reading, run)
-        asked["schedule"] = schedules_of(schedule, runs)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         result = ask(runs, progress=bars(), **asked)

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ..answers.schedule_words import schedules_of
 from .common import (
     guarded,
     load_runs,
@@ -41,7 +40,6 @@ def command(
     asked: dict[str, Any],
     run: tuple[str, ...],
     until: str | None,
-    schedule: str | None,
     plot: str | None,
     plot_leader: str | None,
     as_json: bool,
@@ -64,7 +62,6 @@ def command(
             if word.endswith("x"):
                 asked["until"] *= max(one.end(asked["axis"]) for one in runs)
         asked = with_finished_runs(asked, reading)
-        asked["schedule"] = schedules_of(schedule, runs)
     # In the text the flags are spelt out anyway.
     with guarded(notes=as_json):
         result = ask(runs, progress=bars(), **asked)

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ..answers.schedule_words import schedules_of
 from .common import (
     guarded,
     load_runs,
@@ -52,7 +51,6 @@ def command(
     at: tuple[str, ...],
     beside: tuple[str, ...],
     most_phases: int,
-    schedule: str | None,
     target: tuple[float, ...],
     as_json: bool,
 ) -> None:
@@ -72,7 +70,6 @@ def command(
         if at:
             asked["at"], asked["axis"] = where_of(at, runs, names, asked["axis"])
         asked = with_finished_runs(asked, reading)
-        asked["schedule"] = schedules_of(schedule, runs, names)
     # The page and the text spell the flags out.
     with guarded(notes=as_json):
         made = report(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..answers.schedule_words import schedules_of
-from .common import guarded, load_runs, say, show_text, with_finished_runs
+from .common import guarded, say, show_text, with_finished_runs
 from .options import AMOUNT, options
+
+if TYPE_CHECKING:
+    from ..monitoring.watching import Update
 
 __all__ = ["command"]
 
@@ -42,7 +44,6 @@ def command(
     reading: dict[str, Any],
     asked: dict[str, Any],
     as_json: bool,
-    schedule: str | None,
     **given: Any,
 ) -> None:
     r"""Follow a growing log and answer again as points arrive; Ctrl-C stops.
@@ -57,8 +58,6 @@ def command(
         # Finished runs may be in another format than the log that is followed.
         asked = with_finished_runs(asked, reading | {"format": None})
         reading.pop("join")  # one log is followed
-        if schedule is not None:
-            asked["schedule"] = schedules_of(schedule, load_runs([file], reading))
         updates = watch(file, **reading, **given, **asked)
         told: set[str] = set()
         try:
@@ -69,18 +68,17 @@ def command(
                     say(str(update))
                 else:
                     show_text(str(update))
-                    _tell(update.flags, told)
+                    _tell(update, told)
         except KeyboardInterrupt:
             say("stopped")
 
 
-def _tell(flags: tuple[str, ...], told: set[str]) -> None:
+def _tell(update: Update, told: set[str]) -> None:
     """Each flag that matters, once, in words."""
-    from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
-    from ..runs.cleaning import MEANINGS
+    from ..fits.flags import QUIET
 
-    meanings = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS}
-    for flag in flags:
+    meanings = update.answer.meanings if update.answer is not None else {}
+    for flag in update.flags:
         if flag not in told and flag not in QUIET:
             told.add(flag)
             say(f"note: {flag}: {meanings.get(flag, 'see Runs.flags')}")

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from ..answers.schedule_words import schedules_of
 from .common import (
     guarded,
     load_runs,
@@ -22,8 +21,8 @@ __all__ = ["command"]
 
 @click.command("what-if")
 @options(
-    "source", "reading", "run", "schedule", "at", "axis", "share", "siblings", "calibrate_on",
-    "domain", "window", "prob", "draws", "random_seed", "place", "plot",
+    "source", "reading", "run", "schedule", "own", "at", "axis", "share", "siblings",
+    "calibrate_on", "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     schedule={
         "multiple": True,
         "required": True,
@@ -39,7 +38,6 @@ def command(
     reading: dict[str, Any],
     asked: dict[str, Any],
     run: tuple[str, ...],
-    schedule: tuple[str, ...],
     at: tuple[str, ...],
     plot: str | None,
     as_json: bool,
@@ -55,11 +53,10 @@ def command(
     with guarded():
         runs = load_runs(source, reading)
         names = list(run) or None
-        schedules = {word: schedules_of(word, runs, names) for word in schedule}
         where = [number(w.strip()) for item in at for w in item.split(",") if w.strip()] or None
         asked = with_finished_runs(asked, reading)
     with guarded(notes=as_json):
-        answer = what_if(runs, names, schedules=schedules, at=where, **asked)
+        answer = what_if(runs, names, schedules=asked.pop("schedule"), at=where, **asked)
         show(answer, as_json)
     if plot is not None:
         with guarded():

@@ -25,7 +25,9 @@ FLAGS = (
     "schedule_held",
     "schedule_over",
     "total_disagrees",
+    "total_far",
 )
+FAR_PLAN = 980.0  # times the data: a planned end so far away may be meant in another unit
 
 
 class AskedRates(NamedTuple):
@@ -105,6 +107,7 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
     finished = ends >= planned * (1 - BEFORE_END)
     longer = flags["schedule_stretched"] & finished[:, None]
     flags["longer_plan"] = longer
+    flags["total_far"] = beyond & (planned > FAR_PLAN * ends)[:, None]
     shapes, paths = book.arrays()
     return AskedRates(
         shapes=shapes,

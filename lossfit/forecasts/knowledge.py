@@ -18,10 +18,11 @@ from .rates import BEFORE_END, Plan
 if TYPE_CHECKING:
     from ..runs.collection import Runs
 
-__all__ = ["FARTHEST_TARGET", "check_knowledge", "check_targets"]
+__all__ = ["FARTHEST_TARGET", "check_knowledge", "check_targets", "meant"]
 
 FARTHEST_TARGET = 1e6  # times the data
 OTHER_UNIT = 50.0  # times the data: a planned end so far away may be meant in another unit
+UNITS = {1e3: "k", 1e6: "M", 1e9: "B"}
 
 
 def check_knowledge(plan: Plan, runs: Runs, names: Sequence[str], axis: str) -> None:
@@ -70,7 +71,8 @@ def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
     if total < end * (1 - BEFORE_END):
         raise DataError(
             f"total={total:g} ends before the data of run {name!r}, which reach "
-            f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}, or leave total= out"
+            f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}, or leave total= "
+            f"out{meant(total, end)}"
         )
     for other in run.axes:
         if other == axis or total <= OTHER_UNIT * end:
@@ -86,6 +88,17 @@ def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
             f"total={total:g} is more than a million times the data of run {name!r}, which reach "
             f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}"
         )
+
+
+def meant(total: float, end: float) -> str:
+    """``"; did you mean 24k?"`` where a planned end is one of the data but for a k, M or B."""
+    low, high = (1 - BEFORE_END) * end, OTHER_UNIT * end
+    for factor, word in UNITS.items():
+        if low <= total * factor <= high:
+            return f"; did you mean total='{total:g}{word}'?"
+        if low <= total / factor <= high:
+            return f"; did you mean total={total / factor:,.10g}?"
+    return ""
 
 
 def check_targets(runs: Runs, names: Sequence[str], axis: str, at: Floats) -> None:

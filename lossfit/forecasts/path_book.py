@@ -59,7 +59,7 @@ class PathBook:
     def schedule(self, schedule: Schedule, factors: Floats) -> Ints:
         """Paths for a schedule; `factors` (n,) turn its axis into that of the forecast."""
         different, which = np.unique(factors, return_inverse=True)
-        if schedule.kind in ("points", "two_stage"):
+        if schedule.kind in ("points", "two_stage", "restarts"):
             paths = np.array([self._by_points(schedule, factor) for factor in different], np.int64)
         elif schedule.kind == "constant" or schedule.total is None:
             shape = self.shape("constant", lambda: ([0.0], [1.0]))
@@ -100,6 +100,9 @@ class PathBook:
         if schedule.kind == "points":
             t = np.asarray(schedule.steps) * factor
             return self.points(*warmed(t, np.asarray(schedule.rates)))
+        if schedule.kind == "restarts":
+            t = schedule.nodes(NODES // 3)
+            return self.points(t * factor, schedule(t) / schedule.peak)
         switch = schedule.switch * factor
         peak = max(schedule.peak, schedule.second)
         first, second = schedule.peak / peak, schedule.second / peak

@@ -20,11 +20,13 @@ from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, whole
-from ..runs.known import NumberByRun, ScheduleByRun, for_runs
+from ..runs.known import NumberByRun, ScheduleByRun, for_runs, numbers, schedules_by_run
+from ..runs.limits import AXIS_LIMIT
+from ..runs.schedule_words import schedules_of
 from .curve_forecast import DOMAINS
 from .learning import Priors, learn_priors
 from .moves import Moves
-from .rates import Plan, check_plan, chosen
+from .rates import Plan, chosen
 from .sharing import Share, models_of
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ __all__ = [
     "AUTO_LAWS",
     "COMPARED_LAWS",
     "DEFAULTS",
-    "ForecastOptions",
     "LawOptions",
     "LawSpec",
     "Options",
@@ -82,15 +83,7 @@ class LawOptions(TypedDict, total=False):
     random_seed: Seed
 
 
-class ForecastOptions(LawOptions, total=False):
-    """What questions to any law take besides; see `Options`."""
-
-    laws: LawSpec
-    total: NumberByRun
-    ladder: Sisters | None
-
-
-class Options(ForecastOptions, total=False):
+class Options(LawOptions, total=False):
     """The options that functions with a forecast share, in the words of their documentation.
 
     Attributes
@@ -100,8 +93,10 @@ class Options(ForecastOptions, total=False):
         intervals were checked on runs that it had not seen (docs/calibration.md); power and
         power_linear are shown beside it in `Answer.by_law`.  Several laws are mixed with equal
         weights.
-    schedule : Schedule or dict by run, optional
-        The learning-rate schedule that leads to the targets.  By default the run's own
+    schedule : Schedule, str, or dict of these by run, optional
+        The learning-rate schedule that leads to the targets; or a word for it: cosine, linear, wsd,
+        1-sqrt, constant, or cosine:4 for four cycles, with its end (``"cosine@20k"``, or `total`);
+        or a CSV of steps and rates.  By default the run's own
         (``Runs.with_schedule``, or its logged ``lr``), stretched to a target beyond its end: the
         loss *had it been planned to end there*.
     total : float or dict by run, optional
@@ -143,7 +138,10 @@ class Options(ForecastOptions, total=False):
         A run's draws depend on it and on the run's (or model's) name only.
     """
 
+    laws: LawSpec
     schedule: ScheduleByRun
+    total: NumberByRun
+    ladder: Sisters | None
 
 
 #: Of `Options`, in the order in which they are shown.
@@ -230,7 +228,13 @@ class Question:
     dtype: str = "auto"
 
     @classmethod
-    def of(cls, runs: Runs, axis: str, **options: Unpack[Options]) -> Question:
+    def of(
+        cls,
+        runs: Runs,
+        axis: str,
+        asked: Sequence[str] | None = None,
+        **options: Unpack[Options],
+    ) -> Question:
         """Check the options of a function.
 
         Parameters
@@ -239,6 +243,8 @@ class Question:
             All runs of the question.
         axis : str
             An axis that those have which are asked about.
+        asked : sequence of str, optional
+            Those, if not all are.
         **options
             See `Options`.
 
@@ -257,9 +263,11 @@ class Question:
         if domain not in DOMAINS:
             raise DataError(f"domain must be {', '.join(map(repr, DOMAINS))}, got {domain!r}")
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
-        plan = Plan(schedule, total)
-        check_plan(plan, runs.names)
-        plan = Plan(schedule, _with_stated_ends(runs, axis, schedule, _in_numbers(total)))
+        numbers(total, runs.names, "total", AXIS_LIMIT)
+        total = _in_numbers(total)
+        schedule = schedules_of(schedule, runs, asked, total, axis)
+        schedules_by_run(schedule, runs.names)
+        plan = Plan(schedule, _with_stated_ends(runs, axis, schedule, total))
         learned, by_parameter = _priors(given["siblings"], given["priors"])
         chosen, compared = laws_of(given["laws"], by_parameter)
         refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})

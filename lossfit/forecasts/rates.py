@@ -9,8 +9,8 @@ known                                    hypotheses
 a schedule of the run                    it; beyond its end its own kind, stretched to the target
 ``schedule=`` as well                    the run's own up to the end of the data, and the given
                                          one, from its start, for the target
-a logged learning rate                   what was logged; then the cosine or straight line that it
-                                         follows, else the last value
+a logged learning rate                   what was logged; then the cosine (with restarts or not) or
+                                         straight line that it follows, else the last value
 ``total=`` as well                       what was logged; then the cosine or straight line that it
                                          follows and that ends there, else the menu's schedules in
                                          proportion to the last value
@@ -36,6 +36,7 @@ from ..runs.logged_rate import (
     form_to,
     has_rate,
     history_of,
+    restarts_of,
     warmed,
     warmup_of,
 )
@@ -56,7 +57,6 @@ __all__ = [
     "Group",
     "Plan",
     "Rates",
-    "check_plan",
     "chosen",
     "groups_of",
     "known_of",
@@ -83,6 +83,7 @@ OPEN_MENU: tuple[tuple[str, float], ...] = (
     ("cosine_10", 8.0),
     ("linear_0", 3.0),
 )
+MOST_RESTARTS = 20.0  # times the data: up to where cycles of a rate go on, if nothing says more
 OPEN_END = 3.0  # times the data: the planned end where none is known
 
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do
@@ -125,21 +126,6 @@ class Rates(NamedTuple):
 def chosen(value: Any, name: str) -> Any:
     """The run's own entry of one value for all or a dict by run."""
     return value.get(name) if isinstance(value, Mapping) else value
-
-
-def check_plan(plan: Plan, names: Sequence[str]) -> None:
-    """Check what the caller says of the future.
-
-    Raises
-    ------
-    DataError
-        Something that is no schedule or no positive number; a run that is not there.
-    """
-    from ..runs.known import numbers, schedules_by_run
-    from ..runs.limits import AXIS_LIMIT
-
-    schedules_by_run(plan.schedule, tuple(names))
-    numbers(plan.total, tuple(names), "total", AXIS_LIMIT)
 
 
 def rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> Rates:
@@ -416,6 +402,10 @@ def _logged(
         return group(coming, ["logged"], {"schedule_stretched": stretched}, planned)
     warmup = warmup_of(run, axis)
     flags: dict[str, Any] = {}
+    again = restarts_of(t, rho, warmup, MOST_RESTARTS * end if total is None else max(total, end))
+    if again is not None:
+        coming, _ = follow(again, 1.0)
+        return group(coming, [again.kind], {}, total or OPEN_END * end)
     if total is None:
         form = form_of(t, rho, warmup)
     else:

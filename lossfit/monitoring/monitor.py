@@ -15,6 +15,7 @@ from .._base.progress import quiet
 from .._base.ragged import Floats
 from .._base.summaries import describe
 from ..runs.axes import check_axis
+from ..runs.schedule_words import shape_of
 from .alarm import Alarm
 from .points import Points
 from .stopping import THRESHOLD, Advice, advise, hopeless_since, is_long
@@ -53,8 +54,9 @@ class Monitor:
         Name of the run; draws depend on it and on the seed.
     axis : {"step", "tokens"}
         What ``total`` counts; with tokens, every `log` needs them.
-    schedule : Schedule, optional
-        The learning-rate schedule, which says more than the rates logged so far.
+    schedule : Schedule or str, optional
+        The learning-rate schedule, or a word for it (``"cosine"``, to `total`), which says more
+        than the rates logged so far.
     params : float, optional
         Model parameters, kept with the run.
     threshold : float
@@ -114,7 +116,7 @@ class Monitor:
         name: str = "run",
         axis: str = "step",
         *,
-        schedule: Schedule | None = None,
+        schedule: Schedule | str | None = None,
         params: NumberByRun = None,
         threshold: float = THRESHOLD,
         most: int = 1024,
@@ -135,6 +137,8 @@ class Monitor:
         self.active = _is_first() if active is None else bool(active)
         self.threshold = threshold
         self._advice = advise(None, None, "", _known_threshold(threshold))
+        if isinstance(schedule, str):
+            schedule = shape_of(schedule, self.total, self.axis)
         self._options: Options = {**options, "schedule": schedule}  # type: ignore[typeddict-item]
         if schedule is None:
             self._options["total"] = self.total

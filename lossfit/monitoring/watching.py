@@ -25,6 +25,7 @@ from ..answers.broken import TAIL
 from ..forecasts.question import Options, takes
 from ..runs.known import Known
 from ..runs.labels import amount
+from ..runs.schedule_words import schedules_of
 from .tailing import AGAIN, Log
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun
     from ..runs.run import Run
+    from ..schedules.shapes import Schedule
 
 __all__ = ["LEAST_POINTS", "Update", "watch"]
 
@@ -474,10 +476,11 @@ class _Watched:
 
         alone = runs.select([one.name])
         axis = choose_axis(alone, self.axis)
-        end, known = self._end(one, axis)
+        schedule = schedules_of(_of(self.schedule, one), alone, total=self.total, axis=axis)
+        end, known = self._end(one, axis, _of(schedule, one))
         at = end if self.at is None else self.at
         company = runs if self.options.get("share") else alone
-        answer = self._answer(company, one.name, axis, at, None if known else end, self.schedule)
+        answer = self._answer(company, one.name, axis, at, None if known else end, schedule)
         curves: Floats = np.asarray(answer.draws.values[0, 0])
         compared: tuple[str, Floats] | None = None
         if reference is not None:
@@ -532,7 +535,7 @@ class _Watched:
         answer = alone._answer(other, one.name, axis, end, None if known else end, None)
         return one.name, np.asarray(answer.draws.values[0, 0])
 
-    def _end(self, one: Run, axis: str) -> tuple[float, bool]:
+    def _end(self, one: Run, axis: str, plan: Schedule | None) -> tuple[float, bool]:
         """Where a run will end on the axis, and whether its schedule says so.
 
         Raises
@@ -542,9 +545,6 @@ class _Watched:
         """
         from ..runs.logged_rate import axis_factor
 
-        plan = self.schedule
-        if isinstance(plan, Mapping):
-            plan = plan.get(one.name)
         plan = plan or one.schedule
         if self.total is not None:
             return float(self.total), plan is not None
@@ -559,6 +559,11 @@ class _Watched:
             f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
             f"total=, its end in {axis}, or at="
         )
+
+
+def _of(schedule: Any, one: Run) -> Any:
+    """The run's own entry of one schedule for all or a dict by run."""
+    return schedule.get(one.name) if isinstance(schedule, Mapping) else schedule
 
 
 def _ends_in_nothing(one: Run) -> int:

@@ -72,7 +72,7 @@ def phases(
     axis : str
         ``"auto"`` takes the first axis that all runs have.  A line on one of step, tokens,
         GPU-hours and FLOP is one on the others where they are proportional.
-    schedule : Schedule or dict by run, optional
+    schedule : Schedule, str, or dict of these by run, optional
         Learning-rate schedules of runs that do not have theirs.
     start : float
         Share of a run, 0 to 0.3, before which its points are not used.
@@ -130,8 +130,9 @@ def phases(
     prob, draws, seed = check_prob(prob), whole(draws, "draws", 10), seed_integer(random_seed)
     if schedule is not None:
         from ..runs.known import schedules_by_run
+        from ..runs.schedule_words import schedules_of
 
-        given = schedules_by_run(schedule, runs.names)
+        given = schedules_by_run(schedules_of(schedule, runs), runs.names)
         lacking = {name: stated for name, stated in given.items() if runs[name].schedule is None}
         if lacking:
             runs = runs.with_schedule(lacking)

@@ -102,8 +102,9 @@ def race(
     Notes
     -----
     Inside its data a run's curve is a smoothing spline's posterior, beyond them the laws'
-    (`lossfit.races.curves`; docs/how_it_works.md).  Runs are independent of each other, but that
-    those with one schedule respond to it alike (`lossfit.races.together`).  A run
+    (`lossfit.races.curves`; docs/how_it_works.md).  Beyond its data a run keeps the draws that it
+    has by itself; runs err alike there, so the draws stand in an order that has their errors
+    together (`lossfit.races.together`).  A run
     exists from its first point on; beyond its last one it is a forecast.  Of more than 128 runs
     only those are kept that lead somewhere in some draw.
 

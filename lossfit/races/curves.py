@@ -20,7 +20,7 @@ from .._base.seeds import run_keys
 from ..forecasts.mixture import curves_of
 from ..forecasts.rates import STRETCH_MARGIN
 from .smoothing import smoothers
-from .together import response_order
+from .together import MARKS, draw_order
 
 if TYPE_CHECKING:
     from ..forecasts.question import Question
@@ -101,23 +101,24 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
     scores, left = None, None
     if beyond.any():
         ahead = np.where(beyond, at, np.nan)[:, far]
-        targets = np.column_stack([end, end * (1 + AT_ONCE), ahead])
-        mixed = curves_of(question, runs, targets, parameters=question.by_default)
+        targets = np.column_stack([end, end * (1 + AT_ONCE), ahead, *np.outer(MARKS, end)])
+        mixed = curves_of(question, runs, targets)
+        asked = slice(2, 2 + ahead.shape[1])
         drawn = mixed.curves
         if question.by_default and question.ladder is None:
-            order = response_order(runs, mixed.forecasts[0].parameters, question.seed)
+            order = draw_order(drawn[:, asked.stop :], runs.names, question.seed)
             drawn = np.take_along_axis(drawn, order[:, None], axis=2)
         level = drawn[:, 0]
         at_once = drawn[:, 1] - level
         soon = np.exp(-np.log(ahead / end[:, None]) / TAPER)
-        forecast = drawn[:, 2:] - soon[:, :, None] * at_once[:, None]
+        forecast = drawn[:, asked] - soon[:, :, None] * at_once[:, None]
         rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
         scores = ndtri((rank + 0.5) / question.draws)
         np.copyto(draws[:, far], forecast)
         # The end itself comes last, to see what is left of the difference there.
         past = np.column_stack([past, end])
         flags = {
-            name: np.asarray(where[:, 2:].any(axis=1)) for name, where in mixed.row_flags.items()
+            name: np.asarray(where[:, asked].any(axis=1)) for name, where in mixed.row_flags.items()
         }
         fit_flags = [
             tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))

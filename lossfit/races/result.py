@@ -16,6 +16,7 @@ from .._base.ragged import Bools, Floats, Ints
 from .._base.results import Result, Scale
 from .._base.summaries import quantiles
 from .._base.views import view
+from ..answers.broken import broken_runs
 from ..answers.meanings import meanings_of
 from ..fits.flags import warning_text
 from ..runs.checks import axis_values
@@ -135,6 +136,11 @@ class Race(Result):
     def meanings(self) -> dict[str, str]:
         """What each flag says, of these runs and of what was given."""
         return {**meanings_of(self.question, self.runs, self.flags), **RACE_MEANINGS}
+
+    @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Runs that broke: what happened, and whether no forecast holds for the run."""
+        return broken_runs(self.runs, self.names, self.axis)
 
     @cached_property
     def _beyond(self) -> Bools:

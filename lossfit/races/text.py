@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..answers.answer_text import probability
+from ..answers.broken import first_lines
 from ..fits.flags import QUIET
 from ..runs.labels import AXIS_UNITS, amount, names_text, ratio_text, span
 
@@ -39,8 +40,9 @@ def text(race: Race) -> str:
     draws = race.curves.shape[2]
     low = float(race.at[0])
     lines = [
+        *first_lines(race.broken),
         f"Race of {len(race.names):,} runs on {AXIS_UNITS[race.axis]}, "
-        f"{span(low, race.until, race.axis)}"
+        f"{span(low, race.until, race.axis)}",
     ]
     final = race.leads[-1]
     order = np.argsort(-final, kind="stable")

@@ -1,10 +1,10 @@
-"""Draws of runs that respond to one schedule alike, in an order that has their responses together.
+"""Draws of runs in an order that has their errors together.
 
-Runs that share a schedule err alike in what its fall will win: if the law takes too little for one,
-then for the others too.  Each run keeps its own draws, every one of them once; the strongest
-responses of runs with one schedule stand in the same places.  Nothing else is tied: on the
-development curves that took 5 to 28 % off the width of 90 % intervals of differences, which held
-95 % or more still (docs/how_we_checked_it.md).
+Runs of one project err alike: if the law takes too little for one, then for the others too.  Each
+run keeps its own draws, every one of them once; only which of them stand in one place is chosen,
+by a normal copula: a draw's rank among its run's own, from low curves to high ones, is that of a
+sum of a normal that all runs share and one of its own.  The shared part was learned from public
+projects (``python -m benches.race_differences``; docs/how_we_checked_it.md).
 """
 
 from __future__ import annotations
@@ -13,45 +13,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._base.ragged import Floats, Ints
 from .._base.seeds import run_keys
 
 if TYPE_CHECKING:
-    from ..runs.collection import Runs
-    from ..runs.run import Run
+    from collections.abc import Sequence
 
-__all__ = ["response_order"]
+    from .._base.ragged import Floats, Ints
+
+__all__ = ["MARKS", "SHARED", "draw_order"]
+
+MARKS = (1.25, 2.0, 4.0)  # times a run's data: where its draws are told to be low or high
+SHARED = 0.85  # of the variance of the normals that ranks follow
 
 
-def response_order(runs: Runs, parameters: Floats, seed: int) -> Ints:
-    """Which of its draws each run has at each place, shape (R, n_draws).
+def draw_order(curves: Floats, names: Sequence[str], seed: int, shared: float = SHARED) -> Ints:
+    """Which of its draws each run has at each place, shape (R, D).
 
     Parameters
     ----------
-    runs : Runs
-    parameters : ndarray, shape (R, P, n_draws)
-        Of the draws of the default forecast.
+    curves : ndarray, shape (R, len(MARKS), D)
+        Draws of the runs at the marks.
+    names : sequence of str, length R
     seed : int
-        A run's order depends on it and on the run's schedule only.
+        A run's order depends on it, its name and its own draws only.
+    shared : float
+        Part of the normals' variance that all runs share.
     """
-    from ..kernels.curve_data import PARAMETERS
-
-    n_draws = parameters.shape[2]
-    out = np.tile(np.arange(n_draws), (len(runs), 1))
-    coming = parameters[:, PARAMETERS.index("coming_strength")]
-    for r, run in enumerate(runs):
-        kind = _kind(run)
-        if kind is not None:
-            key = int(run_keys(seed, [kind], "response")[0])
-            places = np.random.Generator(np.random.Philox(key=key)).permutation(n_draws)
-            out[r, places] = np.argsort(coming[r], kind="stable")
+    n_draws = curves.shape[2]
+    common = _normals(int(run_keys(seed, [""], "together")[0]), n_draws)
+    out = np.empty((len(names), n_draws), np.int64)
+    height = np.argsort(np.argsort(curves, axis=2, kind="stable"), axis=2).sum(axis=1)
+    for r, key in enumerate(run_keys(seed, names, "apart").tolist()):
+        score = shared**0.5 * common + (1 - shared) ** 0.5 * _normals(key, n_draws)
+        out[r, np.argsort(score, kind="stable")] = np.argsort(height[r], kind="stable")
     return out
 
 
-def _kind(run: Run) -> str | None:
-    """What runs of one schedule have in common, whatever their lengths; None where not known."""
-    schedule = run.schedule
-    if schedule is None or schedule.kind in ("constant", "points"):
-        return None
-    parts = (schedule.kind, schedule.final_ratio, schedule.decay, schedule.shape, schedule.second)
-    return f"{parts} {schedule.peak:.3g}"
+def _normals(key: int, n: int) -> Floats:
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(n)

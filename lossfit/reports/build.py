@@ -21,6 +21,7 @@ from .._base.seeds import seed_integer
 from ..forecasts.question import DEFAULTS, Options, takes
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.schedule_words import schedules_of
 from .content import Content
 from .curves import MANY, bands, drawing
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .._base.ragged import Floats
     from ..answers.answer import Answer
     from ..runs.collection import Runs
-    from ..runs.known import NumberByRun, ScheduleByRun
+    from ..runs.known import NumberByRun, Schedules
     from .curves import Band
 
 __all__ = ["MENU_LAWS", "Report", "report"]
@@ -232,7 +233,9 @@ def report(
         names = [run] if isinstance(run, str) else list(run or runs.names)
         asked_runs = runs.select(names)
         axis = choose_axis(asked_runs, axis)
-        at, reasons = plan_ends(asked_runs, axis, options["schedule"], options["total"])
+        total = options["total"]
+        plans = schedules_of(options["schedule"], asked_runs, total=total, axis=axis)
+        at, reasons = plan_ends(asked_runs, axis, plans, total)
     from ..answers.extrapolation import extrapolate
 
     with warnings.catch_warnings():
@@ -263,18 +266,16 @@ def _loaded(runs: Any) -> Runs:
 
 
 def plan_ends(
-    runs: Runs, axis: str, schedule: ScheduleByRun, total: NumberByRun
+    runs: Runs, axis: str, schedule: Schedules, total: NumberByRun
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Where each run's plan ends on the axis, and in words what that place is.
 
     A schedule given beats the run's own, and both beat ``total``; a plan that ends within 2 % of
     the data has been carried out, and twice the data are asked for.
     """
-    from ..forecasts.rates import Plan, check_plan
     from ..runs.known import numbers
     from ..runs.logged_rate import axis_factor
 
-    check_plan(Plan(schedule, total), runs.names)
     totals = numbers(total, runs.names, "total") if total is not None else None
     at, words = {}, {}
     for i, run in enumerate(runs):

@@ -13,6 +13,7 @@ kind                what the curve shows
 ``overfitting``     a validation loss that rises slowly from its minimum
 ``rising``          a training loss that rises slowly from its minimum
 ``sudden_fall``     a long plateau, then a steep fall that still goes on
+``counter``         the fall of a start, on an axis that began long before
 ==================  ===============================================================================
 
 Everything is measured on running medians against the scatter about them, so that single spikes,
@@ -41,6 +42,7 @@ Kind = Literal[
     "overfitting",
     "rising",
     "sudden_fall",
+    "counter",
 ]
 
 LEAST_TAIL = 3  # points that are not finite, or 0, at the end
@@ -58,6 +60,9 @@ RISE, SLOW_RISE = 0.35, 0.10  # of the log loss above the best level: diverged, 
 SURE = 0.25  # of the log loss: a rise that needs no comparison with the fall
 SHARE = 0.25  # of the run's own fall, that a rise must reach too
 PLATEAU = 1.2  # e-folds of the axis without a fall, before a sudden one
+EARLIER = 2.0  # times the first axis value: where a log ends that may have begun before
+BEGUN, AT_ONCE = 0.3, 3.0  # of the fall of a start: its size in log loss, and its slope
+FRONT = 0.6  # of it, within the first third of the log
 FALL, STEEP = 0.75, 8.0  # of a sudden fall: its size in log loss, its slope over that before
 
 
@@ -95,6 +100,8 @@ class Break:
             "overfitting": f"over-fitting: the validation loss rises since {where}",
             "rising": f"the loss rises since {where}",
             "sudden_fall": f"fell suddenly after a plateau, at {where}",
+            "counter": f"falls as at a start, but the log begins at {where}: count from the run's "
+            f"own start (subtract {self.at:,.6g})",
         }[self.kind]
 
 
@@ -144,7 +151,12 @@ def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Bre
         return None
     z = np.log(y) if (y > 0).all() else (y - y.min()) / max(float(np.ptp(y)), 1e-300)
     smooth = _smooth(z)
-    broken = _jump(z) or _rise(z, smooth, is_validation) or _sudden_fall(x, z, smooth)
+    broken = (
+        _counter(x, smooth)
+        or _jump(z)
+        or _rise(z, smooth, is_validation)
+        or _sudden_fall(x, z, smooth)
+    )
     if broken is None:
         return None
     name, row, size = broken
@@ -296,6 +308,17 @@ def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
     if rise > RISE and not is_validation:
         return "diverged", row, rise
     return ("overfitting" if is_validation else "rising"), row, rise
+
+
+def _counter(x: Floats, smooth: Smooth) -> Broken:
+    """A fall that only a start shows, at axis values that differ by little."""
+    m, _, scatter = smooth
+    if not 0 < x[0] < x[-1] < EARLIER * x[0]:
+        return None
+    fall = float(m[0] - m[-1])
+    if fall < max(BEGUN, SCATTERS * scatter) or fall < AT_ONCE * np.log(x[-1] / x[0]):
+        return None
+    return ("counter", 0, -fall) if m[0] - m[len(m) // 3] > FRONT * fall else None
 
 
 def _sudden_fall(x: Floats, z: Floats, smooth: Smooth) -> Broken:

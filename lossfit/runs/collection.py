@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts, run_of_row
+from .._base.views import view
 from .arrays import raw_from_arrays
 from .axes import AXES, Columns, check_axis, derive, needed
 from .cleaning import MINIMUM_POINTS
@@ -362,8 +363,8 @@ class Runs:
 
         Parameters
         ----------
-        schedules : Schedule or dict by run
-            Learning-rate schedules (`lossfit.schedules`).
+        schedules : Schedule, str, or dict of these by run
+            Learning-rate schedules (`lossfit.schedules`), or words for them (``"cosine@20k"``).
 
         Returns
         -------
@@ -375,7 +376,7 @@ class Runs:
         DataError
             A name that is not there, or what is no schedule.
         """
-        new = schedules_by_run(schedules, self.names)
+        new = schedules_by_run(view("runs.schedules")(schedules, self), self.names)
         return Runs._of(replace(self._columns, schedules={**self._columns.schedules, **new}))
 
     def __add__(self, other: Runs) -> Runs:

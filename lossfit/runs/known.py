@@ -21,6 +21,7 @@ __all__ = [
     "Known",
     "NumberByRun",
     "ScheduleByRun",
+    "Schedules",
     "close_to",
     "for_runs",
     "listed",
@@ -34,7 +35,9 @@ MOST_COMPARED = 2000  # names that a misspelt one is compared with
 LONGEST_NAME = 60  # of a column or run in a message, in characters
 
 NumberByRun: TypeAlias = float | Mapping[str, float] | None
-ScheduleByRun: TypeAlias = Schedule | Mapping[str, Schedule] | None
+#: Schedules, and what may stand for them where a function takes them.
+Schedules: TypeAlias = Schedule | Mapping[str, Schedule] | None
+ScheduleByRun: TypeAlias = Schedule | str | Mapping[str, Schedule | str] | None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def schedules_by_run(value: ScheduleByRun, names: tuple[str, ...]) -> dict[str, 
         return {}
     by_run = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
     _check_names(by_run, names, "schedules")
+    out = {}
     for name, schedule in by_run.items():
         if isinstance(schedule, str):
             raise DataError(
@@ -122,7 +126,8 @@ def schedules_by_run(value: ScheduleByRun, names: tuple[str, ...]) -> dict[str, 
                 f"the schedule of run {name!r} must be made with lossfit.schedules, e.g. "
                 f"lossfit.schedules.cosine(...); got {type(schedule).__name__}"
             )
-    return dict(by_run)
+        out[name] = schedule
+    return out
 
 
 def meta_by_run(

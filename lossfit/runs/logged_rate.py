@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "form_to",
     "has_rate",
     "history_of",
+    "restarts_of",
     "warmed",
     "warmup_in",
     "warmup_of",
@@ -35,6 +37,8 @@ MOST_NODES = 512
 MATCH = 0.01  # a logged rate follows a form within this rms share of the peak
 FORM_POINTS = 64  # of a logged rate that are looked at for its form
 CONSTANT = 0.02  # a logged rate that moved less is constant
+LEAP = 0.3  # of the peak: a logged rate that rises so much at once starts a cycle
+GROWTHS = (1.0, 1.5, 2.0, 3.0)  # of a cycle over the one before
 
 
 def warmed(t: Floats, rate: Floats) -> tuple[Floats, Floats]:
@@ -202,4 +206,43 @@ def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | N
         miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
         if miss < best:
             best, form = miss, make(1.0, total, warmup, final, axis="tokens")
+    return form
+
+
+def restarts_of(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
+    """The cosine with warm restarts that a logged rate has followed up to now, if it has.
+
+    Parameters
+    ----------
+    t, rho : ndarray, shape (n,)
+        As `warmed` gives them.
+    warmup : float
+        Its end.
+    total : float
+        Where the schedule is to end.
+    """
+    main = t >= warmup
+    t, rho = t[main], rho[main]
+    starts = np.flatnonzero(np.diff(rho) > LEAP) + 1
+    if len(t) < 8 or not len(starts) or not total > warmup:
+        return None
+    best, form = MATCH, None
+    # A cycle starts between two points of the log: where, the others tell.
+    first = np.linspace(t[starts[0] - 1], t[min(starts[0] + 1, len(t) - 1)], 65) - warmup
+    rises = np.flatnonzero(np.diff(rho) > 0)
+    t, rho = np.delete(t, [rises, rises + 1]), np.delete(rho, [rises, rises + 1])
+    if len(t) < 8:
+        return None
+    for growth in GROWTHS:
+        for cycle in first[first > 0]:
+            number = (total - warmup) / cycle
+            if growth > 1:
+                number = float(np.log1p(number * (growth - 1)) / np.log(growth))
+            unit = kinds.cosine_restarts(1.0, total, number, warmup, growth=growth, axis="tokens")
+            wave = unit(t)
+            a = 1 - wave  # rho = f + (1 - f) wave
+            final = float(np.clip(((rho - wave) @ a) / max(float(a @ a), 1e-12), 0, 1))
+            miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
+            if miss < best:
+                best, form = miss, replace(unit, final_ratio=final)
     return form

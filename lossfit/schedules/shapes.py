@@ -16,6 +16,7 @@ wsd            peak until d; then with u = (t - d) / (T - d)
                linear: peak + (final - peak) * u; exponential: peak * final_ratio ** u;
                sqrt, or 1-sqrt: peak + (final - peak) * sqrt(u)
 two_stage      first until the switch, then second
+restarts       a cosine that starts again from the peak after every cycle
 =============  ===========================================================================
 
 (formulas of cosine, two-stage and WSD: Luo et al. 2025, arXiv 2503.12811, section 2; the cooldown
@@ -43,6 +44,7 @@ __all__ = [
     "constant",
     "cosine",
     "cosine_cycle",
+    "cosine_restarts",
     "from_points",
     "linear",
     "one_minus_sqrt",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 SHAPES = ("linear", "exponential", "sqrt")
+MOST_NODES = 8192
 ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}
 
 
@@ -61,7 +64,7 @@ class Schedule:
 
     Attributes
     ----------
-    kind : {"constant", "cosine", "linear", "wsd", "two_stage", "points"}
+    kind : {"constant", "cosine", "linear", "wsd", "two_stage", "restarts", "points"}
         The family.
     peak : float
         The highest learning rate (the rate itself for a constant schedule).
@@ -77,6 +80,8 @@ class Schedule:
         Form of that decay.
     second, switch : float
         Second rate and where it starts (``two_stage``; ``peak`` is the first).
+    cycle, growth : float
+        Length of the first cycle, and of each over the one before (``restarts``).
     steps, rates : tuple of float
         The points of ``from_points``.
     axis : {"step", "tokens"}
@@ -99,6 +104,8 @@ class Schedule:
     shape: str = "linear"
     second: float = math.nan
     switch: float = math.nan
+    cycle: float = math.nan
+    growth: float = 1.0
     steps: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
     axis: str = "step"
@@ -141,6 +148,9 @@ class Schedule:
             return np.where(t < self.switch, peak, self.second)
         if self.kind == "constant" or self.total is None:
             return np.full(t.shape, peak)
+        if self.kind == "restarts":
+            u = self._in_cycle(np.clip(t, self.warmup, self.total))
+            return final + (peak - final) * (1 + np.cos(np.pi * u)) / 2
         start = (1 - self.decay) * self.total if self.kind == "wsd" else self.warmup
         u = np.clip((t - start) / (self.total - start), 0.0, 1.0)
         if self.kind == "cosine":
@@ -149,11 +159,50 @@ class Schedule:
             return np.asarray(peak * self.final_ratio**u)
         return peak + (final - peak) * (np.sqrt(u) if self.shape == "sqrt" else u)
 
+    def _in_cycle(self, t: Floats) -> Floats:
+        """Share of its cycle that is over at each step; 1 at the end of the last one."""
+        assert self.total is not None
+        after, growth = (t - self.warmup) / self.cycle, self.growth
+        if growth == 1:
+            number = np.floor(after)
+            share = after - number
+        else:
+            number = np.floor(np.log1p(after * (growth - 1)) / math.log(growth) + 1e-12)
+            share = (after - (growth**number - 1) / (growth - 1)) / growth**number
+        return np.where((t >= self.total) & (share < 1e-9), 1.0, np.clip(share, 0.0, 1.0))
+
+    def nodes(self, each: int) -> Floats:
+        """Steps between which the rate of ``restarts`` is nearly straight.
+
+        Parameters
+        ----------
+        each : int
+            How many in a cycle; of very many cycles fewer, but three.
+
+        Returns
+        -------
+        ndarray
+            Increasing steps, up to the end.
+        """
+        assert self.total is not None
+        lengths: list[float] = []
+        at = self.warmup
+        while at < self.total * (1 - 1e-9):
+            lengths.append(self.cycle * self.growth ** len(lengths))
+            at += lengths[-1]
+        each = max(min(each, MOST_NODES // len(lengths)), 3)
+        starts = self.warmup + np.append(0.0, np.cumsum(lengths)[:-1])
+        # Up to just before the next start: a jump takes a place of its own.
+        inside = np.linspace(0.0, 1.0, each) * (1 - 1e-9)
+        steps = (starts[:, None] + np.array(lengths)[:, None] * inside).ravel()
+        return np.append(steps[steps < self.total * (1 - 1e-9)], self.total * (1 - 1e-9))
+
     def stretched(self, total: float) -> Schedule:
         """The same kind of schedule with another length.
 
         The peak, the warm-up (in steps), the final ratio and the share of the decay stay.  Points
-        are stretched as a whole.  A schedule without an end (constant, two-stage) stays as it is.
+        are stretched as a whole; cycles keep their lengths, and there are more of them.  A schedule
+        without an end (constant, two-stage) stays as it is.
 
         Parameters
         ----------
@@ -201,6 +250,7 @@ class Schedule:
             total=None if self.total is None else self.total * factor,
             warmup=self.warmup * factor,
             switch=self.switch * factor,
+            cycle=self.cycle * factor,
             steps=tuple(step * factor for step in self.steps),
             axis=_axis(axis),
         )
@@ -211,7 +261,9 @@ class Schedule:
             words.append(f"then {self.second:g} from {self.axis} {self.switch:g}")
         if self.total is not None:
             words.append(f"to {self.axis} {self.total:g}")
-        if self.kind in ("cosine", "linear", "wsd"):
+        if self.kind == "restarts":
+            words.append(f"first cycle {self.cycle:g}, each {self.growth:g} times the last")
+        if self.kind in ("cosine", "linear", "wsd", "restarts"):
             words.append(f"final ratio {self.final_ratio:g}")
         if self.kind == "wsd":
             words.append(f"{self.shape} decay over the last {self.decay:.0%}")
@@ -468,6 +520,61 @@ def cosine_cycle(
     )
 
 
+def cosine_restarts(
+    peak: float,
+    total: float,
+    cycles: float,
+    warmup: float = 0,
+    final_ratio: float = 0.0,
+    growth: float = 1.0,
+    *,
+    axis: str = "step",
+) -> Schedule:
+    """Cosines that each start again from the peak: warm restarts (SGDR, arXiv 1608.03983).
+
+    Parameters
+    ----------
+    peak : float
+        Learning rate at the start of each cycle.
+    total : float
+        Step at which the last cycle ends.
+    cycles : float
+        How many cycles there are; the last may be cut off.
+    warmup : float
+        Steps of linear warm-up from 0, before the first cycle.
+    final_ratio : float
+        Rate at the end of a cycle, as a share of the peak.
+    growth : float
+        Length of each cycle over that of the one before, 1 or more (PyTorch's ``T_mult``).
+    axis : {"step", "tokens"}
+        What the steps are measured in, and the schedule is called with.
+
+    Returns
+    -------
+    Schedule
+        Call it with steps for the learning rate there.
+
+    Raises
+    ------
+    DataError
+        A number out of range.
+
+    Examples
+    --------
+    >>> import lossfit
+    >>> schedule = lossfit.schedules.cosine_restarts(3e-4, total=1000, cycles=4)
+    >>> float(schedule(250)), float(schedule(375))
+    (0.0003, 0.00015)
+    """
+    number, growth = _positive(cycles, "number of cycles"), _positive(growth, "growth")
+    lengths = number if growth == 1 else (growth**number - 1) / (growth - 1)
+    cycle = (_positive(total, "total") - warmup) / lengths
+    schedule = Schedule(
+        "restarts", peak, total, warmup, final_ratio, cycle=cycle, growth=growth, axis=axis
+    )
+    return _checked(schedule)
+
+
 def stretched(schedule: Schedule, total: float) -> Schedule:
     """The same kind of schedule with another length; see `Schedule.stretched`.
 
@@ -618,6 +725,11 @@ def _checked(s: Schedule) -> Schedule:
     if s.kind == "two_stage":
         values["second"] = _positive(s.second, "second rate")
         values["switch"] = _positive(s.switch, "switch")
+    if s.kind == "restarts":
+        values["cycle"] = _positive(s.cycle, "cycle")
+        values["growth"] = _positive(s.growth, "growth")
+        if values["growth"] < 1:
+            raise DataError(f"a schedule's growth is 1 or more, got {s.growth:g}")
     for name in ("final_ratio", "decay"):
         if values[name] > 1:
             raise DataError(f"a schedule's {name} is a share, 0 to 1, got {values[name]:g}")

@@ -97,3 +97,15 @@ def test_one_wild_negative_point_is_a_spike() -> None:
     negative = lossfit.extrapolate(runs_of(n=loss - 4), at=at, draws=500)
     assert "spike" not in negative.frame["notes"].iloc[0]
     assert float(negative.draws.max()) < 0
+
+
+def test_races_and_other_schedules_name_broken_runs_first() -> None:
+    t, loss = curve("w")
+    runs = runs_of(broke=diverged(), well=loss)
+    assert str(lossfit.race(runs, axis="step", until=2 * t[-1], draws=100)).startswith("! broke:")
+    plan = lossfit.schedules.constant(1e-3)
+    answer = lossfit.what_if(runs.with_schedule(plan), schedules=["wsd"], draws=100)
+    first, _, below = str(answer).partition("\n")
+    assert first.startswith("! broke: diverged")
+    assert "no forecast" in below.partition("well under")[0]
+    assert answer.meanings["far"]

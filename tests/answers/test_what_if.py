@@ -18,12 +18,13 @@ from benches import multipower
 from benches import what_if as bench
 from lossfit import DataError, LossfitWarning, schedules
 from lossfit.answers.scenarios import rate_under
-from lossfit.answers.what_ifs import OWN, WhatIf, standard_schedule, what_if
+from lossfit.answers.what_ifs import OWN, WhatIf, what_if
 from lossfit.cli.what_if import command
 from lossfit.forecasts.joint import fit_jointly
 from lossfit.forecasts.responses import Rate, basis, rate_along
 from lossfit.forecasts.sharing import disagree, fit_members
 from lossfit.kernels.paths import Paths, Shapes
+from lossfit.runs.schedule_words import standard_schedule
 
 TOTAL = 20_000
 PLANS = {
@@ -379,7 +380,7 @@ def test_jumps_are_made_over_a_step(step, made):
         ({"schedules": {}}, "schedules= is empty"),
         ({"schedules": {"own": PLANS["wsd"]}}, "cannot be called 'own'"),
         ({"schedules": {"x": 3.0}}, "must be made with lossfit.schedules"),
-        ({"schedules": ["wds"]}, "no kind of schedule is called 'wds'"),
+        ({"schedules": ["wds"]}, "no schedule is called 'wds'"),
         ({"schedules": {"x": {"cosine": PLANS["wsd"]}}}, "has none for run 'constant'"),
         ({"schedules": {"x": PLANS["wsd"]}, "at": {"y": 3}}, "names a schedule 'y'"),
         ({"schedules": {"x": PLANS["wsd"]}, "at": -1}, "positive"),

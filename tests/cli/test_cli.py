@@ -324,7 +324,7 @@ def test_colours_are_for_terminals(monkeypatch):
 
 
 def test_a_schedule_in_a_word_or_a_file(log, tmp_path):
-    from lossfit.answers.schedule_words import schedules_of, shape_of
+    from lossfit.runs.schedule_words import schedules_of, shape_of
 
     runs = lossfit.load(log)
     assert schedules_of(None, runs) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import lossfit
@@ -139,6 +140,22 @@ def test_an_unknown_schedule_is_averaged_over():
     # Within the data nothing is said of the future.
     inside = ask(half, at=5_000)
     assert all(flags == ("interpolation",) for flags in inside.frame["notes"])
+
+
+@pytest.mark.parametrize("growth", [1, 2])
+def test_a_logged_rate_with_restarts_goes_on_so(growth):
+    t = np.arange(25.0, 9_000.0, 25.0)
+    plan = lossfit.schedules.cosine_restarts(3e-4, 20_000, 5, 200, 0.1, growth)
+    loss = 2.5 + 2 * (t / 1000) ** -0.4 + np.random.default_rng(0).normal(0, 0.01, len(t))
+    frame = pd.DataFrame({"step": t, "loss": loss, "lr": plan(t)})
+    logged, places = lossfit.Runs.from_frame(frame), [12_000, 20_000, 40_000]
+    told = lossfit.Runs.from_frame(frame.drop(columns="lr"), schedules=plan)
+    given, read = ask(told, at=places), ask(logged, at=places, total=20_000)
+    np.testing.assert_allclose(read.draws.mean("draw"), given.draws.mean("draw"), rtol=2e-3)
+    assert "restarts" in str(read)
+    # Two cycles that differ as no cosines do, and one rate that only rises, are no restarts.
+    other = frame.assign(lr=np.where(t < 4_000, 3e-4 * (1 - t / 8_000), 3e-4))
+    assert "restarts" not in str(ask(lossfit.Runs.from_frame(other), at=places))
 
 
 def test_a_logged_rate_that_is_constant_stays_so_unless_told():

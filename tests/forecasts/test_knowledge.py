@@ -28,7 +28,7 @@ def runs():
 @pytest.mark.parametrize(
     ("plan", "axis", "words"),
     [
-        (Plan(None, 24.0), "step", "total=24 ends before the data of run 'run0'"),
+        (Plan(None, 24.0), "step", "total=24 ends before the data of run 'run0'.*total='24k'"),
         (Plan(None, {"run1": 500.0}), "step", "run 'run1'"),
         (Plan(None, 2e6), "step", "looks like tokens"),
         (Plan(None, 2e9), "step", "more than a million times the data"),
@@ -80,3 +80,17 @@ def test_data_beyond_the_end_of_the_run_s_schedule_are_flagged():
     assert made(runs, None).flags["schedule_over"].all()
     runs = logged(schedules.constant(1.0)).with_schedule(schedules.cosine(1.0, 4990))
     assert not made(runs, None).flags["schedule_over"].any()
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_plan_of_a_thousand_times_the_data_is_told_with_what_was_meant():
+    runs = power_runs(2)  # 1,000 steps
+    where = {"at": 1500, "axis": "step", "draws": 50}
+    answer = lossfit.extrapolate(runs, "run0", total=2e6, **where)
+    assert "total_far" in answer.frame["notes"][0]
+    assert "did you mean total=2,000?" in answer.meanings["total_far"]
+    assert "did you mean total=2,000?" in answer.warning
+    race = lossfit.race(runs, axis="step", until=1500, total=2e6, draws=50)
+    assert "did you mean total=2,000?" in race.warning
+    usual = lossfit.extrapolate(runs, "run0", total=9e5, **where)
+    assert "total_far" not in usual.frame["notes"][0]

@@ -6,6 +6,7 @@ import inspect
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import lossfit
@@ -131,3 +132,46 @@ def test_the_end_that_a_log_states_is_its_total():
     known = runs.with_schedule(lossfit.schedules.cosine(1e-3, 5000))
     assert Question.of(known, "step").plan.total is None
     assert Question.of(runs, "step").plan.total == {"a": 4000.0}
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_word_for_a_schedule_means_the_same_everywhere():
+    """A word, or words by run, instead of `lossfit.schedules`, through the one question."""
+    runs = power_runs(2, points=80)
+    end = runs["run0"].end("step")
+    plan = lossfit.schedules.cosine(1.0, 2 * end)
+    words = {"run0": f"cosine@{2 * end:g}", "run1": "cosine"}
+    by_word = Question.of(runs, "step", schedule=words, total=2 * end).plan.schedule
+    assert by_word == dict.fromkeys(runs.names, plan)
+    assert Question.of(runs, "step", schedule="cosine", total=2 * end, asked=["run1"]).plan == (
+        {"run1": plan}, 2 * end
+    )  # fmt: skip
+    assert runs.with_schedule(words["run0"])["run1"].schedule == plan
+    with pytest.raises(DataError, match="no schedule is called 'wsd:3'"):
+        Question.of(runs, "step", schedule="wsd:3@20k")
+    with pytest.raises(DataError, match="run 'run7'"):
+        Question.of(runs, "step", schedule={"run7": "wsd@20k"})
+    four = Question.of(runs, "step", schedule=f"cosine:4@{2 * end:g}").plan.schedule
+    assert four["run0"] == lossfit.schedules.cosine_restarts(1.0, 2 * end, 4)
+    told, worded = (
+        lossfit.race(runs, axis="step", until=2 * end, draws=100, schedule=given).curves
+        for given in (plan, f"cosine@{2 * end:g}")
+    )
+    np.testing.assert_array_equal(told, worded)
+    known = lossfit.backtest(runs.with_schedule(f"wsd@{end:g}"), draws=100).frame
+    pd.testing.assert_frame_equal(known, lossfit.backtest(runs, schedules="wsd", draws=100).frame)
+    other = lossfit.what_if(runs, schedules=["wsd", f"cosine:2@{2 * end:g}"], own=f"cosine@{end:g}")
+    assert other.schedules["wsd"]["run0"].total == end
+    tail = lossfit.best_tail(runs, 2 * end, run="run0", own="constant", segments=8)
+    assert tail.schedule.total == 2 * end
+
+
+def test_tokens_in_a_word_are_tokens():
+    """2T names an end in tokens where no run has so many steps."""
+    runs = power_runs(1, points=60).select(["run0"])
+    end = runs["run0"].end("step")
+    with_tokens = lossfit.Runs.from_frame(runs.frame, tokens_per_step=1e6)
+    asked = Question.of(with_tokens, "step", schedule=f"wsd@{2e6 * end:g}")
+    assert (asked.plan.schedule["run0"].axis, asked.plan.schedule["run0"].total) == (
+        "tokens", 2e6 * end
+    )  # fmt: skip

@@ -54,6 +54,18 @@ KINDS = (
 )
 
 
+def test_a_counter_that_began_before_the_run():
+    t, loss = healthy()
+    found = recognise(t + 50 * t[-1], loss)
+    assert found is not None
+    assert (found.kind, found.row) == ("counter", 0)
+    assert f"subtract {t[0] + 50 * t[-1]:,.6g}" in str(found)
+    # A late part of a run, and a slow fall late on the axis, are none.
+    late = t > 0.6 * t[-1]
+    assert recognise(t[late], loss[late]) is None
+    assert recognise(t + 3 * t[-1], loss[0] * np.exp(-0.1 * t / t[-1])) is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_each_kind_is_named_and_placed(kind: str, seed: int) -> None:

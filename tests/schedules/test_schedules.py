@@ -47,6 +47,22 @@ def test_helpers():
         schedules.cosine_cycle(1.0, 1000, 0)
 
 
+def test_restarts_by_hand():
+    s = schedules.cosine_restarts(1.0, 410, 4, warmup=10, final_ratio=0.1)
+    np.testing.assert_allclose(s([5, 10, 60, 109.999999, 110, 160, 410, 999]),
+                               [0.5, 1, 0.55, 0.1, 1, 0.55, 0.1, 0.1], atol=1e-6)  # fmt: skip
+    grown = schedules.cosine_restarts(1.0, 700, 3, growth=2)  # cycles of 100, 200 and 400
+    np.testing.assert_allclose(grown([50, 100, 200, 300, 500, 700]), [0.5, 1, 0.5, 1, 0.5, 0],
+                               atol=1e-12)  # fmt: skip
+    np.testing.assert_allclose(grown.stretched(1500)([700, 1100]), [1, 0.5], atol=1e-12)
+    np.testing.assert_allclose(s.scaled(2, "tokens")([120, 220]), [0.55, 1])
+    nodes = grown.nodes(64)
+    at = np.linspace(0, 700, 2000)
+    assert np.abs(np.interp(at, nodes, grown(nodes)) - grown(at)).max() < 2e-3
+    with pytest.raises(DataError, match="growth is 1 or more"):
+        schedules.cosine_restarts(1.0, 100, 2, growth=0.5)
+
+
 def test_points_are_joined_by_lines_and_held_beyond():
     s = schedules.from_points([10, 20, 40], [1.0, 3.0, 0.0])
     np.testing.assert_allclose(s([0, 10, 15, 30, 40, 99]), [1, 1, 2, 1.5, 0, 0])

@@ -1,0 +1,206 @@
+"""Schedules in a word: ``cosine@250k``, ``cosine:4@20k``, or a CSV of steps and rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._base.errors import DataError
+from .._base.units import amount_of
+from ..schedules import shapes as make
+from ..schedules.shapes import Schedule
+from .logged_rate import history_of, warmup_of
+
+if TYPE_CHECKING:
+    from .collection import Runs
+    from .known import NumberByRun, ScheduleByRun, Schedules
+    from .run import Run
+
+__all__ = ["highest", "peak_of", "schedules_of", "shape_of", "standard_schedule"]
+
+KINDS = ("constant", "cosine", "linear", "wsd", "1-sqrt")
+MEANT = (0.98, 50.0)  # times the data: where an end may lie that counts the same as they
+
+
+def schedules_of(
+    schedule: ScheduleByRun,
+    runs: Runs,
+    names: Sequence[str] | None = None,
+    total: NumberByRun = None,
+    axis: str = "step",
+) -> Schedules:
+    """A schedule for all, or by run, with words spelt out.
+
+    Parameters
+    ----------
+    schedule : Schedule, str, dict of these by run, or None
+        A word is KIND, KIND@END or the path of a CSV; KIND:N is N cycles of a cosine.
+    runs : Runs
+    names : sequence of str, optional
+        The runs that a word for all is for; all by default.
+    total : float or dict by run, optional
+        Planned end on `axis`, where a word names none.
+    axis : str
+
+    Raises
+    ------
+    DataError
+        No such kind; an end that is needed and not said; a CSV that is none.
+    """
+    if isinstance(schedule, str):
+        given: Mapping[str, Schedule | str] = dict.fromkeys(names or runs.names, schedule)
+    elif isinstance(schedule, Mapping):
+        given = schedule
+    else:
+        return schedule
+    points: dict[str, Schedule] = {}
+    ends = total if isinstance(total, Mapping) else dict.fromkeys(given, total)
+    out: dict[str, Schedule] = {}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            out[name] = value
+        elif value.lower().endswith(".csv"):
+            out[name] = points[value] = points.get(value) or _points(value)
+        else:
+            out[name] = _of_run(value, runs[name], ends.get(name), axis)
+    return out
+
+
+def _of_run(word: str, run: Run, total: float | None, axis: str) -> Schedule:
+    """With the run's own peak and warm-up where they are known."""
+    kind, cycles, end = _parted(word)
+    counts = _counted(run, end)
+    if end is None and total is not None:
+        end = total if axis == counts else total * run.end(counts) / run.end(axis)
+    if run.schedule is not None or run.lr is not None:
+        return standard_schedule(run, kind, end, cycles, counts)
+    if end is None and kind != "constant":
+        raise DataError(
+            f"run {run.name!r}: its learning rate is not known, so schedule={word!r} needs an end: "
+            f"{word}@20k"
+        )
+    return _shape(kind, cycles, 1.0, end or 0.0, 0.0, counts)
+
+
+def _counted(run: Run, end: float | None) -> str:
+    """What an end counts: the run's own schedule says, else steps, or tokens where that fits."""
+    own = run.schedule.axis if run.schedule is not None else "step" if run.has("step") else "tokens"
+    other = "tokens" if own == "step" else "step"
+    if end is None or not run.has(own) or not run.has(other):
+        return own
+    low, high = MEANT
+    fits = {axis: low <= end / run.end(axis) <= high for axis in (own, other)}
+    return other if fits[other] and not fits[own] else own
+
+
+def standard_schedule(
+    run: Run, kind: str, total: float | None = None, cycles: int = 1, axis: str | None = None
+) -> Schedule:
+    """A schedule of some kind with the peak, the warm-up and the end of a run's own.
+
+    Parameters
+    ----------
+    run : Run
+    kind : {"cosine", "linear", "wsd", "1-sqrt", "constant"}
+        Cosine to 10 % of the peak, straight line to 0, and the peak with a straight or a 1 - sqrt
+        cooldown to 0 over the last 20 %.
+    total : float, optional
+        The end, in units of `axis`; by default the own schedule's, or that of the data.
+    cycles : int
+        Of a cosine that starts again.
+    axis : {"step", "tokens"}, optional
+        By default that of the run's own schedule (steps, or tokens, where the rate was logged).
+
+    Raises
+    ------
+    DataError
+        No such kind; a run whose learning rate is not known.
+    """
+    own = run.schedule
+    if own is None and run.lr is None:
+        raise DataError(f"run {run.name!r}: the learning rate that it had is not known")
+    axis = axis or _counted(run, None)
+    if own is None and history_of(run, axis) is None:
+        raise DataError(f"run {run.name!r}: too little of its learning rate was logged")
+    if total is None:
+        known = own is not None and own.axis == axis and own.total is not None
+        total = own.total if known and own is not None else run.end(axis)
+    assert total is not None
+    warmup = min(warmup_of(run, axis), 0.5 * total)
+    return _shape(kind, cycles, peak_of(run), total, warmup, axis)
+
+
+def peak_of(run: Run) -> float:
+    """The highest learning rate of a run's own schedule."""
+    if run.schedule is not None:
+        return highest(run.schedule)
+    lr = run.lr
+    assert lr is not None
+    return float(np.nanmax(lr))
+
+
+def highest(schedule: Schedule) -> float:
+    """The highest learning rate of a schedule."""
+    return max(schedule.peak, schedule.second) if schedule.kind == "two_stage" else schedule.peak
+
+
+def shape_of(word: str, end: float, axis: str) -> Schedule:
+    """A schedule with peak 1 on some axis, which ends at `end` unless the word says where."""
+    if word.lower().endswith(".csv"):
+        return _points(word)
+    kind, cycles, last = _parted(word)
+    return _shape(kind, cycles, 1.0, end if last is None else last, 0.0, axis)
+
+
+def _shape(
+    kind: str, cycles: int, peak: float, total: float, warmup: float, axis: str
+) -> Schedule:  # fmt: skip
+    if kind == "constant":
+        return make.constant(peak, warmup, axis=axis)
+    if cycles > 1:
+        return make.cosine_restarts(peak, total, cycles, warmup, axis=axis)
+    made: dict[str, Any] = {
+        "cosine": make.cosine,
+        "linear": make.linear,
+        "wsd": make.wsd,
+        "1-sqrt": make.one_minus_sqrt,
+    }
+    if kind not in made:
+        raise DataError(f"no kind of schedule is called {kind!r}; there are {', '.join(KINDS)}")
+    schedule: Schedule = made[kind](peak, total, warmup, axis=axis)
+    return schedule
+
+
+def _parted(word: str) -> tuple[str, int, float | None]:
+    """Kind, number of cycles and end of a word."""
+    what, at, end = word.strip().partition("@")
+    kind, colon, cycles = what.partition(":")
+    many = kind == "cosine" and cycles.isdecimal() and int(cycles) > 0
+    if kind not in KINDS or (colon and not many):
+        raise DataError(
+            f"no schedule is called {what!r} here; there are {', '.join(KINDS)}, cosine:4 for four "
+            f"cycles, or give a CSV with columns step (or tokens) and lr"
+        )
+    return kind, int(cycles) if many else 1, amount_of(end) if at else None
+
+
+def _points(path: str) -> Schedule:
+    """A schedule through the rows of a CSV."""
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path!r} of a schedule")
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"cannot read {path} as a CSV of a schedule: {error}") from None
+    axis = next((name for name in ("step", "tokens") if name in table), None)
+    if axis is None or "lr" not in table:
+        raise DataError(
+            f"{path}: a schedule has columns step (or tokens) and lr, found "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    return make.from_points(table[axis], table["lr"], axis=axis)
