@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 
 import lossfit
+from lossfit import schedules
+from lossfit.ladders.begun import blended, own_share
 from lossfit.ladders.core import Readings, readings
 from lossfit.ladders.rows import Rung
 
@@ -27,6 +29,10 @@ from ._ladders import cuts, growing, ladders
 
 EDGES, NAMES = (1.05, 3.0, 6.0, 12.0, np.inf), ("2x", "4x", "8x", "12x+")
 SHARES = (0.05, 0.1, 0.2, 0.4)
+OF_ALONE = (0.35, 0.45, 0.75, 1.05)  # bars: CRPS over that of the run alone with siblings
+HELD_BEGUN = (0.86, 0.97)
+DRAWS = 1000
+NODES = 300  # of a schedule
 POINTS = 11  # of a curve besides its end
 SCORES = ["held90", "held50", "crps", "width", "error"]
 HELD = (0.85, 0.96)
@@ -97,14 +103,36 @@ def averaged(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return table
 
 
+def as_runs(rungs: list[Rung]) -> lossfit.Runs:
+    """Rungs with their schedules, as a user has them."""
+    frames, plans = [], {}
+    for rung in rungs:
+        columns = {"run": rung.name, "tokens": rung.tokens, "loss": rung.loss}
+        frames.append(pd.DataFrame({**columns, "params": rung.params}))
+        if rung.clock.kind == "constant":
+            plans[rung.name] = schedules.constant(1.0, axis="tokens")
+        else:
+            t = rung.clock.tokens
+            rate = np.maximum(np.gradient(rung.clock.cumulative, t), 1e-6)
+            some = np.unique(np.linspace(0, len(t) - 1, NODES).astype(int))
+            plans[rung.name] = schedules.from_points(t[some], rate[some], axis="tokens")
+    batches = {rung.name: rung.batch for rung in rungs}
+    return lossfit.Runs.from_frame(pd.concat(frames), schedules=plans, tokens_per_step=batches)
+
+
 def begun(folder: str) -> pd.DataFrame:
-    """The ladder alone on the largest runs of each family, of which a share is there."""
+    """The largest runs of each family, of which a share is there: three forecasts of their ends.
+
+    The ladder alone, the run alone with the smaller ones as siblings, and both pooled as
+    `lossfit.extrapolate` pools them.
+    """
     rows = []
     for ladder in ladders(folder):
         order = sorted(ladder.rungs, key=lambda rung: (rung.params, rung.end))
         targets = order[-3:-1] if ladder.family == "gemstones" else order[-1:]
         for target in targets:
             smaller = [rung for rung in order if rung.params < 0.7 * target.params]
+            siblings, asked = as_runs(smaller), as_runs([target])
             for share in SHARES:
                 keep = target.tokens <= share * target.end
                 late = target.tokens[keep] >= max(
@@ -116,16 +144,21 @@ def begun(folder: str) -> pd.DataFrame:
                            target.clock, target.batch)  # fmt: skip
                 fitted: Readings = readings(smaller, 0, own)
                 at, truth = outcomes(target)
-                draws = fitted.curves(own, at[-1:], 1, 1000, True)
-                rows.append(
-                    {
-                        "source": ladder.source,
-                        "family": ladder.family,
-                        "cut": target.name,
-                        "share": share,
-                        **score(draws[0], truth[-1]),
-                    }
-                )
+                end = at[-1:]
+                drawn = {"ladder": fitted.curves(own, end, 1, DRAWS)}
+                answer = lossfit.extrapolate(
+                    asked.until({"tokens": share * target.end}), at=end[0], axis="tokens",
+                    siblings=siblings, draws=DRAWS,
+                )  # fmt: skip
+                drawn["alone"] = answer.curves_at(target.name, end)
+                weight = own_share(drawn["alone"], drawn["ladder"], own.end / end,
+                                   float(fitted.whole.off[-1]))  # fmt: skip
+                drawn["pooled"] = blended(drawn["alone"], drawn["ladder"], weight)
+                about = {"source": ladder.source, "family": ladder.family, "cut": target.name}
+                rows += [
+                    {**about, "share": share, "what": what, **score(draws[0], truth[-1])}
+                    for what, draws in drawn.items()
+                ]
     return pd.DataFrame(rows)
 
 
@@ -139,7 +172,18 @@ def main() -> None:
     record = _report.start("ladder")
     failures: list[str] = []
     if options.begun:
-        table = averaged(begun(options.folder), ["share"])
+        table = averaged(begun(options.folder), ["what", "share"])
+        crps = table.pivot(index="share", columns="what", values="crps")
+        for share, most in zip(SHARES, OF_ALONE, strict=True):
+            ratio = crps.loc[share, "pooled"] / crps.loc[share, "alone"]
+            print(f"{share:.0%} of the run: CRPS {ratio:.2f} of that alone, at most {most:g}")
+            if ratio > most:
+                failures.append(f"CRPS at {share:.0%} is {ratio:.2f} of that alone")
+        pooled = table[table["what"] == "pooled"]
+        if not pooled["held90"].between(*HELD_BEGUN).all():
+            failures.append(
+                f"begun: 90 % intervals hold outside {HELD_BEGUN[0]:.0%} to {HELD_BEGUN[1]:.0%}"
+            )
     else:
         found = unseen(options.folder, options.growing)
         found["bin"] = pd.cut(found["ratio"], EDGES, labels=NAMES)

@@ -77,6 +77,7 @@ def command(
             out,
             run=names,
             compute_of=compute_of,
+            target=target or None,
             beside=list(beside) or "auto",
             title=title,
             most_phases=most_phases,

@@ -18,7 +18,7 @@ R, c q and y are taken at a pilot fit, so covariances do not depend on the param
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -93,6 +93,11 @@ class Placed:
     anchor: Floats
     begun: np.ndarray[tuple[int], np.dtype[np.bool_]]
     features: Floats
+
+    def take(self, which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Placed:
+        """Some of the rows."""
+        cut = {f.name: getattr(self, f.name)[..., which] for f in fields(self) if f.name != "rows"}
+        return replace(self, rows=self.rows.take(np.flatnonzero(which)), **cut)
 
 
 def centred_features(rows: Rows, by: Rows) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 from .._base.ragged import Floats
 from ..runs.labels import names_text, size_text
 from .core import Readings, grow_together
+from .pilot import OFF
 from .rows import Rung
 from .rungs import Rungs
 
@@ -17,7 +18,6 @@ BEYOND_TOKENS = 1.5  # times the largest cumulative rate
 LEVEL = 0.15  # of log params within which sizes count as one
 FEW_SIZES, NARROW = 3, 2.5
 FEW_RUNS = 4
-OFF = 3.0  # sds
 APART = 0.04  # sd of runs' levels, as a share of the reducible loss, that runs of a kind don't show
 MOST_RHAT = 1.1
 

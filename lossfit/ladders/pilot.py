@@ -11,7 +11,16 @@ from ..laws.coupled import fold, unfold
 from .discrepancy import PRIORS, Placed, covariances, noise, overlap, pieces
 from .law import COORDINATES, log_prior, push, terms
 
-__all__ = ["Pilot", "gradients", "pilot_fit", "scales_of", "strange_runs"]
+__all__ = [
+    "OFF",
+    "Pilot",
+    "gradients",
+    "pilot_at",
+    "pilot_fit",
+    "scales_of",
+    "strange_runs",
+    "strangeness",
+]
 
 ROBUST = 0.006  # residual of log loss from which the pilot fit bends
 STARTS = (  # E, exponents, tau in steps
@@ -22,6 +31,9 @@ STARTS = (  # E, exponents, tau in steps
 )
 JITTER = 1e-12
 MOST_STEPS = 25  # of the empirical Bayes fit
+OFF = 3.0  # sds from which a run lies off the others
+SUSPECT = 0.6  # share of the most that one of k runs can show
+FEWEST_JUDGES = 3
 
 
 class Pilot(NamedTuple):
@@ -83,9 +95,14 @@ def pilot_fit(n: Floats, x: Floats, q: Floats | None, y: Floats, run: np.ndarray
         if best is None or fit.cost < best.cost:
             best = fit
     assert best is not None
-    at = terms(best.x[None], n, x, q)
+    return pilot_at(best.x, n, x, q)
+
+
+def pilot_at(theta: Floats, n: Floats, x: Floats, q: Floats | None) -> Pilot:
+    """A point at the rows."""
+    at = terms(theta[None], n, x, q)
     won = np.broadcast_to(at.won, at.mean.shape)[0]
-    return Pilot(best.x, at.mean[0], at.above.loss[0], np.array(won))
+    return Pilot(theta, at.mean[0], at.above.loss[0], np.array(won))
 
 
 def _prior_residuals(theta: Floats) -> Floats:
@@ -154,6 +171,31 @@ def scales_of(placed: Placed, residual: Floats, slopes: Floats) -> Floats:
         options={"maxiter": MOST_STEPS},
     )  # fmt: skip
     return np.asarray(fit.x)
+
+
+def strangeness(placed: Placed, scales: Floats, residual: Floats, slopes: Floats) -> Floats:
+    """How far each run lies off the others, in sds, by scales of the others: shape (runs,).
+
+    A run that lies far off widens the scale of levels by which it is judged, so that one of k runs
+    can't show more than (k - 1) / sqrt(k).  The farthest is judged by scales found without it; if
+    it is strange, it is left out, and the next one is looked at.
+    """
+    run = placed.rows.run
+    out, rest = np.zeros(int(run.max()) + 1), np.ones(len(run), bool)
+    while True:
+        left = np.unique(run[rest])
+        found = off_by(placed.take(rest), scales, residual[rest], slopes[rest])
+        out[left] = found[left]
+        worst = left[np.abs(found[left]).argmax()]
+        most = (len(left) - 1) / np.sqrt(len(left))
+        if abs(out[worst]) < min(SUSPECT * most, OFF) or len(left) <= FEWEST_JUDGES:
+            return out
+        others = rest & (run != worst)
+        scales = scales_of(placed.take(others), residual[others], slopes[others])
+        out[worst] = off_by(placed.take(rest), scales, residual[rest], slopes[rest])[worst]
+        if abs(out[worst]) < OFF:
+            return out
+        rest = others
 
 
 def off_by(placed: Placed, scales: Floats, residual: Floats, slopes: Floats) -> Floats:

@@ -13,7 +13,7 @@ from ..laws.coupled import fold, pull, unfold
 from ..surfaces.hamiltonian import draw
 from .discrepancy import PRIORS, Placed, centred_features, covariances, noise, pieces
 from .law import COORDINATES, log_prior, push, terms
-from .pilot import gradients, normal_root, off_by, pilot_fit, scales_of, strange_runs
+from .pilot import gradients, normal_root, pilot_at, pilot_fit, scales_of, strange_runs, strangeness
 from .rows import Rows, Rung, joined, target_rows, thinned
 
 __all__ = ["Reading", "read"]
@@ -21,6 +21,7 @@ __all__ = ["Reading", "read"]
 SCALE_SD = 0.3  # prior of the logarithm of s, the factor on all that empirical Bayes scaled
 LAST = 0.002  # exp(LAST rho t4): rho are e-folds of compute beyond the ladder
 JITTER = 1e-12
+STEPS = (3, 12)  # of a trajectory
 RESPONDS = 0.02  # response below which a ladder has none
 KNOTS = 40  # places of a curve at which the discrepancy is drawn; lines between them
 PRIOR_SD = np.array([1, 1, 1, 0.6, 0.6, 0.3, 0.6, 0.15, 1.8, 1.8])
@@ -194,6 +195,8 @@ def read(
     chains: int = 24,
     keep: int = 60,
     scales: Floats | None = None,
+    reference: Floats | None = None,
+    level: float | None = None,
 ) -> Reading:
     """Fit a reading of a ladder.
 
@@ -208,29 +211,34 @@ def read(
         See `lossfit.surfaces.hamiltonian.draw`.
     scales : ndarray, shape (6,), optional
         Scales to use in place of empirical Bayes (for simulation-based calibration).
+    reference : ndarray, shape (10,), optional
+        The law of whose R and c q misses are shares, in place of the pilot fit (for the same).
+    level : float, optional
+        Unit of the losses in the priors, in place of the median loss (for the same).
     """
     rows = thinned(rungs)
     if ends:
         rows = rows.last_of_each()
     centre = float(rows.n.mean()), float(rows.x.mean())
-    level = float(np.median(rows.loss))
+    level = float(np.median(rows.loss)) if level is None else level
     y, n, x = rows.loss / level, rows.n - centre[0], rows.x - centre[1]
     q = rows.q if np.abs(rows.q).max() > RESPONDS else None
     pilot = pilot_fit(n, x, q, y, rows.run)
     residual = y - pilot.mean
     weight = strange_runs(residual / pilot.reducible, rows.run)
+    shares = pilot if reference is None else pilot_at(reference, n, x, q)
     anchor = np.array([rows.x[rows.run == i].max() for i in range(len(rungs))])
     top = float(n.max()), float(x.max())
     is_begun = (rows.run == len(rungs) - 1) & begun
     placed = Placed(
-        rows, n - top[0], x - top[1], pilot.reducible, pilot.won, y, weight[rows.run],
+        rows, n - top[0], x - top[1], shares.reducible, shares.won, y, weight[rows.run],
         anchor[rows.run], is_begun, centred_features(rows, rows),
     )  # fmt: skip
     slopes = gradients(pilot.theta, n, x, q)
     free = slopes * PRIOR_SD
     if scales is None:
         scales = scales_of(placed, residual, free)
-    off = off_by(placed, scales, residual, free)
+    off = strangeness(placed, scales, residual, free)
     k1, k2 = covariances(pieces(placed, placed), scales)
     k2 = k2 + noise(placed, scales) + JITTER * np.eye(len(y))
     inverse = solve_triangular(cholesky(k2, lower=True), np.eye(len(y)), lower=True)
@@ -241,12 +249,12 @@ def read(
     start = fold(np.concatenate([pilot.theta, [0.0, scales[0]]]))
     precision = 1 / (1 + np.exp(2 * scales[0]) * values)
     root = normal_root(whiten @ slopes, precision, pilot.theta, np.array([0.02, 0.1]))
-    drawn = draw(density, start[None], root[None], rng, chains=chains, keep=keep)
+    drawn = draw(density, start[None], root[None], rng, chains=chains, keep=keep, steps=STEPS)
     # Neighbours in time lie apart, so that any even choice of draws is spread over all.
     theta = unfold(np.swapaxes(drawn.draws[0], 0, 1).reshape(-1, COORDINATES + 2))
     compute = max(np.log(rung.params) + np.log(rung.end) for rung in rungs)
     return Reading(
-        placed, y, centre, top, level, whiten, values, scales, theta, pilot.theta, off,
+        placed, y, centre, top, level, whiten, values, scales, theta, shares.theta, off,
         float(compute), float(drawn.rhat[0]), float(drawn.acceptance[0]),
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from ..runs.schedule_words import schedules_of
 from .content import Content
 from .curves import MANY, bands, drawing
+from .ladder_part import arrivals_section, ladder_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,6 +155,7 @@ def report(
     run: str | Sequence[str] | None = None,
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
+    target: ArrayLike | None = None,
     axis: str = "auto",
     beside: Sequence[str | Law | ScheduleLaw] | str = "auto",
     title: str | None = None,
@@ -182,6 +184,8 @@ def report(
         beyond the data is planned.
     compute_of : str, optional
         As in `lossfit.extrapolate`.
+    target : float or sequence of float, optional
+        Losses: a section says when they are reached.
     axis : str
         As in `lossfit.extrapolate`.
     beside : "auto" or sequence of laws
@@ -243,7 +247,7 @@ def report(
         answer = extrapolate(
             runs, run, at=at, compute_of=compute_of, axis=axis, progress=progress, **options
         )
-        content = _content(answer, beside, reasons, options, title, most_phases)
+        content = _content(answer, target, beside, reasons, options, title, most_phases)
     size = written(Path(path), content)
     text = answer.warning
     if text:
@@ -311,6 +315,7 @@ def menu(answer: Answer, beside: Any, n_runs: int) -> list[Law | ScheduleLaw]:
 @patience("computing the report")
 def _content(
     answer: Answer,
+    target: ArrayLike | None,
     beside: Any,
     reasons: dict[str, str],
     options: Options,
@@ -342,9 +347,12 @@ def _content(
     known = {band_or_run.data["n"]: i for i, band_or_run in enumerate(picture.runs)}
     data = parts.page_data(answer, picture, band_list, chosen, known)
     context = parts.Context(answer, shown, banded, known, band_list, reasons, options, most_phases)
+    ladder = options.get("ladder")
     all_sections = [
         parts.answer_section(context),
         parts.picture_section(context),
+        *([] if target is None else [arrivals_section(answer, np.atleast_1d(target), known)]),
+        *([] if ladder is None else [ladder_section(ladder, answer)]),
         parts.race_section(context),
         parts.bands_section(context, picture),
         parts.phases_section(context),

@@ -17,6 +17,7 @@ from lossfit.ladders.clock import LOG_TAUS, POWERS, Clock
 from lossfit.ladders.core import grow_together
 from lossfit.ladders.discrepancy import covariances, noise, overlap, pieces
 from lossfit.ladders.law import log_prior, push, terms
+from lossfit.ladders.notes import notes_of
 from lossfit.ladders.pooling import pooled, precision_share
 from lossfit.ladders.reading import Reading, _density
 from lossfit.ladders.rows import target_rows, thinned
@@ -302,15 +303,22 @@ def test_an_unseen_size_races_a_seen_one(ladder: Ladder, runs: Runs) -> None:
 
 
 def test_a_run_off_the_others_is_named() -> None:
+    """By scales that it had no part in: else it hides behind the scatter that it makes itself."""
     frames = [frame_of(n, k, level=0.25 if n == 1.2e8 else 0.0) for k, n in enumerate(SIZES)]
-    frames.append(frame_of(1.3e8, 8))
-    with pytest.warns(LossfitWarning, match=r"rung_off|levels_differ") as told:
-        fit_ladder(runs_of(frames))
-    assert "120M" in str(told[0].message) or "levels_differ" in str(told[0].message)
+    frames += [frame_of(1.3e8, 8), frame_of(2e8, 9)]
+    with pytest.warns(LossfitWarning, match=r"rung_off: 120M \(\+[0-9.]+ sd\) lies off"):
+        off = fit_ladder(runs_of(frames))
+    assert "levels_differ" in off.flags
+    assert (np.abs(np.delete(off.readings.whole.off, 1)) < 3).all()
+
+
+def test_healthy_ladders_have_no_run_off(ladder: Ladder) -> None:
+    assert np.abs(ladder.readings.whole.off).max() < 3
+    assert not {"rung_off", "few", "narrow", "together", "levels_differ"} & set(ladder.flags)
 
 
 def test_two_sizes_are_wide_and_one_is_refused(ladder: Ladder, runs: Runs) -> None:
-    with pytest.warns(LossfitWarning, match="narrow"):
+    with pytest.warns(LossfitWarning, match="narrow: 2 sizes over 2.33x.*; few: 2 runs"):
         two = fit_ladder(runs.select(["300M", "700M"]))
     width = [
         np.ptp(np.quantile(one.curve(2e9, end=2e10).draw(np.array([2e10]), 500, 0), [0.05, 0.95]))
@@ -321,7 +329,7 @@ def test_two_sizes_are_wide_and_one_is_refused(ladder: Ladder, runs: Runs) -> No
         fit_ladder(runs.select(["700M"]))
 
 
-def test_growing_ladders_are_told(runs: Runs) -> None:
+def test_growing_ladders_are_told(runs: Runs, ladder: Ladder) -> None:
     rungs = rungs_of(runs, "tokens").rungs
     assert not grow_together(rungs)
     frames = [frame_of(n, k, end=30 * n) for k, n in enumerate(SIZES)]
@@ -329,7 +337,9 @@ def test_growing_ladders_are_told(runs: Runs) -> None:
         f"{n / 1e6:.0f}M": schedules.cosine(1.0, 30 * n, 0.3 * n, axis="tokens") for n in SIZES
     }
     grown = Runs.from_frame(pd.concat(frames), tokens_per_step=BATCH, schedules=plans)
-    assert grow_together(rungs_of(grown, "tokens").rungs)
+    known = rungs_of(grown, "tokens")
+    assert grow_together(known.rungs)
+    assert "together" in notes_of(known, ladder.readings)
 
 
 def test_bad_ladders(runs: Runs) -> None:

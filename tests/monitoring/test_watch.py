@@ -537,6 +537,27 @@ def test_ctrl_c_is_a_fine_end(log, root):
     assert "stopped" in errors
 
 
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_ladder_is_asked_too(tmp_path):
+    """The answer of `watch` is that of `extrapolate` with the ladder, and differs from its own."""
+    llama = lossfit.load("llama2")
+    ladder = lossfit.fit_ladder(llama.select(["llama2-7B", "llama2-34B"]))
+    begun = llama.select(["llama2-70B"]).until({"tokens": 4e11})
+    path = tmp_path / "big.csv"
+    begun.frame[["tokens", "loss"]].to_csv(path, index=False)
+    plan = lossfit.schedules.cosine(1.5e-4, 2e12, 8e9, axis="tokens")
+    options = {"at": 2e12, "axis": "tokens", "schedule": plan, "draws": 200}
+    log = lossfit.load(path, params=7e10)
+    medians = []
+    for own in ({}, {"ladder": ladder}):
+        (update,) = lossfit.watch(path, params=7e10, once=True, **options, **own)
+        row = lossfit.extrapolate(log, **options, **own).frame.iloc[0]
+        assert update.median == pytest.approx(row["median"], rel=1e-9)
+        medians.append(update.median)
+    assert "ladder" in row["notes"]
+    assert medians[0] != pytest.approx(medians[1], abs=1e-3)
+
+
 def test_ties_are_not_below():
     from lossfit.monitoring.watching import _share_below
 

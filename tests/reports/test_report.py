@@ -592,6 +592,28 @@ def test_runs_without_the_axis_are_named(tmp_path):
     assert "race" in made.missing
 
 
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_when_a_loss_is_reached_and_a_ladder(tmp_path):
+    runs = lossfit.load("llama2")
+    ladder = lossfit.fit_ladder(runs.select(["llama2-7B", "llama2-13B", "llama2-34B"]))
+    begun = runs.select(["llama2-70B"]).until({"tokens": 4e11})
+    options = {"at": 2e12, "axis": "tokens", "draws": 100, "beside": []}
+    made = quiet(begun, tmp_path / "x.html", target=[1.7, 0.5], ladder=ladder, **options)
+    html = made.path.read_text("utf-8")
+    row = made.answer.time_to(1.7).iloc[0]
+    reached = html.split('<section id="arrivals"')[1].split("</section>")[0]
+    assert f'data-v="{float(row["median"])!r}"' in reached
+    assert "beyond" in reached  # 0.5 is never reached
+    shown = html.split('<section id="ladder"')[1].split("</section>")[0]
+    assert safe(str(ladder)) in shown
+    frame = ladder.track(begun)
+    assert all(f">{row.loss:.3f}<" in shown for row in frame.itertuples())
+    assert f"at {frame['outside'].sum()} of {len(frame)} places" in shown
+    both = begun + runs.select(["llama2-34B"])
+    beside = quiet(both, tmp_path / "y.html", run="llama2-70B", ladder=ladder, **options)
+    assert beside.answer.frame["median"].iloc[0] == made.answer.frame["median"].iloc[0]
+
+
 def test_the_command(tmp_path):
     from lossfit.cli.report import command
 
@@ -599,9 +621,10 @@ def test_the_command(tmp_path):
     done = CliRunner().invoke(
         command,
         ["llama2", "-o", str(out), "-r", "llama2-7B", "--at", "2x", "--draws", "50",
-         "--beside", "power", "--title", "My runs", "--phases", "0"],
+         "--beside", "power", "--title", "My runs", "--phases", "0", "--target", "1.7"],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
+    assert "When a loss is reached" in out.read_text("utf-8")
     assert "loss there:" in done.stdout
     assert f"wrote {out}" in done.stderr
     assert "<h1>My runs</h1>" in out.read_text("utf-8")
