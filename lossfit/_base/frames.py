@@ -14,7 +14,9 @@ ANSWER = ("median", "lower", "upper")
 LATE = ("sd", "axis", "prob")
 
 
-def answer_first(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def answer_first(
+    frame: pd.DataFrame, keys: Sequence[str] = (), *, wide: bool = False
+) -> pd.DataFrame:
     """The frame with its columns in the order in which they matter.
 
     Parameters
@@ -22,12 +24,15 @@ def answer_first(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     frame : pandas.DataFrame
     keys : sequence of str
         Columns that tell its rows apart.
+    wide : bool
+        Whether its numbers are so large that a terminal of 80 columns shows four of them.
 
     Returns
     -------
     pandas.DataFrame
         Median, lower and upper come first, and what tells rows apart last: of a wide frame pandas
-        shows the first three and the last three columns in a terminal of 80.
+        shows the first three and the last three columns in a terminal of 80, of a `wide` one two
+        and two: upper stands there before the last column that tells rows apart.
 
     Examples
     --------
@@ -37,7 +42,8 @@ def answer_first(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     ['median', 'lower', 'upper', 'notes', 'sd', 'run', 'at']
     """
     columns = list(frame.columns)
-    first = [name for name in ANSWER if name in columns]
-    last = [name for name in (*LATE, *keys) if name in columns]
+    first = [name for name in ANSWER if name in columns and not (wide and name == "upper")]
+    ends = (*keys[:-1], "upper", *keys[-1:]) if wide else keys
+    last = [name for name in (*LATE, *ends) if name in columns]
     middle = [name for name in columns if name not in (*first, *last)]
     return frame[[*first, *middle, *last]]

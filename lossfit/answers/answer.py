@@ -368,7 +368,7 @@ class Answer(Result):
             weights = np.zeros(len(self.question.compared))
             parts = self._of_laws(self.question.comparison, self._compared, weights)
             tables += [pd.DataFrame(part) for part in parts]
-        return pd.concat(tables, ignore_index=True)
+        return answer_first(pd.concat(tables, ignore_index=True), ("law", *self._keys))
 
     @property
     def rows_by_law(self) -> list[dict[str, Any]]:

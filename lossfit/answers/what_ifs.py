@@ -207,8 +207,8 @@ class WhatIf(Result):
         Returns
         -------
         pandas.DataFrame
-            Columns run, schedule, to, axis, at, mean, sd, lower, median, upper, prob, prob_better
-            (the probability that the schedule's loss is lower).
+            Columns median, lower, upper, mean, prob_better (the probability that the schedule's
+            loss is lower), sd, axis, prob, to, run, schedule, at.
 
         Raises
         ------
@@ -248,7 +248,7 @@ class WhatIf(Result):
             )
         if not out:
             raise DataError(f"no other schedule was asked for where {to!r} was: give at=")
-        return pd.DataFrame(out)
+        return answer_first(pd.DataFrame(out), ("to", *self._keys))
 
     @property
     def draws(self) -> xr.DataArray:

@@ -279,8 +279,8 @@ class Fit(Result):
         Returns
         -------
         pandas.DataFrame
-            Index (run, parameter), columns mean, sd, lower, upper, ess, rhat, notes (a tuple of
-            flags); and median, but for a fit that kept a summary only.
+            Index (run, parameter), columns median (but for a fit that kept a summary only), lower,
+            upper, mean, ess, rhat, notes (a tuple of flags), sd.
             Exact draws are independent: their ess is their number and rhat, which compares chains,
             is NaN.
 

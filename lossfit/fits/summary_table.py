@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.frames import answer_first
 from .._base.ragged import Floats, run_of_row
 from .._base.summaries import describe
 
@@ -74,6 +75,7 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     values |= {"ess": ess, "rhat": rhat}
     frame = pd.DataFrame({column: array.ravel() for column, array in values.items()}, index=index)
     frame["notes"] = pd.Series([f for f in flags for _ in names], index=index, dtype=object)
+    frame = answer_first(frame)
     frame.attrs["prob"] = prob
     return frame
 

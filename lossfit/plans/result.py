@@ -139,9 +139,9 @@ class Plan(Result):
     def frame(self) -> pd.DataFrame:
         """One row a quantity.
 
-        Columns median, lower, upper, mean, notes (a tuple of flags), sd, prob, ``of`` (optimum: the
+        Columns median, lower, mean, notes (a tuple of flags), sd, prob, ``of`` (optimum: the
         best under each draw; decision: the choice of least expected loss; choice: the one asked
-        about) and quantity.
+        about), upper and quantity.
         Quantities: params, tokens, tokens_per_param, epochs (with unique tokens), loss; of a
         decision or choice also regret (nats above the best possible), equivalent_compute (the
         budget that would do as well, FLOP) and wasted (the share of the budget that it saves).
@@ -162,7 +162,7 @@ class Plan(Result):
             frame.loc[belief | (frame["of"] == "optimum"), ["sd", "lower", "upper"]] = np.nan
         frame["prob"] = self.prob
         frame["notes"] = pd.Series([self.flags] * len(frame), dtype=object)
-        return answer_first(frame, self._keys)
+        return answer_first(frame, self._keys, wide=True)
 
     def _quantities(self) -> list[tuple[str, str, Floats]]:
         """Rows of the frame: of what, which quantity, and its draws."""
@@ -226,7 +226,7 @@ class Plan(Result):
 
     def _part(self, of: str) -> pd.DataFrame:
         rows = self.frame[self.frame["of"] == of].set_index("quantity")
-        return rows[["mean", "sd", "lower", "median", "upper"]]
+        return answer_first(rows[["mean", "sd", "lower", "median", "upper"]], wide=True)
 
     def regret_of(
         self,

@@ -393,7 +393,7 @@ class Race(Result):
                 for side, pair in enumerate(((a, b), (b, a))):
                     rows += self._rows(crossed, p, side, pair, both, horizon, least)
         rows.sort(key=lambda row: (order[row.pop("_a")], order[row.pop("_b")], row["rank"]))
-        return pd.DataFrame(rows)
+        return answer_first(pd.DataFrame(rows), ("overtaker", "overtaken", "rank"))
 
     def _crossings(
         self, curves: Floats, pairs: Sequence[tuple[int, int]], place: Floats, margin: Floats
@@ -495,7 +495,7 @@ class Race(Result):
         Returns
         -------
         pandas.DataFrame
-            Columns at, mean, lower, median, upper, prob, run (the most probable run on it),
+            Columns median, lower, upper, mean, prob, at, run (the most probable run on it),
             run_prob (its probability), beyond (share of the draws in which what is on it is a
             forecast).  Without ``truncated`` also truncated_lower, truncated_median,
             truncated_upper (the truncated frontier) and bias_lower, bias_median, bias_upper (the
@@ -529,8 +529,9 @@ class Race(Result):
                 "beyond": beyond,
             }
         )
+        keys = ("run", "at")
         if truncated:
-            return table
+            return answer_first(table, keys)
         words = ("lower", "median", "upper")
         if len(self.kept) <= MOST_STOPPED:
             other = self.frontier(truncated=True, forecast=forecast)
@@ -540,7 +541,7 @@ class Race(Result):
         for prefix, part in (("truncated", other), ("bias", gap)):
             for word in words:
                 table[f"{prefix}_{word}"] = part[word]
-        return table
+        return answer_first(table, keys)
 
     @cached_property
     def _stopped(self) -> tuple[Floats, Floats]:
@@ -578,7 +579,7 @@ class Race(Result):
         Returns
         -------
         pandas.DataFrame
-            Columns at, mean, lower, median, upper, prob, prob_positive: P(the truncated frontier is
+            Columns median, lower, upper, mean, prob, at, prob_positive: P(the truncated frontier is
             higher by more than the margin).
         """
         import pandas as pd
@@ -589,17 +590,16 @@ class Race(Result):
         gap = cut[finite] - whole[finite]
         tail = (1 - self.prob) / 2
         lower, median, upper = quantiles(gap, (tail, 0.5, 1 - tail))
-        return pd.DataFrame(
-            {
-                "at": self.at[finite],
-                "mean": gap.mean(axis=1),
-                "lower": lower,
-                "median": median,
-                "upper": upper,
-                "prob": self.prob,
-                "prob_positive": (gap > self.margin[finite][:, None]).mean(axis=1),
-            }
-        )
+        table = {
+            "at": self.at[finite],
+            "mean": gap.mean(axis=1),
+            "lower": lower,
+            "median": median,
+            "upper": upper,
+            "prob": self.prob,
+            "prob_positive": (gap > self.margin[finite][:, None]).mean(axis=1),
+        }
+        return answer_first(pd.DataFrame(table), ("at",))
 
     def to_dict(self) -> dict[str, Any]:
         """The race as plain data for JSON; ``schema`` names its form.

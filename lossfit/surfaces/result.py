@@ -177,7 +177,7 @@ class Surface(Result):
         Returns
         -------
         pandas.DataFrame
-            Index parameter; columns mean, sd, lower, median, upper, ess, rhat.  Constants without a
+            Index parameter; columns median, lower, upper, mean, ess, rhat, sd.  Constants without a
             posterior have NaN for sd, lower and upper.  Draws by quadrature come from one chain:
             their rhat is NaN.
         """
@@ -196,6 +196,7 @@ class Surface(Result):
             found = self._diagnostics
             frame["ess"] = [float(found[0][name]) for name in self.parameters]
             frame["rhat"] = [float(found[1][name]) for name in self.parameters]
+        frame = answer_first(frame)
         frame.attrs["prob"] = prob
         return frame
 

@@ -53,15 +53,35 @@ def test_the_line_has_numbers_and_no_control_codes(name):
 def test_frames_print_the_answer_first_at_80_columns(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     frame = example(name).frame
-    assert list(frame.columns[:3]) == ["median", "lower", "upper"]
+    first = 2 if name == "Plan" else 3  # sizes and tokens: a terminal shows four wide numbers
+    assert list(frame.columns[:first]) == ["median", "lower", "upper"][:first]
     # Of pandas' own names only what frames are always asked for by item, as frame["median"].
     taken = {column for column in frame.columns if hasattr(pd.DataFrame(), column)}
     assert taken <= {"median", "mean", "at"}
-    if name != "Plan":  # sizes and tokens: three wide numbers
-        short = frame.replace(HOSTILE, "llama2-7B").head(3)
-        with pd.option_context("display.max_columns", 0, "display.width", 80):
-            shown = repr(short)
-        assert all(word in shown for word in ("median", "lower", "upper", frame.columns[-1]))
+    shown = at_80_columns(frame)
+    assert all(word in shown for word in ("median", "lower", "upper", frame.columns[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "key"),
+    [
+        ("Answer", "by_law", "at"), ("Fit", "summary", "alpha"), ("Plan", "optimum", "params"),
+        ("Plan", "best", "params"), ("Plan", "regret", "regret"), ("Race", "frontier", "at"),
+        ("Race", "overtakes", "overtaken"), ("Race", "truncated_frontier", "at"),
+        ("Race", "bias", "at"), ("Surface", "summary", "parameter"), ("WhatIf", "differences", "at"),
+    ],
+)  # fmt: skip
+def test_other_tables_print_the_answer_at_80_columns_too(name, table, key, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    made = getattr(example(name), table)
+    shown = at_80_columns(made() if callable(made) else made)
+    assert all(word in shown for word in ("median", "lower", "upper", key))
+
+
+def at_80_columns(frame):
+    short = frame.replace(HOSTILE, "llama2-7B").rename(index={HOSTILE: "llama2-7B"}).head(3)
+    with pd.option_context("display.max_columns", 0, "display.width", 80):
+        return re.sub("[a-z]+_(lower|median|upper)", "", repr(short))
 
 
 @results
