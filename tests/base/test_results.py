@@ -68,7 +68,8 @@ def test_frames_print_the_answer_first_at_80_columns(name, monkeypatch):
         ("Answer", "by_law", "at"), ("Fit", "summary", "alpha"), ("Plan", "optimum", "params"),
         ("Plan", "best", "params"), ("Plan", "regret", "regret"), ("Race", "frontier", "at"),
         ("Race", "overtakes", "overtaken"), ("Race", "truncated_frontier", "at"),
-        ("Race", "bias", "at"), ("Surface", "summary", "parameter"), ("WhatIf", "differences", "at"),
+        ("Race", "bias", "at"), ("Surface", "summary", "parameter"),
+        ("WhatIf", "differences", "at"),
     ],
 )  # fmt: skip
 def test_other_tables_print_the_answer_at_80_columns_too(name, table, key, monkeypatch):
