@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..backtests.conformal import Calibration
     from ..forecasts.question import Question
     from ..forecasts.record import Situation
+    from ..runs.axes import Axis
     from ..runs.collection import Runs
 
 __all__ = ["FAR", "Answer"]
@@ -544,7 +545,7 @@ class Answer(Result):
         return _final_loss(self.question, self.runs, run)
 
     def time_to(
-        self, loss: ArrayLike, *, axis: str | None = None, gpus: float | None = None
+        self, loss: ArrayLike, *, axis: Axis | None = None, gpus: float | None = None
     ) -> pd.DataFrame:
         """When the curve reaches a loss.
 

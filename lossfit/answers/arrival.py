@@ -14,6 +14,7 @@ from ..runs.axes import AXES, check_axis
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..runs.axes import Axis
     from .answer import Answer
 
 __all__ = ["arrivals", "time_to"]
@@ -52,7 +53,7 @@ def arrivals(curves: Floats, at: Floats, loss: float) -> Floats:
 
 
 def time_to(
-    answer: Answer, loss: ArrayLike, axis: str | None = None, gpus: float | None = None
+    answer: Answer, loss: ArrayLike, axis: Axis | None = None, gpus: float | None = None
 ) -> pd.DataFrame:
     """See `Answer.time_to`."""
     import pandas as pd

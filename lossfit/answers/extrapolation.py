@@ -29,11 +29,12 @@ from .answer import Answer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..runs.axes import AnyAxis, Axis
     from ..runs.collection import Runs
 
 __all__ = ["Answer", "answer_to", "extrapolate"]
 
-COMPUTE_AXES = ("gpu_hours", "flops")
+COMPUTE_AXES: tuple[Axis, ...] = ("gpu_hours", "flops")
 
 
 @takes(Options)
@@ -43,7 +44,7 @@ def extrapolate(
     *,
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     progress: bool = False,
     **options: Unpack[Options],
 ) -> Answer:
@@ -105,7 +106,6 @@ def extrapolate(
         where = np.full((len(asked), 1), runs[compute_of].end(axis))
     else:
         axis = choose_axis(runs.select(asked), axis)
-        check_axis(axis)
         where = _targets(runs, axis, asked, at)
     question = Question.of(
         runs,
@@ -177,14 +177,14 @@ def _asked(
     return names
 
 
-def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> str:
+def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> Axis:
     """The axis that stands for compute: GPU-hours if all the runs have them, else FLOPs."""
     if axis not in ("auto", *COMPUTE_AXES):
         raise DataError(
             f"compute_of= compares GPU-hours or FLOPs, not {axis!r}: use axis='auto', 'gpu_hours' "
             f"or 'flops', or give the place itself with at="
         )
-    choices = COMPUTE_AXES if axis == "auto" else (axis,)
+    choices = COMPUTE_AXES if axis == "auto" else (check_axis(axis),)
     for choice in choices:
         if all(runs[name].has(choice) for name in names):
             return choice

@@ -24,7 +24,6 @@ from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.question import LawOptions, takes
 from ..forecasts.record import farthest
 from ..forecasts.responses import Rate
-from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
@@ -316,7 +316,7 @@ def best_tail(
     start: float | None = None,
     floor: float = 0.0,
     peak: float | None = None,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     own: ScheduleByRun = None,
     segments: int = 48,
     **options: Unpack[LawOptions],
@@ -386,7 +386,6 @@ def best_tail(
     runs = with_own(as_runs(runs), own)
     name = runs.names[0] if run is None else runs.select([run]).names[0]
     axis = choose_axis(runs.select([name]), axis)
-    check_axis(axis)
     segments = whole(segments, "segments", 2)
     if segments > 128:
         raise DataError(f"segments must be 128 at most, got {segments}")

@@ -24,7 +24,6 @@ from ..forecasts.knowledge import check_targets
 from ..forecasts.learning import Priors
 from ..forecasts.question import LawOptions, Question, takes
 from ..forecasts.record import farthest
-from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.known import schedules_by_run
 from ..runs.logged_rate import axis_factor
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
@@ -419,7 +419,7 @@ def what_if(
     *,
     schedules: Mapping[str, Any] | Sequence[str] | Schedule,
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     own: ScheduleByRun = None,
     **options: Unpack[LawOptions],
 ) -> WhatIf:
@@ -485,7 +485,6 @@ def what_if(
     runs = with_own(as_runs(runs), own)
     names = runs.names if run is None else runs.select(_list(run)).names
     axis = choose_axis(runs.select(names), axis)
-    check_axis(axis)
     question = question_of(runs, axis, **options)
     for name in names:
         _known(runs, name, axis)

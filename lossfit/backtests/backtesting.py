@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..fits.window import WindowSpec
     from ..laws import Law
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
 
@@ -196,7 +197,7 @@ def backtest(
     prob: float = 0.9,
     random_seed: Seed = 0,
     *,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     window: WindowSpec = "auto",
     priors: Priors | None = None,
     domain: str = "auto",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..laws import Law
     from ..laws.priors import Prior
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from .posterior import Fit
 
@@ -34,7 +35,7 @@ SUMMARY_DRAWS = 1000  # draws behind a summary when draws=0
 def fit(
     runs: Runs | pd.DataFrame,
     law: str | Law = "power_linear",
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     window: WindowSpec = "auto",
     draws: int = 1000,
     device: str = "auto",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..kernels.driver import PriorTable
     from ..laws import Law
     from ..laws.priors import Prior
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
 
 __all__ = ["prior_draws", "prior_predictive"]
@@ -33,7 +34,7 @@ POINTS = 100
 def prior_predictive(
     runs: Runs | pd.DataFrame,
     law: str | Law = "power_linear",
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     window: WindowSpec = "auto",
     draws: int = 200,
     random_seed: Seed = 0,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.run import Run
 
@@ -241,7 +242,7 @@ class Priors(Result):
 
 
 def learn_priors(
-    finished_runs: Runs | pd.DataFrame, *, axis: str = "auto", window: WindowSpec = "auto"
+    finished_runs: Runs | pd.DataFrame, *, axis: AnyAxis = "auto", window: WindowSpec = "auto"
 ) -> Priors:
     """What a project's finished runs say about its next one.
 

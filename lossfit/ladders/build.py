@@ -16,6 +16,7 @@ from .rungs import rungs_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..runs.axes import Axis
     from ..runs.collection import Runs
 
 __all__ = ["Ladder", "fit_ladder"]
@@ -23,7 +24,7 @@ __all__ = ["Ladder", "fit_ladder"]
 
 def fit_ladder(
     runs: Runs | pd.DataFrame,
-    axis: str = "tokens",
+    axis: Axis = "tokens",
     *,
     prob: float = 0.9,
     random_seed: Seed = 0,

@@ -24,6 +24,7 @@ from .watching import LEAST_POINTS
 if TYPE_CHECKING:
     from ..answers.answer import Answer
     from ..forecasts.question import Options, Question
+    from ..runs.axes import Axis
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun
     from ..schedules.shapes import Schedule
@@ -114,7 +115,7 @@ class Monitor:
         every: int | None = None,
         target: float | None = None,
         name: str = "run",
-        axis: str = "step",
+        axis: Axis = "step",
         *,
         schedule: Schedule | str | None = None,
         params: NumberByRun = None,

@@ -23,6 +23,7 @@ from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from ..answers.broken import TAIL
 from ..forecasts.question import Options, takes
+from ..runs.axes import check_axis
 from ..runs.known import Known
 from ..runs.labels import amount
 from ..runs.schedule_words import schedules_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..answers.answer import Answer
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun
     from ..runs.run import Run
@@ -271,7 +273,7 @@ def watch(
     at: float | None = None,
     target: float | None = None,
     reference: Run | Runs | str | os.PathLike[str] | None = None,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     format: str | None = None,
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
@@ -518,7 +520,7 @@ class _Watched:
             # The flags are in every update; a warning for each would drown them.
             warnings.simplefilter("ignore", LossfitWarning)
             options: Options = {**self.options, "total": total, "schedule": plan}
-            return extrapolate(runs, name, at=at, axis=axis, **options)
+            return extrapolate(runs, name, at=at, axis=check_axis(axis), **options)
 
     def _final(self, runs: Runs, reference: Runs | str, axis: str) -> tuple[str, Floats]:
         """Name of the reference and draws of its loss at the end of its data."""

@@ -15,7 +15,6 @@ from .._base.seeds import Seed, run_keys, seed_integer
 from ..forecasts.constants import TEXT
 from ..forecasts.forecasting import ASSUMED_STEPS
 from ..races.smoothing import binned, clock, smoothers
-from ..runs.axes import check_axis
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from ..runs.logged_rate import axis_factor, history_of, warmed
 from .models import (
@@ -37,6 +36,7 @@ from .result import Phases, RunPhases
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
@@ -55,7 +55,7 @@ LEAST_NOISE = 1e-4  # of the range of the losses
 def phases(
     runs: Runs | Run | pd.DataFrame,
     *,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     schedule: ScheduleByRun = None,
     start: float = START,
     prob: float = 0.9,
@@ -123,7 +123,7 @@ def phases(
     from .._base.progress import bar
 
     runs = as_runs(runs)
-    axis = check_axis(choose_axis(runs, axis))
+    axis = choose_axis(runs, axis)
     _ = runs.flat(axis)  # every run must have it
     if not (isinstance(start, (int, float, np.number)) and 0 <= float(start) <= 0.3):
         raise DataError(f"start must be a share of the run from 0 to 0.3, got {start!r}")

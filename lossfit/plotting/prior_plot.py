@@ -11,7 +11,13 @@ from ..runs.checks import as_runs
 from .style import BLUE, DATA, SKY, Scale, axes, bands, clip_loss, finish, note, one_run, set_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._base.seeds import Seed
+    from ..fits.window import WindowSpec
     from ..laws import Law
+    from ..laws.priors import Prior
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
 
 __all__ = ["plot_prior_predictive"]
@@ -25,7 +31,12 @@ def plot_prior_predictive(
     ax: Any = None,
     scale: Scale = "auto",
     curves: int = 40,
-    **options: Any,
+    axis: AnyAxis = "auto",
+    window: WindowSpec = "auto",
+    draws: int = 4000,
+    random_seed: Seed = 0,
+    priors: Mapping[str, Prior] | None = None,
+    until: float = 1.0,
 ) -> Any:
     """Curves from a law's prior at a run's scales, with bands, and the run's data on top.
 
@@ -43,9 +54,8 @@ def plot_prior_predictive(
         Of the axis.
     curves : int
         Single curves to draw.
-    **options
-        For `lossfit.prior_predictive` (axis, window, priors, draws, random_seed,
-        until).
+    axis, window, draws, random_seed, priors, until
+        As in `lossfit.prior_predictive`.
 
     Returns
     -------
@@ -61,16 +71,17 @@ def plot_prior_predictive(
     runs = as_runs(runs)
     name = runs.names[one_run(runs.names, run)]
     single = runs.select([name])
-    options.setdefault("draws", 4000)
-    drawn = prior_predictive(single, law, **options)
-    axis = drawn.attrs["axis"]
-    x, values = drawn[axis].values[0], drawn.values[0]
+    drawn = prior_predictive(
+        single, law, axis, window, draws, random_seed, priors=priors, until=until
+    )
+    along = drawn.attrs["axis"]
+    x, values = drawn[along].values[0], drawn.values[0]
     ax = axes(ax)
-    set_axis(ax, axis, float(x[0]), float(x[-1]), scale)
+    set_axis(ax, along, float(x[0]), float(x[-1]), scale)
     ax.plot(x, values[:, :curves], color=SKY, linewidth=0.6, alpha=0.6, zorder=2)
     edges = bands(ax, x, values, (0.5, 0.9), BLUE, "of prior curves")
     data = single[name]
-    where = data.axis(axis)
+    where = data.axis(along)
     inside = (where >= x[0]) & (where <= x[-1])
     ax.plot(where[inside], data.loss[inside], ".", color=DATA, markersize=4, label=name, zorder=5)
     # The prior is wide on purpose, so the inner band sets the limits, not the data.

@@ -8,6 +8,7 @@ from ..runs.checks import as_runs, choose_axis
 from .style import COLOURS, STYLES, Scale, axes, finish, set_axis
 
 if TYPE_CHECKING:
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
 
 __all__ = ["plot_runs"]
@@ -15,7 +16,7 @@ __all__ = ["plot_runs"]
 MOST_NAMED = 12
 
 
-def plot_runs(runs: Runs, axis: str = "auto", *, ax: Any = None, scale: Scale = "log") -> Any:
+def plot_runs(runs: Runs, axis: AnyAxis = "auto", *, ax: Any = None, scale: Scale = "log") -> Any:
     """Loss of several runs along one axis, e.g. of compute.
 
     Parameters

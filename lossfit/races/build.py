@@ -20,7 +20,6 @@ from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import Options, Question, takes
 from ..forecasts.record import farthest
-from ..runs.axes import check_axis
 from ..runs.checks import axis_values, choose_axis, whole
 from . import frontier as front
 from .curves import RaceCurves, race_curves
@@ -30,12 +29,14 @@ from .unseen import Unseen, contestants, with_unseen
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..runs.axes import AnyAxis, Axis
     from ..runs.collection import Runs
     from ..runs.run import Run
 
 __all__ = ["Race", "axis_of", "race"]
 
-COMPUTE_AXES = ("gpu_hours", "flops")  # what runs of different sizes can be compared by
+# What runs of different sizes can be compared by.
+COMPUTE_AXES: tuple[Axis, ...] = ("gpu_hours", "flops")
 MOST_KEPT = 128  # runs whose draws are kept; of more, those that ever lead
 BLOCK = 64  # runs drawn at a time where not all are kept
 POINTS = ((16, 240), (64, 120), (1 << 62, 64))  # of the grid, up to so many runs
@@ -49,7 +50,7 @@ DISAGREE = 3.0  # sds by which law and smoother may differ at the end of the dat
 def race(
     runs: Runs | pd.DataFrame | Sequence[Run | Unseen],
     *,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     until: float | None = None,
     points: int | None = None,
     margin: float | None = None,
@@ -161,13 +162,13 @@ def race(
     return made
 
 
-def axis_of(runs: Runs, axis: str) -> str:
+def axis_of(runs: Runs, axis: str) -> Axis:
     """The axis of a race: compute, where all runs have it."""
     if axis == "auto":
         for name in COMPUTE_AXES:
             if runs.has(name):
                 return name
-    return check_axis(choose_axis(runs, axis))
+    return choose_axis(runs, axis)
 
 
 def _first(x: Floats, name: str) -> float:

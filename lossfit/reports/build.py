@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .._base.ragged import Floats
     from ..answers.answer import Answer
+    from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, Schedules
     from .curves import Band
@@ -156,7 +157,7 @@ def report(
     at: ArrayLike | Mapping[str, ArrayLike] | None = None,
     compute_of: str | None = None,
     target: ArrayLike | None = None,
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     beside: Sequence[str | Law | ScheduleLaw] | str = "auto",
     title: str | None = None,
     most_phases: int = 8,

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.summaries import quantiles
+from ..runs.axes import check_axis
 from ..runs.labels import AXIS_UNITS, amount
 from .curves import packed
 from .parts import Section, figure, run_cell
@@ -57,7 +58,7 @@ def phases_section(
         warnings.simplefilter("ignore", LossfitWarning)
         for run in runs.names[:most]:  # one by one: a short run must not cost the others
             try:
-                each.append(phases(runs.select([run]), axis=axis, **asked))
+                each.append(phases(runs.select([run]), axis=check_axis(axis), **asked))
             except DataError as error:
                 reasons.append(str(error))
     if not each:

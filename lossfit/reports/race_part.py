@@ -9,6 +9,7 @@ import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
 from ..answers.answer_text import probability
+from ..runs.axes import AnyAxis, check_axis
 from ..runs.labels import AXIS_LABELS, AXIS_UNITS, amount
 from .curves import FEWER_DRAWS, packed
 from .parts import Section, figure, run_cell
@@ -31,7 +32,7 @@ PLACES = 120
 MOST_MARKS = 40
 
 
-def race_section(runs: Runs, axis: str, place: dict[str, int], options: Options) -> Section:
+def race_section(runs: Runs, axis: AnyAxis, place: dict[str, int], options: Options) -> Section:
     """Who leads, who overtakes whom.
 
     Parameters
@@ -91,7 +92,7 @@ def _elsewhere(runs: Runs, axis: str, place: dict[str, int], options: Options) -
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", LossfitWarning)
-                made = race(runs, axis=other, **options)
+                made = race(runs, axis=check_axis(other), **options)
         except DataError:  # the schedule, or a planned end, is not on this axis
             continue
         best = _leading(made)

@@ -10,6 +10,7 @@ import numpy as np
 from ..answers import answer_text
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..forecasts.record import record_of
+from ..runs.axes import check_axis
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_LABELS, AXIS_UNITS, amount, ratio_text, span
 from .parts import Section, figure, run_cell
@@ -470,8 +471,9 @@ def notes(context: Context, picture: Drawing, left_out: list[str], n_shown: int)
 
 def race_section(context: Context) -> Section:
     """Who leads, who overtakes whom."""
-    axis = context.answer.axis if context.answer.axis in ("gpu_hours", "flops") else "auto"
-    return raced(context.answer.runs, axis, context.place, context.options)
+    axis = context.answer.axis
+    wanted = check_axis(axis) if axis in ("gpu_hours", "flops") else "auto"
+    return raced(context.answer.runs, wanted, context.place, context.options)
 
 
 def phases_section(context: Context) -> Section:

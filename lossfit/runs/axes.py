@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -30,9 +30,11 @@ from .._base.ragged import Bools, Floats, Ints, frozen
 from ..schedules.shapes import Schedule
 from .cleaning import Flag
 
-__all__ = ["AXES", "Columns", "check_axis", "derive", "needed"]
+__all__ = ["AXES", "AnyAxis", "Axis", "Columns", "check_axis", "derive", "needed"]
 
-AXES: tuple[str, ...] = ("tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record")
+Axis = Literal["tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record"]
+AnyAxis = Axis | Literal["auto"]
+AXES: tuple[str, ...] = get_args(Axis)
 """The axes, in the order in which one is preferred where nothing else decides."""
 
 FLOPS_PER_PARAM_TOKEN = 6.0
@@ -91,11 +93,11 @@ class Columns:
             frozen(array)
 
 
-def check_axis(axis: str) -> str:
+def check_axis(axis: str) -> Axis:
     """The axis itself, if there is one of that name; else `DataError`."""
     if axis not in AXES:
         raise DataError(f"no axis is called {axis!r}; there are {', '.join(AXES)}")
-    return axis
+    return cast("Axis", axis)
 
 
 def derive(columns: Columns, axis: str) -> tuple[Floats, Bools]:

@@ -12,7 +12,7 @@ from .._base.ragged import Floats
 from .._base.summaries import check_prob
 from .._base.units import amount_of, multiple_of
 from .._base.views import view
-from .axes import AXES
+from .axes import AXES, Axis, check_axis
 from .limits import AXIS_LIMIT
 from .tables import is_table
 
@@ -65,13 +65,13 @@ def as_runs(runs: Any) -> Runs:
     )
 
 
-def choose_axis(runs: Runs, axis: str) -> str:
+def choose_axis(runs: Runs, axis: str) -> Axis:
     """The axis to fit on."""
     if axis != "auto":
-        return axis  # Runs.flat checks it, and says what a run lacks
+        return check_axis(axis)  # Runs.flat says what a run lacks
     for name in AXES:  # not runs.axes, which would derive those that nobody asked for
         if runs.has(name):
-            return name
+            return check_axis(name)
     raise DataError(
         f"the runs share none of the axes {', '.join(AXES)}: fit them one by one, or give what "
         f"makes one known for all (tokens_per_step=, params=, gpu_hours=)"

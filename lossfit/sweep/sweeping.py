@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..fits.window import WindowSpec
     from ..laws import Law
     from ..laws.priors import Prior
+    from ..runs.axes import AnyAxis
 
 __all__ = ["KEPT", "fit_to"]
 
@@ -57,7 +58,7 @@ def fit_to(
     source: Any,
     *,
     law: str | Law = "power_linear",
-    axis: str = "auto",
+    axis: AnyAxis = "auto",
     window: WindowSpec = "auto",
     draws: int = 1000,
     keep: Literal["draws", "summary", "quantiles"] = "draws",
@@ -259,7 +260,7 @@ def _shard(shard: Any) -> tuple[int, int] | None:
     return number, count
 
 
-def _look_ahead(source: Input, axis: str) -> tuple[str, float]:
+def _look_ahead(source: Input, axis: AnyAxis) -> tuple[AnyAxis, float]:
     """The axis, and points of a run; the pieces looked at are put back."""
     if axis != "auto":
         check_axis(axis)
