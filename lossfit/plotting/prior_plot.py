@@ -54,8 +54,18 @@ def plot_prior_predictive(
         Of the axis.
     curves : int
         Single curves to draw.
-    axis, window, draws, random_seed, priors, until
+    axis : str
+        As in `lossfit.fit`.
+    window : "auto", "all", (low, high) or dict by run
+        As in `lossfit.fit`.
+    draws : int
+        Curves that the bands are made of.
+    random_seed : int, numpy.random.Generator or None
         As in `lossfit.prior_predictive`.
+    priors : dict of Prior, optional
+        As in `lossfit.fit`.
+    until : float
+        Where the curves end, as a multiple of the window's end.
 
     Returns
     -------
