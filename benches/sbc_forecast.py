@@ -1,11 +1,14 @@
-"""Simulation-based calibration of the default law, and of multi_power.
+"""Simulation-based calibration of the default law, of annealing and of multi_power.
 
-    python -m benches.sbc_forecast [--runs 20000]
+    python -m benches.sbc_forecast [--runs 20000] [--law learned]
 
 Curves are drawn from the model itself (parameters from their priors, the discrepancy before and
 after the end of the data, noise), and the rank of the truth among the posterior's draws must be
 uniform (Talts et al. 2018, arXiv 1804.06788): of the parameters, and of the curve at targets.  The
-local slope and the noise, which the library measures, are given.
+local slope and the noise, which the library measures, are given.  The default law, ``learned``, has
+its shipped cells with the weights that a run of the setting would give them, and evidence in full:
+what is learned for the sake of real curves (the power of the evidence, tails, widths) is no part of
+a model that curves could be drawn from.
 """
 
 from __future__ import annotations
@@ -17,9 +20,15 @@ import numpy as np
 from scipy.stats import chi2
 
 from benches import _report
+from lossfit.forecasts.constants import KINDS, N_KINDS, cell_grid, hyper_prior
+from lossfit.forecasts.path_book import PathBook
+from lossfit.forecasts.rates import MENU, OPEN_MENU
+from lossfit.kernels.curve_law import ETA, HyperPrior, rows_of_draws
 from lossfit.kernels.forecast_driver import Curves, Hypotheses, forecast_batch
 from lossfit.kernels.paths import Paths, Shapes, feature_table
 from lossfit.laws import ScheduleLaw, find
+from tests.kernels import curve_simulation
+from tests.kernels.forecast_oracle import Path
 
 SLOPE, SIGMA, STEPS = 0.1, 0.004, 20_000.0
 TARGETS = (1.25, 2.0, 5.0)
@@ -110,6 +119,64 @@ def simulate(law: ScheduleLaw, setting: Setting, runs: int, seed: int) -> dict[s
     return ranks
 
 
+class Looks(NamedTuple):
+    """How a run of the default law looks: what its hyper-prior asks for."""
+
+    points: int
+    done: float  # share of the plan
+    knowledge: str  # known, total or nothing
+    slope: float
+    noise: float
+    like: float
+    rough: float
+
+
+LOOKS = {
+    "text, many points, late in a cosine": Looks(38, 0.6, "known", 0.04, 0.004, 1.0, -2.0),
+    "not text, few points, before the fall": Looks(12, 0.1, "known", 0.3, 0.02, 0.0, 0.0),
+    "text, the planned end known": Looks(24, 0.4, "total", 0.06, 0.01, 1.0, -1.0),
+    "not text, steep, nothing known": Looks(24, 1 / 3, "nothing", 0.6, 0.05, 0.0, -1.0),
+}
+
+
+def setting_of(looks: Looks) -> curve_simulation.Setting:
+    """The shipped cells, with the weights of such a run."""
+    grid, shipped = cell_grid(), hyper_prior()
+    plan = STEPS / looks.done
+    f = np.array([
+        1.0, math.log(looks.slope / 0.08), 0.5 * math.log(looks.noise / 0.01), looks.like,
+        looks.knowledge == "known", looks.rough, 0.5 * math.log(looks.points / 100),
+        math.log(plan / STEPS) - 1, looks.knowledge == "nothing",
+    ])  # fmt: skip
+    theta = shipped.matrix @ np.concatenate([f, looks.like * f])
+    numbers, tail, jitter, _, _ = rows_of_draws(grid, shipped)
+    theta[numbers + ETA] = 50.0
+    matrix = np.zeros((tail + 3, shipped.matrix.shape[1]))
+    matrix[:, 0] = [*theta[:tail], theta[jitter], 0.0, 0.0]
+    width = np.tile([1.0, 0.0, 1.0], (3, 2, 1, 1))
+    hyper = HyperPrior(matrix, N_KINDS, 1, np.zeros(3), np.zeros(1), width)
+    if looks.knowledge == "known":
+        menu = [("cosine_10", plan)]
+    elif looks.knowledge == "total":
+        menu = [(name, plan) for name, _ in MENU]
+    else:
+        menu = [(name, share * STEPS) for name, share in OPEN_MENU]
+    paths = []
+    for name, end in menu:
+        book = PathBook()
+        path = int(book.menu(name, np.array([end]))[0])
+        made, placed = book.arrays()
+        nodes = slice(*made.offsets[placed.shape[path] : placed.shape[path] + 2])
+        at = placed.start[path] + made.z[nodes] * placed.stretch[path]
+        paths.append(Path(at, made.rho[nodes]))
+    t = STEPS * np.geomspace(1.001 * grid.first, 1.0, looks.points)
+    kinds = KINDS[looks.knowledge] + np.arange(len(paths))
+    return curve_simulation.Setting(
+        grid, hyper, tuple(paths), kinds, t, STEPS * np.array([0.6, *TARGETS]), looks.slope,
+        looks.noise, plan,
+    )  # fmt: skip
+
+
 def p_value(ranks: np.ndarray) -> float:
     """Chi-square test of uniformity in 20 cells."""
     count, _ = np.histogram(ranks, np.linspace(0, DRAWS + 1, CELLS + 1))
@@ -121,10 +188,21 @@ def main() -> None:
     arguments = _report.parser(__doc__)
     arguments.add_argument("--runs", type=int, default=20_000)
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--law", choices=("annealing", "multi_power", "learned"))
     options = arguments.parse_args()
     record = _report.start("sbc_forecast")
     failures, rows = [], []
-    for name in ("annealing", "multi_power"):
+    for label, looks in LOOKS.items() if options.law in (None, "learned") else ():
+        ranks = curve_simulation.ranks(setting_of(looks), options.runs, DRAWS, options.seed)
+        found = {what: p_value(values) for what, values in ranks.items()}
+        words = ", ".join(f"{what} {p:.3f}" for what, p in found.items())
+        print(f"learned, {label}, {options.runs:,} curves: p of {words}", flush=True)
+        rows.append({"law": "learned", "setting": label, **found})
+        if min(found.values()) < 0.01 / len(found):
+            failures.append(f"learned, {label}: ranks are not uniform")
+    for name in ("annealing", "multi_power") if options.law is None else [options.law]:
+        if name == "learned":
+            continue
         law = find(name)
         assert isinstance(law, ScheduleLaw)
         for label, setting in SETTINGS.items():
