@@ -509,6 +509,19 @@ def test_the_command_once(log, tmp_path):
         assert done.stdout == ""
 
 
+def test_the_command_explains_flags_of_this_run(log):
+    log.write_text(re.sub("lr:[^ ]*", "lr:0.001000", lines(1, 200)))
+    done = run(log, "--total", 400, "--once")
+    assert "schedule_unknown: the logged learning rate is constant up to the end" in done.stderr
+    done = run(log, "--total", 400_000, "--once")
+    assert "total_far: --total 400,000 is 2,010 times the data" in done.stderr
+    assert "did you mean --total 400?" in done.stderr
+    log.write_text(re.sub(" lr:[^ ]*", "", lines(1, 200)))
+    done = run(log, "--schedule", "cosine@400", "--once")
+    assert "to 199 steps" in done.stdout
+    assert "schedule_unknown" not in done.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_is_a_fine_end(log, root):
     log.write_text(lines(1, 60))
