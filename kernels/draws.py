@@ -1,7 +1,8 @@
 """Independent draws from the posterior that quadrature has tabulated.
 
-For laws with one nonlinear parameter where the constraints cut off little: everything conditional
-on the parameter is interpolated between nodes, and candidates outside the constraints are rejected.
+For laws with one nonlinear parameter: everything conditional on the parameter is interpolated
+between nodes, and candidates outside the constraints are rejected.  Where that rejects many, the
+coefficient that is rejected most often is drawn from its distribution cut at its bound (`cut`).
 `exact` has the draws for all other cases.
 
 Draws are keyed by (run key, draw): the same seed gives the same draws whatever the batch.
@@ -14,6 +15,14 @@ import math
 import numpy as np
 from numpy import uint64
 
+from .cut import (
+    CUT_SHARE,
+    cut_density,
+    cut_rows,
+    draw_cut,
+    less_product,
+    tightest,
+)
 from .marginal import (
     BASE_B,
     BASE_CENTRE,
@@ -28,7 +37,9 @@ from .philox import normal_pair, philox, uniform
 from .work import BLOCK, GUIDE
 
 __all__ = [
+    "BLOCK_CUT",
     "FAST_SHARE",
+    "LEAST_NODES",
     "STREAM_FAST",
     "cell_fraction",
     "draw_fast",
@@ -38,7 +49,9 @@ __all__ = [
 
 # Below this share of kept candidates `draw_fast` gives up: `exact.draw_exact` is then faster.
 FAST_SHARE = 0.08
+LEAST_NODES = 14.0  # that share the mass: with fewer, draws between nodes are off by 0.03 sd and up
 STREAM_FAST = uint64(0)
+BLOCK_CUT = 3  # of random words, for the coefficient that is cut
 MASK32 = uint64(0xFFFFFFFF)
 
 
@@ -87,10 +100,11 @@ def _gammas(count, shape, word, normal, value, kept):
 
 
 @kernel
-def _candidates(count, key, base, shape, n_normals, words, out):
+def _candidates(count, key, base, shape, n_normals, cut, words, out):
     """Random numbers of `count` candidates: uniform, gamma variate, its acceptance, normals.
 
-    Words, normals and gammas are made in loops of their own: each then vectorises.
+    Words, normals and gammas are made in loops of their own: each then vectorises.  Where a
+    coefficient is cut, `words` and the last row are for that.
     """
     block = np.int64(0)
     _words(count, key, base, block, words)
@@ -107,6 +121,9 @@ def _candidates(count, key, base, shape, n_normals, words, out):
         block += 1
         _words(count, key, base, block, words)
         _normals(count, words[0], words[1], out[8], out[9])
+    if cut >= 0:
+        _words(count, key, base, BLOCK_CUT, words)
+        _normals(count, words[0], words[1], out[9], out[10])
 
 
 @kernel
@@ -211,6 +228,12 @@ def _fill(count, value, out):
 
 
 @sums
+def _fill_from(count, source, out):
+    for i in range(count):
+        out[i] = source[i]
+
+
+@sums
 def _coordinates(count, first, step, cell, fraction, out):
     for i in range(count):
         out[i] = first + step * (np.float64(np.int64(cell[i])) + fraction[i])
@@ -248,7 +271,41 @@ def _gather(count, index, source, shift, out):
 
 
 @kernel
-def _assemble(count, first, step, total, model, work):
+def _about_cut(count, cut, model, work):
+    """Mean of the coefficient that is cut, and its row of the factor, at the candidates."""
+    m = model.n_varying
+    q = model.n_fixed
+    value = work.value
+    cell = work.cell
+    fraction = value[q + m + 2]
+    row = cut_rows(q + m)
+    mean = value[row]
+    # scratch that is filled with other things later
+    h = value[row + 1]
+    u = value[row + 2]
+    bend = value[row + 3]
+    for b in range(q + m):
+        _fill(count, 0.0, value[row + 4 + b])
+    if cut >= q:
+        a = cut - q
+        _interpolate(count, cell, fraction, work.node[a], mean)
+        for b in range(a, m):
+            _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], value[row + 4 + b])
+        return
+    _fill(count, work.base[BASE_B + cut], mean)
+    for a in range(m):
+        _interpolate_mean(count, cell, fraction, work.node[a], u, bend)
+        _subtract_product(count, cell, fraction, work.node[row_of_h(m, a, cut)], u, bend, mean)
+        _interpolate(count, cell, fraction, work.node[row_of_h(m, a, cut)], h)
+        for b in range(a, m):
+            _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], u)
+            less_product(count, h, u, value[row + 4 + b])
+    for i in range(cut, q):
+        _fill(count, work.base[BASE_U + 3 * cut + i], value[row + 4 + m + i])
+
+
+@kernel
+def _assemble(count, first, step, total, cut, model, work):
     """Turn candidates into values.
 
     Rows of ``work.value`` are z, the coefficients (fixed, then varying) and sigma.
@@ -268,7 +325,11 @@ def _assemble(count, first, step, total, model, work):
     root_q = value[p + 4]
     _interpolate(count, cell, fraction, work.node[row_of_q(m)], root_q)
     sigma = value[p + 1]
-    _sigma(count, root_q, candidates[1], sigma)
+    if cut >= 0:
+        _about_cut(count, cut, model, work)
+        draw_cut(count, cut, model, work, root_q, sigma, scratch)
+    else:
+        _sigma(count, root_q, candidates[1], sigma)
     for a in range(m):
         row = value[1 + q + a]
         _interpolate_mean(count, cell, fraction, work.node[a], row, value[p + 5 + a])
@@ -284,6 +345,8 @@ def _assemble(count, first, step, total, model, work):
             _subtract_product(count, cell, fraction, h, value[1 + q + a], value[p + 5 + a], row)
         for i in range(k, q):
             _add_noise(count, work.base[BASE_U + 3 * k + i], sigma, candidates[3 + m + i], row)
+    if cut >= 0:
+        _fill_from(count, value[cut_rows(p)], value[1 + cut])
     for k in range(p):
         if work.lower[k] > -1e299:
             _within(count, value[1 + k], work.lower[k], candidates[2])
@@ -312,6 +375,9 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
         Candidates with a valid sigma, and those of them that meet the constraints.
     """
     p = model.n_fixed + model.n_varying
+    shape = 0.5 * work.base[BASE_NU]
+    cut = np.int64(-1)
+    share = 1.0
     _make_guide(work.cumulative, work.guide)
     filled = np.int64(0)  # typed: Numba would compile what it is passed to for the constant 0, too
     tried = np.int64(0)
@@ -320,10 +386,10 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
     while filled < n_draws:
         left = n_draws - filled
         count = min(BLOCK - tried % BLOCK, (left + left // 16 + 15) // 8 * 8)
-        _candidates(count, key, tried, 0.5 * work.base[BASE_NU], p, work.words, work.candidates)
+        _candidates(count, key, tried, shape, p, cut, work.words, work.candidates)
         good += _total(count, work.candidates[2])
         _cells(count, work.candidates[0], work.guide, work.cumulative, work.cell)
-        _assemble(count, first, step, total, model, work)
+        _assemble(count, first, step, total, cut, model, work)
         kept = _total(count, work.candidates[2])
         kept_total += kept
         tried += count
@@ -337,7 +403,17 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
             _gather(number, work.cell, work.value[1 + k], shift, out[1 + model.order[k], filled:])
         _gather(number, work.cell, work.value[p + 1], 0.0, out[p + 1, filled:])
         filled += number
-        # At whole blocks only: the decision then does not depend on how many draws are wanted.
-        if filled < n_draws and tried % BLOCK == 0 and kept_total < FAST_SHARE * good:
-            return -1, good, kept_total
-    return filled, good, kept_total
+        # At whole blocks only: the decisions then do not depend on how many draws are wanted.
+        if filled < n_draws and tried % BLOCK == 0:
+            if tried == BLOCK and kept_total < CUT_SHARE * good:
+                cut = tightest(model.n_fixed, model.n_varying, work)
+                total, effective, share = cut_density(cut, model.n_fixed, model.n_varying, work)
+                if effective < LEAST_NODES:
+                    return -1, good, kept_total
+                _make_guide(work.cumulative, work.guide)
+                shape += 0.5
+                good = 0.0
+                kept_total = 0.0
+            elif kept_total < FAST_SHARE * good:
+                return -1, good, kept_total * share
+    return filled, good, kept_total * share

@@ -19,6 +19,7 @@ __all__ = [
     "inline",
     "kernel",
     "log",
+    "log_gamma_ratio",
     "scalar",
     "sincos_turns",
     "student_t_logsf",
@@ -104,7 +105,7 @@ def tolerance():
 
 
 @inline
-def _log_gamma_ratio(a):
+def log_gamma_ratio(a):
     """Log of gamma(a) / gamma(a + 1/2): recurrence up to a = 8, from there Stirling's series.
 
     The difference of two `lgamma` loses digits where a is large (and calls a function in CUDA).
@@ -163,7 +164,7 @@ def student_t_logsf(z, nu):
     q = z2 / (nu + z2)
     # log of w^a q^(1/2) / B(a, 1/2)
     front = -a * math.log1p(z2 / nu) + 0.5 * math.log(max(q, TINY))
-    front -= _log_gamma_ratio(a) + 0.5723649429247001
+    front -= log_gamma_ratio(a) + 0.5723649429247001
     far = w < (a + 1.0) / (a + 2.5)
     fraction = _beta_fraction(a if far else 0.5, 0.5 if far else a, w if far else q)
     if far:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .columns import call_column
-from .draws import draw_fast
+from .draws import LEAST_NODES, draw_fast
 from .exact import draw_exact
 from .marginal import set_up
 from .maths import TINY, exp, kernel, sums
@@ -14,7 +14,6 @@ from .team import lane, real, sync, team_max, team_sum, width
 from .work import LANES, NODES, OUTER, SIZE_NODES
 
 __all__ = [
-    "LEAST_NODES",
     "bounds",
     "draw_quadrature",
     "residual_autocorrelation",
@@ -25,7 +24,6 @@ __all__ = [
 
 MEAN_DRAWS = 32  # draws behind a mean curve, at most ...
 MEAN_WORK = 512  # ... and points times draws
-LEAST_NODES = 14.0  # that share the mass: with fewer, draws between nodes are off by 0.03 sd and up
 TAIL = 1e-6  # mass that a narrower window leaves out at each end
 ZOOMS = 8  # windows, at most ...
 WORTH_IT = 0.9  # ... each narrower than this part of the one before

@@ -138,7 +138,7 @@ class Work(NamedTuple):
     cumulative: np.ndarray  # (NODES,)
     guide: np.ndarray  # (GUIDE,) int64
     words: np.ndarray  # (4, BLOCK) uint64, random words
-    candidates: np.ndarray  # (10, BLOCK): uniform, gamma variate, kept, normals, spare
+    candidates: np.ndarray  # (11, BLOCK): uniform, gamma variate, kept, normals, spare
     cell: np.ndarray  # (BLOCK,) int64
     value: np.ndarray  # (MAX_ROWS + 8, BLOCK)
     outer: np.ndarray  # (4, OUTER): log evidence, density, cumulative
@@ -190,7 +190,7 @@ def make_work(n_max, tables):
         np.empty(NODES),
         np.empty(GUIDE, np.int64),
         np.empty((4, BLOCK), np.uint64),
-        np.empty((10, BLOCK)),
+        np.empty((11, BLOCK)),
         np.empty(BLOCK, np.uint64),
         np.empty((MAX_ROWS + 8, BLOCK)),
         np.empty((4, OUTER)),

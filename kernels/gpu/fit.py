@@ -9,8 +9,20 @@ import numpy as np
 
 from ..columns import Program
 from ..compress import compress
+from ..cut import (
+    CUT_SHARE,
+    cut_density,
+    cut_score,
+    cut_sigma,
+    cut_t,
+    keep_score,
+    propose_score,
+    tightest,
+)
 from ..draws import (
+    BLOCK_CUT,
     FAST_SHARE,
+    LEAST_NODES,
     STREAM_FAST,
     cell_fraction,
     draw_fast,
@@ -21,7 +33,7 @@ from ..marginal import BASE_B, BASE_CENTRE, BASE_NU, BASE_SIZE, BASE_U, set_up
 from ..maths import exp
 from ..orthant import log_orthant
 from ..philox import normal_pair, philox, uniform
-from ..posterior import LEAST_NODES, bounds, residual_autocorrelation, tabulate_one
+from ..posterior import bounds, residual_autocorrelation, tabulate_one
 from ..records import ACCEPTANCE, BOUND_SHARE, EFFECTIVE_NODES, FIT, RHO1, STATUS
 from ..team import lane, real, sync, team_max, team_sum, width
 from ..work import (
@@ -54,6 +66,7 @@ INFO = (*FIT, "log_evidence", "mean", "sd", "rounding")
 LOG_EVIDENCE, MEAN, SD, ROUNDING = range(len(FIT), len(INFO))
 LEAST_PRECISE = 0.001  # nats of rounding error from which a run should be done in float64
 MASK32 = uint64(0xFFFFFFFF)
+WORDS_CUT = uint64(BLOCK_CUT)
 # Of interpolated log posteriors and conditional means: float32 has errors of 1e-3 itself.
 SINGLE_TOLERANCES = {"TOLERANCE": 0.01, "ROW_TOLERANCE": 0.01}
 POINTS = (64, MAX_ORDER + SLACK)  # room for pseudo-points in shared memory
@@ -65,9 +78,12 @@ def make_draw_fast(n_fixed: int) -> Any:
 
     def draw_fast(n_draws, key, first, step, total, model, work, out):  # type: ignore[no-untyped-def]
         base = work.base
-        shape = real(0.5) * base[BASE_NU]
+        nu = base[BASE_NU]
+        shape = real(0.5) * nu
         d = shape - real(1.0) / real(3.0)
         c = real(1.0) / math.sqrt(real(9.0) * d)
+        cut = np.int32(-1)
+        share = real(1.0)
         filled = np.int32(0)
         tried = np.int32(0)
         good = np.int32(0)
@@ -106,9 +122,44 @@ def make_draw_fast(n_fixed: int) -> Any:
                     u, work.cumulative[low], work.density[low], work.density[low + 1], total
                 )
                 node = work.node
-                sigma = lerp(node, 5, low, f) / math.sqrt(real(2.0) * g)
+                root_q = lerp(node, 5, low, f)
+                sigma = root_q / math.sqrt(real(2.0) * g)
+                cut_value = z0 - z0
+                within = True
+                if cut >= 0:
+                    # its mean and its row of the factor, as `draws._about_cut`
+                    f0 = lerp(node, 1, low, f)
+                    mean = lerp(node, 0, low, f)
+                    f1 = f2 = f3 = z0 - z0
+                    if cut < n_fixed:
+                        f0 *= -lerp(node, 2 + cut, low, f)
+                        mean = base[BASE_B + cut] - product(node, 2 + cut, low, f, mean)
+                        f1 = base[BASE_U + 3 * cut]
+                        f2 = base[BASE_U + 3 * cut + 1]
+                        f3 = base[BASE_U + 3 * cut + 2]
+                    spread2 = f0 * f0 + f1 * f1 + f2 * f2 + f3 * f3
+                    scale = root_q * math.sqrt(spread2 / nu)
+                    a = (work.lower[cut] - mean) / scale
+                    w0, w1, w2, w3 = philox(
+                        draw & MASK32, WORDS_CUT, STREAM_FAST, draw >> uint64(32), key
+                    )
+                    normal, _spare = normal_pair(w0, w1)
+                    bound = cut_score(a, nu)
+                    s = propose_score(bound, normal, w2)
+                    within = keep_score(s, bound, nu, w3) > 0.0
+                    t = cut_t(s, a, nu)
+                    sigma = cut_sigma(root_q, t, nu, g)
+                    shift = t * scale / sigma - (f0 * z0 + f1 * z1 + f2 * z2 + f3 * z3)
+                    shift /= spread2
+                    z0 += f0 * shift
+                    z1 += f1 * shift
+                    z2 += f2 * shift
+                    z3 += f3 * shift
+                    cut_value = work.lower[cut] + (t - a) * scale
                 varying = lerp(node, 0, low, f) + lerp(node, 1, low, f) * sigma * z0
-                kept = valid and not varying < work.lower[n_fixed]
+                # Fixed coefficients follow from the sum, not from what is put in its place.
+                own = cut_value if cut == n_fixed else varying
+                kept = valid and within and not own < work.lower[n_fixed]
                 b0 = b1 = b2 = z0 - z0
                 if n_fixed > 0:
                     noise = base[BASE_U] * z1
@@ -117,16 +168,19 @@ def make_draw_fast(n_fixed: int) -> Any:
                     if n_fixed > 2:
                         noise += base[BASE_U + 2] * z3
                     b0 = base[BASE_B] - product(node, 2, low, f, varying) + sigma * noise
+                    b0 = cut_value if cut == 0 else b0
                     kept = kept and not b0 < work.lower[0]
                 if n_fixed > 1:
                     noise = base[BASE_U + 4] * z2
                     if n_fixed > 2:
                         noise += base[BASE_U + 5] * z3
                     b1 = base[BASE_B + 1] - product(node, 3, low, f, varying) + sigma * noise
+                    b1 = cut_value if cut == 1 else b1
                     kept = kept and not b1 < work.lower[1]
                 if n_fixed > 2:
                     noise = base[BASE_U + 8] * z3
                     b2 = base[BASE_B + 2] - product(node, 4, low, f, varying) + sigma * noise
+                    b2 = cut_value if cut == 2 else b2
                     kept = kept and not b2 < work.lower[2]
                 before, number = count_before(kept)
                 place = filled + before
@@ -145,19 +199,26 @@ def make_draw_fast(n_fixed: int) -> Any:
                         out[1 + model.order[2], place] = b2 + (
                             base[BASE_CENTRE] if model.constant == 2 else real(0.0)
                         )
-                    out[1 + model.order[n_fixed], place] = varying
+                    out[1 + model.order[n_fixed], place] = own
                     out[p + 1, place] = sigma
                 filled = np.int32(min(filled + number, n_draws))
                 kept_total = np.int32(kept_total + number)
                 _before, number = count_before(valid)
                 good = np.int32(good + number)
             tried = np.int32(tried + count)
-            gave_up = (
-                filled < n_draws
-                and tried % BLOCK == 0
-                and real(kept_total) < FAST_SHARE * real(good)
-            )
-        return (np.int32(-1) if gave_up else filled), real(good), real(kept_total)
+            if filled < n_draws and tried % BLOCK == 0:
+                if tried == BLOCK and real(kept_total) < CUT_SHARE * real(good):
+                    sync()
+                    cut = np.int32(tightest(n_fixed, 1, work))
+                    total, effective, share = cut_density(cut, n_fixed, 1, work)
+                    gave_up = effective < LEAST_NODES
+                    d += real(0.5)
+                    c = real(1.0) / math.sqrt(real(9.0) * d)
+                    good = np.int32(0)
+                    kept_total = np.int32(0)
+                else:
+                    gave_up = real(kept_total) < FAST_SHARE * real(good)
+        return (np.int32(-1) if gave_up else filled), real(good), real(kept_total) * share
 
     return draw_fast
 

@@ -40,6 +40,21 @@ def test_odd_sizes(lengths, draws, new_device):
     np.testing.assert_allclose(job.draws[served], expected.draws[served], rtol=1e-7, atol=1e-9)
 
 
+def test_a_coefficient_that_is_cut(new_device):
+    """Bounds that leave little: more draws than candidates that are made before one is cut."""
+    batch, program, table, keys = problem("power_linear", [300] * 4, seed=2)
+    free = driver.fit_batch(batch, program, table, keys, draws=1000).draws[:, 1:4]
+    for run_, coefficient in enumerate((0, 1, 2)):
+        table.lower[run_, coefficient] = np.quantile(free[run_, coefficient], 0.7)
+    expected = driver.fit_batch(batch, program, table, keys, draws=500)
+    assert ((expected.info["acceptance"] < 0.4) == [True, True, True, False]).all()
+    job = FitJob(batch, program, table, keys, 500, single=False)
+    run(job, [new_device()])
+    assert (job.info[:, STATUS] == 0).all()
+    np.testing.assert_allclose(job.draws, expected.draws, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(job.info[:, :3], as_table(expected.info)[:, :3], rtol=1e-6)
+
+
 def test_more_room_for_pseudo_points_changes_nothing(new_device):
     """Curves of many points, or that span much: the larger of the two kernels."""
     batch, program, table, keys = problem("power_linear", [140, 40, 700], seed=8)
