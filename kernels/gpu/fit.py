@@ -102,14 +102,6 @@ def make_draw_fast(n_fixed: int) -> Any:
                 z_gamma, z0 = normal_pair(w2, w3)
                 g, excess = gamma_candidate(d, c, w1, z_gamma)
                 valid = i < count and excess < 0.0
-                z1 = z2 = z3 = z0 - z0
-                if p > 1:
-                    w0, w1, w2, w3 = philox(
-                        draw & MASK32, uint64(1), STREAM_FAST, draw >> uint64(32), key
-                    )
-                    z1, z2 = normal_pair(w0, w1)
-                    if p > 3:
-                        z3, _spare = normal_pair(w2, w3)
                 low = np.int32(0)
                 high = np.int32(NODES - 2)
                 while low < high:
@@ -124,20 +116,11 @@ def make_draw_fast(n_fixed: int) -> Any:
                 node = work.node
                 root_q = lerp(node, 5, low, f)
                 sigma = root_q / math.sqrt(real(2.0) * g)
-                cut_value = z0 - z0
+                a = t = scale = z0 - z0
                 within = True
                 if cut >= 0:
-                    # its mean and its row of the factor, as `draws._about_cut`
-                    f0 = lerp(node, 1, low, f)
-                    mean = lerp(node, 0, low, f)
-                    f1 = f2 = f3 = z0 - z0
-                    if cut < n_fixed:
-                        f0 *= -lerp(node, 2 + cut, low, f)
-                        mean = base[BASE_B + cut] - product(node, 2 + cut, low, f, mean)
-                        f1 = base[BASE_U + 3 * cut]
-                        f2 = base[BASE_U + 3 * cut + 1]
-                        f3 = base[BASE_U + 3 * cut + 2]
-                    spread2 = f0 * f0 + f1 * f1 + f2 * f2 + f3 * f3
+                    # its mean and variance / sigma^2, as `draws._about_cut`
+                    mean, spread2 = cut_moments(cut, low, f, n_fixed, base, node)
                     scale = root_q * math.sqrt(spread2 / nu)
                     a = (work.lower[cut] - mean) / scale
                     w0, w1, w2, w3 = philox(
@@ -149,8 +132,19 @@ def make_draw_fast(n_fixed: int) -> Any:
                     within = keep_score(s, bound, nu, w3) > 0.0
                     t = cut_t(s, a, nu)
                     sigma = cut_sigma(root_q, t, nu, g)
+                z1 = z2 = z3 = z0 - z0
+                if p > 1:
+                    w0, w1, w2, w3 = philox(
+                        draw & MASK32, uint64(1), STREAM_FAST, draw >> uint64(32), key
+                    )
+                    z1, z2 = normal_pair(w0, w1)
+                    if p > 3:
+                        z3, _spare = normal_pair(w2, w3)
+                cut_value = z0 - z0
+                if cut >= 0:
+                    f0, f1, f2, f3 = cut_factor(cut, low, f, n_fixed, base, node)
                     shift = t * scale / sigma - (f0 * z0 + f1 * z1 + f2 * z2 + f3 * z3)
-                    shift /= spread2
+                    shift /= f0 * f0 + f1 * f1 + f2 * f2 + f3 * f3
                     z0 += f0 * shift
                     z1 += f1 * shift
                     z2 += f2 * shift
@@ -232,6 +226,27 @@ def lerp(table, row, cell, fraction):
     """A row of a table between two nodes."""
     a = table[row, cell]
     return a + fraction * (table[row, cell + 1] - a)
+
+
+def cut_factor(cut, cell, fraction, n_fixed, base, node):
+    """The row of the coefficient that is cut in the factor of the coefficients' covariance."""
+    f0 = lerp(node, 1, cell, fraction)
+    f1 = f2 = f3 = f0 - f0
+    if cut < n_fixed:
+        f0 *= -lerp(node, 2 + cut, cell, fraction)
+        f1 = base[BASE_U + 3 * cut]
+        f2 = base[BASE_U + 3 * cut + 1]
+        f3 = base[BASE_U + 3 * cut + 2]
+    return f0, f1, f2, f3
+
+
+def cut_moments(cut, cell, fraction, n_fixed, base, node):
+    """Mean and variance / sigma^2 of the coefficient that is cut."""
+    f0, f1, f2, f3 = cut_factor(cut, cell, fraction, n_fixed, base, node)
+    mean = lerp(node, 0, cell, fraction)
+    if cut < n_fixed:
+        mean = base[BASE_B + cut] - product(node, 2 + cut, cell, fraction, mean)
+    return mean, f0 * f0 + f1 * f1 + f2 * f2 + f3 * f3
 
 
 def product(table, row, cell, fraction, value):
