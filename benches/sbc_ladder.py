@@ -109,14 +109,16 @@ def simulated(rng: np.random.Generator, sizes: int) -> tuple[list[Rung], Rung, n
     return rungs, unseen, np.array([*theta, log_s, log_kappa, last])
 
 
-def ranks(simulations: int, sizes: int, seed: int, used: bool = False) -> dict[str, list[int]]:
+def ranks(
+    simulations: int, sizes: int, seed: int, used: bool = False, chains: int = 24
+) -> dict[str, list[int]]:
     """Ranks of the truth among `DRAWS` draws, by quantity."""
     out: dict[str, list[int]] = {name: [] for name in NAMES}
     for k in range(simulations):
         rng = np.random.default_rng([seed, k])
         rungs, unseen, truth = simulated(rng, sizes)
         given = {} if used else {"scales": PRIORS[:, 0].copy(), "reference": reference()}
-        found = read(rungs, rng, level=1.0, **given)
+        found = read(rungs, rng, level=1.0, chains=chains, **given)
         places = np.linspace(0, len(found.theta) - 1, DRAWS).round().astype(int)
         end = found.curves(unseen, unseen.tokens[-1:], rng, DRAWS)[0]
         for name, draws, value in zip(NAMES, [*found.theta[places].T, end], truth, strict=True):

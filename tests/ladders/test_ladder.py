@@ -11,6 +11,8 @@ from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
 import lossfit
+from benches.sbc_ladder import ranks
+from benches.surface import p_values
 from lossfit import DataError, LossfitWarning, Runs, schedules
 from lossfit.ladders import Ladder, fit_ladder
 from lossfit.ladders.clock import LOG_TAUS, POWERS, Clock
@@ -124,6 +126,12 @@ def test_density_is_the_dense_one(reading: Reading) -> None:
         far = (theta[11] - np.log(0.03)) / 0.5
         expected.append(log - 0.5 * (theta[10] / 0.3) ** 2 - 0.5 * far**2)
     np.testing.assert_allclose(np.diff(values), np.diff(expected), atol=1e-5)
+
+
+def test_ranks_of_the_truth_are_uniform() -> None:
+    """Small ladders drawn from the priors; `python -m benches.sbc_ladder` draws more."""
+    for name, found in ranks(5, 3, 5, chains=10).items():
+        assert min(p_values(found)) > 1e-3, name
 
 
 def test_curves_have_the_moments_of_dense_algebra(reading: Reading, ladder: Ladder) -> None:
