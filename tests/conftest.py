@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Files and folders of which a test takes a second or more, the longest first: `make test` begins
+# Files, folders and tests that take seconds, the longest first: `make test` begins
 # with them, so that no worker is left with a long one at the end, and `make quick` leaves them out
 # (they are marked `slow`).
 SLOW = (
@@ -23,6 +23,7 @@ SLOW = (
     "gpu/test_user.py",
     "gpu/test_mutations.py",
     "project/test_docs.py",
+    "kernels/test_orthant.py",
     "properties",
     "gpu/test_verify.py",
     "gpu/test_fit.py",
@@ -31,6 +32,29 @@ SLOW = (
     "gpu/test_ensemble.py",
     "sweep",
     "project/test_examples.py",
+    "project/test_reference.py::test_every_example_runs",
+    "gpu/test_launch.py::test_kernels_run_under_the_simulator",
+    "project/test_newcomer.py",
+    "kernels/test_marginal.py",
+    "ladders/test_ladder.py",
+    "kernels/test_student_t.py",
+    "kernels/test_forecast.py",
+    "plans/test_plan.py",
+    "gpu/test_quantiles.py",
+    "cli/test_ladder_command.py",
+    "laws/test_fits_of_laws.py",
+    "gpu/test_backend.py",
+    "project/test_no_network.py",
+    "kernels/test_signatures.py",
+    "kernels/test_column_cache.py",
+    "project/test_safety.py",
+    "laws/test_broken_power.py",
+    "answers/test_what_if.py::test_real_runs_of_a_model_do_not_disagree",
+    "answers/test_other_schedules.py",
+    "fits/test_posterior.py",
+    "monitoring/test_watch.py::test_ctrl_c_is_a_fine_end",
+    "races/test_race.py::test_races_on_a_device",
+    "kernels/test_machine_code.py",
     "reports",
     "phase_models",
     "surfaces",
@@ -66,10 +90,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `SLOW` names, and begin with it."""
-    slow = [ROOT / "tests" / name for name in SLOW]
+    slow = [(ROOT / "tests" / name.partition("::")[0], name.partition("::")[2]) for name in SLOW]
 
     def rank(item: pytest.Item) -> int:
-        return next((i for i, p in enumerate(slow) if item.path.is_relative_to(p)), len(slow))
+        places = (
+            i
+            for i, (place, test) in enumerate(slow)
+            if item.path.is_relative_to(place) and test in ("", getattr(item, "originalname", ""))
+        )
+        return next(places, len(slow))
 
     for item in items:
         if rank(item) < len(slow):

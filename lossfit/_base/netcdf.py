@@ -108,7 +108,7 @@ def from_netcdf(path: str | os.PathLike[str], law: Any = None, kind: type[Result
     if not os.path.exists(name):
         raise DataError(f"there is no file {name}")
     stored = opened(name, GROUP, ENGINE, WHAT)
-    result = _result(stored, law) if "json.tree" in stored else view("fit.from_netcdf")(name, law)
+    result = _result(stored, law) if "json.tree" in stored else view("fit.read")(stored, law)
     if not isinstance(result, kind):
         raise DataError(
             f"{name} holds {type(result).__name__}, not {kind.__name__}: read it with "

@@ -29,7 +29,7 @@ VIEWS = {
     "fit.storage": ("fits.storage", "write"),
     "fit.summary": ("fits.summary_table", "summary"),
     "fit.text": ("fits.fit_text", "fit_text"),
-    "fit.from_netcdf": ("fits.storage", "from_netcdf"),
+    "fit.read": ("fits.storage", "read"),
     "fit.dict": ("fits.fit_text", "fit_dict"),
     "law.pack": ("laws.stored", "packed"),
     "law.unpack": ("laws.stored", "unpacked"),

@@ -434,25 +434,6 @@ class Fit(Result):
         """
         view("fit.storage")(self, path)
 
-    @classmethod
-    def from_netcdf(cls, path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-        """Read a fit; see `lossfit.from_netcdf`.
-
-        Parameters
-        ----------
-        path : str or path
-            The file.
-        law : Law, optional
-            The law, if it is none of lossfit's own.
-
-        Returns
-        -------
-        Fit
-            The fit with its data, as it was written.
-        """
-        fit: Fit = view("fit.from_netcdf")(path, law)
-        return fit
-
     def plot(
         self,
         run: str | None = None,

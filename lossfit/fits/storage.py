@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import laws
 from .._base.errors import DataError
-from .._base.stored import Stored, opened, refusing, sealed
+from .._base.stored import Stored, refusing, sealed
 from ..kernels.records import FIT, as_records, as_table
 from ..laws.priors import checked
 from ..laws.stored import priors_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..laws import Law
     from .posterior import Fit
 
-__all__ = ["FORMAT", "from_netcdf", "write"]
+__all__ = ["FORMAT", "read", "write"]
 
 FORMAT = "lossfit.fit/1"
 GROUP = "lossfit"
@@ -107,45 +107,13 @@ def _law_text(law: Law) -> dict[str, Any]:
     }
 
 
-def from_netcdf(path: str | os.PathLike[str], law: Law | None = None) -> Fit:
-    """Read a fit that `Fit.to_netcdf` wrote.
-
-    Parameters
-    ----------
-    path : str or path
-        The file.
-    law : Law, optional
-        The law, if it is none of lossfit's own (a file cannot hold its functions).
-
-    Returns
-    -------
-    Fit
-        The fit with its data, as it was written.
-
-    Raises
-    ------
-    DataError
-        Not such a file; one that is damaged or incomplete, or holds numbers that no fit gives; a
-        law that is not lossfit's own and was not given, or another one.
-
-    Examples
-    --------
-    >>> import lossfit, tempfile
-    >>> fit = lossfit.fit(lossfit.load("llama2"), law="power", axis="tokens", draws=100)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     fit.to_netcdf(f"{folder}/fit.nc")
-    ...     again = lossfit.from_netcdf(f"{folder}/fit.nc")
-    >>> again.law.name
-    'power'
-    """
+def read(stored: Stored, law: Law | None = None) -> Fit:
+    """The fit that a file's group holds; see `lossfit.from_netcdf`."""
     from .._base.summaries import Moments
     from ..runs.collection import Runs
     from .posterior import Fit
 
-    name = os.fspath(path)
-    if not os.path.exists(name):
-        raise DataError(f"there is no file {name}")
-    stored = opened(name, GROUP, ENGINE, WHAT)
+    name = stored.path
     form = stored.text("format", str)
     if form != FORMAT:
         raise DataError(f"{name} has format {form!r}, this version of lossfit reads {FORMAT!r}")
