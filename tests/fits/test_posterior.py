@@ -79,11 +79,13 @@ def test_places_must_be_positive_numbers(fit, at):
 def test_summary_agrees_with_numpy(fit):
     table = fit.summary(0.8)
     assert table.index.names == ["run", "parameter"]
-    assert list(table.columns) == ["mean", "sd", "lower", "upper", "median", "ess", "rhat", "notes"]
+    assert list(table.columns[:3]) == ["median", "lower", "upper"]
+    assert set(table.columns[3:]) == {"mean", "sd", "ess", "rhat", "notes"}
     for (run, parameter), row in table.iterrows():
         draws = fit.posterior[parameter].sel(run=run).values.ravel()
         wanted = [draws.mean(), draws.std(ddof=1), *np.quantile(draws, [0.1, 0.9])]
-        np.testing.assert_allclose(row.iloc[:4].astype(float), wanted, rtol=1e-10)
+        found = row[["mean", "sd", "lower", "upper"]].astype(float)
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
         assert row["ess"] == 400
         assert np.isnan(row["rhat"])
     with pytest.raises(DataError, match="prob must be"):
