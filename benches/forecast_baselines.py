@@ -8,6 +8,7 @@ import pandas as pd
 import lossfit
 from benches.forecast_cases import Case, Curve
 from benches.forecast_tables import NOISE, POINTS, Floats, scale, scores
+from lossfit.laws import ScheduleLaw, find
 
 LEVELS = (np.arange(200) + 0.5) / 200
 BATCH = 40
@@ -18,7 +19,7 @@ def baseline(
 ) -> pd.DataFrame:
     """One row a target of the chosen cases: what ``extrapolate(..., laws=laws)`` says.
 
-    With the schedule where it is known, else the planned end.
+    With the schedule where it is known, else the planned end, for laws that take them.
     """
     rows = []
     for a in range(0, len(chosen), BATCH):
@@ -29,11 +30,15 @@ def baseline(
         runs = lossfit.Runs.from_frame(pd.concat(frames))
         at = {f"c{i}": [t.at for t in cases[i].targets] for i in part}
         plans = {f"c{i}": schedule_of(cases[i].curve) for i in part}
+        known = {
+            "schedule": {name: plan for name, plan in plans.items() if plan is not None},
+            "total": {f"c{i}": cases[i].curve.plan for i in part if plans[f"c{i}"] is None},
+        }
+        if laws != "auto" and not isinstance(find(laws), ScheduleLaw):
+            known = {}  # it would be refused
         answer = lossfit.extrapolate(
-            runs, at=at, axis="step", laws=laws, random_seed=1, draws=400,
-            schedule={name: plan for name, plan in plans.items() if plan is not None},
-            total={f"c{i}": cases[i].curve.plan for i in part if plans[f"c{i}"] is None},
-        )  # fmt: skip
+            runs, at=at, axis="step", laws=laws, random_seed=1, draws=400, **known
+        )
         for i in part:
             draws = np.asarray(answer.draws.sel(run=f"c{i}"))
             rows += [_row(i, t, draws[t], cases[i], scales[i]) for t in range(len(at[f"c{i}"]))]
