@@ -28,9 +28,9 @@ exclude_patterns = ["_templates", "gallery/*.ipynb", "sg_execution_times.rst"]
 html_theme = "pydata_sphinx_theme"
 html_title = "lossfit"
 html_show_sourcelink = False
-# The sidebar lists the pages of a section: only these have some.
-html_sidebars = {"**": [], "api": ["sidebar-nav-bs"]} | {
-    f"{folder}/**": ["sidebar-nav-bs"] for folder in ("api", "gallery")
+# The sidebar lists the pages of a section: these are in none.
+html_sidebars: dict[str, list[str]] = {
+    page: [] for page in [*(path.stem for path in HERE.glob("*.md")), "howto/*", "notebooks/*"]
 }
 html_theme_options = {
     "header_links_before_dropdown": 3,
