@@ -54,7 +54,7 @@ def meanings_of(
         end = runs[far[0]].end(question.axis)
         doubt = meant(float(total), end) or "; is it meant in their unit?"
         out["total_far"] = (
-            f"total={total:,.10g} is {total / end:,.0f} times the data, which reach "
+            f"total={total:,.10g} is {total / end:,.0f} times the data of {far[0]!r}, which reach "
             f"{amount(end, question.axis)}{doubt}"
         )
     if question.by_default:

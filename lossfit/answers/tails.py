@@ -27,12 +27,12 @@ from ..forecasts.responses import Rate
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
-from ..runs.schedule_words import peak_of
+from ..runs.schedule_words import peak_of, with_own
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
 from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of, with_own
+from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,9 +25,8 @@ from ..forecasts.learning import Priors
 from ..forecasts.question import LawOptions, Question, takes
 from ..forecasts.record import farthest
 from ..runs.checks import as_runs, axis_values, choose_axis
-from ..runs.known import schedules_by_run
 from ..runs.logged_rate import axis_factor
-from ..runs.schedule_words import highest, peak_of, schedules_of
+from ..runs.schedule_words import highest, peak_of, schedules_of, with_own
 from ..schedules.shapes import Schedule
 from .broken import broken_runs
 from .meanings import meanings_of
@@ -527,15 +526,6 @@ class Fits(NamedTuple):
     runs: dict[str, FittedRun]
     calibration: Calibration | None
     flags: tuple[str, ...]
-
-
-def with_own(runs: Runs, own: ScheduleByRun) -> Runs:
-    """Runs with the schedule that they had, where it was not known."""
-    if own is None:
-        return runs
-    stated = schedules_by_run(schedules_of(own, runs), runs.names)
-    lacking = {n: s for n, s in stated.items() if runs[n].schedule is None and runs[n].lr is None}
-    return runs.with_schedule(lacking) if lacking else runs
 
 
 def question_of(runs: Runs, axis: str, **options: Unpack[LawOptions]) -> Question:

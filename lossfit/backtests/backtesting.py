@@ -20,7 +20,7 @@ from ..forecasts.question import Question, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
 from ..runs.checks import as_runs, choose_axis
-from ..runs.schedule_words import schedules_of
+from ..runs.schedule_words import with_own
 from .cases import END, Cases, Knowledge, make_cases
 from .references import Standing, moves_of
 from .scores import LEVELS, score
@@ -280,7 +280,11 @@ def backtest(
     cutoffs, horizons = _checked(cutoffs, horizons)
     if not isinstance(schedules, str) or schedules not in KNOWLEDGE:
         ends = {run.name: run.end(axis) for run in runs}
-        runs = runs.with_schedule(schedules_of(schedules, runs, total=ends, axis=axis))
+        try:
+            runs = with_own(runs, schedules, ends, axis)
+        except DataError as error:
+            words = ", ".join(map(repr, KNOWLEDGE))
+            raise DataError(f"schedules must be {words} or a schedule: {error}") from None
         knowledge: Knowledge = "known"
     else:
         knowledge = cast("Knowledge", schedules)

@@ -20,7 +20,7 @@ from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, whole
-from ..runs.known import NumberByRun, ScheduleByRun, for_runs, numbers, schedules_by_run
+from ..runs.known import NumberByRun, ScheduleByRun, Schedules, for_runs, numbers, schedules_by_run
 from ..runs.limits import AXIS_LIMIT
 from ..runs.schedule_words import schedules_of
 from .curve_forecast import DOMAINS
@@ -47,6 +47,7 @@ __all__ = [
     "Sisters",
     "laws_of",
     "refuse_unused",
+    "spelt_out",
     "takes",
 ]
 
@@ -264,8 +265,8 @@ class Question:
             raise DataError(f"domain must be {', '.join(map(repr, DOMAINS))}, got {domain!r}")
         rule_of(window, runs)  # a window for a run that is not there must not pass unseen
         numbers(total, runs.names, "total", AXIS_LIMIT)
+        schedule = spelt_out(schedule, runs, asked, total, axis)
         total = _in_numbers(total)
-        schedule = schedules_of(schedule, runs, asked, total, axis)
         schedules_by_run(schedule, runs.names)
         plan = Plan(schedule, _with_stated_ends(runs, axis, schedule, total))
         learned, by_parameter = _priors(given["siblings"], given["priors"])
@@ -380,6 +381,18 @@ class Question:
         """The window for some of the runs: a dict may name others."""
         window: WindowSpec = for_runs(self.window, runs)
         return window
+
+
+def spelt_out(
+    schedule: ScheduleByRun,
+    runs: Runs,
+    names: Sequence[str] | None,
+    total: NumberByRun,
+    axis: str,
+) -> Schedules:
+    """`schedules_of`; a word without an end takes ``total=``, or the end that the log states."""
+    ends = _with_stated_ends(runs, axis, None, _in_numbers(total))
+    return schedules_of(schedule, runs, names, ends, axis)
 
 
 def _with_stated_ends(

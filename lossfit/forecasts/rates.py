@@ -404,8 +404,10 @@ def _logged(
     flags: dict[str, Any] = {}
     again = restarts_of(t, rho, warmup, MOST_RESTARTS * end if total is None else max(total, end))
     if again is not None:
-        coming, _ = follow(again, 1.0)
-        return group(coming, [again.kind], {}, total or OPEN_END * end)
+        coming, stretched = follow(again, 1.0)
+        if total is not None:  # else the end is not the run's, but where cycles are looked at
+            flags = {"schedule_stretched": stretched}
+        return group(coming, [again.kind], flags, total or OPEN_END * end)
     if total is None:
         form = form_of(t, rho, warmup)
     else:

@@ -22,11 +22,11 @@ from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from ..answers.broken import TAIL
-from ..forecasts.question import Options, takes
+from ..forecasts.question import Options, spelt_out, takes
+from ..forecasts.rates import chosen
 from ..runs.axes import check_axis
 from ..runs.known import Known
 from ..runs.labels import amount
-from ..runs.schedule_words import schedules_of
 from .tailing import AGAIN, Log
 
 if TYPE_CHECKING:
@@ -355,7 +355,12 @@ def watch(
     check_names(options, Options.__annotations__, "watch")
     total: Any = options.pop("total", None)
     schedule = options.pop("schedule", None)
-    for name, value in (("at", at), ("total", total), ("target", target)):
+    numbers = {"at": at, "target": target}
+    if isinstance(total, Mapping):
+        numbers |= {f"total of run {name!r}": value for name, value in total.items()}
+    else:
+        numbers["total"] = total
+    for name, value in numbers.items():
         if value is not None and not (_is_number(value) and (name == "target" or value > 0)):
             raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")
     if not (_is_number(interval) and interval >= 0):
@@ -451,7 +456,7 @@ class _Watched:
 
     run: str | None
     at: float | None
-    total: float | None
+    total: NumberByRun
     target: float | None
     axis: str
     schedule: Any
@@ -478,10 +483,11 @@ class _Watched:
 
         alone = runs.select([one.name])
         axis = choose_axis(alone, self.axis)
-        schedule = schedules_of(_of(self.schedule, one), alone, total=self.total, axis=axis)
-        end, known = self._end(one, axis, _of(schedule, one))
-        at = end if self.at is None else self.at
         company = runs if self.options.get("share") else alone
+        asked = self.schedule if company is runs else chosen(self.schedule, one.name)
+        schedule = spelt_out(asked, company, None, self.total, axis)
+        end, known = self._end(one, axis, chosen(schedule, one.name))
+        at = end if self.at is None else self.at
         answer = self._answer(company, one.name, axis, at, None if known else end, schedule)
         curves: Floats = np.asarray(answer.draws.values[0, 0])
         compared: tuple[str, Floats] | None = None
@@ -548,8 +554,9 @@ class _Watched:
         from ..runs.logged_rate import axis_factor
 
         plan = plan or one.schedule
-        if self.total is not None:
-            return float(self.total), plan is not None
+        total = chosen(self.total, one.name)
+        if total is not None:
+            return float(total), plan is not None
         if plan is not None and plan.total is not None:
             return float(plan.total) * axis_factor(one, plan, axis), True
         planned = one.meta.get("planned_steps")
@@ -561,11 +568,6 @@ class _Watched:
             f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
             f"total=, its end in {axis}, or at="
         )
-
-
-def _of(schedule: Any, one: Run) -> Any:
-    """The run's own entry of one schedule for all or a dict by run."""
-    return schedule.get(one.name) if isinstance(schedule, Mapping) else schedule
 
 
 def _ends_in_nothing(one: Run) -> int:

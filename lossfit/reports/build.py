@@ -18,10 +18,9 @@ from .._base.options import check_names
 from .._base.progress import patience
 from .._base.results import Result, Scale
 from .._base.seeds import seed_integer
-from ..forecasts.question import DEFAULTS, Options, takes
+from ..forecasts.question import DEFAULTS, Options, spelt_out, takes
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
-from ..runs.schedule_words import schedules_of
 from .content import Content
 from .curves import MANY, bands, drawing
 from .ladder_part import arrivals_section, ladder_section
@@ -239,7 +238,7 @@ def report(
         asked_runs = runs.select(names)
         axis = choose_axis(asked_runs, axis)
         total = options["total"]
-        plans = schedules_of(options["schedule"], asked_runs, total=total, axis=axis)
+        plans = spelt_out(options["schedule"], asked_runs, None, total, axis)
         at, reasons = plan_ends(asked_runs, axis, plans, total)
     from ..answers.extrapolation import extrapolate
 

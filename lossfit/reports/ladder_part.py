@@ -9,6 +9,7 @@ import numpy as np
 from .._base.errors import DataError
 from ..runs.labels import AXIS_UNITS, amount
 from .parts import Section, run_cell
+from .sections import MOST_ROWS
 from .tables import Cell, flag_list, name, number, paragraph, safe, table
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["arrivals_section", "ladder_section"]
 
-MOST_ROWS = 5_000
 MOST_TRACKED = 20  # runs
 
 
@@ -40,6 +40,8 @@ def arrivals_section(answer: Answer, target: Floats, place: dict[str, int]) -> S
     head = ["run", "loss", f"reached at ({AXIS_UNITS[answer.axis]})",
             f"{100 * answer.prob:g} % from", "to", "P(reached)", "looked at up to"]  # fmt: skip
     caption = "When the curve first comes to a loss; beyond: not within what was looked at"
+    if len(frame) > MOST_ROWS:
+        caption += f" (the first {MOST_ROWS:,} of {len(frame):,} rows)"
     return Section(
         "arrivals", "When a loss is reached", table(caption, head, rows, runs=which), made=frame
     )

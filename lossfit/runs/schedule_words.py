@@ -12,6 +12,7 @@ from .._base.errors import DataError
 from .._base.units import amount_of
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
+from .known import schedules_by_run
 from .logged_rate import history_of, warmup_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .known import NumberByRun, ScheduleByRun, Schedules
     from .run import Run
 
-__all__ = ["highest", "peak_of", "schedules_of", "shape_of", "standard_schedule"]
+__all__ = ["highest", "peak_of", "schedules_of", "shape_of", "standard_schedule", "with_own"]
 
 KINDS = ("constant", "cosine", "linear", "wsd", "1-sqrt")
 MEANT = (0.98, 50.0)  # times the data: where an end may lie that counts the same as they
@@ -69,6 +70,17 @@ def schedules_of(
     return out
 
 
+def with_own(
+    runs: Runs, own: ScheduleByRun, total: NumberByRun = None, axis: str = "step"
+) -> Runs:  # fmt: skip
+    """Runs with the schedule that they had, where neither they nor their logs say."""
+    if own is None:
+        return runs
+    stated = schedules_by_run(schedules_of(own, runs, total=total, axis=axis), runs.names)
+    lacking = {n: s for n, s in stated.items() if runs[n].schedule is None and runs[n].lr is None}
+    return runs.with_schedule(lacking) if lacking else runs
+
+
 def _of_run(word: str, run: Run, total: float | None, axis: str) -> Schedule:
     """With the run's own peak and warm-up where they are known."""
     kind, cycles, end = _parted(word)
@@ -110,7 +122,7 @@ def standard_schedule(
     total : float, optional
         The end, in units of `axis`; by default the own schedule's, or that of the data.
     cycles : int
-        Of a cosine that starts again.
+        Of a cosine that starts again; each of several ends at 0.
     axis : {"step", "tokens"}, optional
         By default that of the run's own schedule (steps, or tokens, where the rate was logged).
 

@@ -568,7 +568,8 @@ def cosine_restarts(
     """
     number, growth = _positive(cycles, "number of cycles"), _positive(growth, "growth")
     lengths = number if growth == 1 else (growth**number - 1) / (growth - 1)
-    cycle = (_positive(total, "total") - warmup) / lengths
+    # What is no number is refused below.
+    cycle = (_positive(total, "total") - (warmup if _is_number(warmup) else 0)) / lengths
     schedule = Schedule(
         "restarts", peak, total, warmup, final_ratio, cycle=cycle, growth=growth, axis=axis
     )
@@ -725,11 +726,6 @@ def _checked(s: Schedule) -> Schedule:
     if s.kind == "two_stage":
         values["second"] = _positive(s.second, "second rate")
         values["switch"] = _positive(s.switch, "switch")
-    if s.kind == "restarts":
-        values["cycle"] = _positive(s.cycle, "cycle")
-        values["growth"] = _positive(s.growth, "growth")
-        if values["growth"] < 1:
-            raise DataError(f"a schedule's growth is 1 or more, got {s.growth:g}")
     for name in ("final_ratio", "decay"):
         if values[name] > 1:
             raise DataError(f"a schedule's {name} is a share, 0 to 1, got {values[name]:g}")
@@ -741,6 +737,11 @@ def _checked(s: Schedule) -> Schedule:
                 f"a schedule's total must exceed its warm-up, got total {total:g} and warm-up "
                 f"{values['warmup']:g}"
             )
+    if s.kind == "restarts":
+        values["cycle"] = _positive(s.cycle, "cycle")
+        values["growth"] = _positive(s.growth, "growth")
+        if values["growth"] < 1:
+            raise DataError(f"a schedule's growth is 1 or more, got {s.growth:g}")
     if s.kind == "wsd":
         if s.shape not in SHAPES:
             raise DataError(f"no decay is called {s.shape!r}; there are {', '.join(SHAPES)}")

@@ -127,6 +127,13 @@ def test_what_is_known_of_the_schedule():
     assert masked.frame["median"].mean() > known.frame["median"].mean()
 
 
+def test_a_schedule_that_is_given_leaves_those_alone_that_are_known():
+    runs = annealed(1, lr=True)
+    known = lossfit.backtest(runs, cutoffs=(0.5,), draws=100)
+    given = lossfit.backtest(runs, cutoffs=(0.5,), draws=100, schedules="constant")
+    np.testing.assert_array_equal(given.frame["median"], known.frame["median"])
+
+
 def test_groups_are_averaged_first():
     runs = annealed(6, seed=2).with_schedule(PLAN)
     of = {name: "a" if name in ("run0", "run1", "run2", "run3") else "b" for name in runs.names}
@@ -252,7 +259,7 @@ def test_runs_without_a_forecast_are_reported():
         ({"cutoffs": (0.5, 0.5000001)}, "cutoffs must be different"),
         ({"horizons": (1.25, 1.2500001)}, "horizons must be different"),
         ({"laws": "power", "siblings": "others"}, "power do not respond to the learning rate"),
-        ({"schedules": "hidden"}, "schedules must be"),
+        ({"schedules": "hidden"}, "schedules must be 'known'"),
         ({"group": "source"}, "has no such entry"),
         ({"group": {"run0": "a"}}, "no entry for run 'run1'"),
         ({"siblings": "all"}, "siblings must be runs or 'others'"),

@@ -153,6 +153,9 @@ def test_a_logged_rate_with_restarts_goes_on_so(growth):
     given, read = ask(told, at=places), ask(logged, at=places, total=20_000)
     np.testing.assert_allclose(read.draws.mean("draw"), given.draws.mean("draw"), rtol=2e-3)
     assert "restarts" in str(read)
+    for answer in (given, read):
+        beyond = ["schedule_stretched" in notes for notes in answer.frame["notes"]]
+        assert beyond == [False, False, True]
     # Two cycles that differ as no cosines do, and one rate that only rises, are no restarts.
     other = frame.assign(lr=np.where(t < 4_000, 3e-4 * (1 - t / 8_000), 3e-4))
     assert "restarts" not in str(ask(lossfit.Runs.from_frame(other), at=places))

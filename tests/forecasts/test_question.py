@@ -132,6 +132,7 @@ def test_the_end_that_a_log_states_is_its_total():
     known = runs.with_schedule(lossfit.schedules.cosine(1e-3, 5000))
     assert Question.of(known, "step").plan.total is None
     assert Question.of(runs, "step").plan.total == {"a": 4000.0}
+    assert Question.of(runs, "step", schedule="wsd").plan.schedule["a"].total == 4000
 
 
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")

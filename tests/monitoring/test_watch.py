@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -548,6 +549,29 @@ def test_ctrl_c_is_a_fine_end(log, root):
     assert process.returncode == 0
     assert "Traceback" not in errors
     assert "stopped" in errors
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_plans_by_run_are_each_runs_own(tmp_path):
+    t = np.arange(50.0, 4000.0, 50.0)
+    frame = pd.concat(
+        pd.DataFrame({"run": name, "step": t, "loss": 2 + high + 20 * t**-0.4})
+        for name, high in (("a", 0.0), ("b", 0.01))
+    )
+    frame.to_csv(path := tmp_path / "two.csv", index=False)
+    plans = {
+        "a": lossfit.schedules.cosine(1e-3, 8000),
+        "b": lossfit.schedules.wsd(1e-3, 8000),
+    }
+    options = {"schedule": plans, "share": True, "draws": 50}
+    for update in lossfit.watch(path, once=True, **options):
+        answer = lossfit.extrapolate(lossfit.load(path), update.run, at=8000, **options)
+        assert update.median == pytest.approx(answer.frame["median"][0], rel=1e-9)
+    ends = {"a": 6000, "b": 7000}
+    updates = lossfit.watch(path, once=True, total=ends, draws=50)
+    assert {update.run: update.at for update in updates} == ends
+    with pytest.raises(DataError, match="total of run 'b' must be a positive"):
+        next(lossfit.watch(path, once=True, total={"b": -1}))
 
 
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")

@@ -61,6 +61,10 @@ def test_restarts_by_hand():
     assert np.abs(np.interp(at, nodes, grown(nodes)) - grown(at)).max() < 2e-3
     with pytest.raises(DataError, match="growth is 1 or more"):
         schedules.cosine_restarts(1.0, 100, 2, growth=0.5)
+    with pytest.raises(DataError, match="total must exceed its warm-up"):
+        schedules.cosine_restarts(1.0, 100, 2, warmup=200)
+    with pytest.raises(DataError, match="warmup must be 0 or more, got 'x'"):
+        schedules.cosine_restarts(1.0, 100, 2, warmup="x")
 
 
 def test_points_are_joined_by_lines_and_held_beyond():
