@@ -272,16 +272,24 @@ def posteriors(
 ) -> list[tuple[Batch, int, Posterior]]:
     """Sample every table; for each its batch, its place there, and its draws.
 
-    Tables of like length are sampled together.
+    Tables of equal length are sampled together: rows of filling would change the rounding of sums,
+    and a table's draws shall not depend on what is fitted beside it.
     """
+    random = rng.bit_generator.state
     order = np.argsort([len(table) for table in tables], kind="stable")
     out: list[tuple[Batch, int, Posterior] | None] = [None] * len(tables)
     first = 0
     while first < len(order):
         last = first + 1
-        while last < len(order) and (last + 1 - first) * len(tables[order[last]]) * chains <= CELLS:
+        rows = len(tables[order[first]])
+        while (
+            last < len(order)
+            and len(tables[order[last]]) == rows
+            and (last + 1 - first) * rows * chains <= CELLS
+        ):
             last += 1
         some = order[first:last]
+        rng.bit_generator.state = random
         batch = batch_of([tables[k] for k in some], form, robust, level)
         drawn = _sampled(batch, form, rng, chains, -(-draws // chains))
         for b, k in enumerate(some):
@@ -332,7 +340,8 @@ def _pushed(theta: Floats, n: Floats, d: Floats, above: object, weight: Floats) 
 
 def _posterior(form: Form, drawn: Drawn, b: int, draws: int) -> Posterior:
     # In order of time, chains side by side: an even choice is spread over all.
-    flat = np.swapaxes(drawn.draws[b], 0, 1).reshape(-1, drawn.draws.shape[-1])
+    flat = np.swapaxes(drawn.draws[b], 0, 1)
+    flat = flat.reshape(-1, flat.shape[-1])
     phi = flat[np.linspace(0, len(flat) - 1, draws).round().astype(int)]
     return Posterior(
         form.theta(phi), np.exp(phi[:, form.size]), np.exp(phi[:, form.size + 1]),

@@ -171,7 +171,8 @@ def fit_surfaces(
     Returns
     -------
     list of Surface
-        In the order of the tables.  No warning is given: each has its `Surface.flags`.
+        In the order of the tables, each as `fit_surface` gives it for that table and seed.  No
+        warning is given: each has its `Surface.flags`.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """Posterior draws by Hamiltonian Monte Carlo, many chains of many posteriors at once.
 
 Every posterior of a batch has its own chains, its own metric (the covariance of its chains, first
-that of a normal approximation) and its own step size; the number of steps of a trajectory is random
-and common, so that a whole batch moves by one evaluation of values and gradients.
+that of a normal approximation) and its own step size; a whole batch moves by one evaluation of
+values and gradients.  Random numbers are common to all posteriors of a batch: the same seed gives
+each the same draws, whatever the others are.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ class Drawn(NamedTuple):
 
     Attributes
     ----------
-    draws : ndarray, shape (B, C, D, p)
+    draws : list of ndarray, each of shape (C, D, p)
+        As many as it took for the chains of that posterior to agree.
     acceptance : ndarray, shape (B,)
         Mean acceptance of the kept trajectories.
     rhat : ndarray, shape (B,)
         Worst split R-hat of the coordinates' normal scores.
     """
 
-    draws: Floats
+    draws: list[Floats]
     acceptance: Floats
     rhat: Floats
 
@@ -77,32 +79,34 @@ def draw(
     rounds : int
         Rounds of `ROUND` trajectories before draws are kept; the metric is adapted after each.
     keep : int
-        Trajectories that are kept at first; as many again until R-hat is small in every posterior.
+        Trajectories that are kept at first; as many again while a posterior's R-hat is large.
     steps : tuple of int
         Fewest and most steps of a trajectory.
     """
     batch, p = start.shape
-    spread = rng.standard_normal((batch, chains, p))
-    x = start[:, None] + np.einsum("bij,bcj->bci", root, spread)
+    x = start[:, None] + rng.standard_normal((chains, p)) @ np.swapaxes(root, 1, 2)
     state = _State(x, *_safe(density, x))
     step = np.full(batch, 0.5)
     for _ in range(rounds):
         state, trail, step, _ = _walk(density, state, root, step, ROUND, rng, steps, adapt=True)
-        state = _without_lost(density, state, rng)
+        state = _without_lost(state)
         late = trail[:, :, ROUND // 2 :].reshape(batch, -1, p)
         root = _root(late, root)
     # The step size settles on the last metric, then nothing is adapted any more.
     state, _, step, _ = _walk(density, state, root, step, ROUND // 2, rng, steps, adapt=True)
-    trails, shares = [], []
+    draws: list[Floats] = [np.empty((chains, 0, p))] * batch
+    shares = np.zeros((batch, 0))
+    acceptance, rhat = np.empty(batch), np.full(batch, np.inf)
     for _ in range(MOST_ROUNDS):
         state, trail, step, share = _walk(density, state, root, step, keep, rng, steps, adapt=False)
-        trails.append(trail)
-        shares.append(share)
-        draws = np.concatenate(trails, axis=2)
-        rhat = _rhat(draws)
+        shares = np.column_stack([shares, share])
+        for b in np.flatnonzero(rhat >= MOST_RHAT):
+            draws[b] = np.concatenate([draws[b], trail[b]], axis=1)
+            rhat[b] = _rhat(draws[b])
+            acceptance[b] = shares[b].mean()
         if rhat.max() < MOST_RHAT:
             break
-    return Drawn(draws, np.mean(shares, axis=0), rhat)
+    return Drawn(draws, acceptance, rhat)
 
 
 def _safe(density: Density, x: Floats) -> tuple[Floats, Floats]:
@@ -128,7 +132,7 @@ def _walk(
     shares = np.empty((count, batch))
     step = step.copy()
     for k in range(count):
-        size = step[:, None, None] * rng.uniform(0.7, 1.2, (batch, chains, 1))
+        size = step[:, None, None] * rng.uniform(0.7, 1.2, (chains, 1))
         state, accepted = _trajectory(density, state, root, size, rng, steps)
         trail[:, :, k] = state.x
         shares[k] = accepted.mean(axis=1)
@@ -148,7 +152,7 @@ def _trajectory(
 ) -> tuple[_State, Floats]:
     """One trajectory of every chain by the leapfrog; the new state and acceptance probabilities."""
     x, value, gradient = state
-    momentum = rng.standard_normal(x.shape)
+    momentum = rng.standard_normal(x.shape[1:])
     before = value - 0.5 * (momentum**2).sum(axis=-1)
     turn = np.swapaxes(root, 1, 2)
     moved = momentum + 0.5 * size * (gradient @ root)
@@ -161,7 +165,7 @@ def _trajectory(
     with np.errstate(over="ignore", invalid="ignore"):
         after = new - 0.5 * (moved**2).sum(axis=-1)
         probability = np.nan_to_num(np.minimum(1.0, np.exp(after - before)), nan=0.0)
-    take = rng.uniform(size=value.shape) < probability
+    take = rng.uniform(size=value.shape[1:]) < probability
     wide = take[..., None]
     return _State(
         np.where(wide, x, state.x),
@@ -170,14 +174,14 @@ def _trajectory(
     ), probability
 
 
-def _without_lost(density: Density, state: _State, rng: np.random.Generator) -> _State:
-    """Chains far below the others are put where another one is."""
+def _without_lost(state: _State) -> _State:
+    """Chains far below the others are put where other ones are."""
     x, value, gradient = (array.copy() for array in state)
     lost = ~(value > np.median(value, axis=1, keepdims=True) - LOST)
     for b in np.flatnonzero(lost.any(axis=1)):
         good = np.flatnonzero(~lost[b])
         if good.size:
-            pick = rng.choice(good, int(lost[b].sum()))
+            pick = np.resize(good, int(lost[b].sum()))
             for array in (x, value, gradient):
                 array[b, lost[b]] = array[b, pick]
     return _State(x, value, gradient)
@@ -194,17 +198,14 @@ def _root(draws: Floats, last: Floats) -> Floats:
     return np.asarray(vectors * np.sqrt(np.maximum(values, least))[:, None])
 
 
-def _rhat(draws: Floats) -> Floats:
-    """Worst split R-hat of the normal scores of the coordinates, shape (B,)."""
-    batch, chains, count, p = draws.shape
+def _rhat(draws: Floats) -> float:
+    """Worst split R-hat of the normal scores of the coordinates of draws (C, D, p)."""
+    chains, count, p = draws.shape
     half = count // 2
-    out = np.empty(batch)
-    for b in range(batch):
-        flat = draws[b].reshape(-1, p)
-        scores = ndtri((rankdata(flat, axis=0) - 0.375) / (len(flat) + 0.25))
-        scores = scores.reshape(chains, count, p)[:, : 2 * half]
-        parts = scores.reshape(2 * chains, half, p)
-        within = parts.var(axis=1, ddof=1).mean(axis=0)
-        between = parts.mean(axis=1).var(axis=0, ddof=1)
-        out[b] = np.sqrt(((half - 1) / half * within + between) / within).max()
-    return out
+    flat = draws.reshape(-1, p)
+    scores = ndtri((rankdata(flat, axis=0) - 0.375) / (len(flat) + 0.25))
+    scores = scores.reshape(chains, count, p)[:, : 2 * half]
+    parts = scores.reshape(2 * chains, half, p)
+    within = parts.var(axis=1, ddof=1).mean(axis=0)
+    between = parts.mean(axis=1).var(axis=0, ddof=1)
+    return float(np.sqrt(((half - 1) / half * within + between) / within).max())

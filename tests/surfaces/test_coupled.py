@@ -214,6 +214,12 @@ def test_many_tables_at_once(frame: pd.DataFrame, surface: Surface) -> None:
     assert [len(one.table) for one in found] == [12, 24]
     a, b = (one.losses(1e9, 5e10) for one in (found[1], surface))
     assert abs(a.mean() - b.mean()) < 0.4 * a.std()
+    # What is fitted beside a table changes none of its draws.
+    alone = quiet(frame, draws=300, random_seed=4)
+    again = fit_surfaces([frame, table_of(24, 0.02, 8), table_of(12, 0.003, 5)], draws=300,
+                         random_seed=4)  # fmt: skip
+    for one, other in ((again[0], alone), (found[1], alone), (again[2], found[0])):
+        np.testing.assert_array_equal(one.losses(1e9, 5e10), other.losses(1e9, 5e10))
     with pytest.raises(DataError, match="many tables are fitted by"):
         fit_surfaces([frame], "chinchilla")
     with pytest.raises(DataError, match="no table"):
