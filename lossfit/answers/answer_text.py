@@ -230,8 +230,9 @@ def _flag_lines(answer: Answer) -> list[str]:
     total = int(answer._there.sum())
     count: dict[str, int] = {}
     for r, t in np.argwhere(answer._there):
+        hopeless = without_forecast(answer.broken, answer.names[r])
         for flag in answer._flags[r][t]:
-            if flag not in QUIET:
+            if flag not in QUIET and (flag == "broken" or not hopeless):
                 count[flag] = count.get(flag, 0) + 1
     lines = []
     for flag, n in count.items():

@@ -116,9 +116,10 @@ class Check(Result):
     def _text(self) -> str:
         table = self.summary()
         worst = self.summary("group")["cover90"]
+        groups = self.frame["group"].nunique()
         lines = [
             f"Backtest of {', '.join(self.laws)} on {self.axis}: {len(self.frame):,} forecasts of "
-            f"{self.frame['run'].nunique():,} runs in {self.frame['group'].nunique()} groups",
+            f"{self.frame['run'].nunique():,} runs in {groups} group{'s' * (groups > 1)}",
             "  horizon  coverage of 50/80/90/95 %   CRPS    width   |error|",
         ]
         for horizon, row in table.iterrows():

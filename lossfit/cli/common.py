@@ -176,13 +176,16 @@ def arrival_text(row: Any) -> str:
     """When a curve reaches a loss, in a line."""
     from ..runs.labels import amount
 
-    places = [
+    end = amount(float(row["horizon"]), row["axis"])
+    median, lower, upper = (
         amount(float(row[name]), row["axis"]) if np.isfinite(row[name]) else "beyond"
         for name in ("median", "lower", "upper")
-    ]
+    )
+    where = f"beyond {end}" if median == "beyond" else f"at {median}"
+    if lower != "beyond":
+        where += f" ({lower} to {upper})"
     return (
-        f"  {row['run']} reaches {row['loss']:g} at {places[0]} ({places[1]} to {places[2]}); "
-        f"P(within {amount(float(row['horizon']), row['axis'])}) {row['prob_reached']:.2f}"
+        f"  {row['run']} reaches {row['loss']:g} {where}; P(within {end}) {row['prob_reached']:.2f}"
     )
 
 

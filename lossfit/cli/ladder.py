@@ -69,6 +69,12 @@ def command(
     word = asked.pop("schedule")
     with guarded(notes=as_json):
         runs = load_runs(source, {**reading, "params": sizes or None})
+        for run in runs:
+            if run.params is None:
+                raise DataError(
+                    f"run {run.name!r} has no params, which a ladder needs: give "
+                    f"--size {run.name}=100M, or a column params (--params is the size asked for)"
+                )
         ladder = fit_ladder(runs, prob=asked["prob"], random_seed=asked["random_seed"])
         if params is None:
             result: Any = ladder

@@ -44,14 +44,16 @@ ANSWER_MEANINGS = {
     "below_floor": "a linear term takes the median curve below the law's own floor E",
     "law_disagreement": "the laws' medians differ by more than the widest of their intervals",
     "schedule_unknown": "the learning-rate schedule is not known: the answer averages over five "
-    "that end at the planned total; schedule= or an lr column would sharpen it",
+    "that end at the planned total, or at a target beyond it; schedule= or an lr column would "
+    "sharpen it",
     "no_plan": "neither the learning-rate schedule nor the planned end of the run is known: the "
     "answer averages over schedules and ends; schedule=, an lr column or total= would sharpen it",
     "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was "
     "stretched to end there; schedule= names another continuation",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= changes that",
-    "broken": "the run broke (it diverged, jumped, rises or ends in NaN): its past does not go on",
+    "broken": "the run broke (it diverged, jumped, rises or ends in NaN), or its log begins late: "
+    "its past does not go on",
     "longer_plan": "the run has finished its schedule: this is the loss had it been planned to end "
     "at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "

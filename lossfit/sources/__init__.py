@@ -356,12 +356,13 @@ def _known_of(piece: _Piece, known: Known, columns: set[str]) -> Known:
     size = piece.table.tokens_per_step
     if size is not None and (tokens is None or isinstance(tokens, Mapping)):
         tokens = {**dict.fromkeys(names, size), **(tokens or {})}
-    if piece.table.meta:
+    stated = piece.table.meta
+    if stated:
         meta = dict(meta or {})
         for name in names:
             given = meta.get(name, {})
             if isinstance(given, Mapping):
-                meta[name] = {**piece.table.meta, **given}
+                meta[name] = {**stated, **given}
     return replace(known, tokens_per_step=tokens, meta=meta)
 
 

@@ -42,6 +42,7 @@ MOST_PACKED = 200
 PARQUET = b"PAR1"
 GZIP = b"\x1f\x8b"
 EVENTS = b"brain.Event:"
+STATED_ENDS = frozenset({"total_steps", "max_steps"})  # columns: where the run is planned to end
 BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 PACKED = {
     b"PK\x03\x04": "a zip archive",
@@ -241,7 +242,14 @@ class Table:
     @property
     def meta(self) -> Mapping[str, Any]:
         """What to keep with the runs."""
-        return {} if self.planned_steps is None else {"planned_steps": self.planned_steps}
+        import pandas as pd
+
+        planned = self.planned_steps
+        for name in STATED_ENDS.intersection(self.frame.columns):
+            column = pd.to_numeric(self.frame[name], errors="coerce")
+            if planned is None and 0 < column.min() == column.max():  # the same in every row
+                planned = float(column.max())
+        return {} if planned is None else {"planned_steps": planned}
 
 
 @dataclass(frozen=True)

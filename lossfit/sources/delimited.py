@@ -158,7 +158,8 @@ def read(source: Source, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> Table:
     lines: Ints = frame.index.to_numpy() + head.skip + 2
     frame, lines, again = _without_headers(frame, lines, as_text)
     if again:
-        words = f"the line of names stands there again {again} times, as after a resume: left out"
+        times = f"{again} time{'s' * (again > 1)}"
+        words = f"the line of names stands there again {times}, as after a resume: left out"
         flags.append(Flag("", "header_again", again, words))
     data = [name for name in names if name not in as_text]
     empty = np.ones(len(frame), bool)

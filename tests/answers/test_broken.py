@@ -70,6 +70,7 @@ def test_no_number_is_printed_for_a_run_without_a_forecast() -> None:
     alone = lossfit.extrapolate(runs_of(z=zeros()), at="2x", draws=200)
     assert "the loss is logged as 0" in str(alone).splitlines()[0]
     assert not any(word in str(alone) for word in ("loss there", "Law learned", "Record"))
+    assert [line.split()[1] for line in str(alone).splitlines() if "  ! " in line] == ["broken:"]
     _, healthy = curve("h")
     several = lossfit.extrapolate(runs_of(z=zeros(), d=diverged(), h=healthy), at="2x", draws=200)
     rows = {line.split()[0]: line for line in str(several).splitlines() if " 2x " in f"{line} "}

@@ -56,6 +56,16 @@ def test_a_begun_run(folder: Path) -> None:
     answer = ask(folder, "--params", "1.5B", "--begun", big, "--at", "2e10", "--target", "2.4")
     assert answer.exit_code == 0, answer.output
     assert "reaches 2.4 at" in answer.stdout
+    answer = ask(folder, "--params", "1.5B", "--begun", big, "--at", "2e10", "--target", "0.1")
+    assert "reaches 0.1 beyond 20B tokens; P(within 20B tokens) 0.00" in answer.stdout
+
+
+def test_runs_without_sizes(folder: Path) -> None:
+    bare = pd.read_csv(folder / "a.csv").drop(columns="params")
+    bare.to_csv(folder / "bare.csv", index=False)
+    answer = ask(folder, str(folder / "bare.csv"), "--params", "1.5B", "--at", "2e10")
+    assert answer.exit_code == 2
+    assert "give --size bare=100M" in answer.stderr
 
 
 def test_bad_questions(folder: Path) -> None:

@@ -21,7 +21,7 @@ STEPS = (10, 1200)
 
 # Case, files, points, axis, first and last value, whether the rate is known, planned steps.
 READ: list[tuple[str, Sequence[str], int, str, tuple[float, float], bool, float | None]] = [
-    ("alias_current_steps", ["trainer_log.jsonl"], 120, "step", STEPS, True, None),
+    ("alias_current_steps", ["trainer_log.jsonl"], 120, "step", STEPS, True, 2000),
     ("alias_total_tokens", ["history.csv"], 120, "tokens", (5242880, 629145600), True, None),
     ("bad_byte_nanogpt", ["train.log"], 120, "step", STEPS, False, None),
     ("console_hf_dicts", ["train.log"], 120, "step", STEPS, True, 2000),

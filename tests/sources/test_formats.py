@@ -651,3 +651,11 @@ def test_prepared_tables_of_real_runs(shared):
             for axis in ("tokens", "gpu_hours", "step"):
                 if mine[0].get(axis):
                     np.testing.assert_allclose(run.axis(axis), [float(r[axis]) for r in mine])
+
+
+@pytest.mark.parametrize(("totals", "planned"), [([60] * 30, 60), (range(1, 31), None)])
+def test_a_column_of_one_total_is_the_planned_end(tmp_path, totals, planned):
+    lines = [f"{k},{3 + 1 / k:.4f},{total}" for k, total in zip(range(1, 31), totals, strict=True)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["step,loss,total_steps", *lines]))
+    assert lossfit.load(path)["a"].meta.get("planned_steps") == planned
