@@ -153,7 +153,7 @@ def kept(path: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LossfitWarning)
         surface = fit_surface(
-            points, params="Model Size", flops="Training FLOP", draws=400, random_seed=0
+            points, params="Model Size", flops="Training FLOP", draws=4000, random_seed=0
         )
     missed = surface.missed
     assert missed is not None
@@ -177,7 +177,8 @@ def kept(path: str) -> None:
     print("centre", centre, "level", missed.level, seen)
     names = ["log_E", "log_A", "log_B", "log_alpha", "log_beta", "log_gamma", "sigma", "kappa"]
     names += [f"{what}_{k}" for what in ("size", "tokens") for k in range(KNOTS)]
-    table = pd.DataFrame(np.concatenate(columns, axis=1), columns=names)
+    # Draws far apart in time say more than as many that follow each other.
+    table = pd.DataFrame(np.concatenate(columns, axis=1), columns=names).iloc[::10]
     table.to_csv(OUT, index=False, float_format="%.5g")
     print(f"wrote {OUT}")
 

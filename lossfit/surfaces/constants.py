@@ -20,7 +20,7 @@ from .missed import Missed, Outside
 
 __all__ = ["CONSTANTS", "KNOTS", "POINTS", "PUBLISHED", "Seen", "Summary"]
 
-KNOTS = 6  # of each function of what the law misses, that a summary keeps
+KNOTS = 12  # of each function of what the law misses, that a summary keeps
 CONSTANTS = {one.name: one for one in (EPOCH, HOFFMANN, MUENNIGHOFF)}
 
 
