@@ -32,8 +32,7 @@ def described(taken: type, text: str | None, defaults: Mapping[str, Any]) -> Cal
     defaults : dict
         By option.
     """
-    kinds = {name: getattr(kind, "__forward_arg__", kind) for name, kind in vars(taken)[
-        "__annotations__"].items()}  # fmt: skip
+    kinds = {n: getattr(kind, "__forward_arg__", kind) for n, kind in taken.__annotations__.items()}
     entries = {m[1]: m[0].rstrip() + "\n" for m in ITEM.finditer((text or "").rstrip() + "\n")}
 
     def finish(function: F) -> F:

@@ -273,7 +273,7 @@ def own_rate(run: Run, single: Runs, axis: str, end: float, step_size: float) ->
     if len(paths.labels[0]) > 1:
         raise DataError(
             f"run {run.name!r}: the learning rate that it had is not known, so there is nothing "
-            f"to compare with: give it with own= or an lr column"
+            f"to compare with: give it with own= (--own), such as own='cosine@20k', or an lr column"
         )
     past = int(paths.hypotheses.history[0, 0])
     coming = int(paths.hypotheses.future[0, 0, 0])

@@ -108,8 +108,8 @@ class Options(LawOptions, total=False):
         Finished runs of the same project, from which the prior of the response to the learning rate
         is learned (`lossfit.learn_priors`); a run never learns from itself.
     priors : Priors or dict of Prior, optional
-        What `lossfit.learn_priors` found; or, for the laws that take them, priors by parameter
-        name.
+        What `lossfit.learn_priors` found; or, in `extrapolate`, `race` and `report` for the laws
+        that take them, priors by parameter name.
     calibrate_on : Runs or pandas.DataFrame, optional
         Finished runs on which the same question is backtested; intervals are widened or narrowed
         to what held there (`lossfit.backtests.conformal`).

@@ -133,10 +133,16 @@ def standard_schedule(
     """
     own = run.schedule
     if own is None and run.lr is None:
-        raise DataError(f"run {run.name!r}: the learning rate that it had is not known")
+        raise DataError(
+            f"run {run.name!r}: the learning rate that it had is not known, so its peak and warm-up "
+            f"cannot be kept: give the run a schedule (Runs.with_schedule) or an lr column"
+        )
     axis = axis or _counted(run, None)
     if own is None and history_of(run, axis) is None:
-        raise DataError(f"run {run.name!r}: too little of its learning rate was logged")
+        raise DataError(
+            f"run {run.name!r}: too little of its learning rate was logged to keep its peak and "
+            f"warm-up: give the run a schedule (Runs.with_schedule)"
+        )
     if total is None:
         known = own is not None and own.axis == axis and own.total is not None
         total = own.total if known and own is not None else run.end(axis)
