@@ -134,8 +134,8 @@ def standard_schedule(
     own = run.schedule
     if own is None and run.lr is None:
         raise DataError(
-            f"run {run.name!r}: the learning rate that it had is not known, so its peak and warm-up "
-            f"cannot be kept: give the run a schedule (Runs.with_schedule) or an lr column"
+            f"run {run.name!r}: the learning rate that it had is not known, so its peak and "
+            f"warm-up cannot be kept: give the run a schedule (Runs.with_schedule) or an lr column"
         )
     axis = axis or _counted(run, None)
     if own is None and history_of(run, axis) is None:
