@@ -42,6 +42,8 @@ def text(answer: WhatIf) -> str:
             lines.append(line)
     if len(table) > len(shown):
         lines.append(f"  ... and {len(table) - len(shown):,} rows more in .frame")
+    if all(without_forecast(answer.broken, name) for name in answer.names):
+        return "\n".join(lines)
     how = "runs of the model fitted together" if answer.shared else "each run fitted by itself"
     lines.append(f"  Medians and {percent} intervals of the loss without noise; {how}.")
     if answer.calibration is not None:

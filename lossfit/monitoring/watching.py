@@ -21,7 +21,7 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
-from ..answers.broken import TAIL
+from ..answers.broken import TAIL, without_forecast
 from ..forecasts.question import Options, spelt_out, takes
 from ..forecasts.rates import chosen
 from ..runs.axes import check_axis
@@ -162,7 +162,12 @@ class Update(Result):
             words.append(f"! {self.broken}; ")
         words.append(
             f"{self.run}: {self.points:,} points to {amount(self.position, self.axis)}, loss "
-            f"{self.loss:.4f}; at {amount(self.at, self.axis)} {self.median:.4f} "
+            f"{self.loss:.4f}; "
+        )
+        if without_forecast(self.answer.broken, self.run):
+            return "".join([*words, "no forecast", "; finished" * self.finished])
+        words.append(
+            f"at {amount(self.at, self.axis)} {self.median:.4f} "
             f"[{self.lower:.4f}, {self.upper:.4f}] ({100 * self.prob:g} %)"
         )
         if self.prob_below is not None:

@@ -110,3 +110,7 @@ def test_races_and_other_schedules_name_broken_runs_first() -> None:
     assert first.startswith("! broke: diverged")
     assert "no forecast" in below.partition("well under")[0]
     assert answer.meanings["far"]
+    alone = lossfit.what_if(
+        runs.select(["broke"]).with_schedule(plan), schedules=["wsd"], draws=100
+    )
+    assert len(str(alone).splitlines()) == 3  # nothing of what a fall of the rate would win

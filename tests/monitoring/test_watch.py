@@ -258,6 +258,7 @@ def test_a_run_that_breaks_is_told_at_the_next_look(log, kind):
     told = next(update for update in updates if update.broken)
     assert str(told).startswith("! ")
     assert told.to_dict()["broken"] == told.broken
+    assert str(told).endswith("no forecast")
 
 
 FILES = Path(__file__).parents[1] / "sources" / "files"
