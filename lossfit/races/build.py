@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
@@ -15,6 +15,7 @@ from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats, Ints
+from ..answers.broken import broken_runs, without_forecast
 from ..answers.meanings import unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
@@ -204,13 +205,20 @@ def _run_it(
 ) -> Race:
     n = len(runs)
     few = n <= MOST_KEPT
-    parts, lead, draws = _drawn(runs, question, grid, end, few, progress, unseen)
+    found = broken_runs(runs, runs.names, question.axis)
+    broken = frozenset(name for name in found if without_forecast(found, name))
+
+    def curves(some: Runs) -> RaceCurves:
+        part = race_curves(some, grid, question, broken)
+        return with_unseen(part, some.names, grid, question.seed, question.axis, unseen)
+
+    parts, lead, draws = _drawn(runs, curves, end, few, progress)
     if draws is None:
         shares = np.bincount(lead[1][lead[1] >= 0], minlength=n)
         shown_runs = np.sort(np.argsort(-shares, kind="stable")[:MOST_KEPT])
         shown_runs = shown_runs[shares[shown_runs] > 0]
         chosen = runs.select([runs.names[r] for r in shown_runs])
-        draws = _curves(chosen, grid, question, unseen).draws
+        draws = curves(chosen).draws
     else:
         shown_runs = np.arange(n)
     start = np.concatenate([part.start for part in parts])
@@ -218,6 +226,9 @@ def _run_it(
     flags: list[tuple[str, ...]] = []
     for part in parts:
         for r in range(len(part.end)):
+            if runs.names[len(flags)] in broken:
+                flags.append(("broken",))
+                continue
             flags_of_run = [name for name, where in part.row_flags.items() if where[r]]
             flags_of_run += part.fit_flags[r]
             if abs(part.gap[r]) > DISAGREE * part.gap_sd[r]:
@@ -241,12 +252,10 @@ def _run_it(
 @one_blas_thread()
 def _drawn(
     runs: Runs,
-    question: Question,
-    grid: Floats,
+    curves: Callable[[Runs], RaceCurves],
     end: Floats,
     keep: bool,
     progress: bool,
-    unseen: Mapping[str, Unseen],
 ) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:
     """What was found of every run (in their order), the best of them all, and draws if kept.
 
@@ -262,7 +271,7 @@ def _drawn(
     def one(which: Ints) -> tuple[RaceCurves, tuple[Floats, Ints], Floats | None]:
         alone = len(which) == len(end)
         chosen_runs = runs if alone else runs.select([runs.names[r] for r in which])
-        part = _curves(chosen_runs, grid, question, unseen)
+        part = curves(chosen_runs)
         loss, run = front.best(part.draws)
         here = loss, np.where(run >= 0, which[run], -1)
         return part._replace(draws=part.draws[:, :0].copy()), here, part.draws if keep else None
@@ -280,13 +289,6 @@ def _drawn(
                 advance(len(which))
     assert lead is not None
     return [by_block[r] for r in range(len(end))], lead, draws
-
-
-def _curves(
-    runs: Runs, grid: Floats, question: Question, unseen: Mapping[str, Unseen]
-) -> RaceCurves:
-    part = race_curves(runs, grid, question)
-    return with_unseen(part, runs.names, grid, question.seed, question.axis, unseen)
 
 
 def _processors() -> int:

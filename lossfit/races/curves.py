@@ -23,6 +23,8 @@ from .smoothing import smoothers
 from .together import MARKS, draw_order
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
@@ -73,7 +75,9 @@ class RaceCurves(NamedTuple):
         )
 
 
-def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
+def race_curves(
+    runs: Runs, at: Floats, question: Question, broken: Collection[str] = ()
+) -> RaceCurves:
     """Draw the curves.
 
     Parameters
@@ -83,7 +87,10 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
         Increasing axis values.
     question : Question
         How what lies beyond the data is forecast.
+    broken : collection of str
+        Names of runs without a forecast: they are out of the race where their data end.
     """
+    ended = np.array([name in broken for name in runs.names])
     smooth = smoothers(runs, question.axis)
     end = smooth.end
     beyond = at > end[:, None] * (1 + 1e-9)
@@ -112,23 +119,25 @@ def race_curves(runs: Runs, at: Floats, question: Question) -> RaceCurves:
         at_once = drawn[:, 1] - level
         soon = np.exp(-np.log(ahead / end[:, None]) / TAPER)
         forecast = drawn[:, asked] - soon[:, :, None] * at_once[:, None]
+        forecast[ended] = np.nan
         rank = np.argsort(np.argsort(level, axis=1, kind="stable"), axis=1, kind="stable")
         scores = ndtri((rank + 0.5) / question.draws)
         np.copyto(draws[:, far], forecast)
         # The end itself comes last, to see what is left of the difference there.
         past = np.column_stack([past, end])
         flags = {
-            name: np.asarray(where[:, asked].any(axis=1)) for name, where in mixed.row_flags.items()
+            name: np.asarray(where[:, asked].any(axis=1) & ~ended)
+            for name, where in mixed.row_flags.items()
         }
         fit_flags = [
-            tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))
+            () if ended[r] else tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[r]))
             for r in range(len(runs))
         ]
     keys = run_keys(question.seed, runs.names, "race")
     smoothed = smooth.draw(past, keys, question.draws, scores)
     if beyond.any():
         last = smoothed[:, -1]
-        left = level - last
+        left = np.where(ended[:, None], 0.0, level - last)
         gap = left.mean(axis=1)
         gap_sd = np.sqrt(last.var(axis=1) + level.var(axis=1))
         smoothed, past = smoothed[:, :-1], past[:, :-1]

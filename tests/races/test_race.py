@@ -573,3 +573,25 @@ def test_a_race_ties_the_errors_and_changes_no_run() -> None:
     assert np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1] > 0.5
     answer = curves_of(Question.of(runs, "step"), runs, np.full((2, 1), 2 * END)).curves[:, 0]
     assert_allclose(np.sort(race.curves[:, -1], axis=1), np.sort(answer, axis=1), rtol=1e-6)
+
+
+def test_a_run_that_broke_is_out_of_the_race_where_its_data_end() -> None:
+    runs = two_runs(noise=0.01)
+    x, loss = (runs["small"].axis("step"), runs["small"].loss.copy())
+    loss[120:] += np.linspace(0.2, 3.0, 30)  # diverged
+    broken = lossfit.Runs.from_arrays(
+        "step", np.concatenate([x, runs["large"].axis("step")]),
+        np.concatenate([loss, runs["large"].loss]), [0, 150, 300], ["small", "large"],
+        schedules=lossfit.schedules.constant(1e-3),
+    )  # fmt: skip
+    made = quiet_race(broken)
+    assert made.broken["small"][1]
+    assert made.flags["small"] == ("broken",)
+    beyond = made.at > END * (1 + 1e-9)
+    assert np.isnan(made.curves[0][beyond]).all()
+    assert np.isfinite(made.curves[0][(made.at >= x[0]) & ~beyond]).all()
+    assert_array_equal(made.leads[beyond], np.tile([0.0, 1.0], (beyond.sum(), 1)))
+    assert (made.overtakes()["upper"] < END).all()
+    assert "no forecast" in str(made)
+    healthy = quiet_race(runs)
+    assert np.isfinite(healthy.curves[0][healthy.at > END]).all()
