@@ -25,13 +25,16 @@ from .team import lane, real, sync, team_sum, width
 from .work import NODES
 
 __all__ = [
-    "CUT_SHARE", "cut_density", "cut_rows", "cut_score", "cut_sigma", "cut_t",
+    "CUT_SHARE", "LEAST_SHARE", "cut_density", "cut_rows", "cut_score", "cut_sigma", "cut_t",
     "draw_cut", "keep_score", "less_product",
     "propose_score", "tightest",
 ]  # fmt: skip
 
 # Below this share of kept candidates a coefficient is cut: that is quicker then.
 CUT_SHARE = 0.5
+# Below this probability of the bound the table might miss a part of the posterior: it reaches only
+# as far as the one without constraints.
+LEAST_SHARE = 0.01
 FEW = -0.469839350257166  # scores of bounds below this cut off little: both masses are 1 there
 ROOT_2PI = 2.5066282746310002
 RESOLVED = 1e-12  # densities below this part of the largest have no mass

@@ -17,6 +17,7 @@ from numpy import uint64
 
 from .cut import (
     CUT_SHARE,
+    LEAST_SHARE,
     cut_density,
     cut_rows,
     draw_cut,
@@ -408,7 +409,7 @@ def draw_fast(n_draws, key, first, step, total, model, work, out):
             if tried == BLOCK and kept_total < CUT_SHARE * good:
                 cut = tightest(model.n_fixed, model.n_varying, work)
                 total, effective, share = cut_density(cut, model.n_fixed, model.n_varying, work)
-                if effective < LEAST_NODES:
+                if effective < LEAST_NODES or share < LEAST_SHARE:
                     return -1, good, kept_total
                 _make_guide(work.cumulative, work.guide)
                 shape += 0.5

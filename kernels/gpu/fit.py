@@ -11,6 +11,7 @@ from ..columns import Program
 from ..compress import compress
 from ..cut import (
     CUT_SHARE,
+    LEAST_SHARE,
     cut_density,
     cut_score,
     cut_sigma,
@@ -205,7 +206,7 @@ def make_draw_fast(n_fixed: int) -> Any:
                     sync()
                     cut = np.int32(tightest(n_fixed, 1, work))
                     total, effective, share = cut_density(cut, n_fixed, 1, work)
-                    gave_up = effective < LEAST_NODES
+                    gave_up = effective < LEAST_NODES or share < LEAST_SHARE
                     d += real(0.5)
                     c = real(1.0) / math.sqrt(real(9.0) * d)
                     good = np.int32(0)

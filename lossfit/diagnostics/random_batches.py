@@ -104,7 +104,7 @@ def cut_curves(law: str, lengths: Sequence[int], seed: int) -> Fits:
         x = np.sort(rng.uniform(0.05, 1.0, n))
         x /= x[-1]
         y = rng.uniform(0.0, 2.0) + rng.uniform(0.2, 1.0) * x ** -rng.uniform(0.2, 0.6)
-        y += 0.3 * x if "linear" in law else -1.9  # beyond what the constraints reach
+        y += 0.9 * x - 1.9 if "linear" in law else -1.9  # beyond what the constraints reach
         xs.append(x)
         ys.append(y + rng.normal(0.0, 0.02, n))
     n_runs, p = len(lengths), program.n_linear

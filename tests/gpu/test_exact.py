@@ -17,7 +17,7 @@ from tests.kernels.oracles import LOGNORMAL, Problem, arguments, random_problem
 KEYS = np.arange(2**40, 2**40 + 99, dtype=np.uint64)
 
 
-def cut(seed, n, slope=-0.3, law="power_linear"):
+def cut(seed, n, slope=-1.0, law="power_linear"):
     """A curve whose constraints leave a small part of its posterior."""
     rng = np.random.default_rng([9, seed])
     x = np.sort(rng.uniform(0.05, 1.0, n))
