@@ -394,5 +394,5 @@ def test_bad_questions(pair, options, words):
 
 
 def test_a_run_whose_rate_is_not_known(curve):
-    with pytest.raises(DataError, match="own= or an lr column"):
+    with pytest.raises(DataError, match=r"own= \(--own\), .* or an lr column"):
         what_if(curve.assign(run="a"), schedules={"x": PLANS["wsd"]})
