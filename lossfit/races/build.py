@@ -205,12 +205,12 @@ def _run_it(
 ) -> Race:
     n = len(runs)
     few = n <= MOST_KEPT
-    found = broken_runs(runs, runs.names, question.axis)
-    broken = frozenset(name for name in found if without_forecast(found, name))
+    breaks = broken_runs(runs, runs.names, question.axis)
+    broken = frozenset(name for name in breaks if without_forecast(breaks, name))
 
-    def curves(some: Runs) -> RaceCurves:
-        part = race_curves(some, grid, question, broken)
-        return with_unseen(part, some.names, grid, question.seed, question.axis, unseen)
+    def curves(part_of: Runs) -> RaceCurves:
+        part = race_curves(part_of, grid, question, broken)
+        return with_unseen(part, part_of.names, grid, question.seed, question.axis, unseen)
 
     parts, lead, draws = _drawn(runs, curves, end, few, progress)
     if draws is None:
