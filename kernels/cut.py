@@ -26,7 +26,7 @@ from .work import NODES
 
 __all__ = [
     "CUT_SHARE", "LEAST_SHARE", "cut_density", "cut_rows", "cut_score", "cut_sigma", "cut_t",
-    "draw_cut", "keep_score", "less_product",
+    "draw_cut", "fill", "keep_score", "less_product",
     "propose_score", "tightest",
 ]  # fmt: skip
 
@@ -69,8 +69,8 @@ def keep_score(s, bound, nu, word):
     e = s - rate if bound > FEW else real(0.0)
     q = s * s / (nu - 1.0)
     y = max(exp(q) - 1.0, q)
-    kept = uniform(word) < exp(-0.5 * e * e) * math.sqrt((q + TINY) / (y + TINY))
-    return 1.0 if kept and s >= bound else 0.0
+    accepted = uniform(word) < exp(-0.5 * e * e) * math.sqrt((q + TINY) / (y + TINY))
+    return 1.0 if accepted and s >= bound else 0.0
 
 
 @inline
@@ -185,7 +185,8 @@ def cut_rows(p):
 
 
 @sums
-def _fill(count, value, out):
+def fill(count, value, out):
+    """Fill a row."""
     for i in range(count):
         out[i] = value
 
@@ -268,7 +269,7 @@ def draw_cut(count, k, model, work, root_q, sigma, scratch):
     spread2 = value[row + 1]
     a = value[row + 2]
     t = value[row + 3]
-    _fill(count, 0.0, spread2)
+    fill(count, 0.0, spread2)
     for b in range(p):
         _add_product(count, value[row + 4 + b], value[row + 4 + b], spread2)
     _bounds(count, work.lower[k], nu, mean, spread2, root_q, a)
@@ -277,7 +278,7 @@ def draw_cut(count, k, model, work, root_q, sigma, scratch):
     _keep(count, nu, t, scratch, work.words[3], work.candidates[2])
     _values(count, nu, a, t)
     _sigmas(count, nu, root_q, t, work.candidates[1], sigma)
-    _fill(count, 0.0, scratch)
+    fill(count, 0.0, scratch)
     for b in range(p):
         _add_product(count, value[row + 4 + b], work.candidates[3 + b], scratch)
     _shifts(count, nu, root_q, t, spread2, sigma, scratch)

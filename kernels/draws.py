@@ -21,6 +21,7 @@ from .cut import (
     cut_density,
     cut_rows,
     draw_cut,
+    fill,
     less_product,
     tightest,
 )
@@ -223,12 +224,6 @@ def _add_varying_noise(count, factor, sigma, normal, out):
 
 
 @sums
-def _fill(count, value, out):
-    for i in range(count):
-        out[i] = value
-
-
-@sums
 def _fill_from(count, source, out):
     for i in range(count):
         out[i] = source[i]
@@ -286,14 +281,14 @@ def _about_cut(count, cut, model, work):
     u = value[row + 2]
     bend = value[row + 3]
     for b in range(q + m):
-        _fill(count, 0.0, value[row + 4 + b])
+        fill(count, 0.0, value[row + 4 + b])
     if cut >= q:
         a = cut - q
         _interpolate(count, cell, fraction, work.node[a], mean)
         for b in range(a, m):
             _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], value[row + 4 + b])
         return
-    _fill(count, work.base[BASE_B + cut], mean)
+    fill(count, work.base[BASE_B + cut], mean)
     for a in range(m):
         _interpolate_mean(count, cell, fraction, work.node[a], u, bend)
         _subtract_product(count, cell, fraction, work.node[row_of_h(m, a, cut)], u, bend, mean)
@@ -302,7 +297,7 @@ def _about_cut(count, cut, model, work):
             _interpolate(count, cell, fraction, work.node[row_of_u(m, a, b)], u)
             less_product(count, h, u, value[row + 4 + b])
     for i in range(cut, q):
-        _fill(count, work.base[BASE_U + 3 * cut + i], value[row + 4 + m + i])
+        fill(count, work.base[BASE_U + 3 * cut + i], value[row + 4 + m + i])
 
 
 @kernel
@@ -340,7 +335,7 @@ def _assemble(count, first, step, total, cut, model, work):
     for k in range(q):
         row = value[1 + k]
         b = work.base[BASE_B + k]
-        _fill(count, b, row)
+        fill(count, b, row)
         for a in range(m):
             h = work.node[row_of_h(m, a, k)]
             _subtract_product(count, cell, fraction, h, value[1 + q + a], value[p + 5 + a], row)
