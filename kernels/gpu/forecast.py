@@ -709,14 +709,14 @@ def collect(xp: Any, out: Forecast, curves: Curves, at: Any) -> Forecast:
     """
     level = curves.y[xp.asarray(curves.offsets)[1:] - 1]
     missing = xp.isnan(at)
-    draws = out.draws + level[:, None, None]
-    draws = xp.where(missing[:, :, None], np.nan, draws)
+    # The kernel leaves memory as it was where a target is missing: it is not read.
+    draws = xp.where(missing[:, :, None], np.nan, out.draws) + level[:, None, None]
     parameters = out.parameters.astype(np.float64)
     if parameters.shape[1] > 0:
         parameters[:, 0] += level[:, None]
 
     def there(values: Any) -> Any:
-        return xp.where(missing, np.nan, values.astype(np.float64))
+        return xp.where(missing, np.nan, values).astype(np.float64)
 
     return Forecast(
         draws, parameters, out.shares.astype(np.float64), there(out.falls), there(out.spreads),
