@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from .. import laws
@@ -35,7 +36,10 @@ def warm_up() -> tuple[Path, int]:
             f"compiled kernels cannot be kept in {cache.folder}: set LOSSFIT_CACHE to a folder "
             "that can be written"
         )
-    with tqdm(total=len(STEPS) + len(laws.NAMES), desc="compiling", unit=" kernel") as shown:
+    seconds = 0.1 if sys.stderr.isatty() else 5.0  # a log keeps every line that a terminal overwrites
+    with tqdm(
+        total=len(STEPS) + len(laws.NAMES), desc="compiling", unit=" kernel", mininterval=seconds
+    ) as shown:
         done: set[str] = set()
 
         def advance(_waited: float) -> None:
