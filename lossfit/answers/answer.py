@@ -242,11 +242,12 @@ class Answer(Result):
 
         rows = self.mixed.row_flags
         knowledge = "known"
+        longer = bool(rows["longer_plan"].any())
         if rows["no_plan"].any():
             knowledge = "nothing"
         elif rows["schedule_unknown"].any():
-            knowledge = "total"
-        elif rows["longer_plan"].any():
+            knowledge = "longer_total" if longer else "total"
+        elif longer:
             knowledge = "longer"
         elif self.question.moves:
             knowledge = "siblings"

@@ -201,12 +201,13 @@ def _schedule(answer: Answer) -> str:
         kinds = dict.fromkeys(name for one in found for name in one)
         return ", ".join(list(kinds)[:6])
     shares = found[0]
+    stretched = "schedule_stretched" in answer.rows[-1]["notes"]
+    end = ", stretched to the target" if stretched else ""
     if len(shares) == 1:
         (kind,) = shares
-        stretched = "schedule_stretched" in answer.rows[-1]["notes"]
-        return kind + (", stretched to the target" if stretched else "")
+        return kind + end
     best = sorted(shares.items(), key=lambda item: -item[1])
-    return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6])
+    return "averaged over " + ", ".join(f"{name} {share:.0%}" for name, share in best[:6]) + end
 
 
 def _strength(answer: Answer) -> list[str]:

@@ -26,7 +26,13 @@ __all__ = ["command"]
     "source", "reading", "run", "own", "total", "axis", "share", "siblings", "calibrate_on",
     "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     run={"multiple": False, "help": "The run; the only one of the log by default."},
-    total={"help": "Where the run will end on the axis: 4e12, 4T, 500k; its plan's end."},
+    total={
+        "multiple": False,
+        "callback": None,
+        "type": AMOUNT,
+        "metavar": "END",
+        "help": "Where the run will end on the axis: 4e12, 4T, 500k; its plan's end.",
+    },
     as_json={"help": "Print JSON (schema lossfit.tail/1)."},
 )  # fmt: skip
 def command(

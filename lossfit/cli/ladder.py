@@ -25,6 +25,9 @@ __all__ = ["command"]
     "source", "format", "loss", "columns", "tokens_per_step", "at", "target", "schedule",
     "prob", "draws", "random_seed", "plot",
     schedule={
+        "multiple": False,
+        "callback": None,
+        "metavar": "KIND@END",
         "help": "Of the run to come: cosine@2T, linear@2T, wsd@2T, constant; by default that of "
         "the largest run, stretched to the end."
     },

@@ -92,6 +92,42 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> A
     return named
 
 
+def by_run(parse: Callable[[str], Any] = str) -> Callable[..., Any]:
+    """A callback of an option: one value for all runs, or RUN=VALUE for some by name.
+
+    Several go in one word, separated by commas, or the option is repeated; a run's name may have
+    commas and ``=`` in it, a value no ``=``.
+    """
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except DataError as error:
+            raise click.BadParameter(str(error)) from None
+
+    def value_of(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> Any:
+        named: dict[str, Any] = {}
+        plain = [word for word in words if "=" not in word or Path(word).is_file()]
+        if len(plain) > 1 or (plain and len(words) > 1):
+            raise click.BadParameter(
+                f"give one for all runs, or RUN=VALUE for each; got {', '.join(words)}"
+            )
+        if plain:
+            return parsed(plain[0])
+        for word in words:
+            pieces = word.split(",")
+            for piece in pieces if all("=" in each for each in pieces) else [word]:
+                name, _, value = (part.strip() for part in piece.rpartition("="))
+                if not name or not value:
+                    raise click.BadParameter(f"write RUN=VALUE; got {piece!r}")
+                if name in named:
+                    raise click.BadParameter(f"run {name!r} is named twice")
+                named[name] = parsed(value)
+        return named or None
+
+    return value_of
+
+
 Table = Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
 
 #: What `lossfit.load` takes.
@@ -143,26 +179,33 @@ ASKED: Table = {
     "schedule": (
         ("--schedule",),
         {
-            "metavar": "KIND@END",
+            "multiple": True,
+            "callback": by_run(),
+            "metavar": "[RUN=]KIND@END",
             "help": "The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
             "1-sqrt@20k, cosine:4@20k (four cycles), constant, or a CSV with columns step (or "
-            "tokens) and lr. With the run's own peak and warm-up, where these are known.",
+            "tokens) and lr. With the run's own peak and warm-up, where these are known. Of each "
+            "run by name: big=cosine@2T,small=wsd@1T, or repeat it.",
         },
     ),
     "own": (
         ("--own",),
         {
-            "metavar": "KIND@END",
+            "multiple": True,
+            "callback": by_run(),
+            "metavar": "[RUN=]KIND@END",
             "help": "The learning rate that the runs had, where their logs do not say: "
-            "cosine@250k, as --schedule elsewhere.",
+            "cosine@250k, as --schedule elsewhere; of each run by name too.",
         },
     ),
     "total": (
         ("--total",),
         {
-            "type": AMOUNT,
+            "multiple": True,
+            "callback": by_run(number),
+            "metavar": "[RUN=]END",
             "help": "Planned end of the runs on the axis, where the schedule is not known: 4e12, "
-            "4T, 500k.",
+            "4T, 500k. Of each run by name: big=2T,small=1.4T, or repeat it.",
         },
     ),
     "siblings": (

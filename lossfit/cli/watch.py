@@ -36,7 +36,10 @@ __all__ = ["command"]
         "type": AMOUNT,
         "help": "Where on the axis: 4e12, 4T, 500k; by default where the run will end.",
     },
-    total={"help": "Where the run will end on the axis, if no schedule or log says so."},
+    total={
+        "help": "Where the runs will end on the axis, if no schedule or log says so: 20k; of each "
+        "by name: big=20k,small=10k, or repeat it."
+    },
     as_json={"help": "A line of JSON each (lossfit.watch/1)."},
 )  # fmt: skip
 def command(

@@ -24,7 +24,8 @@ __all__ = ["command"]
     "source", "reading", "run", "schedule", "own", "at", "axis", "share", "siblings",
     "calibrate_on", "domain", "window", "prob", "draws", "random_seed", "place", "plot",
     schedule={
-        "multiple": True,
+        "callback": None,
+        "metavar": "KIND@END",
         "required": True,
         "help": "cosine, linear, wsd, 1-sqrt or constant, with the run's own peak and end; with "
         "another end in units of its own schedule: cosine@250k; or a CSV with columns step (or "

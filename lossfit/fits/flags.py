@@ -48,14 +48,14 @@ ANSWER_MEANINGS = {
     "sharpen it",
     "no_plan": "neither the learning-rate schedule nor the planned end of the run is known: the "
     "answer averages over schedules and ends; schedule=, an lr column or total= would sharpen it",
-    "schedule_stretched": "the target lies beyond the end of the schedule, whose kind was "
-    "stretched to end there; schedule= names another continuation",
+    "schedule_stretched": "the target lies beyond the end of the schedule, or beyond total=: the "
+    "plan was stretched to end there; schedule= names another continuation",
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= changes that",
     "broken": "the run broke (it diverged, jumped, rises or ends in NaN), or its log begins late: "
     "its past does not go on",
-    "longer_plan": "the run has finished its schedule: this is the loss had it been planned to end "
-    "at the target, with the gains that finished runs were seen to have",
+    "longer_plan": "the run has come to the end of its plan: this is the loss had it been planned "
+    "to end at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
     "axis",
     "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "

@@ -9,7 +9,7 @@ import numpy as np
 from .._base.ragged import Bools, Floats, Ints, spans
 from .constants import KINDS
 from .path_book import PathBook
-from .rates import BEFORE_END, Plan, groups_of
+from .rates import Plan, groups_of
 
 if TYPE_CHECKING:
     from ..kernels.paths import Paths, Shapes
@@ -89,6 +89,7 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
     future = np.empty(n_at * offsets[-1], np.int64)
     labels: list[tuple[str, ...]] = [()] * n_runs
     planned, knowledge = np.empty(n_runs), np.empty(n_runs, np.int64)
+    longer = np.zeros(at.shape, bool)
     flags = {name: np.zeros(at.shape, bool) for name in FLAGS}
     beyond = at > (ends * (1 + 1e-9))[:, None]
     for group in groups:
@@ -100,12 +101,11 @@ def asked_rates(runs: Runs, axis: str, ends: Floats, at: Floats, plan: Plan) -> 
         future[places] = group.coming.reshape(len(rows), -1)
         planned[rows] = group.end
         knowledge[rows] = KNOWLEDGE[group.menu]
+        longer[rows] = group.longer & beyond[rows]
         for flag, where in group.flags.items():
             flags[flag][rows] = where & beyond[rows]
         for r in rows.tolist():
             labels[r] = group.labels
-    finished = ends >= planned * (1 - BEFORE_END)
-    longer = flags["schedule_stretched"] & finished[:, None]
     flags["longer_plan"] = longer
     flags["total_far"] = beyond & (planned > FAR_PLAN * ends)[:, None]
     shapes, paths = book.arrays()

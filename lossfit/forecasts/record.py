@@ -89,9 +89,9 @@ class Situation(NamedTuple):
 
     Attributes
     ----------
-    knowledge : {"known", "total", "nothing", "longer", "siblings"}
-        The schedule; the planned end only; neither; a finished run's longer plan; finished runs of
-        the project.
+    knowledge : {"known", "total", "nothing", "longer", "longer_total", "siblings"}
+        The schedule; the planned end only; neither; a finished run's longer plan, its schedule or
+        its end known; finished runs of the project.
     domain : {"text", "other", "stated", "few"}
         What the curves look like; ``stated`` where they were said to be text, ``few`` where they
         have too few points to look like it, and count as others.
@@ -106,6 +106,7 @@ KNEW = {
     "total": "with the planned end known",
     "nothing": "with no plan known",
     "longer": "for finished runs under a longer plan",
+    "longer_total": "for finished runs under a longer plan, with the planned end known",
     "siblings": "with finished runs of the project",
 }
 OF = {

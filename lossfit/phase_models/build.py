@@ -14,9 +14,13 @@ from .._base.ragged import Bools, Floats, Ints
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..forecasts.constants import TEXT
 from ..forecasts.forecasting import ASSUMED_STEPS
+from ..forecasts.knowledge import check_knowledge
+from ..forecasts.rates import Plan
 from ..races.smoothing import binned, clock, smoothers
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.known import schedules_by_run
 from ..runs.logged_rate import axis_factor, history_of, warmed
+from ..runs.schedule_words import schedules_of
 from .models import (
     CHANGES,
     FIRST,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
+    from ..schedules.shapes import Schedule
 
 __all__ = ["Phases", "phases"]
 
@@ -49,6 +54,7 @@ BLOCKS = 5  # of the later part of the run, each predicted from all other points
 LEAST_BINS = 12
 CLEAR = 1.0  # difference of log scores that is called a win
 PLACES = 160  # at which curves are kept
+DIFFERS = 0.05  # of the peak, rms: a given schedule that is not the run's own
 LEAST_NOISE = 1e-4  # of the range of the losses
 
 
@@ -73,7 +79,8 @@ def phases(
         ``"auto"`` takes the first axis that all runs have.  A line on one of step, tokens,
         GPU-hours and FLOP is one on the others where they are proportional.
     schedule : Schedule, str, or dict of these by run, optional
-        Learning-rate schedules of runs that do not have theirs.
+        Learning-rate schedules of runs that do not have theirs: one that differs from a run's own,
+        or from its logged rate, is refused.
     start : float
         Share of a run, 0 to 0.3, before which its points are not used.
     prob : float
@@ -93,7 +100,8 @@ def phases(
     Raises
     ------
     DataError
-        A run with fewer than 12 points after `start`, or a schedule that does not fit.
+        A run with fewer than 12 points after `start`; a schedule that ends before the data or that
+        is not the one that the run had.
 
     Warns
     -----
@@ -129,13 +137,7 @@ def phases(
         raise DataError(f"start must be a share of the run from 0 to 0.3, got {start!r}")
     prob, draws, seed = check_prob(prob), whole(draws, "draws", 10), seed_integer(random_seed)
     if schedule is not None:
-        from ..runs.known import schedules_by_run
-        from ..runs.schedule_words import schedules_of
-
-        given = schedules_by_run(schedules_of(schedule, runs), runs.names)
-        lacking = {name: stated for name, stated in given.items() if runs[name].schedule is None}
-        if lacking:
-            runs = runs.with_schedule(lacking)
+        runs = _with_given(runs, axis, schedule)
     keys = run_keys(seed, runs.names, "phases")
     results = []
     with bar(len(runs), "finding phases", progress) as advance, one_blas_thread():
@@ -147,6 +149,30 @@ def phases(
     if made.warning:
         warnings.warn(LossfitWarning(f"phases: {made.warning}"), stacklevel=2)
     return made
+
+
+def _with_given(runs: Runs, axis: str, schedule: ScheduleByRun) -> Runs:
+    """The runs with the schedules that were given, where their learning rates are not known."""
+    given = schedules_by_run(schedules_of(schedule, runs, axis=axis), runs.names)
+    check_knowledge(Plan(given), runs, list(given), axis)
+    lacking = {}
+    for name, stated in given.items():
+        run = runs[name]
+        own = _rate(run, axis, run.schedule)
+        if own is None:
+            lacking[name] = stated
+            continue
+        said = _rate(run, axis, stated)
+        assert said is not None
+        x = np.linspace(0.1, 1.0, 200) * run.end(axis)
+        off = float(np.sqrt(np.mean((np.interp(x, *own) - np.interp(x, *said)) ** 2)))
+        if off > DIFFERS:
+            what = "a schedule" if run.schedule is not None else "a logged learning rate"
+            raise DataError(
+                f"run {name!r} has {what}, from which the schedule given differs by {off:.0%} of "
+                f"the peak: leave schedule= out for it"
+            )
+    return runs.with_schedule(lacking) if lacking else runs
 
 
 def _one(run: Run, axis: str, start: float, draws: int, rng: np.random.Generator) -> RunPhases:
@@ -241,7 +267,7 @@ def _curve(alone: Runs, run: Run, axis: str, start: float) -> tuple[Curve, float
     v = clock(t[None], t[:1], t[-1:])[0]
     nats, share, slopes = TEXT
     strength = min(nats, share * abs(level), slopes * slope)
-    rate = _rate(run, axis)
+    rate = _rate(run, axis, run.schedule)
     lr_time, response = None, None
     if rate is not None:
         steps = run.end("step") if run.has("step") else ASSUMED_STEPS
@@ -249,9 +275,11 @@ def _curve(alone: Runs, run: Run, axis: str, start: float) -> tuple[Curve, float
     return Curve(t, y - centre, w, v, slope, noise, lr_time, response, strength), centre
 
 
-def _rate(run: Run, axis: str) -> tuple[Floats, Floats] | None:
-    """Axis values and the rate over its peak, the warm-up at the peak; None where unknown."""
-    own = run.schedule
+def _rate(run: Run, axis: str, own: Schedule | None) -> tuple[Floats, Floats] | None:
+    """Axis values and the rate over its peak, the warm-up at the peak; None where unknown.
+
+    Of a schedule, or as it was logged.
+    """
     if own is None:
         logged = history_of(run, axis)
         return None if logged is None else warmed(*logged)

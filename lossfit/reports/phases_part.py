@@ -12,6 +12,7 @@ import numpy as np
 from .._base.errors import DataError, LossfitWarning
 from .._base.summaries import quantiles
 from ..runs.axes import check_axis
+from ..runs.known import for_runs
 from ..runs.labels import AXIS_UNITS, amount
 from .curves import packed
 from .parts import Section, figure, run_cell
@@ -52,13 +53,19 @@ def phases_section(
         from ..phase_models.result import PHASE_MEANINGS, verdict_of
     except ImportError as error:
         return Section("phases", TITLE, "", why=f"No phases in this version of lossfit ({error}).")
+
+    def of_run(name: str) -> dict[str, Any]:
+        # A schedule is given for what comes; of what was, the run's own tells, if it is known.
+        known = runs[name].schedule is not None or runs[name].lr is not None
+        return {**asked, "schedule": None if known else for_runs(asked.get("schedule"), [name])}
+
     each: list[Phases] = []
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LossfitWarning)
         for run in runs.names[:most]:  # one by one: a short run must not cost the others
             try:
-                each.append(phases(runs.select([run]), axis=check_axis(axis), **asked))
+                each.append(phases(runs.select([run]), axis=check_axis(axis), **of_run(run)))
             except DataError as error:
                 reasons.append(str(error))
     if not each:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from .run import Run
 
 __all__ = [
+    "BEFORE_END",
+    "CONSTANT",
     "axis_factor",
     "axis_factors",
     "by_schedule",
+    "ends_here",
     "form_of",
     "form_to",
     "has_rate",
@@ -37,6 +41,10 @@ MOST_NODES = 512
 MATCH = 0.01  # a logged rate follows a form within this rms share of the peak
 FORM_POINTS = 64  # of a logged rate that are looked at for its form
 CONSTANT = 0.02  # a logged rate that moved less is constant
+BEFORE_END = 0.02  # of the data: a plan may end so little before they do, or after
+LAST = 0.05  # of a log: the part that shows whether its rate comes to nothing
+LATE = 2.0  # spacings of the points: a log that begins so late left something out
+LOW = 0.1  # of the peak: the highest rate from which it does
 LEAP = 0.3  # of the peak: a logged rate that rises so much at once starts a cycle
 GROWTHS = (1.0, 1.5, 2.0, 3.0)  # of a cycle over the one before
 
@@ -157,10 +165,26 @@ def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
 
 def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     """The cosine or straight line that a logged rate has followed, if it has."""
+    return _nearest(_form_from(t, rho, start) for start in _starts(t, warmup))
+
+
+def _starts(t: Floats, warmup: float) -> tuple[float, ...]:
+    """Where a schedule's main part may have begun: a log may leave out the warm-up."""
+    if len(t) > 1 and t[0] - warmup > LATE * np.median(np.diff(t)):
+        return warmup, float(t[0])
+    return (warmup,)
+
+
+def _nearest(forms: Iterable[tuple[float, Schedule | None]]) -> Schedule | None:
+    return min(forms, key=lambda form: form[0])[1]
+
+
+def _form_from(t: Floats, rho: Floats, warmup: float) -> tuple[float, Schedule | None]:
+    """How far a logged rate is from a cosine or line that began at some place, and that form."""
     main = t >= warmup
     t, rho = t[main], rho[main]
     if len(t) < 8 or rho.min() > 1 - CONSTANT:
-        return None
+        return MATCH, None
     if len(t) > FORM_POINTS:
         sample = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
         t, rho = t[sample], rho[sample]
@@ -185,8 +209,23 @@ def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     if miss < best and line[0] < 0:
         zero = float(-line[1] / line[0])
         if zero > t[-1] * 0.999:
-            return kinds.linear(1.0, max(zero, float(t[-1])), warmup, 0.0, axis="tokens")
-    return form
+            total = max(zero, float(t[-1]))
+            return miss, kinds.linear(1.0, total, warmup, 0.0, axis="tokens")
+    return best, form
+
+
+def ends_here(t: Floats, rho: Floats) -> bool:
+    """Whether a logged rate comes to nothing where its log ends, as the rate of a whole run does.
+
+    Its last stretch is a straight line to 0 there; a step down, or a decay that goes on, is none.
+    """
+    if rho[-1] <= 1e-6:  # some go on at 0
+        return True
+    last = min(int(np.searchsorted(t, t[-1] - LAST * (t[-1] - t[0]))), len(t) - 3)
+    if len(t) < 8 or rho[-1] > LOW:
+        return False
+    slope = float(np.polyfit(t[last:], rho[last:], 1)[0])
+    return slope < 0 and bool(rho[-1] <= -slope * BEFORE_END * t[-1])
 
 
 def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
@@ -194,10 +233,16 @@ def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | N
 
     Its last value is free; a rate that has hardly moved yet may become anything.
     """
+    return _nearest(_form_between(t, rho, start, total) for start in _starts(t, warmup))
+
+
+def _form_between(
+    t: Floats, rho: Floats, warmup: float, total: float
+) -> tuple[float, Schedule | None]:
     main = t >= warmup
     t, rho = t[main], rho[main]
     if len(t) < 8 or rho.min() > 1 - CONSTANT or not total > warmup:
-        return None
+        return MATCH, None
     z = np.clip((t - warmup) / (total - warmup), 0, 1)
     best, form = MATCH, None
     for make, wave in ((kinds.cosine, (1 + np.cos(np.pi * z)) / 2), (kinds.linear, 1 - z)):
@@ -206,7 +251,7 @@ def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | N
         miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
         if miss < best:
             best, form = miss, make(1.0, total, warmup, final, axis="tokens")
-    return form
+    return best, form
 
 
 def restarts_of(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:

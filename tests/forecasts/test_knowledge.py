@@ -8,8 +8,10 @@ import pytest
 
 import lossfit
 from lossfit import DataError, schedules
+from lossfit.forecasts.curve_rates import asked_rates
 from lossfit.forecasts.knowledge import check_knowledge, check_targets
 from lossfit.forecasts.rates import Plan, rates
+from lossfit.runs.logged_rate import ends_here
 from tests.curves import power_runs
 
 
@@ -73,6 +75,117 @@ def test_a_planned_end_is_used_beside_a_logged_rate():
     held = made(logged(schedules.constant(1.0)), 10_000.0)
     assert len(held.labels[0]) == 5
     assert not held.flags["total_disagrees"].any()
+
+
+def asked(runs, at, **plan):
+    at = np.array([at], float)
+    return asked_rates(runs, "step", np.array([5000.0]), at, Plan(**plan))
+
+
+COSINE, COOLDOWN = schedules.cosine(1.0, 5000, 50), schedules.wsd(1.0, 5000, 50)
+STEPS = schedules.from_points([0, 2499, 2500, 3999, 4000, 5000], [1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("rate", "plan", "longer"),
+    [
+        (None, {"total": 5000.0}, True),
+        (None, {"total": 5090.0}, True),  # the last point lies a little before the end
+        (None, {"total": 7000.0}, False),
+        (None, {}, False),
+        (COSINE, {}, True),
+        (COSINE, {"total": 5000.0}, True),
+        (COSINE, {"total": 10_000.0}, False),  # one of them is wrong
+        (COOLDOWN, {}, True),
+        (COOLDOWN, {"total": 5000.0}, True),
+        (COOLDOWN, {"schedule": schedules.wsd(1.0, 9000, 50)}, True),
+        (COOLDOWN, {"schedule": schedules.from_points([0, 4000, 5000], [1, 1, 0])}, False),
+        (schedules.cosine(1.0, 9000), {}, False),
+        (STEPS, {}, False),  # its rate has become small, but not come to nothing
+        (STEPS, {"total": 5000.0}, True),
+        (schedules.constant(1.0), {"total": 5000.0}, False),  # its decay may be to come
+    ],
+)
+def test_a_finished_run_is_known_by_its_end(rate, plan, longer):
+    """... whether the user, a schedule or the logged rate says where that is."""
+    runs = logged(rate) if rate is not None else power_runs(1, end=5000.0)
+    made = asked(runs, [4000, 5000, 9000], **plan)
+    np.testing.assert_array_equal(made.longer, [[False, False, longer]])
+    np.testing.assert_array_equal(made.flags["longer_plan"], made.longer)
+
+
+def test_a_finished_run_is_known_by_its_own_schedule_under_another():
+    runs = power_runs(1, end=5000.0).with_schedule(COSINE)
+    assert asked(runs, [9000]).longer.all()
+    assert asked(runs, [9000], schedule=COSINE.stretched(9000)).longer.all()
+    # What goes on at the rate of its end is no longer plan, but what comes after that plan.
+    after = schedules.from_points(np.append(np.arange(5001.0), 9000), np.append(
+        COSINE(np.arange(5001.0)), COSINE(5000.0)))  # fmt: skip
+    assert not asked(runs, [9000], schedule=after).longer.any()
+    half = power_runs(1, end=5000.0).with_schedule(schedules.cosine(1.0, 8000))
+    assert not asked(half, [9000], schedule=COSINE.stretched(9000)).longer.any()
+
+
+def test_the_plan_of_a_finished_run_is_stretched_not_held():
+    """The path to the target keeps its rate high until late, instead of staying at 0."""
+    for runs in (logged(COOLDOWN), power_runs(1, end=5000.0)):
+        made = asked(runs, [10_000.0], total=5000.0)
+        assert made.flags["schedule_stretched"].all()
+        for path in made.future:
+            shape = made.paths.shape[path]
+            rows = slice(*made.shapes.offsets[shape : shape + 2])
+            z = made.shapes.z[rows] * made.paths.stretch[path] + made.paths.start[path]
+            assert np.interp(6000.0, z, made.shapes.rho[rows]) > 0.34
+    # Of an unfinished run too, whatever its rate does next.
+    runs = logged(schedules.constant(1.0))
+    made = asked(runs, [7000.0, 20_000.0], total=7000.0)
+    np.testing.assert_array_equal(made.flags["schedule_stretched"], [[False, True]])
+    assert not made.longer.any()
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize(
+    ("rate", "ended"),
+    [
+        (COOLDOWN, True),
+        (schedules.wsd(1.0, 5000, 50, shape="sqrt"), True),
+        (schedules.linear(1.0, 5000, 50), True),
+        (schedules.wsd(1.0, 5600, 50), False),
+        (schedules.wsd(1.0, 5000, 50, final_ratio=0.01, shape="exponential"), False),
+        (schedules.cosine(1.0, 5000, 50, 0.1), False),  # a form says so, not the end
+        (STEPS, False),
+        (schedules.constant(1.0), False),
+    ],
+)
+def test_a_rate_that_comes_to_nothing_ends(rate, ended, every):
+    t = np.arange(25.0, 5001.0, 25.0)[::-every][::-1]
+    assert ends_here(t, rate(t)) == ended
+
+
+def test_a_log_that_leaves_the_warm_up_out_is_recognised():
+    plan = schedules.cosine(1.0, 8000, 900)
+    step = np.arange(900.0, 5001.0, 25.0)
+    frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.3, "lr": plan(step)})
+    made = asked(lossfit.Runs.from_frame(frame), [8000.0])
+    assert made.labels == [("cosine",)]
+    assert made.plan[0] == pytest.approx(8000, rel=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_total_where_the_data_end_says_what_a_schedule_that_ends_there_says():
+    step = np.arange(25.0, 5001.0, 25.0)
+    loss = 2 + 3 * step**-0.3 + np.random.default_rng(0).normal(0, 0.003, len(step))
+    runs = lossfit.Runs.from_arrays("step", step, loss)
+    where = {"at": 10_000, "axis": "step"}
+    named = lossfit.extrapolate(runs.with_schedule(COSINE), **where)
+    ended = lossfit.extrapolate(runs, total=5000, **where)
+    going = lossfit.extrapolate(runs, total=10_000, **where)
+    gains = [float(loss[-20:].mean() - answer.frame["median"][0]) for answer in (named, ended)]
+    assert gains[1] == pytest.approx(gains[0], rel=0.35)
+    assert going.frame["median"][0] < ended.frame["median"][0]
+    assert "longer_plan" in ended.frame["notes"][0]
+    assert "stretched to the target" in str(ended)
+    assert "under a longer plan" in str(ended)
 
 
 def test_data_beyond_the_end_of_the_run_s_schedule_are_flagged():

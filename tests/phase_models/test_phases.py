@@ -253,3 +253,20 @@ def test_bad_input() -> None:
         phasing.phases(runs, start=0.9)
     with pytest.raises(lossfit.DataError, match="no run 'x'"):
         quiet(runs, axis="step", draws=20)["x"]
+
+
+def test_a_schedule_that_is_not_the_run_s_own_is_refused() -> None:
+    """... whether its rate was logged or it has a schedule; one that agrees changes nothing."""
+    curve, plan = cosine_curve(U)
+    scheduled = run_of(curve, U, 0.002, 0, plan)
+    step = scheduled["r"].axis("step")
+    frame = scheduled.frame.drop(columns="spike").assign(lr=plan(step))
+    logged = lossfit.Runs.from_frame(frame)
+    for runs, what in ((scheduled, "a schedule"), (logged, "a logged learning rate")):
+        with pytest.raises(lossfit.DataError, match=rf"has {what}, from which .* differs by"):
+            phasing.phases(runs, axis="step", schedule=lossfit.schedules.constant(1e-3))
+        alone, told = (quiet(runs, axis="step", **more) for more in ({}, {"schedule": plan}))
+        assert told["r"].gain == alone["r"].gain
+    plain = lossfit.Runs.from_frame(frame.drop(columns="lr"))
+    with pytest.raises(lossfit.DataError, match=r"ends at .* before its data"):
+        phasing.phases(plain, schedule=lossfit.schedules.cosine(1e-3, step[-1] / 2))

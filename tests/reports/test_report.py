@@ -168,6 +168,20 @@ def test_targets_when_nothing_is_asked(tmp_path):
     assert made.frame["at"].tolist() == [1500.0]
 
 
+def test_phases_are_of_the_rates_that_runs_had(tmp_path):
+    """... not of the schedules that are given for what comes."""
+    plan = lossfit.schedules.cosine(1e-3, 2000)
+    frame = power_runs(2, ragged=False).frame.drop(columns="spike")
+    frame["lr"] = np.where(frame["run"] == "run0", plan(frame["step"]), np.nan)
+    coming = {"run0": lossfit.schedules.constant(1e-3), "run1": plan}
+    runs = lossfit.Runs.from_frame(frame)
+    made = quiet(runs, tmp_path / "r.html", draws=50, beside=[], schedule=coming, most_phases=2)
+    gains = made.phases.frame.groupby("run")["schedule_gain"].first()
+    alone = lossfit.phases(runs.select(["run0"]), draws=50).frame["schedule_gain"]
+    assert gains["run0"] == pytest.approx(alone[0])
+    assert np.isfinite(gains["run1"])
+
+
 def test_thinning_keeps_ends_and_extremes():
     rng = np.random.default_rng(0)
     x = np.arange(1, 100_001) / 1e5
