@@ -31,7 +31,7 @@ def documented(curve: Curve) -> bool:
 
 
 def broken(curve: Curve, rng: np.random.Generator) -> dict[str, Floats]:
-    """The curve broken in six ways at one point between 40 and 85 % of its rows."""
+    """The curve broken in seven ways at one point between 40 and 85 % of its rows."""
     t, loss, n = curve.t, curve.loss, len(curve.t)
     j = int(rng.uniform(0.4, 0.85) * n)
     since = np.arange(n) - j
@@ -51,6 +51,7 @@ def broken(curve: Curve, rng: np.random.Generator) -> dict[str, Floats]:
     return {
         "not_finite": with_end(np.nan),
         "zeros": with_end(0.0),
+        "frozen": with_end(loss[j]),
         "scale_jump": with_end(loss[after] * rng.choice([2, 4, 8, 16, 0.125])),
         "diverged": with_end(level * np.exp(rise * up + noise)),
         "restarted": with_end(loss[after] * np.exp(rise * decay)),

@@ -18,7 +18,7 @@ MOST_LOOKED_AT = 100  # runs: looking at one takes some milliseconds
 VALIDATION = ("/val", "/eval", "/validation", "/test")  # ends of the names of held-out losses
 TAIL = "tail_not_finite"
 #: Kinds after which a run does not go on as it went.
-NO_FORECAST = frozenset({"not_finite", "zeros", "diverged", "scale_jump", "counter"})
+NO_FORECAST = frozenset({"not_finite", "zeros", "frozen", "diverged", "scale_jump", "counter"})
 
 
 def broken_runs(runs: Runs, names: Sequence[str], axis: str) -> dict[str, tuple[str, bool]]:

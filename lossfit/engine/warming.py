@@ -36,7 +36,7 @@ def warm_up() -> tuple[Path, int]:
             f"compiled kernels cannot be kept in {cache.folder}: set LOSSFIT_CACHE to a folder "
             "that can be written"
         )
-    seconds = 0.1 if sys.stderr.isatty() else 5.0  # a log keeps every line that a terminal overwrites
+    seconds = 0.1 if sys.stderr.isatty() else 5.0  # a log keeps every line
     with tqdm(
         total=len(STEPS) + len(laws.NAMES), desc="compiling", unit=" kernel", mininterval=seconds
     ) as shown:

@@ -60,6 +60,8 @@ ANSWER_MEANINGS = {
     "axis",
     "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "
     "total=: the answer averages over five ways from its last value to that end",
+    "no_fall": "the loss has not fallen: its last third is no lower than its first; the answer is "
+    "little more than its level",
     "total_far": "the planned end is a thousand times the data or more; is it meant in their unit?",
     "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
     "will win: that part of the answer rests on the prior; siblings= (finished runs of the same "

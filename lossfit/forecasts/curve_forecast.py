@@ -32,6 +32,7 @@ __all__ = ["DOMAINS", "LEARNED", "Cells", "forecast_curves"]
 DOMAINS = ("auto", "text", "other")
 LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
 FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be
+LEAST_LEVEL = 40  # points below which a run is not said to stay level
 UNSURE = 0.5  # relative sd of B above which the data say little of it
 MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
 
@@ -194,6 +195,8 @@ def _forecast(
     flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["few_points"] = np.repeat((used.n_points < FEW_POINTS)[:, None], at.shape[1], axis=1)
+    level = _is_level(observed.loss, offsets)
+    flags["no_fall"] = np.repeat(level[:, None], at.shape[1], axis=1)
     flags["constant"] = np.repeat(_constant(runs)[:, None], at.shape[1], axis=1)
     flags["response_from_prior"] = _prior_only(strength, falls, curves)
     edges = itertools.pairwise(rates.offsets.tolist())
@@ -217,6 +220,21 @@ def _forecast(
         points=records["points"],
         unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
     )
+
+
+def _is_level(loss: Floats, offsets: Ints) -> Bools:
+    """Which runs end no lower than they began: at most half of the points of their last third.
+
+    Point by point against the first third, so that spikes and the noise do not matter.
+    """
+    thirds = np.diff(offsets) // 3
+    pairs = spans(thirds)
+    place = np.arange(pairs[-1]) - np.repeat(pairs[:-1], thirds)
+    early = np.repeat(offsets[:-1], thirds) + place
+    late = np.repeat(offsets[1:] - thirds, thirds) + place
+    lower = np.concatenate([[0], np.cumsum(loss[late] < loss[early])])
+    fell = lower[pairs[1:]] - lower[pairs[:-1]]
+    return (3 * thirds >= LEAST_LEVEL) & (2 * fell <= thirds)
 
 
 def _constant(runs: Runs) -> Bools:

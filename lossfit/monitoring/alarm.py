@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runs.breaks import JUMP, LEAST_TAIL, Break, recognise
+from ..runs.breaks import LASTING_JUMP, LEAST_TAIL, Break, recognise
 
 __all__ = ["Alarm"]
 
@@ -40,7 +40,7 @@ class Alarm:
         self._seen += 1
         self._bad = self._bad + 1 if not math.isfinite(loss) else 0
         self._zero = self._zero + 1 if loss == 0 else 0
-        high = self._level > 0 and loss > math.exp(JUMP) * self._level
+        high = self._level > 0 and loss > math.exp(LASTING_JUMP) * self._level
         self._high = self._high + 1 if high else 0
         if not self._high and self._seen % LEVEL_EVERY == 0:
             losses = [value for _, value in self._recent if math.isfinite(value)]

@@ -7,6 +7,7 @@ kind                what the curve shows
 ==================  ===============================================================================
 ``not_finite``      its last losses are NaN or infinite
 ``zeros``           its last losses are exactly 0 (a half-precision run that broke)
+``frozen``          its last losses are one value to the last digit (a logger that stopped)
 ``scale_jump``      from one point on every loss is multiplied by a factor
 ``diverged``        the loss rose far above its best level and stayed there
 ``restarted``       the loss jumped up and is falling back from there
@@ -36,6 +37,7 @@ __all__ = ["Break", "Kind", "recognise"]
 Kind = Literal[
     "not_finite",
     "zeros",
+    "frozen",
     "scale_jump",
     "diverged",
     "restarted",
@@ -46,11 +48,14 @@ Kind = Literal[
 ]
 
 LEAST_TAIL = 3  # points that are not finite, or 0, at the end
+LEAST_FROZEN = 10  # equal points at the end
+ROUNDED = 2.0  # units of the last digit: less scatter than this, and rounding makes losses equal
 DIGITS = 20  # units of the last digit: what falls to 0 from below that is rounded
 LEAST_POINTS = 20  # below which nothing but the tails is judged
 SIDE = 12  # points either side of a jump
 SHORT = 100_000  # points up to which NumPy sorts the windows, as quickly as SciPy
-JUMP = 0.25  # of the log loss: the least jump (a factor of 1.28)
+JUMP = 0.15  # of the log loss: the least jump (a factor of 1.16)
+LASTING_JUMP = 0.25  # of one that does not fall back: smaller ones may be other data
 SCATTERS = 6.0  # a jump, or a rise, in units of the scatter
 SAME_SCATTER = 3.0  # a factor multiplies the scatter too: its log scatter stays within this ratio
 FACTOR = 0.6  # of the log loss: the least factor taken for a change of unit
@@ -58,6 +63,8 @@ WHOLE = 0.05  # of such a factor: how near to a whole number
 RECOVERED = 0.25  # of a jump: so much fallen back is a restart
 RISE, SLOW_RISE = 0.35, 0.10  # of the log loss above the best level: diverged, slowly rising
 SURE = 0.25  # of the log loss: a rise that needs no comparison with the fall
+CLEAR_RISE, CLEAR = 0.05, 10.0  # of the log loss, and in scatters: a small rise beyond doubt
+MEDIAN = (np.pi / 2) ** 0.5  # sd of a median over that of a mean
 SHARE = 0.25  # of the run's own fall, that a rise must reach too
 PLATEAU = 1.2  # e-folds of the axis without a fall, before a sudden one
 EARLIER = 2.0  # times the first axis value: where a log ends that may have begun before
@@ -81,7 +88,7 @@ class Break:
     size : float
         Factor of the loss there: after over before (``scale_jump``, ``restarted``), the end over
         the best level (``diverged``, ``overfitting``, ``rising``), the end over the plateau
-        (``sudden_fall``); NaN for tails that are no losses.
+        (``sudden_fall``); 1 for ``frozen``; NaN for tails that are no losses.
     """
 
     kind: Kind
@@ -94,6 +101,7 @@ class Break:
         return {
             "not_finite": f"the loss is not finite from {where} on",
             "zeros": f"the loss is logged as 0 from {where} on",
+            "frozen": f"the loss is the same to the last digit from {where} on",
             "scale_jump": f"the loss is multiplied by {self.size:.3g} from {where} on",
             "diverged": f"diverged at {where}",
             "restarted": f"jumped up by a factor of {self.size:.3g} at {where} and is recovering",
@@ -149,6 +157,9 @@ def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Bre
     x, y = x[rows], y[rows]
     if len(y) < LEAST_POINTS:
         return None
+    first = _frozen(y)
+    if first is not None:
+        return Break("frozen", float(x[first]), int(rows[first]), 1.0)
     z = np.log(y) if (y > 0).all() else (y - y.min()) / max(float(np.ptp(y)), 1e-300)
     smooth = _smooth(z)
     broken = (
@@ -183,6 +194,18 @@ def _tail(x: Floats, y: Floats, rows: np.ndarray) -> Break | None:
             row = int(rows[other[-1] + 1])
             return Break("zeros", float(x[row]), row, float("nan"))
     return None
+
+
+def _frozen(y: Floats) -> int | None:
+    """Where losses begin to repeat one value until the end, though the ones before scatter."""
+    other = np.flatnonzero(y != y[-1])
+    if not len(other) or len(y) - 1 - other[-1] < LEAST_FROZEN:
+        return None
+    before = y[: other[-1] + 1]
+    steps = np.diff(np.unique(before))
+    if len(before) < LEAST_FROZEN or not len(steps):
+        return None
+    return int(other[-1]) + 1 if _scatter(before) > ROUNDED * float(steps.min()) else None
 
 
 def _scatter(z: Floats) -> float:
@@ -255,7 +278,7 @@ def _jump(z: Floats) -> Broken:
         return "restarted", row, size
     if size > FACTOR and _same_curve(z, edge):
         return "scale_jump", row, float(np.median(right) - np.median(left))
-    return "diverged", row, over
+    return ("diverged", row, over) if size > LASTING_JUMP else None
 
 
 def _same_curve(z: Floats, edge: tuple[int, Floats, Floats, float]) -> bool:
@@ -285,20 +308,20 @@ def _smooth(z: Floats) -> Smooth:
     """Running medians, their window, and the scatter of one of them."""
     side = int(np.clip(len(z) // 20, 5, 50))
     m = _running_medians(z, side)
-    half = np.abs(z[side - 1 :: side] - m[::side][: len(z[side - 1 :: side])])
-    scatter = 1.4826 * float(np.median(half)) / side**0.5 * 1.25
-    return m, side, max(scatter, _scatter(m[::side]))  # the second: slow waves
+    # Of a median of independent points, and of slow waves: the fall of a start adds to neither.
+    return m, side, max(MEDIAN * _scatter(z) / side**0.5, _scatter(m[::side]))
 
 
 def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
     """The end far above the best level, and not because of waves."""
     m, side, scatter = smooth
     low = int(np.argmin(m))
-    if len(m) - low < 2 * side:
+    if len(m) - low < side:  # the last points are among the best ones
         return None
     best, start, end = float(m[low]), float(m[: low + 1].max()), float(np.median(z[-side:]))
     rise = end - best
-    if rise < SLOW_RISE or rise < SCATTERS * scatter or rise < min(SHARE * (start - best), SURE):
+    least = max(SLOW_RISE, min(SHARE * (start - best), SURE))
+    if rise < SCATTERS * scatter or (rise < least and rise < max(CLEAR_RISE, CLEAR * scatter)):
         return None
     # where: the last point at the best level
     above = np.flatnonzero(m[low:] > best + max(0.25 * rise, 2 * scatter))

@@ -133,3 +133,27 @@ def test_runs_of_few_points_and_of_one_loss_are_said():
     assert "few_points" in notes["three"]
     assert "constant" in notes["same"]
     assert not {"few_points", "constant"} & set(notes["fine"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_loss_that_does_not_fall_is_said(seed):
+    """Against the pairs of points, counted by themselves; noise alone falls or not."""
+    step = np.arange(10.0, 3001, 10)
+    noise = np.random.default_rng(seed).standard_t(2, len(step))
+    falls = 3 + step**-0.3 + 0.003 * noise
+    level = 3 + 0.05 * noise
+    rises = level + step / 3e5
+    few = level[:39]
+    runs = lossfit.Runs.from_arrays(
+        "step",
+        np.concatenate([step, step, step, step[:39]]),
+        np.concatenate([falls, rises, level, few]),
+        [0, 300, 600, 900, 939],
+        ["falls", "rises", "level", "few"],
+    )
+    frame = lossfit.extrapolate(runs, at="2x", draws=50, window="all").frame.set_index("run")
+    said = {name for name, notes in frame["notes"].items() if "no_fall" in notes}
+    by_hand = {"rises"}
+    if np.sum(level[200:] < level[:100]) <= 50:
+        by_hand.add("level")
+    assert said == by_hand

@@ -27,6 +27,8 @@ def broken(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         loss[after] = np.nan
     elif kind == "zeros":
         loss[after] = 0.0
+    elif kind == "frozen":
+        loss[after] = loss[BROKEN - 1]
     elif kind == "scale_jump":
         loss[after] *= 8
     elif kind == "diverged":
@@ -45,6 +47,7 @@ def broken(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 KINDS = (
     "not_finite",
     "zeros",
+    "frozen",
     "scale_jump",
     "diverged",
     "restarted",
@@ -101,6 +104,41 @@ def test_what_looks_like_a_break_but_is_none(what: str) -> None:
     else:
         loss = np.where(t < 300, 6.9, 2.6 + 4.3 * (t / 300.0) ** -0.5)
     assert recognise(t, loss) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("n", "noise", "kind", "first"),
+    [
+        (400, 0.01, "overfitting", 200),  # by a fifth of the fall
+        (25, 0.01, "diverged", 16),  # the lowest points are among the last ten
+        (400, 0.005, "restarted", 300),  # an older checkpoint: by a sixth
+    ],
+)
+def test_small_and_late_breaks(n: int, noise: float, kind: str, first: int, seed: int) -> None:
+    t = 50.0 * np.arange(1, n + 1)
+    noises = np.random.default_rng(seed).normal(0, noise, n)
+    loss = 2.2 + 30 * (t + 50) ** -0.4
+    since = np.maximum(np.arange(n) - first + 1.0, 0)
+    if kind == "overfitting":
+        loss *= 1 + 0.18 * since / since[-1]
+    elif kind == "diverged":
+        loss *= np.exp(0.12 * since)
+    else:
+        loss *= np.exp(0.17 * (since > 0) * np.exp(-since / 150))
+    seen = recognise(t, loss * np.exp(noises), is_validation=kind == "overfitting")
+    assert seen is not None
+    assert seen.kind == kind
+    # where a small rise leaves the noise is seen late
+    assert 0 <= seen.row - first <= (0.3 * n if kind == "overfitting" else 3)
+
+
+def test_equal_losses_at_the_end_of_a_rounded_log_are_no_break() -> None:
+    t, loss = healthy(noise=1e-4)
+    rounded = np.round(loss, 1)
+    assert (rounded[-50:] == rounded[-1]).all()
+    assert recognise(t, rounded) is None
+    assert recognise(t, np.full(N, 2.5)) is None
 
 
 def test_a_unit_does_not_matter() -> None:
