@@ -234,7 +234,8 @@ def _is_level(loss: Floats, offsets: Ints) -> Bools:
     late = np.repeat(offsets[1:] - thirds, thirds) + place
     lower = np.concatenate([[0], np.cumsum(loss[late] < loss[early])])
     fell = lower[pairs[1:]] - lower[pairs[:-1]]
-    return (3 * thirds >= LEAST_LEVEL) & (2 * fell <= thirds)
+    level: Bools = (3 * thirds >= LEAST_LEVEL) & (2 * fell <= thirds)
+    return level
 
 
 def _constant(runs: Runs) -> Bools:
