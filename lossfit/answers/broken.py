@@ -45,7 +45,7 @@ def broken_runs(runs: Runs, names: Sequence[str], axis: str) -> dict[str, tuple[
 
 def _words(broken: Break, axis: str) -> str:
     """As ``str(broken)``, with the unit of the axis."""
-    return str(broken).replace(f"{broken.at:,.6g}", amount(broken.at, axis))
+    return str(broken).replace(f"{broken.at:,.6g}", amount(broken.at, axis), 1)
 
 
 def first_lines(broken: dict[str, tuple[str, bool]], most: int = 3) -> list[str]:

@@ -52,7 +52,7 @@ def meanings_of(
     total = chosen(question.plan.total, far[0]) if far else None
     if total is not None:
         end = runs[far[0]].end(question.axis)
-        doubt = meant(float(total), end) or "; is it meant in their unit?"
+        doubt = meant(float(total), runs[far[0]], question.axis) or "; is it meant in their unit?"
         out["total_far"] = (
             f"total={total:,.10g} is {total / end:,.0f} times the data of {far[0]!r}, which reach "
             f"{amount(end, question.axis)}{doubt}"

@@ -17,12 +17,14 @@ from .rates import BEFORE_END, Plan
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
+    from ..runs.run import Run
 
 __all__ = ["FARTHEST_TARGET", "check_knowledge", "check_targets", "meant"]
 
 FARTHEST_TARGET = 1e6  # times the data
 OTHER_UNIT = 50.0  # times the data: a planned end so far away may be meant in another unit
 UNITS = {1e3: "k", 1e6: "M", 1e9: "B"}
+MOST_STEPS = 1e8  # that anyone plans: more are tokens
 
 
 def check_knowledge(plan: Plan, runs: Runs, names: Sequence[str], axis: str) -> None:
@@ -72,7 +74,7 @@ def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
         raise DataError(
             f"total={total:g} ends before the data of run {name!r}, which reach "
             f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}, or leave total= "
-            f"out{meant(total, end)}"
+            f"out{meant(total, run, axis)}"
         )
     for other in run.axes:
         if other == axis or total <= OTHER_UNIT * end:
@@ -87,16 +89,24 @@ def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
         raise DataError(
             f"total={total:g} is more than a million times the data of run {name!r}, which reach "
             f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}"
+            f"{meant(total, run, axis)}"
         )
 
 
-def meant(total: float, end: float) -> str:
-    """``"; did you mean 24k?"`` where a planned end is one of the data but for a k, M or B."""
+def meant(total: float, run: Run, axis: str) -> str:
+    """``"; did you mean 24k?"`` where a planned end is one of the data but for a k, M or B.
+
+    Tokens on the axis of steps are told from that, where the run counts none.
+    """
+    if axis == "step" and total > MOST_STEPS and not run.has("tokens"):
+        return "; if it counts tokens, give tokens_per_step= and axis='tokens'"
+    end = run.end(axis)
     low, high = (1 - BEFORE_END) * end, OTHER_UNIT * end
     for factor, word in UNITS.items():
         if low <= total * factor <= high:
             return f"; did you mean total='{total:g}{word}'?"
-        if low <= total / factor <= high:
+        # The data's own end is no plan that anyone gets wrong by a factor of a thousand.
+        if (1 + BEFORE_END) * end < total / factor <= high:
             return f"; did you mean total={total / factor:,.10g}?"
     return ""
 

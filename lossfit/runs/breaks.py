@@ -68,8 +68,13 @@ MEDIAN = (np.pi / 2) ** 0.5  # sd of a median over that of a mean
 SHARE = 0.25  # of the run's own fall, that a rise must reach too
 PLATEAU = 1.2  # e-folds of the axis without a fall, before a sudden one
 EARLIER = 2.0  # times the first axis value: where a log ends that may have begun before
-BEGUN, AT_ONCE = 0.3, 3.0  # of the fall of a start: its size in log loss, and its slope
-FRONT = 0.6  # of it, within the first third of the log
+LATE = 10.0  # spacings of the points: the least first axis value of such a log
+BEGUN, AT_ONCE = 0.06, 3.0  # of the fall of a start: its size in log loss, and its slope
+FRONT = 0.5  # of it, within the first third of the log
+NEVER = 10.0  # of a slope: so steep falls no curve whose axis began where it is 0
+BENDS, LIKELY = 0.03, 8.0  # least fall, and log likelihood ratio, of a curve bent as at a start
+BENT_BINS, MOST_EACH = 32, 25
+BENT = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5)  # exponents of a curve from its start
 FALL, STEEP = 0.75, 8.0  # of a sudden fall: its size in log loss, its slope over that before
 
 
@@ -89,12 +94,15 @@ class Break:
         Factor of the loss there: after over before (``scale_jump``, ``restarted``), the end over
         the best level (``diverged``, ``overfitting``, ``rising``), the end over the plateau
         (``sudden_fall``); 1 for ``frozen``; NaN for tails that are no losses.
+    origin : float
+        Where the run's own axis seems to begin (``counter``); else 0.
     """
 
     kind: Kind
     at: float
     row: int
     size: float
+    origin: float = 0.0
 
     def __str__(self) -> str:
         where = f"{self.at:,.6g}"
@@ -108,8 +116,8 @@ class Break:
             "overfitting": f"over-fitting: the validation loss rises since {where}",
             "rising": f"the loss rises since {where}",
             "sudden_fall": f"fell suddenly after a plateau, at {where}",
-            "counter": f"falls as at a start, but the log begins at {where}: count from the run's "
-            f"own start (subtract {self.at:,.6g})",
+            "counter": f"falls as at a start, but the log begins at {where}: if the counter began "
+            f"before this run, count from its own start (subtract {self.origin:,.10g})",
         }[self.kind]
 
 
@@ -163,7 +171,7 @@ def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Bre
     z = np.log(y) if (y > 0).all() else (y - y.min()) / max(float(np.ptp(y)), 1e-300)
     smooth = _smooth(z)
     broken = (
-        _counter(x, smooth)
+        _counter(x, z, smooth, bool((y > 0).all()))
         or _jump(z)
         or _rise(z, smooth, is_validation)
         or _sudden_fall(x, z, smooth)
@@ -171,7 +179,8 @@ def recognise(t: ArrayLike, loss: ArrayLike, is_validation: bool = False) -> Bre
     if broken is None:
         return None
     name, row, size = broken
-    return Break(name, float(x[row]), int(rows[row]), float(np.exp(size)))
+    origin = float(x[0]) - _spacing(x) if name == "counter" else 0.0
+    return Break(name, float(x[row]), int(rows[row]), float(np.exp(size)), origin)
 
 
 Broken = tuple[Kind, int, float] | None  # kind, row, difference of the (log) loss
@@ -333,15 +342,58 @@ def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
     return ("overfitting" if is_validation else "rising"), row, rise
 
 
-def _counter(x: Floats, smooth: Smooth) -> Broken:
-    """A fall that only a start shows, at axis values that differ by little."""
+def _spacing(x: Floats) -> float:
+    return float(np.median(np.diff(x)))
+
+
+def _counter(x: Floats, z: Floats, smooth: Smooth, is_log: bool) -> Broken:
+    """A fall that only a start shows, at axis values that differ by little.
+
+    It is steep as no curve is so late, most of it at once; or the curve is bent as one that began
+    with the log, and not as a smooth one in the log of the axis.
+    """
     m, _, scatter = smooth
-    if not 0 < x[0] < x[-1] < EARLIER * x[0]:
+    gap = _spacing(x)
+    if not LATE * gap < x[0] < x[-1] < EARLIER * x[0]:
         return None
     fall = float(m[0] - m[-1])
-    if fall < max(BEGUN, SCATTERS * scatter) or fall < AT_ONCE * np.log(x[-1] / x[0]):
+    if fall < max(BENDS, SCATTERS * scatter):
         return None
-    return ("counter", 0, -fall) if m[0] - m[len(m) // 3] > FRONT * fall else None
+    slope = fall / float(np.log(x[-1] / x[0]))
+    if is_log and fall >= BEGUN and slope > AT_ONCE:
+        at_once = m[0] - m[len(m) // 3] > FRONT * fall
+        if at_once or slope > NEVER:
+            return "counter", 0, -fall
+    return ("counter", 0, -fall) if _bent_as_from(x, z, gap) > LIKELY else None
+
+
+def _bent_as_from(x: Floats, z: Floats, gap: float) -> float:
+    """Log likelihood ratio of a power law from the log's own start to a parabola in log x."""
+    since = np.log(x - x[0] + gap)
+    share = (since - since[0]) / (since[-1] - since[0])
+    bins = np.minimum((share * BENT_BINS).astype(int), BENT_BINS - 1)
+    used, which, count = np.unique(bins, return_inverse=True, return_counts=True)
+    middle = np.array([np.median(z[which == k]) for k in range(len(used))])
+    places = np.bincount(which, x) / count
+    weight = np.sqrt(np.minimum(count, MOST_EACH))
+
+    def squares(columns: Floats) -> tuple[float, Floats]:
+        table = columns.T * weight[:, None]
+        found = np.linalg.lstsq(table, middle * weight, rcond=None)[0]
+        return float(((middle * weight - table @ found) ** 2).sum()), found
+
+    late = np.log(places / x[-1])
+    late /= -late[0]
+    smooth, _ = squares(np.stack([np.ones_like(late), late, late**2]))
+    own, best = places - x[0] + gap, np.inf
+    for alpha in BENT:
+        column = -np.log(own) if alpha == 0 else own**-alpha
+        column = (column - column.mean()) / column.std()
+        miss, found = squares(np.stack([np.ones_like(column), column]))
+        if found[1] > 0:
+            best = min(best, miss)
+    noise = 0.5 * len(used) * _scatter(z) ** 2 + 1e-12
+    return 0.5 * len(used) * float(np.log((smooth + noise) / (best + noise)))
 
 
 def _sudden_fall(x: Floats, z: Floats, smooth: Smooth) -> Broken:

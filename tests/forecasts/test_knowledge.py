@@ -9,7 +9,7 @@ import pytest
 import lossfit
 from lossfit import DataError, schedules
 from lossfit.forecasts.curve_rates import asked_rates
-from lossfit.forecasts.knowledge import check_knowledge, check_targets
+from lossfit.forecasts.knowledge import check_knowledge, check_targets, meant
 from lossfit.forecasts.rates import Plan, rates
 from lossfit.runs.logged_rate import ends_here
 from tests.curves import power_runs
@@ -40,6 +40,19 @@ def runs():
 def test_knowledge_that_the_data_contradict_is_refused(runs, plan, axis, words):
     with pytest.raises(DataError, match=words):
         check_knowledge(plan, runs, runs.names, axis)
+
+
+def test_tokens_on_the_axis_of_steps_are_told_as_such():
+    runs = power_runs(1, end=10_000.0)
+    for total, words in (
+        (1e10, "; if it counts tokens, give tokens_per_step= and axis='tokens'"),
+        (24e6, "; did you mean total=24,000?"),
+        (1e7, ""),  # the data's own end would be no advice
+        (10.0, "; did you mean total='10k'?"),
+    ):
+        assert meant(total, runs["run0"], "step") == words
+    with pytest.raises(DataError, match=r"a million times the data .* if it counts tokens"):
+        check_knowledge(Plan(None, 1e11), runs, runs.names, "step")
 
 
 def test_knowledge_that_may_be_is_not_refused(runs):

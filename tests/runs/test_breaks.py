@@ -62,11 +62,45 @@ def test_a_counter_that_began_before_the_run():
     found = recognise(t + 50 * t[-1], loss)
     assert found is not None
     assert (found.kind, found.row) == ("counter", 0)
-    assert f"subtract {t[0] + 50 * t[-1]:,.6g}" in str(found)
+    assert found.origin == 50 * t[-1]
+    assert "the log begins at 200,010" in str(found)
+    assert "subtract 200,000)" in str(found)
     # A late part of a run, and a slow fall late on the axis, are none.
     late = t > 0.6 * t[-1]
     assert recognise(t[late], loss[late]) is None
     assert recognise(t + 3 * t[-1], loss[0] * np.exp(-0.1 * t / t[-1])) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "fall"), [(1e6, 0.1), (1e6, 0.3), (1e5, 0.1), (8e3, 0.2), (4.2e3, 0.2)]
+)
+def test_a_small_fall_tells_too(first: float, fall: float) -> None:
+    """... by its steepness on the axis, or by its bend where the counter began not long before."""
+    t, _ = healthy()
+    rng = np.random.default_rng(1)
+    loss = 2.6 * np.exp(fall * ((t / t[0]) ** -0.4 - 1) + rng.normal(0, 0.004, N))
+    assert recognise(t, loss) is None
+    found = recognise(t + first, loss)
+    assert found is not None
+    assert (found.kind, found.origin) == ("counter", first)
+
+
+@pytest.mark.parametrize("begin", [0.55, 0.7, 0.9, 0.97])
+@pytest.mark.parametrize("shape", ["power law", "cooldown", "1 - sqrt", "straight", "cosine"])
+@pytest.mark.parametrize("noise", [0.002, 0.02])
+def test_the_last_part_of_a_log_is_no_start(begin: float, shape: str, noise: float) -> None:
+    t = 10.0 * np.arange(1, 4 * N + 1)
+    u = t / t[-1]
+    fall = {
+        "power law": 0.3 * (u**-0.4 - 1),
+        "cooldown": -0.12 * np.clip((u - 0.8) / 0.2, 0, 1),
+        "1 - sqrt": -0.12 * np.sqrt(np.clip((u - 0.8) / 0.2, 0, 1)),
+        "straight": -0.3 * u,
+        "cosine": 0.1 * np.cos(np.pi * u),
+    }[shape]
+    loss = 2.5 * np.exp(fall + np.random.default_rng(2).normal(0, noise, len(t)))
+    part = u > begin
+    assert recognise(t[part], loss[part]) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
