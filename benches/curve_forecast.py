@@ -59,7 +59,7 @@ def question(n_paths: int) -> Callable[[], Any]:
         np.tile(paths, RUNS), np.tile(np.arange(n_paths), RUNS), np.zeros(n_paths * RUNS),
         3 * n_paths * np.arange(RUNS + 1), np.tile(paths, 3 * RUNS), np.full(RUNS, end),
         np.full(RUNS, int(n_paths == 5)), nothing, np.zeros(3 * RUNS, np.int64),
-        np.tile([0.0, 1.0], (3 * RUNS, 1)),
+        np.tile([0.0, 1.0], (3 * RUNS, 1)), np.zeros((RUNS, len(cells.strengths))),
     )  # fmt: skip
     arguments = observed, asked, cells, hyper_prior(), *schedules(end)
     return lambda: forecast_curves(*arguments, draws=DRAWS, threads=1)

@@ -25,14 +25,23 @@ LEAST_SOURCES = 2  # of a row of the record
 Step = Callable[[Floats, float, Problem], Floats]
 
 
-def draws_of(table: Floats, p: Problem, target: int) -> Floats:
-    """512 quasi-random draws of one target on the fitted scale."""
-    H = forecast_oracle.hyper(table, p.features)
-    i, h, d = p.index, p.h[target], p.data
+def log_weights(p: Problem, H: dict[str, Floats]) -> Floats:
+    """Log weights of the cells, the best 0."""
+    i, first = p.index, forecast_oracle.MODES[p.mode][0]
     lw = p.logz / (1 + np.exp(-H["eta"][0])) + H["temper"][i[0]] + H["kb"][i[1]]
-    first = forecast_oracle.MODES[p.mode][0]
     lw = lw + H["schedule"][first + i[2]] + H["alpha"][i[3]] + H["strength"][i[5]]
-    w = np.exp(lw - lw.max())
+    return lw - lw.max()
+
+
+def draws_of(table: Floats, p: Problem, target: int, strengths: Floats | float = 0.0) -> Floats:
+    """512 quasi-random draws of one target on the fitted scale.
+
+    ``strengths`` is added to the logits of the normals of B.
+    """
+    H = forecast_oracle.hyper(table, p.features)
+    H = {**H, "strength": H["strength"] + strengths}
+    i, h, d = p.index, p.h[target], p.data
+    w = np.exp(log_weights(p, H))
     v = p.variance[target] + np.exp(2 * H["response"][0]) * p.response[target]
     v = v + forecast_draws.future_variance(H, d["b"], h)[i[1]]
     v = v + forecast_draws.slow_variance(H, d, h)[i[0]] + np.exp(2 * H["jitter"][0])

@@ -1,8 +1,10 @@
 """What finished runs of the same project add to a forecast, and its record on left-out sources.
 
-Each sibling's own forecast, cut at the asked run's share of its plan and asked at the same horizon,
-gives the place of its outcome (in half widths).  A shift and a factor are estimated from them,
-shrunk as if six runs of an ordinary project had been seen too; a run never learns from itself.
+How often the siblings, each at its latest cut, showed each normal of the prior of B counts beside
+that prior, which is worth six runs.  Then each sibling's own forecast, cut at the asked run's share
+of its plan and asked at the same horizon, gives the place of its outcome (in half widths).  A shift
+and a factor are estimated from them, shrunk as if six runs of an ordinary project had been seen
+too.  A run never learns from itself, nor from a sibling that has learned from it.
 """
 
 from __future__ import annotations
@@ -22,15 +24,17 @@ from benches.forecast_tables import (
     draws_of,
     labels,
     line,
+    log_weights,
     place,
     scale,
     scores,
 )
-from tests.oracles import forecast_draws
+from tests.oracles import forecast_draws, forecast_oracle
 
 SIBLINGS = {
     "scale": 6.0,
     "shift": 6.0,
+    "strengths": 6.0,
     "typical": 0.449,
     "clip": [0.35, 2.5],
     "most": 4.0,
@@ -52,6 +56,28 @@ def adapted(y: Floats, runs: list[float], s: dict[str, Any] = SIBLINGS) -> Float
     return mid + shift * (mid - lo if shift < 0 else up - mid) + factor * (y - mid)
 
 
+def strengths_of(p: Problem, table: Floats) -> tuple[Floats, Floats]:
+    """Prior and posterior probabilities of the normals of B."""
+    H = forecast_oracle.hyper(table, p.features)
+    weight = np.exp(log_weights(p, H))
+    prior = np.exp(H["strength"] - H["strength"].max())
+    n = len(prior)
+    return prior / prior.sum(), np.bincount(p.index[5], weight, n) / weight.sum()
+
+
+def logits_of(prior: Floats, seen: list[Floats]) -> Floats:
+    """What is added to the logits of B, by the posterior probabilities of other runs."""
+    if len(seen) < SIBLINGS["least"]:
+        return np.zeros(len(prior))
+    s = SIBLINGS["strengths"]
+    return np.log((s * prior + np.sum(seen, axis=0)) / ((s + len(seen)) * prior))
+
+
+def in_mode(p: Problem, cases: list[Case]) -> bool:
+    known = cases[p.case].curve.schedule is not None
+    return p.mode == ("known" if known else "total")
+
+
 def sibling_scores(
     left_out: list[Floats],
     steps: list[Step],
@@ -61,36 +87,59 @@ def sibling_scores(
     scales: list[tuple[float, float]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores without and with siblings, where there are at least two."""
-    seen: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    asked = []
+    latest: dict[str, dict[str, Problem]] = defaultdict(dict)
+    asked: dict[tuple[str, float], list[Problem]] = defaultdict(list)
     for p in problems:
-        case = cases[p.case]
-        known = case.curve.schedule is not None
-        if case.cut not in CUTS or p.mode != ("known" if known else "total"):
+        if not in_mode(p, cases):
             continue
-        for t, horizon in enumerate(p.horizons):
-            k = fold[p.source]
-            y = steps[k](draws_of(left_out[k], p, t), p.h[t], p)
-            key = (p.source, case.cut, horizon)
-            seen[key][case.curve.name].append(place(y, p.y[t], p.noise[t]))
-            asked.append((p, t, key, y))
-    frames = []
-    for use in (False, True):
-        rows = []
-        for p, t, key, y in asked:
-            case = cases[p.case]
-            others = [float(np.mean(v)) for n, v in seen[key].items() if n != case.curve.name]
-            if len(others) < SIBLINGS["least"]:
-                continue
-            draws = adapted(y, others) if use else y
-            target = case.targets[t]
-            x = forecast_draws.back(draws, p.data) + NOISE * target.noise
-            row = scores(x, target.observed)
-            row["proper"] = row["crps"] / scale(scales[p.case], p.h[t], target.noise)
-            rows.append({**labels(p, case, key[2], t), **row})
-        frames.append(pd.DataFrame(rows))
-    alone, helped = frames
-    return alone, helped
+        case, last = cases[p.case], latest[p.source].get(cases[p.case].curve.name)
+        if last is None or cases[last.case].cut < case.cut:
+            latest[p.source][case.curve.name] = p
+        if case.cut in CUTS:
+            asked[p.source, case.cut].append(p)
+    seen = {
+        source: {name: strengths_of(p, left_out[fold[source]])[1] for name, p in runs.items()}
+        for source, runs in latest.items()
+    }
+
+    def name_of(p: Problem) -> str:
+        return cases[p.case].curve.name
+
+    def drawn(p: Problem, t: int, unseen: set[str]) -> Floats:
+        table = left_out[fold[p.source]]
+        others = [w for name, w in seen[p.source].items() if name not in unseen]
+        extra = logits_of(strengths_of(p, table)[0], others)
+        return steps[fold[p.source]](draws_of(table, p, t, extra), p.h[t], p)
+
+    alone, helped = [], []
+    for group in asked.values():
+        for p in group:
+            own = name_of(p)
+            for t, horizon in enumerate(p.horizons):
+                errors: dict[str, list[float]] = defaultdict(list)
+                for q in group:
+                    if name_of(q) != own and horizon in q.horizons:
+                        i = q.horizons.index(horizon)
+                        y = drawn(q, i, {own, name_of(q)})
+                        errors[name_of(q)].append(place(y, q.y[i], q.noise[i]))
+                if len(errors) < SIBLINGS["least"]:
+                    continue
+                table = left_out[fold[p.source]]
+                plain = steps[fold[p.source]](draws_of(table, p, t), p.h[t], p)
+                moved = adapted(drawn(p, t, {own}), [float(np.mean(e)) for e in errors.values()])
+                for y, rows in ((plain, alone), (moved, helped)):
+                    rows.append(_row(y, p, t, horizon, cases[p.case], scales[p.case]))
+    return pd.DataFrame(alone), pd.DataFrame(helped)
+
+
+def _row(
+    y: Floats, p: Problem, t: int, horizon: str, case: Case, level: tuple[float, float]
+) -> dict[str, Any]:
+    target = case.targets[t]
+    x = forecast_draws.back(y, p.data) + NOISE * target.noise
+    row = scores(x, target.observed)
+    row["proper"] = row["crps"] / scale(level, p.h[t], target.noise)
+    return {**labels(p, case, horizon, t), **row}
 
 
 def sibling_table(alone: pd.DataFrame, helped: pd.DataFrame) -> list[str]:

@@ -135,6 +135,9 @@ class Asked(NamedTuple):
         What the errors of reference runs at that horizon say: a shift of the draws, in distances
         from their median to the 5 % or 95 % quantile, and a factor on their width; (0, 1) for
         nothing.
+    strengths : float64, shape (n_runs, n_strengths)
+        How many reference runs showed each normal of the prior of B, over the number of runs that
+        the hyper-prior counts as; zeros for nothing.
     """
 
     at: Floats
@@ -150,6 +153,7 @@ class Asked(NamedTuple):
     like: Floats
     longer: Ints
     siblings: Floats
+    strengths: Floats
 
 
 class CurveForecast(NamedTuple):

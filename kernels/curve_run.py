@@ -119,7 +119,8 @@ def _weigh_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
             past_rows(k, window, at, wander * wander, n_columns, w.white, grid, w.past)
     n_cells = n_covariances * n_paths * grid.alphas.size * n_response * grid.strengths.shape[0]
     return weigh(
-        window, n_paths, asked.kind[h0:h1], asked.log_weight[h0:h1], grid, hyper, w.theta,
+        window, n_paths, asked.kind[h0:h1], asked.log_weight[h0:h1], asked.strengths[r], grid,
+        hyper, w.theta,
         w.log_kinds, w.frame, w.frame_parts, w.cells[:n_cells],
     )  # fmt: skip
 

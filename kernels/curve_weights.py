@@ -116,13 +116,26 @@ def _sum(n, values):
 
 
 @kernel
-def _log_priors(n_paths, kinds, log_kind, grid, theta, log_kinds):
+def _count_in(n, counts, log_prior):
+    """Log probabilities with what was seen of each, as a Dirichlet prior is updated."""
+    total = 1.0
+    for i in range(n):
+        total += counts[i]
+    if total == 1.0:
+        return
+    for i in range(n):
+        log_prior[i] = math.log((exp(log_prior[i]) + counts[i]) / total)
+
+
+@kernel
+def _log_priors(n_paths, kinds, log_kind, seen, grid, theta, log_kinds):
     """Turn logits into log probabilities: those of the cells in theta, of the hypotheses beside."""
     at_size, at_noise, at_strength, at_kind = rows_of_cells(grid)
     _log_softmax(theta[:at_size])
     _log_softmax(theta[at_size:at_noise])
     _log_softmax(theta[at_noise:at_strength])
     _log_softmax(theta[at_strength:at_kind])
+    _count_in(grid.strengths.shape[0], seen, theta[at_strength:at_kind])
     for h in range(n_paths):
         log_kinds[h] = theta[at_kind + kinds[h]] + log_kind[h]
     _log_softmax(log_kinds[:n_paths])
@@ -153,7 +166,9 @@ def _put_priors(n_paths, log_kinds, grid, theta, frame, parts):
 
 
 @kernel
-def weigh(window, n_paths, kinds, log_kind, grid, hyper, theta, log_kinds, frame, parts, weight):
+def weigh(
+    window, n_paths, kinds, log_kind, seen, grid, hyper, theta, log_kinds, frame, parts, weight
+):  # fmt: skip
     """Weights of all cells: hyper-prior times evidence^eta.
 
     Parameters
@@ -162,6 +177,8 @@ def weigh(window, n_paths, kinds, log_kind, grid, hyper, theta, log_kinds, frame
         Kind of each hypothesis: which of the hyper-prior's logits.
     log_kind : float64, shape (n_paths,)
         Added to that logit.
+    seen : float64, shape (n_strength,)
+        Of `curve_data.Asked.strengths`.
     theta : float64, shape (n_rows,)
         The hyper-prior's numbers; logits become log probabilities.
     log_kinds : float64, shape (n_paths,)
@@ -178,7 +195,7 @@ def weigh(window, n_paths, kinds, log_kind, grid, hyper, theta, log_kinds, frame
     total, squares, best : float64
         Sum of the weights, and of their squares; log weight of the best cell.
     """
-    _log_priors(n_paths, kinds, log_kind, grid, theta, log_kinds)
+    _log_priors(n_paths, kinds, log_kind, seen, grid, theta, log_kinds)
     n = _put_priors(n_paths, log_kinds, grid, theta, frame, parts)
     _size, _noise, at_strength, at_kind = rows_of_cells(grid)
     eta = 1.0 / (1.0 + math.exp(-theta[at_kind + hyper.n_kinds + ETA]))

@@ -124,7 +124,7 @@ def _curves() -> None:
         Asked(
             np.array([1.5]), np.array([0, 1], np.int64), np.array([0, 1], np.int64), path, path,
             np.zeros(1), np.array([0, 1], np.int64), path, np.full(1, 2.0), path, nothing, path,
-            np.array([[0.0, 1.0]]),
+            np.array([[0.0, 1.0]]), np.zeros((1, len(grid.strengths))),
         ),
         grid,
         hyper,

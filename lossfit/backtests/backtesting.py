@@ -342,6 +342,10 @@ def backtest_question(
     by_run = {name: question.learned(name) for name in dict.fromkeys(cases.names)}
     if isinstance(question.window, Mapping):  # it says nothing of other runs
         question = replace(question, window="auto")
+    if question.moves:
+        behind = zip(cases.runs.names, cases.names, strict=True)
+        by_case = {case: question.moves[run] for case, run in behind if run in question.moves}
+        question = replace(question, moves=by_case)
     own = _of_cases(question, cases, by_run)
     return _scored(cases, own, dict.fromkeys(runs.names, "all"), False, False)
 

@@ -1,9 +1,16 @@
-"""What a project's finished runs say of the default forecast's errors: ``siblings=``.
+"""What a project's finished runs say of the default forecast: ``siblings=``.
 
-Each finished run is cut at the share of its plan at which the asked run stands, and its known
-future is forecast.  The errors, in half widths of the 90 % interval on their side, move and stretch
-the draws of the asked run at the same horizon; how many runs no change counts as was learned from
-projects that were left out (`lossfit.forecasts.constants.References`).
+*Of its response.*  Each finished run, as a whole, has posterior probabilities of the normals that
+the prior of B is made of: how often they were seen counts beside the learned prior, which is worth
+six runs.
+
+*Of its errors.*  Each finished run is cut at the share of its plan at which the asked run stands,
+and its known future is forecast, with what the others say of B.  The errors, in half widths of the
+90 % interval on their side, move and stretch the draws of the asked run at the same horizon; how
+many runs no change counts as was learned from projects that were left out
+(`lossfit.forecasts.constants.References`).
+
+Neither learns from the asked run.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..forecasts.constants import references
+from ..forecasts.curve_forecast import forecast_curves
 from ..forecasts.moves import Moves
 from ..forecasts.rates import Plan, chosen
 from ..runs.known import for_runs
@@ -35,6 +43,9 @@ HORIZONS = (1.25, 2.0, 4.0, 8.0, 16.0, "end")
 STEP = 0.05  # shares of plans are rounded to it
 LEAST, MOST = 0.05, 0.95  # ... within these
 LEAST_RUNS = 2
+LEAST_POINTS = 25  # of a run that says something of B
+MOST_BACKTESTS = 20_000  # of runs: beyond, errors are of forecasts that know nothing of B
+FEW_DRAWS = 10  # where nobody looks at them
 
 
 Backtest = Callable[[Any, Any, Any, Any], "pd.DataFrame"]
@@ -110,25 +121,57 @@ def moves_of(
     plain = replace(
         question, priors=None, moves=None, widen=1.0, calibrate_on=None, compared=(), prob=0.9
     )
-    errors: dict[float, dict[str, dict[str, float]]] = {}
+    have = [name for name in finished.names if finished[name].has(question.axis)]
+    seen = _strengths(plain, finished.select(have)) if have else {}
+    places = {
+        name: (rounded(standing.share), frozenset(standing.others).intersection(have))
+        for name, standing in asked.items()
+    }
+    places = {name: place for name, place in places.items() if len(place[1]) >= LEAST_RUNS}
+    # Many asked runs that are references themselves: each would need backtests of its own.
+    many = len(set(places.values())) * len(have) > MOST_BACKTESTS
+    errors: dict[tuple[float, frozenset[str]], dict[str, dict[str, float]]] = {}
     moves = {}
-    for name, standing in asked.items():
-        share = rounded(standing.share)
-        if share not in errors:
-            errors[share] = _errors(plain, finished, share, backtest)
-        made = _moves(errors[share], set(standing.others), share)
+    for name, (share, others) in places.items():
+        used = frozenset(have) if many else others
+        if (share, used) not in errors:
+            each = {run: Moves(strengths=_counts(seen, used - {run})) for run in used}
+            runs = finished.select([run for run in have if run in used])
+            own = plain if many else replace(plain, moves=each)
+            errors[share, used] = _errors(own, runs, share, backtest)
+        made = _moves(errors[share, used], others, share, _counts(seen, others))
         if made is not None:
             moves[name] = made
     return moves
+
+
+def _strengths(question: Question, finished: Runs) -> dict[str, Floats]:
+    """Posterior probabilities of the normals of B of each finished run with enough points."""
+    runs = finished.select(
+        [run.name for run in finished if len(run.axis(question.axis)) >= LEAST_POINTS]
+    )
+    if not len(runs):
+        return {}
+    ends = {run.name: run.end(question.axis) for run in runs}
+    made = forecast_curves(
+        runs, question.axis, "auto", np.array([[end] for end in ends.values()]), Plan(None, ends),
+        draws=FEW_DRAWS, seed=question.seed, domain=question.domain,
+    )  # fmt: skip
+    return dict(zip(runs.names, made.strengths, strict=True))
+
+
+def _counts(seen: Mapping[str, Floats], others: Collection[str]) -> Floats:
+    """How many runs showed each normal; nothing where fewer than two can tell."""
+    found = [seen[run] for run in sorted(others) if run in seen]
+    return np.sum(found, axis=0) if len(found) >= LEAST_RUNS else np.zeros(0)
 
 
 def _errors(
     question: Question, finished: Runs, share: float, backtest: Backtest
 ) -> dict[str, dict[str, float]]:
     """Errors of the finished runs cut at a share, in half widths, by horizon and run."""
-    have = [name for name in finished.names if finished[name].has(question.axis)]
     try:
-        frame = backtest(finished.select(have), question, (share,), HORIZONS)
+        frame = backtest(finished, question, (share,), HORIZONS)
     except DataError:  # no run is long enough for one forecast
         return {}
     off = (frame["observed"] - frame["median"]).to_numpy()
@@ -143,7 +186,10 @@ def _errors(
 
 
 def _moves(
-    errors: Mapping[str, Mapping[str, float]], others: set[str], share: float
+    errors: Mapping[str, Mapping[str, float]],
+    others: Collection[str],
+    share: float,
+    strengths: Floats,
 ) -> Moves | None:
     learned = references()
     at, shift, factor = [], [], []
@@ -159,7 +205,7 @@ def _moves(
         factor.append(
             float(np.clip((size + learned.scale) / (len(r) + learned.scale), *learned.clip))
         )
-    if not at:
+    if not at:  # of B alone nothing was checked so early in a plan
         return None
     order = np.argsort(at)
-    return Moves(*(np.array(values)[order] for values in (at, shift, factor)))
+    return Moves(np.array(at)[order], np.array(shift)[order], np.array(factor)[order], strengths)

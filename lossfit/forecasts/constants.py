@@ -53,12 +53,14 @@ N_KINDS = 11
 
 
 class References(NamedTuple):
-    """How the errors of a project's finished runs move and stretch its next forecast.
+    """How what a project's finished runs did changes its next forecast.
 
     Attributes
     ----------
     shift, scale : float
         Runs that no shift, and the shipped width, count as.
+    strengths : float
+        ... and that the hyper-prior's probabilities of the normals of B do.
     typical : float
         Mean distance of outcomes from the median, in half widths, where intervals hold.
     clip : tuple of float
@@ -69,6 +71,7 @@ class References(NamedTuple):
 
     shift: float
     scale: float
+    strengths: float
     typical: float
     clip: tuple[float, float]
     most: float
@@ -84,7 +87,9 @@ def _learned() -> dict[str, Any]:
 def references() -> References:
     """What was learned of finished runs of a project."""
     of = _learned()["siblings"]
-    return References(of["shift"], of["scale"], of["typical"], tuple(of["clip"]), of["most"])
+    return References(
+        of["shift"], of["scale"], of["strengths"], of["typical"], tuple(of["clip"]), of["most"]
+    )
 
 
 def learned_record() -> dict[str, Any]:

@@ -16,10 +16,10 @@ from ..fits.flags import FEW_POINTS
 from ..fits.window import Rule, WindowSpec, rule_of, select, without_outer_spikes
 from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factors, has_rate, warmups_of
-from .constants import cell_grid, hyper_prior
+from .constants import cell_grid, hyper_prior, references
 from .curve_rates import asked_rates
 from .forecasting import Forecasted, step_sizes
-from .moves import Moves, moves_at
+from .moves import Moves, moves_at, strengths_of
 from .rates import Plan, known_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def forecast_curves(
     parameters : bool
         Whether to keep the parameters of the draws.
     moves : dict by run, optional
-        What the errors of finished runs say.
+        What finished runs say of errors and of B.
     cells : Cells
         The law's constants, by default those of the default forecast.
     progress : callable, optional
@@ -164,7 +164,7 @@ def _forecast(
     )
     n_paths = np.diff(rates.offsets)
     asked_paths = np.repeat(there.ravel(), np.repeat(n_paths, at.shape[1]))
-    n_runs = len(runs)
+    n_runs, n_strengths = len(runs), len(grid.strengths)
     log_ratio = np.log(at / used.end[:, None])
     asked = Asked(
         at=at[there],
@@ -180,6 +180,7 @@ def _forecast(
         like=np.full(n_runs, LIKE[domain]),
         longer=rates.longer[there].astype(np.int64),
         siblings=moves_at(moves, runs.names, log_ratio)[there],
+        strengths=strengths_of(moves, runs.names, n_strengths) / references().strengths,
     )
     kernels = serve("curve_forecast", "_forecast_range", CURVE_SECONDS * n_runs)
     result = kernels.forecast_curves(
@@ -219,6 +220,7 @@ def _forecast(
         like=records["feature_like"],
         points=records["points"],
         unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
+        strengths=result.marginals[:, -n_strengths:],
     )
 
 
@@ -307,7 +309,8 @@ def _joined(parts: list[tuple[Ints, Forecasted]]) -> Forecasted:
         for name in parts[0][1].flags
     }
     names = (
-        "curves", "sigma", "falls", "strength", "slope", "start", "memory", "like", "unit", "points"
+        "curves", "sigma", "falls", "strength", "slope", "start", "memory", "like", "unit",
+        "points", "strengths",
     )  # fmt: skip
     kept = parts[0][1].parameters
     return Forecasted(

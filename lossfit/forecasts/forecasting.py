@@ -61,6 +61,8 @@ class Forecasted:
         Unit of the default law's parameters in the loss; 0 where they are of its logarithm.
     points : ndarray, shape (R,)
         Points that the default law was fitted to.
+    strengths : ndarray, shape (R, n_strengths)
+        Posterior probabilities of the normals of the default law's prior of B.
     """
 
     curves: Floats
@@ -77,6 +79,7 @@ class Forecasted:
     like: Floats = field(default_factory=lambda: np.zeros(0))
     points: Floats = field(default_factory=lambda: np.zeros(0))
     unit: Floats = field(default_factory=lambda: np.zeros(0))
+    strengths: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def forecast(

@@ -1,4 +1,4 @@
-"""Draws moved and stretched about their median, by what finished runs of the project say."""
+"""What finished runs of the project say of a run: of its errors, and of its response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .._base.ragged import Floats
 
-__all__ = ["Moves", "moves_at"]
+__all__ = ["Moves", "moves_at", "strengths_of"]
 
 
 class Moves(NamedTuple):
@@ -23,14 +23,19 @@ class Moves(NamedTuple):
         In half widths of the 90 % interval, on the side that it goes to.
     factor : ndarray, shape (n,)
         On the distances of draws from their median.
+    strengths : ndarray, shape (n_strengths,)
+        How many of them showed each normal of the prior of B; of length 0 for nothing.
     """
 
-    at: Floats
-    shift: Floats
-    factor: Floats
+    at: Floats = np.zeros(0)
+    shift: Floats = np.zeros(0)
+    factor: Floats = np.zeros(0)
+    strengths: Floats = np.zeros(0)
 
     def nearest(self, log_ratio: Floats) -> tuple[Floats, Floats]:
         """Shift and factor at the horizons nearest to these."""
+        if not len(self.at):
+            return np.zeros(len(log_ratio)), np.ones(len(log_ratio))
         which = np.abs(log_ratio[:, None] - self.at).argmin(axis=1)
         return self.shift[which], self.factor[which]
 
@@ -52,4 +57,13 @@ def moves_at(moves: Mapping[str, Moves] | None, names: Sequence[str], log_ratio:
             beyond = log_ratio[r] > 0
             shift, factor = moves[name].nearest(log_ratio[r, beyond])
             out[r, beyond, 0], out[r, beyond, 1] = shift, factor
+    return out
+
+
+def strengths_of(moves: Mapping[str, Moves] | None, names: Sequence[str], n: int) -> Floats:
+    """What was seen of the n normals of the prior of B, shape (R, n); 0 where nothing is said."""
+    out = np.zeros((len(names), n))
+    for r, name in enumerate(names):
+        if moves and name in moves and len(moves[name].strengths):
+            out[r] = moves[name].strengths
     return out

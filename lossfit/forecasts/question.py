@@ -199,7 +199,7 @@ class Question:
     domain : {"auto", "text", "other"}
         What the default law is told of the runs.
     moves : dict by run, or None
-        How draws of the default law move by what siblings say (`lossfit.backtests.references`).
+        What siblings say to the default law (`lossfit.backtests.references`).
     prob : float
         Probability of the intervals.
     draws : int

@@ -69,6 +69,57 @@ def test_a_run_never_learns_from_itself(runs):
     np.testing.assert_array_equal(with_own.draws, without.draws)
 
 
+def annealed(strength: float, n: int = 8) -> lossfit.Runs:
+    """Runs under a cosine whose loss answers to the rate so much, in shares of the loss."""
+    t, frames = np.arange(50.0, END + 1, 50.0), []
+    plan = lossfit.schedules.cosine(1.0, END, 100)
+    rate = plan(t)
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        loss = (2.4 + 10 * t**-0.45) * np.exp(strength * rate**0.65 + rng.normal(0, 0.003, len(t)))
+        frames.append(pd.DataFrame({"run": f"run{i}", "step": t, "loss": loss}))
+    frame = pd.concat(frames)
+    return lossfit.Runs.from_frame(frame, schedules=dict.fromkeys(frame["run"].unique(), plan))
+
+
+@pytest.mark.parametrize("strength", [0.01, 0.12])
+def test_siblings_tell_of_the_response(strength):
+    """B of the asked run moves to theirs, from data that end before its rate has fallen."""
+    runs = annealed(strength)
+    begun = runs.until(0.4)
+    others = runs.select(runs.names[1:])
+    alone, taught = (
+        lossfit.extrapolate(begun, "run0", at=END, axis="step", draws=DRAWS, **more)
+        for more in ({}, {"siblings": others})
+    )
+    b = [answer.mixed.forecasts[0].strength[0] for answer in (alone, taught)]
+    true = strength * float(runs["run0"].loss[-1])
+    assert abs(b[1][0] - true) < 0.9 * abs(b[0][0] - true)
+    assert taught.question.moves is not None
+    counts = taught.question.moves["run0"].strengths
+    assert counts.sum() == pytest.approx(7)  # a vote a run
+
+
+def test_nothing_of_a_run_s_own_future_reaches_its_answer(monkeypatch):
+    """Neither through its errors, nor through what its siblings learn of B, few runs or many."""
+    runs = annealed(0.05)
+    other = runs["run0"].loss.copy()
+    other[150:] *= 0.9
+    frame = runs.frame.drop(columns="spike")
+    frame.loc[frame["run"] == "run0", "loss"] = other
+    changed = lossfit.Runs.from_frame(frame, schedules={n: runs[n].schedule for n in runs.names})
+    for most in (20_000, 0):
+        monkeypatch.setattr("lossfit.backtests.references.MOST_BACKTESTS", most)
+        rows = []
+        for every in (runs, changed):
+            check = lossfit.backtest(
+                every, siblings="others", cutoffs=(0.5,), horizons=(1.25,), draws=100, axis="step"
+            )
+            of_run = check.frame.set_index("run").loc["run0"]
+            rows.append(of_run[["lower", "median", "upper"]].to_numpy(float))
+        np.testing.assert_array_equal(*rows)
+
+
 def test_calibrate_on_at_the_asked_run_s_own_share(runs):
     """Cut at half, finished runs err as the asked one does; at 30 and 70 % they would not."""
     others = runs.select(runs.names[1:])

@@ -132,6 +132,8 @@ def solve(problems, draws, *, first_key=1, forecast=forecast_curves, **options):
     ]
     longer = [np.asarray(p.get("longer", 0 * p["at"]), np.int64) for p in problems]
     siblings = [p.get("siblings", np.tile([0.0, 1.0], (len(p["at"]), 1))) for p in problems]
+    n_strengths = len(problems[0]["grid"].strengths)
+    strengths = [p.get("strengths", np.zeros(n_strengths)) for p in problems]
     asked = Asked(
         joined("at"), offsets("at"), offsets("histories"),
         np.array([number[id(q)] for p in problems for q in p["histories"]]),
@@ -141,6 +143,7 @@ def solve(problems, draws, *, first_key=1, forecast=forecast_curves, **options):
         each("like"),
         np.concatenate(longer),
         np.concatenate(siblings),
+        np.array(strengths, float),
     )  # fmt: skip
     return forecast(
         observed, asked, problems[0]["grid"], problems[0]["hyper"], shapes, paths, draws=draws,

@@ -96,3 +96,21 @@ def test_log_of_the_normal_distribution_function():
     z = np.concatenate([-np.geomspace(1e-9, 1e4, 500), [0.0], np.geomspace(1e-9, 38, 500)])
     values = np.array([log_phi(x) for x in z])
     np.testing.assert_allclose(values, log_ndtr(z), rtol=1e-9, atol=1e-10)
+
+
+def test_what_finished_runs_show_of_b_counts_beside_the_prior():
+    """Probabilities p of the prior's normals become (p + m) / (1 + sum of m); no more changes."""
+    p = problem(3)
+    f, _ = cells_of(p, oracle.prepared(p))
+    n = len(p["grid"].strengths)
+    first = len(p["grid"].alphas) + len(p["grid"].sizes) + len(p["grid"].noises)
+    logits = (p["hyper"].matrix @ f)[first : first + n]
+    prior = np.exp(logits - logsumexp(logits))
+    counts = np.random.default_rng(0).uniform(0, 2, n)
+    before, after = solve([p, {**p, "strengths": counts}], 50).marginals[:, -n:]
+    expected = before * (prior + counts) / (1 + counts.sum()) / prior
+    np.testing.assert_allclose(after, expected / expected.sum(), rtol=1e-6)
+    assert np.abs(after - before).max() > 0.01
+    # As many runs as show nothing else but the prior change nothing.
+    same = solve([p, {**p, "strengths": 7 * prior}], 50)
+    np.testing.assert_allclose(same.marginals[1], same.marginals[0], rtol=1e-6)
