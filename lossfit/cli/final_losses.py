@@ -14,7 +14,7 @@ from .._base.errors import DataError, LossfitWarning
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "LAW", "surface_of"]
+__all__ = ["COLUMNS", "LAW", "surface_of", "table_of"]
 
 NAMES = ("params", "tokens", "loss", "flops", "unique_tokens", "se", "weight")
 COLUMNS = click.option(
@@ -32,9 +32,33 @@ def surface_of(
     table: str, columns: str | None, law: str, draws: int, seed: int, prob: float = 0.9
 ) -> Any:
     """A surface fitted to what the argument names; its flags stay with it, without a warning."""
-    from ..runs import datasets
     from ..surfaces.fitting import fit_surface
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossfitWarning)
+        return fit_surface(
+            _data(table), law, draws=draws, random_seed=seed, prob=prob, **_names(columns)
+        )
+
+
+def table_of(table: str, columns: str | None) -> Any:
+    """The runs, or the table with columns of our names, that an argument names."""
+    from ..runs.collection import Runs
+
+    data, names = _data(table), _names(columns)
+    if isinstance(data, Runs):
+        return data
+    return data.rename(columns={given: name for name, given in names.items()})
+
+
+def _data(table: str) -> Any:
+    from ..runs import datasets
+
+    return datasets.collection(table) if table in datasets.NAMES else _table(table)
+
+
+def _names(columns: str | None) -> dict[str, Any]:
+    """What ``--columns`` says, by our names."""
     names: dict[str, Any] = {}
     for part in (columns or "").split(",") if columns else []:
         name, equals, column = part.partition("=")
@@ -43,10 +67,7 @@ def surface_of(
                 f"--columns has {part!r}: write {'=..., '.join(NAMES)}=..., separated by commas"
             )
         names[name.strip()] = column.strip()
-    data: Any = datasets.collection(table) if table in datasets.NAMES else _table(table)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LossfitWarning)
-        return fit_surface(data, law, draws=draws, random_seed=seed, prob=prob, **names)
+    return names
 
 
 def _table(path: str) -> pd.DataFrame:

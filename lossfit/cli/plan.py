@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .common import guarded, save_plot, show
-from .final_losses import COLUMNS, LAW, surface_of
+from .final_losses import COLUMNS, LAW, surface_of, table_of
 from .options import AMOUNT, options
 
 __all__ = ["command"]
@@ -34,6 +34,11 @@ __all__ = ["command"]
     "--tokens", type=AMOUNT, metavar="N", help="A choice to judge: its training tokens, 14T."
 )
 @click.option("--epochs", type=float, help="A choice to judge: its tokens over the unique ones.")
+@click.option(
+    "--runs",
+    metavar="TABLE",
+    help="Finished runs at hand, as SURFACE: where it contradicts them, they are used.",
+)
 @COLUMNS
 @LAW
 @options(
@@ -52,6 +57,7 @@ def command(
     params: float | None,
     tokens: float | None,
     epochs: float | None,
+    runs: str | None,
     columns: str | None,
     law: str,
     plot: str | None,
@@ -66,6 +72,7 @@ def command(
     \b
     lossfit plan chinchilla --compute 5.88e23 --params 7B
     lossfit plan losses.csv --compute 1e22 --unique-tokens 25B
+    lossfit plan chinchilla --compute 1e22 --runs losses.csv
     lossfit plan chinchilla --unique-tokens 1T --params 7B --epochs 7
     """
     from ..plans.build import plan as ask
@@ -84,6 +91,7 @@ def command(
             params=params,
             tokens=tokens,
             epochs=epochs,
+            runs=None if runs is None else table_of(runs, columns),
             **asked,
         )
         show(answer, as_json)

@@ -82,14 +82,16 @@ def surface_of(ladder: LadderParts, prob: float, draws: int) -> Surface:
         "alpha": alpha,
         "beta": beta,
         "gamma": np.exp(theta[:, 5]),
+        "sigma": np.exp(theta[:, 10] + whole.scales[3]),
     }
-    wide = {name: v[:, None, None] for name, v in values.items()}
+    wide = {name: v[:, None, None] for name, v in values.items() if name != "sigma"}
     law = coupled.LAW.evaluate(wide, n[None, :, None], d[None, None, :], None)
     cost = FLOPS_PER_PARAM_TOKEN * max(rung.params * rung.end for rung in ladder.rungs)
     return Surface(
         law=coupled.LAW,
         table=None,
         values=values,
+        noise="gaussian",
         method="ladder",
         ess=float(draws),
         prob=prob,

@@ -12,6 +12,7 @@ from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..surfaces.fitting import as_surface
 from ..surfaces.result import Surface
+from .at_hand import compared, words
 from .optimum import Problem
 from .result import Choice, Plan, choice_of, resolve
 
@@ -29,6 +30,7 @@ def plan(
     params: float | None = None,
     tokens: float | None = None,
     epochs: float | None = None,
+    runs: Any = None,
     prob: float | None = None,
     draws: int = 1000,
     random_seed: Seed = 0,
@@ -56,6 +58,9 @@ def plan(
     params, tokens, epochs : float, optional
         A choice to judge: "7B for 7 epochs" is ``params=7e9, epochs=7``.  One of params and tokens
         follows from the other and the budget.  Without a budget the choice's own compute is it.
+    runs : Runs, pandas.DataFrame or mapping of columns, optional
+        Finished runs at hand, one or more: where the surface contradicts them the answer says so
+        and uses the runs (see Notes).
     prob : float, optional
         Probability of the intervals; the surface's own by default.
     draws : int
@@ -82,6 +87,12 @@ def plan(
     -----
     Regret is paired: under every draw, the choice's loss less that of the draw's own optimum.
     The decision minimises the posterior expected loss, and so the expected regret.
+
+    A surface contradicts the ``runs`` where at most 1 % of its draws lie as far from their middle
+    as the runs' final losses do, by level and slopes in size and tokens together, and where these
+    differ by half a percent of the loss or more.  Then the plan is made on a surface that is fitted
+    to the runs alone, if they have three sizes and three token counts at least; else on the surface
+    held to the runs: its shape, their level, and an interval that grows away from them.
 
     Examples
     --------
@@ -120,7 +131,9 @@ def plan(
     extra: dict[str, str] = {}
     if gpu_hours is not None:
         if flops_per_gpu_hour is None:
-            flops_per_gpu_hour, extra["throughput"] = _throughput(surface)
+            flops_per_gpu_hour, extra["throughput"] = _throughput(
+                surface if isinstance(surface, Runs) else runs
+            )
         compute = gpu_hours * flops_per_gpu_hour
     with warnings.catch_warnings():
         # The fit's flags are repeated in the plan's one warning.
@@ -132,6 +145,14 @@ def plan(
             f"the surface is fitted to the final losses of {len(surface)} runs, whose learning "
             f"rates may not have ended alike"
         )
+    beside = None
+    if runs is not None:
+        asked = fitted
+        fitted, beside, used = compared(asked, runs, prob, unique_tokens, draws, seed)
+        flag, note = words(beside, used)
+        extra = {flag: note, **extra}
+        if used == "anchored":  # what is to be said of the table still holds
+            extra = {**asked.notes, **extra}
     problem = _problem(fitted, unique_tokens, inference_tokens or 0.0, seed, extra)
     if compute is None:
         assert params is not None
@@ -147,7 +168,7 @@ def plan(
         choice = choice_of(problem, n, d, compute, best_loss)
     out = Plan(
         fitted, problem, compute, gpu_hours, flops_per_gpu_hour, best_n, best_d, best_loss,
-        decision, choice, prob, seed, extra,
+        decision, choice, prob, seed, extra, beside,
     )  # fmt: skip
     if out.notes:
         text = "; ".join(f"{flag}: {note}" for flag, note in out.notes.items())
@@ -220,7 +241,8 @@ def _problem(
     law, values = surface.law, dict(surface.values)
     if unique is not None and not law.repeats:
         law = LAW if surface.missed is None else REPEATED
-        values.setdefault("gamma", values["beta"])  # of Kaplan's law
+        uncoupled = np.ones_like(values["beta"])  # Chinchilla's law
+        values.setdefault("gamma", values["beta"] if surface.law.name == "kaplan" else uncoupled)
         rng = np.random.default_rng(int(run_keys(seed, ["repeats"], "plan")[0]))
         for name, prior in REPEATS.items():
             centre = MUENNIGHOFF.values[name]

@@ -14,6 +14,7 @@ from .._base.frames import answer_first
 from .._base.ragged import Floats
 from .._base.results import Result
 from .._base.views import view
+from ..surfaces.against import Against
 from ..surfaces.result import Surface, described
 from .optimum import Problem
 
@@ -78,6 +79,8 @@ class Plan(Result):
         Seed of the fit, if one was made.
     extra : dict of str to str
         Notes from making the plan.
+    beside : Against or None
+        The runs at hand, and what the surface that was asked for says of them.
 
     Examples
     --------
@@ -103,6 +106,7 @@ class Plan(Result):
     prob: float
     random_seed: int
     extra: Mapping[str, str]
+    beside: Against | None = None
 
     @property
     def unique_tokens(self) -> float | None:
@@ -286,7 +290,8 @@ class Plan(Result):
     def can_tell(self) -> bool:
         """Whether the interval of the best size spans less than a factor of ten."""
         lower, upper = np.quantile(self.params, [(1 - self.prob) / 2, (1 + self.prob) / 2])
-        return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in self.surface.notes
+        notes = {**self.surface.notes, **self.extra}
+        return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in notes
 
     def _text(self) -> str:
         words: str = view("plan.text")(self)

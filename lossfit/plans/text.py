@@ -11,17 +11,20 @@ from ..runs.labels import size_text
 from ..surfaces.result import FAR
 
 if TYPE_CHECKING:
+    from ..surfaces.against import Against
     from .result import Choice, Plan
 
 __all__ = ["as_dict", "line", "notes_of", "text"]
 
 SAME_BUDGET = 0.01  # share of the budget by which a choice may miss it without a word
+FIRST = ("surface_contradicted", "runs_unchecked")  # said right below the title
+AGREE = "runs_agree"  # no flag: nothing to be careful of
 MANY_EPOCHS = 40.0  # about where the source's experiments stopped
 
 
 def notes_of(plan: Plan) -> dict[str, str]:
     """Flags and what they say, the gravest first."""
-    notes: dict[str, str] = {}
+    notes = {flag: plan.extra[flag] for flag in FIRST if flag in plan.extra}
     surface = plan.surface
     if not plan.can_tell and surface.n_draws > 1:
         lower, upper = _ends(plan.params, plan.prob)
@@ -40,7 +43,7 @@ def notes_of(plan: Plan) -> dict[str, str]:
                 f"{plan.compute / seen.compute:.3g}x its largest): nothing there was seen"
                 f"{surface.trust}"
             )
-    notes.update(plan.extra)
+    notes.update({flag: note for flag, note in plan.extra.items() if flag != AGREE})
     if plan.choice is not None:
         spent = plan.choice.compute / plan.compute
         if abs(spent - 1) > SAME_BUDGET:
@@ -75,6 +78,9 @@ def line(plan: Plan) -> str:
 def text(plan: Plan) -> str:
     """A few readable lines."""
     lines = [_title(plan)]
+    lines += [f"  ! {flag}: {plan.notes[flag]}" for flag in FIRST if flag in plan.notes]
+    if AGREE in plan.extra:
+        lines.append(f"  {plan.extra[AGREE]}")
     known = plan.surface.n_draws > 1
     interval = f"{100 * plan.prob:g} % interval "
 
@@ -98,7 +104,8 @@ def text(plan: Plan) -> str:
     if plan.choice is not None:
         lines.append(f"  The choice: {_words(plan, plan.choice)}")
         lines.append(f"    {_cost(plan, plan.choice)}")
-    lines += [f"  ! {flag}: {note}" for flag, note in plan.notes.items()]
+    rest = {flag: note for flag, note in plan.notes.items() if flag not in FIRST}
+    lines += [f"  ! {flag}: {note}" for flag, note in rest.items()]
     return "\n".join(lines)
 
 
@@ -162,6 +169,27 @@ def _share(value: float) -> str:
     return f"{percent:.3g} %" if percent < 99.95 else f"{percent:.0f} %"
 
 
+def _beside(beside: Against) -> dict[str, Any]:
+    """The runs at hand, and what the surface that was asked for says of them."""
+
+    def plain(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    columns = zip(
+        beside.table.labels, beside.table.loss, beside.lower, beside.median, beside.upper,
+        strict=True,
+    )  # fmt: skip
+    return {
+        "contradicted": beside.contradicted,
+        "p_value": plain(beside.p_value),
+        "rows": [
+            {"run": name, "loss": float(loss), "lower": plain(low), "median": float(middle),
+             "upper": plain(high)}
+            for name, loss, low, middle, high in columns
+        ],
+    }  # fmt: skip
+
+
 def as_dict(plan: Plan, schema: str) -> dict[str, Any]:
     """See `Plan.to_dict`."""
     from .. import __version__
@@ -181,5 +209,6 @@ def as_dict(plan: Plan, schema: str) -> dict[str, Any]:
         "law": {"name": plan.problem.law.name, "formula": plan.problem.law.formula},
         "rows": rows_of(plan.frame.drop(columns=["notes", "prob"])),
         "can_tell": plan.can_tell if plan.surface.n_draws > 1 else None,
+        "runs": None if plan.beside is None else _beside(plan.beside),
         "notes": dict(plan.notes),
     }

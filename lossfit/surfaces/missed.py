@@ -30,7 +30,9 @@ __all__ = [
     "Missed",
     "Outside",
     "Paths",
+    "along",
     "kernel",
+    "nodes_over",
     "usual",
 ]
 
@@ -129,13 +131,13 @@ class Missed:
         size = self.level * usual(place - self.centre[0], other - self.centre[1])
         sizes, budgets = self.paths.nodes
         g_n, g_d = self.paths.values
-        missed = size * (_along(sizes, g_n, place) + _along(budgets, g_d, other))
+        missed = size * (along(sizes, g_n, place) + along(budgets, g_d, other))
         beyond = place + other + np.log(FLOPS_PER_PARAM_TOKEN) - self.log_compute
         factor = np.exp(LAST * np.maximum(beyond, 0.0) * self.last[:, None])
         return np.asarray(((loss.reshape(shape[0], -1) + missed) * factor).reshape(shape))
 
 
-def _along(nodes: Floats, values: Floats, at: Floats) -> Floats:
+def along(nodes: Floats, values: Floats, at: Floats) -> Floats:
     """Straight lines between the nodes of every draw's function, shape (draws, k).
 
     ``at`` has shape (k,), or (draws, k) for places of each draw's own.
@@ -256,6 +258,6 @@ class Outside:
             normal = rng.standard_normal((len(self.kappa), len(nodes)))
             whole = np.column_stack([knots, np.zeros(len(knots))])
             places = np.linspace(low, high, whole.shape[1])
-            inside = _along(places, whole, np.clip(nodes, low, high))
+            inside = along(places, whole, np.clip(nodes, low, high))
             out.append(inside + self.kappa[:, None] * (normal @ root.T))
         return out[0], out[1]

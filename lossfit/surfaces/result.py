@@ -379,7 +379,7 @@ class Surface(Result):
     def trust(self) -> str:
         """What is to be said of an interval far outside of the table."""
         if self.missed is not None:
-            return f"; {RECORD}"
+            return f"; {getattr(self.missed, 'record', RECORD)}"
         return f", and the interval takes the law for true; {RECORD_OF_LAW}"
 
     @property

@@ -100,6 +100,7 @@ def read_table(
     unique_tokens: str | float | None,
     error: str = "se",
     weight: str = "weight",
+    least: int = MINIMUM_ROWS,
 ) -> Table:
     """Check a frame of final losses.
 
@@ -112,6 +113,8 @@ def read_table(
         A column, one number for all rows, or None: there are none.
     error, weight : str
         Columns that may be there: standard errors of the losses, relative precision.
+    least : int
+        Fewest rows.
 
     Raises
     ------
@@ -147,9 +150,9 @@ def read_table(
             f"flops alone do not say how large a model was: the table needs {params!r} or "
             f"{tokens!r} too (it has {', '.join(have)})"
         )
-    if len(frame) < MINIMUM_ROWS:
+    if len(frame) < least:
         raise DataError(
-            f"a surface needs at least {MINIMUM_ROWS} rows, the table has {len(frame)}: add "
+            f"a surface needs at least {least} rows, the table has {len(frame)}: add "
             f"finished runs of other sizes"
         )
     labels = _labels(frame)
@@ -206,7 +209,9 @@ def _positive(frame: pd.DataFrame, column: str, labels: tuple[str, ...]) -> Floa
     return np.array(values)
 
 
-def table_of_runs(runs: Runs, unique_tokens: float | None = None) -> Table:
+def table_of_runs(
+    runs: Runs, unique_tokens: float | None = None, least: int = MINIMUM_ROWS
+) -> Table:
     """The final losses of finished runs.
 
     The final loss is the mean over the last 1 % of a run's tokens, spikes left out.
@@ -228,9 +233,9 @@ def table_of_runs(runs: Runs, unique_tokens: float | None = None) -> Table:
         late = (tokens >= FINAL_SHARE * tokens[-1]) & ~run.spike
         final = float(run.loss[late].mean()) if late.any() else float(run.loss[-1])
         rows.append((run.params, float(tokens[-1]), final))
-    if len(rows) < MINIMUM_ROWS:
+    if len(rows) < least:
         raise DataError(
-            f"a surface needs at least {MINIMUM_ROWS} finished runs, got {len(rows)}: add runs of "
+            f"a surface needs at least {least} finished runs, got {len(rows)}: add runs of "
             f"other sizes, or give a surface"
         )
     params, tokens, loss = (np.array(column) for column in zip(*rows, strict=True))
