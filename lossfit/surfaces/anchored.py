@@ -35,7 +35,7 @@ APART = 0.015
 APART_SD = 0.5  # of its logarithm, one number a draw
 LEVEL_SD = 1.0  # of c
 RECORD = (
-    "of surfaces held to one or two runs such 90 % intervals held 86 to 97 % of the other rows of "
+    "of surfaces held to one or two runs such 90 % intervals held 85 to 99 % of the larger rows of "
     "public tables, at 2 to 100 times the runs' compute (docs/how_we_checked_it.md)"
 )
 
