@@ -146,11 +146,13 @@ STEPS: dict[str, Callable[[], None]] = {
 
 def main() -> None:
     """Compile what is not in the cache, unless another process does."""
+    if "--background" in sys.argv:
+        compiling.stay_with_parent()
+        if hasattr(os, "nice"):
+            os.nice(10)
     with compiling.lock() as mine:
         if not mine:
             return
-        if hasattr(os, "nice") and "--background" in sys.argv:
-            os.nice(10)
         for name, step in STEPS.items():
             if not compiling.is_compiled(name):
                 step()
