@@ -22,6 +22,41 @@ from .forecast_oracle import (
 )
 
 
+# ---- what the reader of a log marks --------------------------------------------------------------
+def marked(y):
+    """Points that the log's cleaning marks: off a running median of five by 8 MAD and .1 %."""
+    n, size = len(y), np.abs(y)
+    absurd = np.zeros(n, bool)
+    if n < 16 and n > 3:  # a point 100 times larger than all others
+        absurd = (size > 100 * np.sort(size)[-2]) & (np.sort(size)[-2] > 0)
+    if n < 8:
+        return absurd
+    if n >= 16:
+        absurd[0] = size[0] > 100 * size[1:8].max() > 0
+    ahead = np.r_[y[0], y[0], y]
+    median = np.array([np.median(ahead[i : i + 5]) for i in np.minimum(np.arange(n), n - 3)])
+    mad = np.median(np.abs(y[1:-1] - (y[:-2] + y[2:]) / 2))
+    off = y - median
+    off[-2:] = np.maximum(off[-2:], 0)  # at the end a fall may be true
+    return absurd | (np.abs(off) > 8 * mad + 1e-3 * size)
+
+
+def without_outer(t, loss):
+    """Without the marked points before the first and after the last of the others."""
+    spike = marked(loss)
+    inner = np.flatnonzero(~spike)
+    if len(inner) < 3:
+        return t, loss
+    if len(loss) <= 9:
+        return t[inner], loss[inner]
+    ok = np.ones(len(loss), bool)
+    ok[: inner[0]] = ok[inner[-1] + 1 :] = False
+    few = (loss <= 0).sum() <= max(0.01 * len(loss), 1) and (loss[~spike] > 0).all()
+    if few:  # marked points at or below 0 among positive losses
+        ok &= loss > 0
+    return t[ok], loss[ok]
+
+
 # ---- 4. future ----------------------------------------------------------------------------------
 def future_variance(H, b, h):
     """Variance of the discrepancy at log horizon h, by kb."""
@@ -144,7 +179,7 @@ def forecast(
     nothing is known.  future and finished: a finished run asked for another, longer plan.
     """
     at, rng = np.atleast_1d(np.asarray(at, float)), np.random.default_rng(seed)
-    d = prepare(t, loss, warmup)
+    d = prepare(*without_outer(np.asarray(t, float), np.asarray(loss, float)), warmup)
     mode, schedules, plan = situation(d, schedule, total)
     f = features(d, plan, mode == "known", mode == "nothing", domain)
     H = hyper(constants["table"], f)
