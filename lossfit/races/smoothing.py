@@ -174,8 +174,9 @@ def _waves(t: Floats, start: Floats, end: Floats, slope: Floats) -> Floats:
     """Patterns of the spline, times the local slope: shape (R, G, PATTERNS)."""
     nodes, patterns = _wiener()
     v = clock(t, start, end)
-    place = np.clip((np.nan_to_num(v) - nodes[0]) * NODES, 0, NODES - 1.000001)
-    below = place.astype(np.int64)
+    # The ends of the data lie half a node beyond the outermost ones: on the line of the last two.
+    place = np.clip((np.nan_to_num(v) - nodes[0]) * NODES, -0.5, NODES - 0.5)
+    below = np.clip(place.astype(np.int64), 0, NODES - 2)
     part = (place - below)[..., None]
     waves = (1 - part) * patterns[below] + part * patterns[below + 1]
     size, exponent, least = (slope[:, k, None] for k in range(3))

@@ -11,6 +11,7 @@ from lossfit.races import curves as curves_module
 from lossfit.races import smoothing
 from lossfit.races.curves import race_curves
 from lossfit.races.smoothing import smoothers
+from tests.races import spline_oracle
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -47,3 +48,65 @@ def test_a_smoothed_curve_ends_where_its_forecast_begins(monkeypatch):
     np.testing.assert_allclose(curves.gap, 1.0, atol=0.05)
     np.testing.assert_allclose(end, 4.0, atol=0.05)
     np.testing.assert_allclose(early, 3 - 0.4 * np.log(0.15), atol=0.1)
+
+
+def bent(t, sd, level, rng):
+    """A power law that falls faster at its end, with noise."""
+    share = t / t[-1]
+    fall = 0.3 * np.exp(-(((1 - share) / 0.1) ** 2))
+    return level + share**-0.4 - fall + rng.normal(0, sd, len(t))
+
+
+def curve(kind):
+    """Places, losses, and what these are rounded by."""
+    rng = np.random.default_rng(5)
+    if kind == "short":
+        t = np.geomspace(200.0, 4000.0, 25)
+        return t, bent(t, 0.25, 3.0, rng), 0.0
+    if kind == "long":  # it is binned, and begins at 0
+        t = np.arange(0.0, 3000.0, 7.0)
+        return t, np.r_[15.0, bent(t[1:], 0.05, 2.0, rng)], 0.0
+    if kind == "rounded":  # no noise but that of one decimal: the prior of the noise matters
+        t = np.linspace(50.0, 1000.0, 8)
+        return t, np.round(bent(t, 0.0, 50.0, rng), 1), 0.1 / 12**0.5
+    t = np.arange(10.0, 700.0, 10.0)
+    return t, 0.01 * bent(t, 0.5, -3.0, rng), 0.0  # flat: the slope is nearly all noise
+
+
+@pytest.mark.parametrize("kind", ["short", "long", "rounded", "flat"])
+@pytest.mark.parametrize("company", [False, True])
+def test_the_smoother_is_what_dense_algebra_says(kind, company):
+    t, y, rounding = curve(kind)
+    runs = lossfit.Runs.from_arrays("step", t, y)
+    if company:  # a longer run beside it changes nothing
+        other = np.arange(1.0, 200.0)
+        runs = lossfit.Runs.from_arrays(
+            "step",
+            np.r_[t, other],
+            np.r_[y, 5 - np.log(other)],
+            np.array([0, len(t), len(t) + 199]),
+        )
+    smooth = smoothers(runs, "step")
+    end = t[-1]
+    at = np.unique(np.r_[t[t > 0][[0, 1, -2]], np.geomspace(t[t > 0][0], end, 9)])
+    least = max(rounding, 1e-9 * abs(y[t > 0].mean()))
+    p, means, variances, scales = spline_oracle.posterior(t, y, at, least)
+    mean = p @ means
+    squared = p @ (scales[:, None] * variances)
+    sd = np.sqrt(squared + p @ (means - mean) ** 2)
+    np.testing.assert_allclose(smooth.weights[0], p, atol=0.01)
+    count = 40_000
+    where = np.tile(at, (len(runs), 1))
+    keys = np.arange(3, 3 + len(runs)).astype(np.uint64)
+    tied = np.random.default_rng(1).standard_normal((len(runs), count))
+    for ends in (None, tied):  # tied to scores that are standard normal it is the same
+        draws = smooth.draw(where, keys, count, ends)[0]
+        np.testing.assert_allclose((draws.mean(1) - mean) / sd, 0, atol=0.03)
+        # Its 40 patterns leave out what is finer: up to 4 % of the sd of a rough curve.
+        np.testing.assert_allclose(draws.std(1) / sd, 1, atol=0.05)
+    # The scores are what they say: deviations of the end, given q and sigma.
+    last = np.full((len(runs), 1), end)
+    low, high = (smooth.draw(last, keys, count, np.full_like(tied, z))[0, 0] for z in (0.0, 1.0))
+    np.testing.assert_allclose(np.mean((high - low) ** 2) / squared[-1], 1, atol=0.05)
+    assert np.all(high > low)
+    np.testing.assert_allclose(low.mean(), mean[-1], atol=0.02 * sd[-1])
