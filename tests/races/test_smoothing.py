@@ -107,6 +107,6 @@ def test_the_smoother_is_what_dense_algebra_says(kind, company):
     # The scores are what they say: deviations of the end, given q and sigma.
     last = np.full((len(runs), 1), end)
     low, high = (smooth.draw(last, keys, count, np.full_like(tied, z))[0, 0] for z in (0.0, 1.0))
-    np.testing.assert_allclose(np.mean((high - low) ** 2) / squared[-1], 1, atol=0.05)
+    np.testing.assert_allclose(np.mean((high - low) ** 2) ** 0.5 / squared[-1] ** 0.5, 1, atol=0.05)
     assert np.all(high > low)
     np.testing.assert_allclose(low.mean(), mean[-1], atol=0.02 * sd[-1])
