@@ -34,6 +34,17 @@ NUMBERS = (*AXES, "loss", "lr", "params")
 # Where a row came from: the file's number and the row's in it.
 FILE, ROW = "__file__", "__row__"
 
+Stamp = tuple[int, int, int]
+
+
+def _stamp(path: str) -> Stamp | None:
+    """What the system says of a file: its size, time and number; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
 
 def _name_at(names: Any, row: int) -> str | None:
     name = names[row].as_py()
@@ -149,12 +160,33 @@ class Parquet:
         if not self.fragments:
             raise DataError(f"the Parquet dataset {source} has no rows")
         self.rows = sum(fragment.metadata.num_rows for fragment in self.fragments)
+        self._identity = ""
+        self._stamps: list[Stamp | None] = []  # of the files, before they were hashed
 
     def identity(self) -> str:
         """A hash of the files: of all their bytes, or of their footers where there are many.
 
         A footer has the sizes of all columns of all row groups and, mostly, their extremes.
         """
+        self._stamps = [_stamp(str(fragment.path)) for fragment in self.fragments]
+        self._identity = self._hash()
+        return self._identity
+
+    def changed(self) -> str:
+        """A file that may not be any more what `identity` hashed, "" for none.
+
+        By the time, size and number that the system says of it; where all is hashed, files that
+        were only written again with the same bytes have not changed.
+        """
+        for fragment, before in zip(self.fragments, self._stamps, strict=True):
+            now = _stamp(str(fragment.path))
+            if now == before:
+                continue
+            in_full = self._identity.startswith("files") and now is not None
+            return "" if in_full and self._hash() == self._identity else str(fragment.path)
+        return ""
+
+    def _hash(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         paths = [str(part.path) for part in self.fragments]
         local = all(os.path.exists(path) for path in paths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Input:
         A hash of the whole source; "" for an iterator, which is known only as far as it was read.
     runs, rows : int or None
         How many there are, where that is known beforehand.
+    changed : callable
+        A file that is not any more what `identity` is of; "" for none.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Input:
     identity: str = ""
     runs: int | None = None
     rows: int | None = None
+    changed: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,10 @@ def open_source(source: Any, axis: str, known: Known, shard: tuple[int, int] | N
         from .parquet import Parquet
 
         dataset = Parquet(source, known, shard)
-        return Input("parquet", dataset.pieces(), dataset.identity(), rows=dataset.rows)
+        return Input(
+            "parquet", dataset.pieces(), dataset.identity(), rows=dataset.rows,
+            changed=dataset.changed,
+        )  # fmt: skip
     if isinstance(source, (str, os.PathLike)) or _all_paths(source):
         from .logs import read_logs
 

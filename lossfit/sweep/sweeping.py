@@ -214,6 +214,12 @@ def fit_to(
             about["shard"] = f"{shard[0]}/{shard[1]}"
         target = stack.enter_context(Store(where, spec, about, resume))
         resumed = _sweep(target, source, on_error == "raise", client, progress)
+        if changed := source.changed():
+            raise StoreError(
+                f"the input of {where.path} has changed while it was read: {changed}. Chunks may "
+                f"be of the old and of the new one: give the old input again and resume=True "
+                f"(--resume), or start another store"
+            )
         target.finish()
         entries = target.entries.values()
         flags = Counter[str]()
