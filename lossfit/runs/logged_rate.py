@@ -44,6 +44,7 @@ CONSTANT = 0.02  # a logged rate that moved less is constant
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do, or after
 LAST = 0.05  # of a log: the part that shows whether its rate comes to nothing
 LATE = 2.0  # spacings of the points: a log that begins so late left something out
+STRAIGHT = 0.1  # of its fall: rms from a straight line that this part may be off
 LOW = 0.1  # of the peak: the highest rate from which it does
 LEAP = 0.3  # of the peak: a logged rate that rises so much at once starts a cycle
 GROWTHS = (1.0, 1.5, 2.0, 3.0)  # of a cycle over the one before
@@ -224,8 +225,11 @@ def ends_here(t: Floats, rho: Floats) -> bool:
     last = min(int(np.searchsorted(t, t[-1] - LAST * (t[-1] - t[0]))), len(t) - 3)
     if len(t) < 8 or rho[-1] > LOW:
         return False
-    slope = float(np.polyfit(t[last:], rho[last:], 1)[0])
-    return slope < 0 and bool(rho[-1] <= -slope * BEFORE_END * t[-1])
+    x, y = t[last:], rho[last:]
+    line = np.polyfit(x, y, 1)
+    off = float(np.sqrt(np.mean((np.polyval(line, x) - y) ** 2)))
+    straight = off <= STRAIGHT * float(np.ptp(y))
+    return straight and line[0] < 0 and bool(rho[-1] <= -line[0] * BEFORE_END * t[-1])
 
 
 def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:

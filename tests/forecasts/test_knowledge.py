@@ -167,6 +167,7 @@ def test_the_plan_of_a_finished_run_is_stretched_not_held():
         (schedules.wsd(1.0, 5000, 50, final_ratio=0.01, shape="exponential"), False),
         (schedules.cosine(1.0, 5000, 50, 0.1), False),  # a form says so, not the end
         (STEPS, False),
+        (schedules.from_points([0, 4870, 4871, 5000], [1, 1, 0.05, 0.05]), False),
         (schedules.constant(1.0), False),
     ],
 )
