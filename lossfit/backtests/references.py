@@ -135,10 +135,11 @@ def moves_of(
     for name, (share, others) in places.items():
         used = frozenset(have) if many else others
         if (share, used) not in errors:
-            each = {run: Moves(strengths=_counts(seen, used - {run})) for run in used}
+            each = None
+            if not many:
+                each = {run: Moves(strengths=_counts(seen, used - {run})) for run in used}
             runs = finished.select([run for run in have if run in used])
-            own = plain if many else replace(plain, moves=each)
-            errors[share, used] = _errors(own, runs, share, backtest)
+            errors[share, used] = _errors(replace(plain, moves=each), runs, share, backtest)
         made = _moves(errors[share, used], others, share, _counts(seen, others))
         if made is not None:
             moves[name] = made
