@@ -93,7 +93,7 @@ def share_of_plan(question: Question, runs: Runs, name: str) -> float | None:
 
 
 def _logged_end(run: Run, axis: str) -> float | None:
-    """The end of the cosine or straight line that a logged rate follows."""
+    """The end of the form that a logged rate follows."""
     history = history_of(run, axis)
     form = None if history is None else form_of(*warmed(*history), warmup_of(run, axis))
     return None if form is None else form.total

@@ -58,8 +58,8 @@ ANSWER_MEANINGS = {
     "to end at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
     "axis",
-    "total_disagrees": "the logged learning rate follows a cosine or a line to another end than "
-    "total=: the answer averages over five ways from its last value to that end",
+    "total_disagrees": "the logged learning rate follows a cosine, a line or a cooldown to another "
+    "end than total=: the answer averages over five ways from its last value to that end",
     "no_fall": "the loss has not fallen: its last third is no lower than its first; the answer is "
     "little more than its level",
     "total_far": "the planned end is a thousand times the data or more; is it meant in their unit?",

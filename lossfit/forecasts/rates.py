@@ -9,9 +9,9 @@ known                                    hypotheses
 a schedule of the run                    it; beyond its end its own kind, stretched to the target
 ``schedule=`` as well                    the run's own up to the end of the data, and the given
                                          one, from its start, for the target
-a logged learning rate                   what was logged; then the cosine (with restarts or not) or
-                                         straight line that it follows, else the last value
-``total=`` as well                       what was logged; then the cosine or straight line that it
+a logged learning rate                   what was logged; then the cosine (with restarts or not),
+                                         line or cooldown that it follows, else the last value
+``total=`` as well                       what was logged; then the cosine, line or cooldown that it
                                          follows and that ends there, else the menu's schedules in
                                          proportion to the last value
 ``total=``                               `MENU`: five schedules to that end, or to a target beyond

@@ -43,6 +43,8 @@ FORM_POINTS = 64  # of a logged rate that are looked at for its form
 CONSTANT = 0.02  # a logged rate that moved less is constant
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do, or after
 LAST = 0.05  # of a log: the part that shows whether its rate comes to nothing
+HELD, FELL = 0.02, 0.2  # of the peak: within which a rate is held, and what shows a cooldown
+HELD_SHARE = 0.2  # of a log, for which a rate must have been held before a cooldown
 LATE = 2.0  # spacings of the points: a log that begins so late left something out
 STRAIGHT = 0.1  # of its fall: rms from a straight line that this part may be off
 LOW = 0.1  # of the peak: the highest rate from which it does
@@ -165,8 +167,9 @@ def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
 
 
 def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
-    """The cosine or straight line that a logged rate has followed, if it has."""
-    return _nearest(_form_from(t, rho, start) for start in _starts(t, warmup))
+    """The cosine, straight line or cooldown that a logged rate has followed, if it has."""
+    forms = [_form_from(t, rho, start) for start in _starts(t, warmup)]
+    return _nearest([*forms, *_cooldowns(t, rho, warmup, None)])
 
 
 def _starts(t: Floats, warmup: float) -> tuple[float, ...]:
@@ -233,11 +236,47 @@ def ends_here(t: Floats, rho: Floats) -> bool:
 
 
 def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
-    """The cosine or straight line to a planned end that a logged rate has followed, if it has.
+    """The cosine, line or cooldown to a planned end that a logged rate has followed, if it has.
 
     Its last value is free; a rate that has hardly moved yet may become anything.
     """
-    return _nearest(_form_between(t, rho, start, total) for start in _starts(t, warmup))
+    forms = [_form_between(t, rho, start, total) for start in _starts(t, warmup)]
+    return _nearest([*forms, *_cooldowns(t, rho, warmup, total)])
+
+
+def _cooldowns(
+    t: Floats, rho: Floats, warmup: float, total: float | None
+) -> list[tuple[float, Schedule | None]]:
+    """How far a rate that was held, and then fell, is from a straight or 1 - sqrt cooldown.
+
+    Such a fall, or its square, is a straight line: where it began and where it will end, the line
+    says.  Without a planned end it is taken to go to 0.
+    """
+    held = np.flatnonzero((t >= warmup) & (rho >= 1 - HELD))
+    if not len(held) or t[held[-1]] - max(t[0], warmup) < HELD_SHARE * t[-1]:
+        return []
+    last = int(held[-1])
+    x, fall = t[last + 1 :], 1 - rho[last + 1 :]
+    flat = (rho[:last] >= 1 - HELD) | (t[:last] < warmup)
+    if len(x) < 8 or fall[-1] < FELL or not flat.all():
+        return []
+    out: list[tuple[float, Schedule | None]] = []
+    for shape, power in (("linear", 1.0), ("sqrt", 2.0)):
+        slope, level = np.polyfit(x, fall**power, 1)
+        start = -level / slope if slope > 0 else np.inf
+        if not warmup < start < x[0]:
+            continue
+        end = start + 1 / slope if total is None else total
+        final = 0.0 if total is None else 1 - (max(slope * (total - start), 0.0)) ** (1 / power)
+        if end < t[-1] * 0.999 or final < -HELD:
+            continue
+        end, final = max(float(end), float(t[-1])), float(np.clip(final, 0.0, 1.0))
+        form = kinds.wsd(
+            1.0, end, warmup, decay=1 - float(start) / end, final_ratio=final, shape=shape,
+            axis="tokens",
+        )  # fmt: skip
+        out.append((float(np.sqrt(np.mean((form(x) - 1 + fall) ** 2))), form))
+    return [(miss, form) for miss, form in out if miss < MATCH]
 
 
 def _form_between(

@@ -176,6 +176,40 @@ def test_a_rate_that_comes_to_nothing_ends(rate, ended, every):
     assert ends_here(t, rate(t)) == ended
 
 
+@pytest.mark.parametrize("shape", ["linear", "sqrt"])
+@pytest.mark.parametrize(("end", "total"), [(5600.0, None), (6500.0, None), (6500.0, 6500.0)])
+@pytest.mark.parametrize("digits", [None, 2])
+def test_a_cooldown_is_recognised_before_it_ends(shape, end, total, digits):
+    """Straight or 1 - sqrt, from a rate that was held; where it ends, its fall says."""
+    plan = schedules.wsd(3e-4, end, 50, decay=0.4, shape=shape)
+
+    def rate(t):
+        exact = plan(t)
+        return exact if digits is None else [float(f"{r:.{digits - 1}e}") for r in exact]
+
+    made = asked(logged(rate), [end], total=total)
+    assert made.labels == [("wsd",)]
+    assert made.plan[0] == pytest.approx(end, rel=0.02)
+    assert not made.longer.any()
+
+
+@pytest.mark.parametrize(
+    ("rate", "total", "labels"),
+    [
+        (schedules.wsd(1.0, 6000, 50, 0.4, final_ratio=0.01, shape="exponential"), None, 5),
+        (schedules.wsd(1.0, 20_000, 50), None, 5),  # held up to here
+        (STEPS, None, 5),
+        (schedules.wsd(1.0, 6000, 50, 0.4), 9000.0, 5),  # it ends before that
+        (schedules.cosine(1.0, 9000, 50), None, 1),
+        (schedules.from_points([0, 500, 3500, 4400, 4500, 5000], [1, 1, 1, 0.1, 1, 0.9]), None, 5),
+    ],
+)
+def test_what_is_no_cooldown(rate, total, labels):
+    made = asked(logged(rate), [9000.0], total=total)
+    assert len(made.labels[0]) == labels
+    assert made.labels[0] != ("wsd",)
+
+
 def test_a_log_that_leaves_the_warm_up_out_is_recognised():
     plan = schedules.cosine(1.0, 8000, 900)
     step = np.arange(900.0, 5001.0, 25.0)
