@@ -31,8 +31,9 @@ __all__ = [
 NOISES = (1.5, 8.0)  # factors on the variance of a bin's noise: white, slow
 SIZES = (0.02, 0.07, 0.25, 0.8, 2.5)  # of the discrepancy, in local slopes per sqrt(e-fold)
 ALPHAS = (-0.5, 0.0, 0.2, 0.45, 0.75, 1.25)
-TAUS = ((150.0, 0.02), (800.0, 0.08))  # steps, and at most this share of the plan
-POWER = 0.65  # of the rate, in the response
+#: Responses: tau in steps, and at most this share of the plan; the power of the rate.
+RESPONSES = ((150.0, 0.02, 0.65), (800.0, 0.08, 0.65), (300.0, 0.03, 0.3))
+GROUPS = (0, 2, 3)  # of responses that differ in tau only
 #: Normals of the prior of B: unit (0: what is usual in text, 1: a local slope), mean, sd.
 STRENGTHS = (
     (0, 0.25, 0.2),
@@ -108,9 +109,9 @@ def cell_grid(whole: bool = False) -> CellGrid:
         noises=np.array(NOISES),
         sizes=np.array(SIZES),
         alphas=np.array(ALPHAS),
-        responses=np.array([(ANNEALING, tau, POWER, 0.0) for tau, _ in TAUS], float),
-        most_tau=np.array([share for _, share in TAUS]),
-        groups=np.array([0, len(TAUS)]),
+        responses=np.array([(ANNEALING, tau, power, 0.0) for tau, _, power in RESPONSES], float),
+        most_tau=np.array([share for _, share, _ in RESPONSES]),
+        groups=np.array(GROUPS),
         strengths=np.array(STRENGTHS, float),
         n_bins=BINS,
         first=0.0 if whole else FIRST,

@@ -25,8 +25,11 @@ from scipy.special import log_ndtr
 ALPHA = np.array([-0.5, 0.0, 0.2, 0.45, 0.75, 1.25])
 KB = np.array([0.02, 0.07, 0.25, 0.8, 2.5])  # in local slopes per sqrt(e-fold)
 TEMPER = np.array([1.5, 8.0])  # factors on the noise's variance: white, slow
-TAU = ((150.0, 0.02), (800.0, 0.08))  # steps, and at most this share of the plan
-POWER = 0.65  # of the rate, in the response
+RESPONSES = (  # tau: steps, and at most this share of the plan; power of the rate
+    (150.0, 0.02, 0.65),
+    (800.0, 0.08, 0.65),
+    (300.0, 0.03, 0.3),
+)
 STRENGTH = (  # prior normals of B: unit (0: a text's B0, 1: a local slope), mean, sd
     (0, 0.25, 0.2),
     (0, 0.85, 0.17),
@@ -203,7 +206,7 @@ def open_menu(tc):
 
 
 def along(schedules, points, tc, plan):
-    """Integral of the relative rate, and the response D (schedule, tau, point), at some points."""
+    """Integral of the relative rate, and the response D (schedule, response, point), at some points."""
     end = max(points.max(), plan, tc)
     even, early = np.linspace(0, end, NODES)[1:], np.geomspace(end * 1e-4, end, NODES // 3)
     grid = np.unique(np.r_[0.0, even, early, tc, points[-1]])
@@ -212,13 +215,15 @@ def along(schedules, points, tc, plan):
     area = np.concatenate([np.zeros((len(rate), 1)), area], axis=1)
     x = np.array([np.interp(points, grid, q) for q in area])
     lag = np.maximum(points[:, None] - (grid[1:] + grid[:-1]) / 2, 0)
-    drop = rate[:, :-1] ** POWER - rate[:, 1:] ** POWER
-    kernels = [-np.expm1(-lag / min(tau, max(share * plan, 1e-9))) for tau, share in TAU]
-    return x, np.stack([drop @ k.T for k in kernels], axis=1)
+    responses = []
+    for tau, share, power in RESPONSES:
+        drop = rate[:, :-1] ** power - rate[:, 1:] ** power
+        responses.append(drop @ -np.expm1(-lag / min(tau, max(share * plan, 1e-9))).T)
+    return x, np.stack(responses, axis=1)
 
 
 def paths(schedules, bt, tc, at, plan, future=None):
-    """phi (schedule, alpha, point) and D - D(tc) (schedule, tau, point) at bins and targets.
+    """phi (schedule, alpha, point) and D - D(tc) (schedule, response, point) at bins and targets.
 
     future: the schedules that lead to the targets, where they are not those of the data (a
     finished run asked for a longer plan).  Each target is computed by itself.
@@ -234,7 +239,7 @@ def paths(schedules, bt, tc, at, plan, future=None):
 
 
 def cells(d, at, schedules, plan, future=None):
-    """The posterior of every cell; axes: temper, kb, schedule, alpha, tau, strength.
+    """The posterior of every cell; axes: temper, kb, schedule, alpha, response, strength.
 
     ``logz`` is the log evidence; a ~ N(a, va) cut to a > 0, B given a ~ N(B + cov / va (a - mean),
     vB - cov^2 / va), c ~ N(0, vc) about what ``level`` + ``f`` a + ``g`` B say at the targets.
@@ -247,7 +252,7 @@ def cells(d, at, schedules, plan, future=None):
     white = TEMPER[:, None, None, None] * d["noise"] ** 2 * np.diag(1.0 / d["n"])
     C = white + (KB[None, :, None, None] * b) ** 2 * np.minimum(u[:, None], u) + 1e-14 * np.eye(nb)
     root = np.linalg.cholesky(C)
-    S, A, Q = len(schedules), len(ALPHA), len(TAU)
+    S, A, Q = len(schedules), len(ALPHA), len(RESPONSES)
     past_phi, past_D = phi.reshape(S * A, -1)[:, :nb], D.reshape(S * Q, -1)[:, :nb]
     columns = np.concatenate([np.ones((1, nb)), d["by"][None], -past_phi, -past_D]).T
     white = np.linalg.solve(root, np.broadcast_to(columns, C.shape[:2] + columns.shape))
