@@ -17,8 +17,8 @@ from tests.oracles import forecast_draws, forecast_oracle
 
 CUTS = (0.3, 0.5, 0.8)
 LLAMA_BATCH = 4e6  # tokens a step: the delays of the response are in steps
-# As measured when this was frozen (92 %, .0105 of the loss), and some room.
-HELD, CRPS = 0.83, 0.0116
+# As measured when this was frozen (20 of 24, .0087 of the loss), and some room for the second.
+HELD, CRPS = 0.83, 0.0096
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_the_built_in_curves(constants):
 
 
 # What two iterations make of the built-in curves; measured when this was frozen.
-LEARNED = {"eta": 0.1385, "grow": -0.0711, "response": -0.4661, "kb": 0.0772, "alpha": 0.0532}
-SCORE = (9.629, 11.074)
+LEARNED = {"eta": 0.1687, "grow": -0.0711, "response": -0.4661, "kb": 0.1048, "alpha": 0.0532}
+SCORE = (9.570, 11.074)
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def open_menu(tc):
 
 
 def along(schedules, points, tc, plan):
-    """Integral of the relative rate, and the response D (schedule, response, point), at some points."""
+    """Integral of the relative rate, and D (schedule, response, point), at some points."""
     end = max(points.max(), plan, tc)
     even, early = np.linspace(0, end, NODES)[1:], np.geomspace(end * 1e-4, end, NODES // 3)
     grid = np.unique(np.r_[0.0, even, early, tc, points[-1]])
