@@ -338,6 +338,8 @@ def _absurd(y: Floats) -> Bools:
 def _decimals(y: Floats) -> Ints:
     """Decimals that the losses of each run are written with, -1 for many; shape (m,)."""
     found = np.full(len(y), -1)
+    if y.shape[1] > 2 * PIECE and (_decimals(y[:, :PIECE]) < 0).all():
+        return found  # those of a part are as many or fewer: most long logs have more
     for decimals in range(ROUNDED_DECIMALS, -1, -1):
         scaled = y * 10.0**decimals
         # Of the number itself: 1e-8 has no 4 decimals.  Float32 holds 7 digits of what was written.

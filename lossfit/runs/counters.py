@@ -61,10 +61,12 @@ def untangled(raw: Raw, x: Floats, axes: list[str]) -> tuple[Raw, Floats, list[s
     axes : list of str
     """
     usable = np.isfinite(x) & np.isfinite(raw.loss) & (x >= 0)
-    rows = np.flatnonzero(usable)
-    offsets = np.searchsorted(rows, raw.offsets)
-    fall = np.flatnonzero(np.diff(x[rows]) <= 0) + 1
-    starts = np.zeros(len(rows) + 1, dtype=bool)
+    if usable.all():
+        offsets, usable_x = raw.offsets, x
+    else:
+        offsets, usable_x = np.searchsorted(np.flatnonzero(usable), raw.offsets), x[usable]
+    fall = np.flatnonzero(usable_x[1:] <= usable_x[:-1]) + 1
+    starts = np.zeros(len(usable_x) + 1, dtype=bool)
     starts[offsets] = True
     fall = fall[~starts[fall]]
     if not len(fall) and raw.rank is None:

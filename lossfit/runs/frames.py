@@ -219,6 +219,7 @@ def _numbers(
 
     kind = pd.api.types
     dtype = column.dtype
+    values: Floats
     if any(
         (
             kind.is_bool_dtype(dtype),
@@ -230,10 +231,11 @@ def _numbers(
         raise DataError(f"the column {what!r} holds {dtype}, not numbers: convert it first")
     if kind.is_numeric_dtype(dtype):
         if isinstance(dtype, np.dtype):
-            return np.array(column.to_numpy(), np.float64)
+            values = np.asarray(column.to_numpy(), np.float64).view()
+            values.flags.writeable = False  # it may be the caller's own
+            return values
         return np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
     cells = column.astype(object)
-    values: Floats
     try:
         found = np.array(pd.to_numeric(cells, errors="coerce"))
         values = np.full(len(cells), np.nan) if found.dtype.kind == "c" else found.astype("f8")

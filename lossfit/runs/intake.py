@@ -94,11 +94,13 @@ def clean(raw: Raw, known: Known) -> Columns:
     keep, flags = usable_rows(names, x, raw.loss, offsets, lambda run: AXES[base[run]], raw.where)
     _enough(names, counts(keep & (x > 0), offsets), flags)
     rows = np.flatnonzero(keep)
+    # What was given stays as it is: a run never shares memory with it.
+    taken: Ints | slice = slice(None) if len(rows) == len(keep) else rows
     offsets = spans(counts(keep, offsets))
-    x, loss = x[rows], raw.loss[rows]
+    x, loss = x[taken], np.array(raw.loss[taken])
     check_losses(names, loss, offsets, lambda row: raw.where(int(rows[row])))
     check_axis_values(names, x, offsets, base, lambda row: raw.where(int(rows[row])))
-    axes = {axis: values[rows] for axis, values in raw.axes.items()}
+    axes = {axis: np.array(values[taken]) for axis, values in raw.axes.items()}
     logged, has, unusable = _further_axes(names, offsets, axes, base)
     params, unused = _params(raw, rows, offsets, known.params)
     tokens_per_step = numbers(known.tokens_per_step, names, "tokens_per_step")
@@ -122,7 +124,7 @@ def clean(raw: Raw, known: Known) -> Columns:
         offsets=offsets,
         loss=loss,
         weight=_weights(raw, rows, offsets),
-        lr=None if raw.lr is None or np.isnan(raw.lr).all() else raw.lr[rows],
+        lr=None if raw.lr is None or np.isnan(raw.lr).all() else np.array(raw.lr[taken]),
         logged=logged,
         has=has,
         base=base,
@@ -152,6 +154,8 @@ def _along(raw: Raw) -> tuple[Ints, Floats]:
             earlier = filled[:i].max(axis=0, initial=0) >= MINIMUM_POINTS
             filled[i] = np.where(earlier, -1, filled[i])
     best = filled.argmax(axis=0)
+    if not best.any():
+        return codes[best], raw.axes[present[0]]
     x = raw.axes[present[0]].copy()
     lengths = np.diff(raw.offsets)
     for i, axis in enumerate(present[1:], start=1):
@@ -177,9 +181,9 @@ def _going_on(raw: Raw, x: Floats, base: Ints) -> tuple[Raw, Floats, Ints]:
         }[axis]
         if axis == "epoch" and len(known) and (known == np.rint(known)).all() and 0 in known:
             shifted = own + 1
-            x = x.copy()
-            x[rows] = shifted
-            raw.axes[axis][rows] = shifted
+            x, values = x.copy(), raw.axes[axis].copy()
+            x[rows] = values[rows] = shifted
+            raw = replace(raw, axes={**raw.axes, axis: values})
             words += ", counted from 1 (in the log from 0)"
         flags.append(Flag(name, f"{axis}_axis", len(known), words))
     return replace(raw, flags=flags), x, base

@@ -96,7 +96,9 @@ def _whole(line: str) -> bool:
 
 def _lone_document(source: Source, first: str) -> Table | None:
     """A file of one line that is a document by itself, such as Keras' history; None for a row."""
-    if source.data.rstrip().count(b"\n", 0, 1 << 20):
+    data = source.data
+    end = data.find(b"\n", 0, 1 << 20)
+    if end >= 0 and (data[end : end + 4096].strip() or data[end:].strip()):
         return None
     try:
         return table_of_document(json.loads(first), source.name)
@@ -141,11 +143,14 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
         return None
     if source.encoding != "utf-8-sig" or source.data[:3] == b"\xef\xbb\xbf":
         return None
-    if source.data[:1] != b"{" or b"\n\n" in source.data or b"\n\r\n" in source.data:
-        return None  # lines are numbered as rows
+    count = source.data.count(b"\n") + (source.data[-1:] != b"\n")
+    if source.data[:1] != b"{" or source.data.count(b"\n{") != count - 1:
+        return None  # each line is an object: rows are called by their line
     try:
-        options = arrow.ReadOptions(block_size=1 << 22)
+        options = arrow.ReadOptions(block_size=1 << 20, use_threads=False)
         table = arrow.read_json(pyarrow.BufferReader(source.data), read_options=options)
+        if table.num_rows != count:
+            return None
         for _ in range(4):
             if not any(pyarrow.types.is_struct(column.type) for column in table.columns):
                 break
@@ -168,6 +173,8 @@ def _by_arrow(source: Source) -> pd.DataFrame | None:
             for c in table.columns
         ):
             return None  # what is to be said of these is said line by line
+        blank = [c.null_count == len(c) for c in table.columns]  # as line by line: no column
+        table = table.select([i for i, is_blank in enumerate(blank) if not is_blank])
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     except (pyarrow.ArrowException, ValueError, OSError):
         return None
