@@ -192,8 +192,10 @@ class Result:
         runs = getattr(self, "runs", None)
         if not hasattr(runs, "_columns"):
             return []
-        notes = view("runs.loud")(runs, getattr(self, "names", None))
-        return [f"  ! {words}" for words in notes.values()]
+        names = getattr(self, "names", None)
+        lines = [f"  ! {words}" for words in view("runs.loud")(runs, names).values()]
+        others = view("runs.said")(runs, names)
+        return [*lines, f"  As read: {'; '.join(others.values())}."] if others else lines
 
     # The one place where names of runs could reach a terminal: without codes that control it.
     def __str__(self) -> str:

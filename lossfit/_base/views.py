@@ -39,6 +39,7 @@ VIEWS = {
     "run.pack": ("runs.stored", "run_packed"),
     "run.unpack": ("runs.stored", "run_unpacked"),
     "runs.loud": ("runs.loud", "loud_notes"),
+    "runs.said": ("runs.loud", "other_notes"),
     "runs.pack": ("runs.stored", "packed"),
     "runs.unpack": ("runs.stored", "unpacked"),
     "ladder.answer_plot": ("plotting.ladder_plot", "plot_unseen"),

@@ -54,6 +54,7 @@ MEANINGS: dict[str, str] = {
     "spike": "rows far off a running median of five: kept, marked, and left out of fits",
     "rounded": "losses written with few decimals",
     "smoothed": "neighbouring points share their noise: smoothed before logging, or no noise",
+    "moving_average": "each loss is a moving average over the steps before it, as it is logged",
     "validation": "the losses read are validation losses",
     "other_losses": "rows that hold other losses than those read (loss= says which)",
     "run_average": "averages over a whole run that its log closes with: not points, dropped",

@@ -10,7 +10,7 @@ from typing import Any
 
 from .labels import names_text
 
-__all__ = ["LOUD", "loud_notes"]
+__all__ = ["LOUD", "SAID", "loud_notes", "other_notes"]
 
 LOUD = (
     "sampled_history",
@@ -18,10 +18,32 @@ LOUD = (
     "text_cells",
     "counter",
     "other_run",
+    "restart",
     "ranks",
+    "moving_average",
     "joined",
     "follows",
     "other_logs",
+)
+
+
+# What an answer says besides, in a line at its end: what was left out, and what else was read than
+# one may think.
+SAID = (
+    "missing",
+    "not_finite",
+    "duplicate_step",
+    "header_again",
+    "stepless",
+    "cut_line",
+    "short_run",
+    "unread_logs",
+    "validation",
+    "group_mean",
+    "unusable_axis",
+    "epoch_axis",
+    "hours_axis",
+    "record_axis",
 )
 
 
@@ -34,9 +56,18 @@ def loud_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
     names : sequence of str, optional
         Of these runs, and of the whole collection; all by default.
     """
+    return {flag: f"{flag} {words}" for flag, words in _notes(runs, names, LOUD).items()}
+
+
+def other_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
+    """The same for the flags of `SAID`."""
+    return {flag: f"{flag} {words}" for flag, words in _notes(runs, names, SAID).items()}
+
+
+def _notes(runs: Any, names: Sequence[str] | None, wanted: Sequence[str]) -> dict[str, str]:
     asked = None if names is None else {None, *names}
     notes = {}
-    for name in LOUD:
+    for name in wanted:
         flags = [
             flag
             for run, group in runs._columns.flags.items()
@@ -46,5 +77,5 @@ def loud_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
         ]
         if flags:
             who = names_text([f.run for f in flags if f.run is not None]) or "all runs"
-            notes[name] = f"{name} ({who}): {flags[0].detail}"
+            notes[name] = f"({who}): {flags[0].detail}"
     return notes

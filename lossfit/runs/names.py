@@ -28,6 +28,8 @@ __all__ = [
     "is_component",
     "is_held_out",
     "is_loss",
+    "is_moving_average",
+    "is_of_training",
     "loss_column",
     "may_be_loss",
     "named_column",
@@ -80,6 +82,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "avg_train_loss",
         "average_train_loss",
         "average_training_loss",
+        "avr_loss",
+        "train_losses",
+        "losses",
+        "loss_history",
+        "train_loss_history",
+        "cost",
+        "train_cost",
         "mean_train_loss",
         "train_loss_avg",
         "train_loss_mean",
@@ -88,12 +97,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "cross_entropy_loss",
         "train",
         "training",
+        "learn",  # CatBoost's
     ),
     "step": (
         "step",
         "steps",
         "global_step",
         "global_steps",
+        "global_step_max_steps",
+        "total_timesteps",
+        "time_total_timesteps",
+        "timesteps",
         "train_global_step",
         "trainer_global_step",
         "current_step",
@@ -105,10 +119,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "train_steps",
         "optimizer_step",
         "opt_step",
+        "step_i",
+        "step_num",
+        "cur_step",
+        "gradient_step",
+        "gradient_steps",
         "num_updates",
         "n_updates",
         "updates",
         "update",
+        "up",  # Marian's
         "global_iter",
         "iteration",
         "iterations",
@@ -116,7 +136,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "iter",
         "iters",
         "iter_num",
+        "iter_no",
+        "cur_iter",
+        "current_iter",
+        "train_iter",
+        "train_iteration",
+        "training_iter",
+        "num_iters",
         "n_iter",
+        "n_iters",
         "itr",
         "it",
         "time_batch",
@@ -175,8 +203,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "lr": (
         "lr",
         "learning_rate",
+        "learning_rates",
+        "lrs",
         "train_learning_rate",
         "train_lr",
+        "l_r",
         "lr_adam_w",
         "lr_adam",
         "lr_sgd",
@@ -185,6 +216,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "params": ("params", "n_params", "num_params", "parameters", "n_parameters", "model_size"),
     "rank": ("rank", "global_rank", "process_index"),
 }
+# What may stand before a name: groups of a logger, the outer keys of a record.
+NESTS = (
+    "train_", "training_", "data_", "metrics_", "metric_", "stats_", "payload_", "fields_",
+    "extra_", "counters_", "progress_", "scalars_",
+)  # fmt: skip
 # Columns that name runs where they have several values.
 RUN_LIKE = (
     "experiment",
@@ -205,9 +241,9 @@ RUN_LIKE = (
     "fold",
 )
 RATE = re.compile(
-    r"^(?:(?:train|training|trainer|optim|optimizer|opt|scheduler)_)?"
+    r"^(?:(?:train|training|trainer|optim\d*|optimizer|opt|scheduler)_)?"
     r"(?:base_|current_|cur_|last_|max_|step_)?(?:lr|lrate|learn_rate|learning_rate|learningrate)"
-    r"(?:_(?!mult|scale|factor|ratio)[a-z]\w*?)??(?:_?(?:group|pg|param_group|g)_?\d+)?(?:_\d)?$"
+    r"(?:_(?!mult|scale|factor|ratio)[a-z]\w*?)??(?:_?(?:group|pg|param_group|g)_?\d+)?(?:_?\d)?$"
 )
 VALIDATION: tuple[str, ...] = (
     "val_loss",
@@ -241,9 +277,11 @@ VALIDATION: tuple[str, ...] = (
     "eval",
     "test",
 )
+TRAINED_ON = re.compile(r"(?<![a-z])(?:train|training|tr|trn)(?![a-z])")
 # Further columns of validation losses: OLMo's eval/c4_en-validation/CrossEntropyLoss, eval_g0_loss.
 HELD_OUT = re.compile(
-    r"(?<![a-z])(?:val|valid|validation|eval|evaluation|test|dev|held_?out)(?![a-z])"
+    r"(?<![a-z])(?:val|valid|validation|validate|validating|eval|evals|evaluate|evaluation"
+    r"|evaluating|test|testing|dev|held_?out|hold_?out)(?![a-z])"
 )
 LOSS = re.compile(r"(?<![a-z])loss(?:es)?(?![a-z])|logloss|xent(?![a-z])|(?<![a-z])nll(?![a-z])")
 NO_LOSS = re.compile(
@@ -264,6 +302,11 @@ OBJECTIVE = re.compile(
     r"(?<![a-z])(?:logloss|rmsle|rmse|mape|mae|mse|merror|error|nll|xent|cross_entropy|crossentropy"
     r"|bpb|bpc|deviance|ce|l1|l2|poisson|tweedie|huber|mlogloss|binary_logloss|multi_logloss"
     r"|perplexity)(?![a-z])"
+)
+TOTAL = re.compile(r"(?<![a-z])(?:total_loss|loss_total)(?![a-z])")
+MOVING = re.compile(
+    r"(?<![a-z])(?:ema|ewma|ewm|sma|smooth|smoothed|smoothened|debiased|moving|running|rolling|avr)"
+    r"(?![a-z])"
 )
 CAMEL = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 NO_WORD = re.compile(r"[\s:=./\\|,;'\"()\[\]{}<>-]+")
@@ -293,11 +336,15 @@ def role_of(name: str) -> str:
         return "val_loss"
     if RATE.match(plain):
         return "lr"
-    for before in ("train_", "training_"):  # "Train trainer/global_step" of Composer
-        rest = plain.removeprefix(before)
-        if rest != plain and KNOWN_ROLE.get(rest, "loss") != "loss":
-            return KNOWN_ROLE[rest]
+    rest = _without_nest(plain)
+    if rest != plain and KNOWN_ROLE.get(rest, "loss") != "loss":
+        return KNOWN_ROLE[rest]
     return "other_loss" if is_loss(name) else ""
+
+
+def _without_nest(plain: str) -> str:
+    """``Train trainer/global_step`` of Composer, or ``data/step``, as the name at its end."""
+    return next((plain.removeprefix(nest) for nest in NESTS if plain.startswith(nest)), plain)
 
 
 def is_loss(name: str) -> bool:
@@ -318,6 +365,21 @@ def is_held_out(name: str) -> bool:
     return HELD_OUT.search(plain_name(name)) is not None
 
 
+def is_of_training(name: str) -> bool:
+    """Whether a column says that it is about data that are trained on."""
+    return TRAINED_ON.search(plain_name(name)) is not None
+
+
+@lru_cache(maxsize=16384)
+def is_moving_average(name: str) -> bool:
+    """Whether a loss is smoothed over the steps before it, by its name.
+
+    ``loss_ema``, ``smoothed loss``, ``running_loss``, ``avr_loss``; not ``avg_loss``, which mostly
+    is a mean over a batch or over the steps since the last line.
+    """
+    return MOVING.search(plain_name(name)) is not None
+
+
 def is_component(name: str) -> bool:
     """Whether a loss is one of several that are added up."""
     return COMPONENT.search(plain_name(name)) is not None
@@ -328,8 +390,8 @@ def validation_columns(columns: Sequence[str]) -> list[str]:
     by_name = {plain_name(column): column for column in reversed(columns)}
     found = [by_name[name] for name in VALIDATION if name in by_name]
     losses = [column for column in columns if is_held_out(column) and is_loss(column)]
-    if not found and not losses:
-        losses = [c for c in columns if is_held_out(c) and OBJECTIVE.search(plain_name(c))]
+    if not found and not losses:  # "valid_1's l2" is no component
+        return [c for c in columns if is_held_out(c) and OBJECTIVE.search(plain_name(c))]
     return found + [c for c in losses if c not in found and not is_component(c)]
 
 
@@ -377,18 +439,25 @@ def loss_column(columns: Sequence[str], loss: str) -> tuple[str | None, str]:
 
 def _training_column(columns: Sequence[str]) -> str | None:
     by_name = {plain_name(column): column for column in reversed(columns)}
-    for alias in ALIASES["loss"]:
-        if alias in by_name:
-            return by_name[alias]
     losses = [c for c in columns if is_loss(c) and not is_held_out(c)]
     whole = [c for c in losses if not is_component(c)]
-    if len(whole) == 1:
-        return whole[0]
+    raw = [c for c in whole if not is_moving_average(c)]
+    for alias in ALIASES["loss"]:
+        if alias in by_name:
+            if is_moving_average(alias) and len(raw) == 1:
+                return raw[0]
+            return by_name[alias]
+    whole = raw or whole
+    totals = [c for c in whole if TOTAL.search(plain_name(c))]
+    if len(whole) == 1 or len(totals) == 1:
+        return (totals or whole)[0]
     if losses:
         raise DataError(_choose("training", whole or losses, bool(whole)))
     if any(is_loss(column) for column in validation_columns(columns)):
         return None
     objectives = [c for c in columns if OBJECTIVE.search(plain_name(c)) and not is_held_out(c)]
+    if len(objectives) > 1:  # exp(loss) says nothing more
+        objectives = [c for c in objectives if "perplexity" not in plain_name(c)] or objectives
     if len(objectives) > 1:
         raise DataError(_choose("training", objectives, True))
     return objectives[0] if objectives else None
@@ -482,13 +551,33 @@ def _first(
         candidates += [
             c for name, cs in by_name.items() if RATE.match(name) for c in cs if c not in named
         ]
+    if known != "run" and not candidates:
+        candidates = [
+            column
+            for name, own in by_name.items()
+            for column in own
+            if column not in named and _without_nest(name) in aliases
+        ]
     if known == "run" and not candidates:
         candidates = [c for alias in RUN_LIKE for c in by_name.get(alias, ()) if _several(frame[c])]
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     filled = [int(frame[c].notna().sum()) for c in candidates]
     enough = max(filled) * (0.9 if known == "step" else 0.5)
-    return next(c for c, count in zip(candidates, filled, strict=True) if count >= enough)
+    candidates = [c for c, count in zip(candidates, filled, strict=True) if count >= enough]
+    if known == "step" and len(candidates) > 1 and _falls(frame[candidates[0]]):
+        # A counter within epochs, where another counts all steps.
+        return next((c for c in candidates if not _falls(frame[c])), candidates[0])
+    return candidates[0]
+
+
+def _falls(values: Any) -> bool:
+    """Whether the numbers of a column go down somewhere; False for a column of text."""
+    if values.dtype.kind not in "if":
+        return False
+    known = values.to_numpy(dtype=float)
+    known = known[~np.isnan(known)]
+    return bool((known[1:] < known[:-1]).any())
 
 
 def _several(values: Any) -> bool:

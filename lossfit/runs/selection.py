@@ -15,8 +15,11 @@ from .cleaning import Flag
 from .frames import BLANK, RowWords, raw_from_frame
 from .known import close_to, listed
 from .names import (
+    ALIASES,
+    RUN_LIKE,
     is_held_out,
     is_loss,
+    is_moving_average,
     loss_column,
     may_be_loss,
     named_column,
@@ -26,6 +29,7 @@ from .names import (
     with_known_names,
 )
 from .raw import Raw
+from .reshaping import wide, with_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +38,9 @@ __all__ = ["Chosen", "chosen_rows", "raw_of", "splits"]
 
 SPLITS = ("train", "val")
 SEEN = 200  # cells of a column that are looked at
-MODES = ("mode", "split", "phase", "stage", "set", "subset", "partition", "dataset", "part")
+MOST_MODES = 50  # different words in a column that tells training from validation rows
+TRUTHS = ("is_train", "is_training", "is_val", "is_valid", "is_validation", "is_eval", "is_test")
+RUN_NAMES = frozenset({*ALIASES["run"], *RUN_LIKE})
 # Clocks that logs keep, and how many of their units are an hour.
 CLOCKS = {
     "_runtime": 3600.0,
@@ -77,7 +83,7 @@ class Chosen:
 
 def splits(frame: pd.DataFrame) -> list[str]:
     """Which of "train" and "val" a log has."""
-    frame, _ = _by_mode(frame)
+    frame, _ = _by_mode(wide(frame)[0])
     columns = _of_numbers(frame)
     try:
         has_train = loss_column(columns, "train")[1] == "train"
@@ -184,6 +190,7 @@ def chosen_rows(
         No such losses, or no such column; several losses of which none is known to be the whole.
     """
     _check_once(frame)
+    frame, is_long = wide(with_counts(frame))
     frame, flags = _by_mode(frame)
     there = [str(column) for column in frame.columns]
     named = dict(columns or {})
@@ -213,9 +220,12 @@ def chosen_rows(
         for old, new in zip(there, names, strict=False)
         if old != column and (is_loss(old) or role_of(old) in ("loss", "val_loss"))
     ]
+    if is_moving_average(column):
+        count = int(frame["loss"].notna().sum())
+        flags.append(Flag("", "moving_average", count, f"{column} is a moving average by its name"))
     if kind != "train" and "count" in frame.columns and "count" not in named:
         frame = frame.drop(columns="count")
-    frame, keep, new_flags = _own_rows(frame, others, long)
+    frame, keep, new_flags = _own_rows(frame, others, long or is_long)
     words = row_words if keep is None else _Moved(row_words, keep)
     return Chosen(frame, words, [*flags, *new_flags], column, kind)
 
@@ -284,14 +294,8 @@ def _by_mode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Flag]]:
     import pandas as pd
 
     for column in frame.columns:
-        if plain_name(str(column)) not in MODES or pd.api.types.is_numeric_dtype(
-            frame[column].dtype
-        ):
-            continue
-        words = frame[column].astype(str).str.strip().str.lower()
-        held_out = words.str.fullmatch(r"(?:val|valid|validation|eval|evaluation|test|dev)\w*")
-        train = words.str.fullmatch(r"(?:train|training|tr)\w*")
-        if not held_out.any() or not train.any():
+        held_out = _held_out_rows(str(column), frame[column])
+        if held_out is None:
             continue
         frame = frame.copy()
         for name in list(frame.columns):
@@ -304,6 +308,32 @@ def _by_mode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Flag]]:
         words_said = f"losses of rows that {column!r} calls validation are validation losses"
         return frame, [Flag("", "other_losses", int(held_out.sum()), words_said)]
     return frame, []
+
+
+def _held_out_rows(name: str, cells: pd.Series) -> pd.Series | None:
+    """Which rows are about held-out data by a column of words or truth values; None for another."""
+    import pandas as pd
+
+    plain = plain_name(name)
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        if plain not in TRUTHS or set(cells.dropna().unique().tolist()) != {0, 1}:
+            return None
+        return (cells == 1) != (plain in ("is_train", "is_training"))
+    if plain in RUN_NAMES or not len(cells):
+        return None
+    try:
+        codes, labels = pd.factorize(cells)
+    except TypeError:  # lists in the cells
+        return None
+    if len(labels) > MOST_MODES:
+        return None
+    words = pd.Series([str(label).strip().lower() for label in labels], dtype=object)
+    held_out = words.str.fullmatch(r"(?:val|valid|validation|eval|evaluation|test|dev)\w*")
+    train = words.str.fullmatch(r"(?:train|training|tr)\w*")
+    if not held_out.any() or not train.any():
+        return None
+    of_row = np.append(held_out.to_numpy(dtype=bool), False)[codes]
+    return pd.Series(of_row, index=cells.index)
 
 
 def _with_hours(frame: pd.DataFrame, named: set[str]) -> pd.DataFrame:

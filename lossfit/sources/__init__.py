@@ -20,6 +20,7 @@ from ..runs.intake import join as combined
 from ..runs.known import Known, NumberByRun, ScheduleByRun
 from ..runs.loud import loud_notes
 from ..runs.raw import Raw
+from ..runs.reshaping import with_counts
 from ..runs.selection import raw_of, splits
 from ..runs.tables import is_table
 from ._joining import joined
@@ -296,6 +297,7 @@ def _read(
         raise DataError(f"no log format is called {name!r}; there are {', '.join(READERS)}")
     try:
         table = _module(name).read(log)
+        table = replace(table, frame=with_counts(table.frame))
         if log.is_text and log.encoding != "utf-16" and b"\0" in log.data:
             lines = sum(1 for line in log.data.split(b"\n") if b"\0" in line)
             words = f"{lines} lines with NUL bytes, as a crash while writing leaves them"

@@ -79,6 +79,13 @@ def _of_lists(items: list[list[Any]], name: str) -> Table:
         wall, step, value = zip(*items, strict=True)
         return Table(_frame({"wall_time": wall, "step": step, "value": value}), _words(name))
     if len(widths) == 1 and 1 < widths.pop() <= 50:
+        if len(items) > 1 and all(isinstance(cell, str) for cell in items[0]):
+            names, *rows = items  # a line of names, and rows
+            if len(set(names)) == len(names):
+                return Table(
+                    _frame(dict(zip(names, zip(*rows, strict=True), strict=True))),
+                    lambda i: f"entry {i + 2} of {name}",
+                )
         columns = zip(*items, strict=True)
         return Table(
             _frame({f"column {i + 1}": column for i, column in enumerate(columns)}), _words(name)
@@ -90,6 +97,10 @@ def _of_lists(items: list[list[Any]], name: str) -> Table:
 
 
 def _of_object(document: dict[str, Any], name: str) -> Table:
+    split = _of_split(document, name)
+    if split is not None:
+        return split
+    document = {key: _listed(value) for key, value in document.items()}
     series = {key: value for key, value in document.items() if _is_series(value)}
     if series:
         return _of_series(series, name)
@@ -123,6 +134,26 @@ def _of_object(document: dict[str, Any], name: str) -> Table:
             raise DataError(f"{name}: columns of several lengths ({words}): give one length")
         flags.append(Flag(None, "ignored_columns", len(others), words))
     return Table(_frame(whole), _words(name), flags)
+
+
+def _of_split(document: dict[str, Any], name: str) -> Table | None:
+    """What pandas' ``to_json(orient="split")`` writes: names, and rows of values."""
+    columns, rows = document.get("columns"), document.get("data")
+    if not isinstance(columns, list) or not isinstance(rows, list) or not rows or not columns:
+        return None
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+        return None
+    values = zip(*rows, strict=True)
+    return Table(_frame(dict(zip(map(str, columns), values, strict=True))), _words(name))
+
+
+def _listed(value: Any) -> Any:
+    """A column by the number of its row, as pandas' ``to_json`` writes it, in that order."""
+    if not isinstance(value, dict) or not value:
+        return value
+    if not all(key.isdigit() and (v is None or _is_number(v)) for key, v in value.items()):
+        return value
+    return list(value.values())
 
 
 def _columns_in(document: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, list[Any]]:

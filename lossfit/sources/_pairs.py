@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
-from ..runs.names import HELD_OUT, is_loss, role_of
+from ..runs.names import HELD_OUT, TRAINED_ON, is_held_out, is_loss, plain_name, role_of
 
 __all__ = ["Pairs", "amount_of", "pairs_of"]
 
@@ -23,7 +24,7 @@ TOKEN = re.compile(
      (?P<number>[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d{1,3}(?:_\d{3})+(?![\d_])
        |\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)
        |[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?|INF)(?!\w))
-     (?:\s*/\s*(?P<total>\d[\d,]*)(?![\w.])(?!\s*/))?
+     (?:\s*/\s*(?P<total>\d[\d,]*)(?!\w|\.\d)(?!\s*/))?
      (?P<unit>%|[kKMBGT](?![A-Za-z/])|[A-Za-zµμ]+(?:/[A-Za-z]+)*)?
     """,
     re.VERBOSE,
@@ -32,16 +33,60 @@ TOKEN = re.compile(
 WRAPPED = re.compile(r"\b(?:tensor|(?:np|numpy|jnp|torch)\.\w+|array|Array|float|Decimal)\(\s*")
 BEHIND = re.compile(r",\s*(?:device|grad_fn|dtype|requires_grad|weak_type)=[^,){}]*")
 EPOCH_OF = re.compile(r"\b(Epoch|Iter)\((\w+)\)", re.IGNORECASE)
+# What some tools print otherwise than as names and numbers, written so: where a text is in a line,
+# the pattern is replaced.
+REWRITTEN: tuple[tuple[str, re.Pattern[str], Any], ...] = (
+    # "Train: 0 [ 150/1251 (12%)]" of timm
+    ("[", re.compile(r"^(Train|Test|Val\w*|Eval\w*): (?=\d+ \[)"), r"\1 | Epoch: "),
+    # "3epoch:train:101-200batch: loss=..." of ESPnet
+    ("batch:", re.compile(r"\b(\d+)epoch:(\w+):\d+-(\d+)batch:"), r"\2 | epoch: \1 | batch: \3 | "),
+    # "10: 5.96, 6.06 avg loss, 0.001 rate" of Darknet
+    (" avg loss, ", re.compile(r"^\s*(?:(\d+): )?(\S+), (\S+) avg loss, (\S+) rate"),
+     lambda m: f"{f'step {m[1]} | ' * bool(m[1])}loss {m[2]} | avg loss {m[3]} | lr {m[4]}"),
+    # "100it/480it", "1.2kit/10.0kit" of tqdm in a log file
+    ("it/", re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([kM]?)it/(\d+(?:\.\d+)?)([kM]?)it\b"),
+     lambda m: f"{amount_of(m[1], m[2]):.0f}/{amount_of(m[3], m[4]):.0f}"),
+    # "lr(LinearWarmup): 0.001", "LR (group 0)=6e-5", and verl's "lr(1e-3):0.3"
+    ("lr(", re.compile(r"\blr\((1e-\d)\)[:=]\s*([\d.]+(?:e-?\d+)?)", re.IGNORECASE),
+     lambda m: f"lr:{float(m[1]) * float(m[2]):.9g}"),
+    ("(", re.compile(r"\b(lr|learning rate|learning_rate)\s?\((?![\d.]+(?:e-?\d+)?\))[^()]{1,40}\)",
+                     re.IGNORECASE), r"\1"),
+    # "2.5f0" of Julia
+    ("f", re.compile(r"(?<=\d)f(?=-?\d+\b)"), "e"),
+    # "5 of 10"
+    (" of ", re.compile(r"(?<=\d)\s+of\s+(?=\d)"), "/"),
+    # "training loss after 100 steps: 2.5", "After 100 steps, loss = 2.5"
+    ("fter ", re.compile(r"\b((?:\w+ )?(?:loss|cost)) after (\d[\d,]*) (step|iteration|update|epoch)s?\b[:=,]?",
+                         re.IGNORECASE), r"\3 \2 | \1:"),
+    ("fter ", re.compile(r"\bafter (\d[\d,]*) (step|iteration|update|epoch)s?\b", re.IGNORECASE), r"\2 \1"),
+    # "| train/loss | 2.3 |" of a table that has a row for each name
+    ("|", re.compile(r"^\s*\|\s*([^|\d\s][^|]*?)\s*\|\s*([-+.\deE]+|nan|inf)\s*\|\s*$"), r"\1: \2"),
+)  # fmt: skip
 EDGE = re.compile(r"[|,;()\[\]{}<>\t]|\s{2,}|\s-\s|\s>\s")
 END = re.compile(r"[\s:=\[({\"'#~≈→>-]+$")
-START = re.compile(r"^[\s:.\"'*=>#•-]+")
+START = re.compile(r"^(?:(?:/\w+)+\s+)?[\s:.\"'*=>#•~-]+|^(?:/\w+)+\s+")
 SPLIT = re.compile(
-    r"(?:^|[|\[(\s])(?P<word>train|training|val|valid|validation|eval|evaluation|test|dev)"
-    r"(?:\s*[\])|:>]|\s+-\s|(?=\s+(?:epoch|step|iter|iteration|loss|set|on|metrics)\b))",
+    r"(?:^|[|\[(\s])(?P<word>train|training|val|valid|validation|validate|validating|eval|evaluation"
+    r"|evaluating|evaluate|test|testing|dev|holdout)"
+    r"(?:\s*[\])|>]|\s*:(?!\s*[-+]?\d*\.\d)|\s+-\s|\.\.\.|(?=\s+(?:epoch|step|iter|iteration|loss|set|on|metrics|results?"
+    r"|error)\b))"
+    r"|\b(?:phase|split|mode|stage|subset|partition|dataset)[\"']?\s*[=:]\s*[\"']?(?P<mode>[a-z]+)"
+    r"|^\W*(?P<counter>val|valid|validation|eval|evaluation|test|dev)_(?:step|epoch|iter)\b",
     re.IGNORECASE,
 )
+# A name such as "node1: step" ends in a known one, unless these go before it.
+NOT_COUNTED = re.compile(
+    r"(?<![a-z])(?:per|every|each|best|max|min|last|next|total|warm_?up|save|log|logging|eval\w*|ms"
+    r"|sec|seconds?|time|avg|average|mean|num|number|remaining|since|from|to|after|until|of|in"
+    r"|resum\w*|start\w*|load\w*|checkpoint|decay|delay|accum\w*)(?![a-z])"
+)
+TIMES = frozenset({"s", "ms", "us", "sec", "secs", "min", "mins", "h", "hr", "hrs", "hours"})
 SIZES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+NO_COUNT = frozenset({"%", *TIMES})
 WORDS = 4  # of a name, counted from its end
+BARE = re.compile(r"\s*:?\s+[-+]?\d*\.\d")
+COMMA = re.compile(r",(?:\d{1,2}|\d{4,})(?![\d,.])")
+COUNTERS = frozenset({"step", "global_step", "iteration", "iter", "epoch", "update"})
 
 
 @dataclass(slots=True)
@@ -64,6 +109,10 @@ class Pairs:
         Whether the line says that it is about held-out data.
     bar : bool
         Whether it is a progress bar.
+    cell : bool
+        Whether it is a row of a table that has a row for each name.
+    comma : str
+        A loss that may have a decimal comma, as it is written.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -73,6 +122,8 @@ class Pairs:
     second: float | None = None
     held_out: bool = False
     bar: bool = False
+    cell: bool = False
+    comma: str = ""
 
 
 def amount_of(number: str, unit: str | None = None) -> float:
@@ -87,10 +138,17 @@ def pairs_of(line: str) -> Pairs:
     if "(" in line:
         line = BEHIND.sub("", WRAPPED.sub("", line))
         line = EPOCH_OF.sub(r"\2 | \1", line)
+    for text, pattern, form in REWRITTEN:
+        if text in line:
+            plain = pattern.sub(form, line)
+            out.cell = out.cell or (text == "|" and plain is not line and plain != line)
+            line = plain
     out.bar = "%|" in line or "it/s" in line or "s/it" in line
-    about = SPLIT.search(line)
-    if about is not None:
-        out.held_out = HELD_OUT.fullmatch(about["word"].lower()) is not None
+    for about in SPLIT.finditer(line):
+        word = (about["word"] or about["mode"] or about["counter"]).lower()
+        out.held_out = HELD_OUT.fullmatch(word) is not None
+        if out.held_out or TRAINED_ON.fullmatch(word):
+            break
     at = 0
     waiting = ""  # a name whose number comes after that of a step: "loss at step 10: 3.2"
     for match in TOKEN.finditer(line):
@@ -116,8 +174,20 @@ def pairs_of(line: str) -> Pairs:
                 elif out.first is not None and out.second is None and not out.values:
                     out.second = value
             continue
-        if unit == "%" and role_of(name) in ("step", "epoch"):
-            continue  # of a bar: "Steps:  45%|####  | 900/2000"
+        if unit in NO_COUNT and role_of(name) in ("step", "epoch"):
+            continue  # of a bar, "Steps:  45%|####  | 900/2000"; or of time, "time/batch = 0.5s"
+        if unit is None and number.isdigit() and role_of(name) == "":
+            name = _known_end(name)
+        if unit is None and number.isdigit() and is_loss(name):
+            if out.progress is None and "step" not in out.values and BARE.match(line, at):
+                out.values["step"], waiting = value, name  # "Validation loss 1000: 2.1"
+                continue
+            rest = COMMA.match(line, at)
+            if rest is not None:
+                out.comma = f"{number}{rest[0]}"
+                continue
+        elif "," in number and "." not in number and is_loss(name):
+            out.comma = number  # thousands, or decimals: the whole log tells
         loss, step = _parts(name)
         if loss:
             waiting, name = loss, step
@@ -128,6 +198,21 @@ def pairs_of(line: str) -> Pairs:
             out.totals.setdefault(name, amount_of(total))
         out.values.setdefault(name, value)
     return out
+
+
+@lru_cache(maxsize=65536)
+def _known_end(name: str) -> str:
+    """Of ``node1: step``, ``msg="done" step`` or ``stdout F step`` the name that is a counter."""
+    words = re.split(r"[\s\"'=]+", name)
+    for count in (1, 2):
+        end = " ".join(words[-count:])
+        if plain_name(end) in COUNTERS:
+            before = name[: len(name) - len(end)]
+            if not NOT_COUNTED.search(before.lower()) and not is_loss(before):
+                return end
+            if is_held_out(before) and re.search(r"\bat\s*$", before):
+                return end  # "Eval results at step 50"
+    return name
 
 
 @lru_cache(maxsize=65536)
@@ -150,6 +235,6 @@ def _parts(name: str) -> tuple[str, str]:
     if not before or role_of(last) not in ("step", "epoch"):
         return "", ""
     before = re.sub(r"\s+(?:at|after|for|of|in|on)$", "", before)
-    if is_loss(before):
+    if is_loss(before) or role_of(before) == "loss":
         return before, last
     return "", ""

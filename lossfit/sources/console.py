@@ -23,7 +23,15 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..runs.cleaning import Flag
-from ..runs.names import ALIASES, is_held_out, is_loss, plain_name, role_of
+from ..runs.names import (
+    ALIASES,
+    HELD_OUT,
+    is_held_out,
+    is_of_training,
+    may_be_loss,
+    plain_name,
+    role_of,
+)
 from . import delimited
 from ._pairs import Pairs, pairs_of
 from ._prefixes import PlainLine, hours_between, plain
@@ -46,13 +54,19 @@ step    40 | loss: 4.987600 | lr 3.0000e-04 | norm: 0.4000 | tok/sec: 163000.00
 )
 
 INTEREST = re.compile(
-    r"loss|step|iter|epoch|batch|update|train|val|test|rmse|nll|bpb|ppl|\d\s*/\s*\d|[:=]\s*[-+]?\d|\t",
+    r"loss|step|iter|epoch|batch|update|train|val|test|rmse|nll|bpb|ppl|\d\s*/\s*\d|[:=]\s*[-+]?\d|\t"
+    r"|[{}]|\|\s+[-+]?\d",
     re.IGNORECASE,
 )
 KERAS = re.compile(r"^\s*(\d+)/(\d+)\s*(?:\[[=>.\s]*\]|[━╸╺ ]{4,}|\s-\s.*\bloss:)")
 MEAN_OF_EPOCH = re.compile(
     r"^\s*(?:train\s*\|\s*)?(?:\|\s*)?epoch\s+\d+\s*\|\s*(?:train\s+)?loss\s"
 )
+BEGINS = re.compile(r"^\s*\{\s*[\"']")  # a dict, of which each entry may have a line
+CONTINUES = re.compile(r"^\s*[\"'}]")
+RULE = re.compile(r"^\s*[-=+─━═]{8,}\s*$")
+# A line that says no more than that losses of held-out data follow.
+HEADING = re.compile(rf"^[^\d:=]{{0,40}}{HELD_OUT.pattern}[^\d=]{{0,40}}$", re.IGNORECASE)
 LOOKED_AT = 4_000  # lines in which a console log shows itself
 LONGEST = 1 << 14  # characters of a line that is looked at
 BLOCK = 80  # lines that a block may have
@@ -63,6 +77,7 @@ AT, OF, FIRST, LABEL, RANK, BAR, NEXT = (
     f"\0{n}" for n in ("at", "of", "first", "label", "rank", "bar ", "next ")
 )
 LOSSES = ("loss", "val_loss", "other_loss")
+NANOCHAT = frozenset({"loss", "lrm", "dt", "tok_sec"})  # names in its lines of pretraining
 
 
 def matches(source: Source) -> bool:
@@ -72,7 +87,11 @@ def matches(source: Source) -> bool:
     roles = {role_of(name) for name in delimited.header(source)}
     if roles & {"loss", "val_loss"} and roles & {"step", "epoch", "tokens"}:
         return False
-    log = _Console()
+    return any(_shows_points(source, measures) for measures in (False, True))
+
+
+def _shows_points(source: Source, measures: bool) -> bool:
+    log = _Console(measures)
     for count, (number, line) in enumerate(source.lines(head=True)):
         log.feed(number, line)
         if count > LOOKED_AT or len(log.rows) >= 3:
@@ -89,9 +108,14 @@ def read(source: Source) -> Table:
     DataError
         No point in the log.
     """
-    log = _Console()
+    log = _Console(measures=not _shows_points(source, measures=False))
     for number, line in source.lines():
         log.feed(number, line)
+    if log.commas and 2 * log.commas >= log.points:
+        raise DataError(
+            f"{source.name}: losses such as {log.comma!r} have a decimal comma, or separate "
+            "thousands: write numbers with a decimal point and no thousands separator"
+        )
     flags = []
     if not source.ends_a_line and log.is_cut:
         words = f"line {log.opened[0]}, the last, was cut while writing"
@@ -118,7 +142,11 @@ class _Console:
         Lines that are no part of a row.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measures: bool = False) -> None:
+        self.measures = measures  # whether a measure such as cross-entropy counts as a loss
+        self.commas, self.comma = 0, ""
+        self.whole: list[str] = []  # lines of a dict that goes over several
+        self.about_held_out = 0  # until that line: one said so, and no more
         self.rows = Rows()
         self.times: list[str] = []
         self.points = 0
@@ -136,9 +164,23 @@ class _Console:
     def feed(self, number: int, line: str) -> None:
         """One more line."""
         if len(line) > LONGEST or not INTEREST.search(line):
+            if RULE.match(line):
+                self.close()
             self.others += bool(line.strip())
             return
         bare = plain(line)
+        if self.whole and CONTINUES.match(bare.text):
+            self.whole.append(bare.text)
+            if "}" not in bare.text and len(self.whole) < BLOCK:
+                return
+            bare = bare._replace(text=" ".join(self.whole))
+            self.whole = []
+        elif self.whole:
+            cut, self.whole = " ".join(self.whole) + "}", []
+            self.feed(number - 1, cut)
+        if BEGINS.match(bare.text) and "}" not in bare.text:
+            self.whole = [bare.text]
+            return
         pairs = pairs_of(bare.text)
         keras = KERAS.match(bare.text)
         if keras is not None:
@@ -149,7 +191,9 @@ class _Console:
             self.others += 1
             return
         values = self._values(pairs)
-        loss = any(role_of(name) in LOSSES for name in values)
+        loss = any(self._is_loss(name) for name in values)
+        if pairs.comma:
+            self.commas, self.comma = self.commas + 1, pairs.comma
         if loss and not values.keys() & {AT} and pairs.first is not None:
             self._first(values, pairs)
         placed = any(name == AT or role_of(name) in ("step", "epoch") for name in values)
@@ -157,9 +201,17 @@ class _Console:
             self._bar(pairs)
             return
         if not values:
+            if HEADING.match(bare.text):
+                self.about_held_out = number + 2
             self.others += bool(bare.text.strip())
             return
-        if pairs.held_out:
+        if pairs.cell and self.open and not values.keys() & self.open.keys():
+            self.open |= values
+            self.has_loss |= loss
+            return
+        if self._adds(values, loss, number):
+            return
+        if pairs.held_out or (loss and not placed and number <= self.about_held_out):
             values = self._held_out(values)
         if (placed and not self._continues(values, number)) or (
             loss and self._clashes(values, number)
@@ -213,7 +265,9 @@ class _Console:
     def _held_out(self, values: dict[str, float]) -> dict[str, float]:
         """The losses of a line that says so are those of held-out data; its bar is another one."""
         out = {
-            self._printed(f"val {name}") if is_loss(name) and not is_held_out(name) else name: value
+            self._printed(f"val {name}")
+            if self._is_loss(name) and not is_held_out(name) and not is_of_training(name)
+            else name: value
             for name, value in values.items()
             if name not in (AT, OF)
         }
@@ -221,10 +275,26 @@ class _Console:
             out.setdefault(*self.step)
         return out
 
+    def _is_loss(self, name: str) -> bool:
+        return role_of(name) in LOSSES or (self.measures and may_be_loss(name))
+
+    def _adds(self, values: dict[str, float], loss: bool, number: int) -> bool:
+        """Whether a line says more of the open row, which is whole: a rate, or its loss again."""
+        if not self.has_loss or not self.open or number - self.opened[1] > BLOCK:
+            return False
+        same = {n for n, value in values.items() if self.open.get(n) == value}
+        steps = {n for n in values if n == AT or role_of(n) == "step"}
+        losses = {n for n in values if self._is_loss(n)}
+        if losses - same or not (steps <= same and (steps or losses)):
+            return False
+        for name, value in values.items():
+            self.open.setdefault(name, value)
+        return True
+
     def _clashes(self, values: dict[str, float], number: int) -> bool:
         if not self.open or number - self.opened[1] > BLOCK:
             return True
-        return any(role_of(name) in LOSSES and name in self.open for name in values)
+        return any(self._is_loss(name) and name in self.open for name in values)
 
     def _continues(self, values: dict[str, float], number: int) -> bool:
         """Whether a line with a step is a further line of a block that has no loss yet."""
@@ -325,10 +395,15 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         listed = ", ".join(sorted(rows.left_out)[:5])
         flags.append(Flag(None, "ignored_columns", len(rows.left_out), f"rare names: {listed}"))
     frame = frame.reset_index(drop=True)
+    averages = []
+    if NANOCHAT <= {plain_name(str(column)) for column in frame.columns}:
+        words = "the loss that nanochat prints in training is an exponential moving average"
+        averages.append(Flag("", "moving_average", len(frame), words))
     return Table(
         frame,
         lambda i: f"line {numbers[i]} of {source.name}",
         flags,
+        loss_flags=averages,
         planned_steps=planned,
     )
 
@@ -345,6 +420,10 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
     candidates += [
         str(c) for c in frame.columns if role_of(str(c)) == "step" and str(c) not in candidates
     ]
+    if len(candidates) > 1 and _falls(frame[candidates[0]]):
+        # A counter within epochs, where another counts all steps.
+        rising = [c for c in candidates if not _falls(frame[c]) and frame[c].notna().mean() > 0.9]
+        candidates = rising or candidates
     place = rows.column(AT)
     if not candidates:
         if np.isfinite(place).mean() >= 0.5:
@@ -367,6 +446,12 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
         gaps = np.isnan(step)
         step[gaps] = place[gaps]
     return step, total, name
+
+
+def _falls(column: pd.Series) -> bool:
+    known = column.to_numpy(dtype=float)
+    known = known[~np.isnan(known)]
+    return bool((np.diff(known) < 0).any())
 
 
 def _repeats(step: Floats) -> bool:

@@ -21,7 +21,7 @@ from .._base.errors import DataError
 from .._base.ragged import Ints
 from ..runs.cleaning import Flag
 from ..runs.frames import BLANK
-from ..runs.names import RUN_LIKE, plain_name
+from ..runs.names import RUN_LIKE, may_be_loss, plain_name
 from ._lines import LineWords
 from ._source import Example, Source, Table
 
@@ -46,6 +46,7 @@ TEXT_COLUMNS = ("run", "run_name", "run_id", *RUN_LIKE[:13])
 LONGEST_HEADER = 1 << 20  # characters
 FAST = 1 << 21  # smaller tables are read by pandas
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf)", re.I)
+VALUE = re.compile(r"[=:]\s*[-+]?\d")  # in a cell of a line of values, "loss=2.5"
 BLANKS = [*sorted(BLANK), "NaN", "None", "NA", "N/A", "NULL", "Null", "<NA>", "NAN", "#N/A", "-NaN"]
 MILLISECONDS = 1e11  # MLflow's times since 1970
 
@@ -60,11 +61,13 @@ def header(source: Source) -> list[str]:
     if not separator or not line.count(separator):
         return []
     if separator == " ":
-        return line.split()
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
-    except (csv.Error, StopIteration):
-        return []
+        cells = line.split()
+    else:
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+        except (csv.Error, StopIteration):
+            return []
+    return [] if any(VALUE.search(c) or NUMBER.fullmatch(c.strip("[](){}")) for c in cells) else cells
 
 
 def matches(source: Source) -> bool:
@@ -87,6 +90,9 @@ class _Head:
             self.skip += 1
             line = after
         self.line = line.lstrip().removeprefix("#").strip() if comment else line
+        after = lines[self.skip + 1].strip("\r") if self.skip + 1 < len(lines) else ""
+        if comment and not _names_a_loss(self.line) and _names_a_loss(after):
+            self.skip, self.line = self.skip + 1, after  # comments above the names
         self.separator = _separator(self.line)
         self.named = True
         if self.separator == " " and not self.line.strip():
@@ -343,6 +349,13 @@ def _of_numbers(frame: pd.DataFrame, stem: str) -> pd.DataFrame:
     if len(names) == 1 and "loss" in stem.lower():
         return frame.rename(columns={names[0]: loss})
     return frame
+
+
+def _names_a_loss(line: str) -> bool:
+    """Whether a line could be the names of a table with a loss."""
+    separator = _separator(line)
+    cells = line.split(None if separator == " " else separator or None)
+    return any(may_be_loss(cell) for cell in cells) and not any(VALUE.search(c) for c in cells)
 
 
 def _first_line(lines: list[str]) -> tuple[int, str]:

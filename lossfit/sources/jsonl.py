@@ -15,10 +15,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
+from ..runs.names import may_be_loss
 from ._documents import table_of_document
 from ._lines import LineWords
 from ._rows import Rows
@@ -41,6 +45,7 @@ EXAMPLE = Example(
 # An array begins with a bracket or a value; "[2026-03-01 10:00:00] step 5" and "[rank0]" do not.
 ARRAY = re.compile(r'\[\s*(?:[{\["\]]|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*[,\]]|null\b|NaN\b)')
 OBJECT = re.compile(r'\{\s*(?:"|\})')
+TEXTS = ("log", "message", "msg", "text", "line", "textPayload", "MESSAGE", "@message", "event")
 FAST = 1 << 21  # smaller files are read by json
 
 
@@ -130,8 +135,42 @@ def _of_lines(source: Source) -> Table:
     if len(source.data) >= FAST:
         frame = _by_arrow(source)
         if frame is not None:
-            return Table(frame, lambda i: f"line {i + 1} of {source.name}")
-    return _line_by_line(source)
+            whole = Table(frame, lambda i: f"line {i + 1} of {source.name}")
+            return _of_texts(source, whole) or whole
+    whole = _line_by_line(source)
+    return _of_texts(source, whole) or whole
+
+
+def _of_texts(source: Source, whole: Table) -> Table | None:
+    """What a trainer printed, where each object is a line of it; None for another log.
+
+    Docker's ``{"log": "step 10 loss 2.5\\n", "stream": "stdout", "time": ...}``, the exports of
+    cloud services.
+    """
+    from . import console
+
+    frame = whole.frame
+    if any(map(may_be_loss, map(str, frame.columns))):
+        return None
+    for name in TEXTS:
+        column = next((c for c in frame.columns if str(c).rpartition("/")[2] == name), None)
+        if column is None or frame[column].dtype.kind in "ifb":
+            continue
+        lines = [str(cell).rstrip().replace("\n", " ") if cell == cell else "" for cell in frame[column]]
+        numbers = [_number_in(whole.row_words(i)) for i in range(len(lines))]
+        places = np.full(max(numbers, default=0), "", dtype=object)
+        places[np.array(numbers, dtype=int) - 1] = lines
+        text = "\n".join(places) + "\n"
+        inner = replace(source, data=text.encode("utf-8", errors="replace"))
+        if console.matches(inner):
+            table = console.read(inner)
+            return replace(table, flags=[*whole.flags, *table.flags])
+    return None
+
+
+def _number_in(words: str) -> int:
+    """The line that the words for a row name."""
+    return int(words.split()[1])
 
 
 def _by_arrow(source: Source) -> pd.DataFrame | None:

@@ -42,12 +42,17 @@ LIKE = re.compile(r"^\s*(iter|step)\s+\d+:\s+(loss|train loss|val loss)")
 FIRST = re.compile(
     rf"(?m)^\s*(?:iter\s+\d+:\s+loss\s+{NUMBER}(?=\s*(?:,|$))|step\s+\d+:\s+train loss\s+{NUMBER},)"
 )
+ITERATED = re.compile(rf"(?m)^\s*iter\s+\d+:\s+loss\s+{NUMBER}(?=\s*(?:,|$))")
+OTHERWISE = re.compile(r"(?m)^\s*(?!step\s+\d+:)\S*\d[^\n]{0,60}?(?<!val )\bloss\b[:=\s]+\d")
 TOKENS = re.compile(r"(?m)^\s*tokens per iteration will be:\s*([\d,]+)\s*$")
 
 
 def matches(source: Source) -> bool:
     """A text with a line such as ``iter 0: loss 10.9881, time 12345.67ms, mfu -100.00%``."""
-    return " loss " in source.head and source.shows(FIRST)
+    if " loss " not in source.head or not source.shows(FIRST):
+        return False
+    # Of llama2.c and others the evaluations look the same, and the training losses do not.
+    return bool(source.shows(ITERATED)) or not source.shows(OTHERWISE)
 
 
 def read(source: Source) -> Table:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
 from ..runs.names import role_of
@@ -40,7 +42,11 @@ step      train_loss  valid_loss  time
 )
 
 SPLIT = re.compile(r"\s*[|┃│]\s*|\t+|\s{2,}")
-NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)%?", re.IGNORECASE)
+NUMBER = re.compile(
+    r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)(?:%|[kMGT]i?B?|/\d+)?", re.IGNORECASE
+)
+BAR = re.compile(r":\s+\d+%\|.*$")  # behind a row of YOLO
+AMOUNT = re.compile(r"[-+.\deE]+|nan|inf", re.IGNORECASE)
 NOTHING = re.compile(r"(?:n/a|none|no log|-+|\d+:\d\d(?::\d\d)?)?", re.IGNORECASE)
 SPACY = {"E": "epoch", "#": "step"}
 AXES = ("step", "epoch", "tokens")
@@ -54,7 +60,7 @@ def matches(source: Source) -> bool:
     if not source.is_text or "loss" not in source.head.lower():
         return False
     roles = {role_of(name) for name in delimited.header(source)}
-    if roles & set(LOSSES) and roles & set(AXES):
+    if roles & set(LOSSES) and roles & set(AXES) and "%|" not in source.head[:4096]:
         cells = SPLIT.split(source.first_line.strip())
         if not any(" " in cell for cell in cells) or len(cells) < 2:
             return False  # a table with the names in its first line
@@ -94,6 +100,7 @@ def _rows_of(source: Source, head: bool = False) -> Iterator[tuple[int, dict[str
             continue
         if names and not any(map(str.isdigit, line)) and "loss" not in line.lower():
             continue
+        line = BAR.sub("", line)
         cells = _cells(line)
         if len(cells) < 3 and not (names and len(cells) == len(names)):
             bare = plain(line).text
@@ -129,7 +136,8 @@ def _row(names: list[str], cells: list[str]) -> dict[str, float]:
     row = {}
     for name, cell in zip(names, cells, strict=True):
         if NUMBER.fullmatch(cell):
-            row[name] = float(cell.rstrip("%").replace(",", ""))
+            amount = AMOUNT.match(cell.replace(",", ""))
+            row[name] = float(amount[0]) if amount else np.nan
         elif not NOTHING.fullmatch(cell):
             return {}
     return row
