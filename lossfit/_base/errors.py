@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .terminal import printable
 
 __all__ = ["DataError", "DeviceError", "LossfitWarning"]
@@ -41,6 +43,11 @@ class DeviceError(RuntimeError):
 class LossfitWarning(UserWarning):
     """Something a careful reader of the answer would want to know.
 
+    Attributes
+    ----------
+    notes : dict of str to str
+        Where it is about reading logs: their flags, which answers repeat, each with its words.
+
     Examples
     --------
     >>> import warnings
@@ -48,8 +55,9 @@ class LossfitWarning(UserWarning):
     >>> warnings.simplefilter("ignore", lossfit.LossfitWarning)  # answers print their flags too
     """
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, *words: object, notes: Mapping[str, str] | None = None) -> None:
         super().__init__(*map(_clean, words))
+        self.notes = dict(notes or {})
 
 
 def _clean(word: object) -> object:

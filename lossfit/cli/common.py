@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,10 @@ __all__ = [
     "window_of",
     "with_finished_runs",
 ]
+
+
+SHOWN = "lossfit.shown"  # in the context: flags that were spelt out on stdout
+FLAG = re.compile(r"(?m)^\s*! (\w+)")
 
 
 def load_runs(source: Sequence[str], reading: Mapping[str, Any], run: Sequence[str] = ()) -> Runs:
@@ -76,14 +81,34 @@ def guarded(notes: bool = True) -> Iterator[None]:
         finally:
             for one in caught:
                 if issubclass(one.category, LossfitWarning):
+                    if getattr(one.message, "notes", None) and _held(one.message):
+                        continue  # about reading: an answer in words repeats it
                     if notes:
                         say(f"note: {one.message}", "note")
                 else:
                     warnings.showwarning(one.message, one.category, one.filename, one.lineno)
 
 
+def _held(message: Any) -> bool:
+    """Whether a note on reading waits for the end: it is said there unless an answer said it."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return False
+    root = ctx.find_root()
+
+    def said_after_all() -> None:
+        if not set(message.notes) <= root.meta.get(SHOWN, set()):
+            say(f"note: {message}", "note")
+
+    root.call_on_close(said_after_all)
+    return True
+
+
 def show_text(text: str) -> None:
     """Text on stdout: the one way there, without what could control a terminal."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None:
+        ctx.find_root().meta.setdefault(SHOWN, set()).update(FLAG.findall(text))
     lines = in_options(printable(text)).split("\n")
     out = [coloured(line, "note") if line.lstrip().startswith("! ") else line for line in lines]
     click.echo("\n".join(out), color=colours())

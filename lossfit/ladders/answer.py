@@ -155,7 +155,9 @@ class LadderAnswer(Answer):
         return "\n".join(lines)
 
     def _of_the_data(self) -> list[str]:
-        return [f"  ! {words}" for words in view("runs.loud")(self.runs).values()]
+        lines = [f"  ! {words}" for words in view("runs.loud")(self.runs).values()]
+        others = view("runs.said")(self.runs)
+        return [*lines, f"  As read: {'; '.join(others.values())}."] if others else lines
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form."""

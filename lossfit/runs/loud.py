@@ -18,7 +18,6 @@ LOUD = (
     "text_cells",
     "counter",
     "other_run",
-    "restart",
     "ranks",
     "moving_average",
     "joined",
@@ -30,6 +29,7 @@ LOUD = (
 # What an answer says besides, in a line at its end: what was left out, and what else was read than
 # one may think.
 SAID = (
+    "restart",
     "missing",
     "not_finite",
     "duplicate_step",

@@ -272,9 +272,10 @@ def tables(paths: Sequence[LogSource], format: str | None = None) -> Iterator[tu
 
 def _warn(runs: Runs) -> None:
     """One warning for what should not wait until somebody looks at the flags."""
-    words = list(loud_notes(runs).values())
-    if words:
-        warnings.warn(LossfitWarning(f"reading: {'; '.join(words)}"), stacklevel=3)
+    notes = loud_notes(runs)
+    if notes:
+        words = f"reading: {'; '.join(notes.values())}"
+        warnings.warn(LossfitWarning(words, notes=notes), stacklevel=3)
 
 
 @dataclass(frozen=True)

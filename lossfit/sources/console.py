@@ -398,7 +398,8 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
     averages = []
     if NANOCHAT <= {plain_name(str(column)) for column in frame.columns}:
         words = "the loss that nanochat prints in training is an exponential moving average"
-        averages.append(Flag("", "moving_average", len(frame), words))
+        count = int(frame[log.names["loss"]].notna().sum())
+        averages.append(Flag("", "moving_average", count, words))
     return Table(
         frame,
         lambda i: f"line {numbers[i]} of {source.name}",
