@@ -10,13 +10,12 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Ints
+from .aliases import ALIASES, RUN_LIKE
 from .axes import AXES
 from .cleaning import Flag
 from .frames import BLANK, RowWords, raw_from_frame
 from .known import close_to, listed
 from .names import (
-    ALIASES,
-    RUN_LIKE,
     is_held_out,
     is_loss,
     is_moving_average,
@@ -291,8 +290,6 @@ def _by_mode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Flag]]:
 
     MMEngine's ``{"mode": "val", "epoch": 1, "loss": 2.3}`` has both under one name.
     """
-    import pandas as pd
-
     for column in frame.columns:
         held_out = _held_out_rows(str(column), frame[column])
         if held_out is None:

@@ -33,6 +33,7 @@ TOKEN = re.compile(
 WRAPPED = re.compile(r"\b(?:tensor|(?:np|numpy|jnp|torch)\.\w+|array|Array|float|Decimal)\(\s*")
 BEHIND = re.compile(r",\s*(?:device|grad_fn|dtype|requires_grad|weak_type)=[^,){}]*")
 EPOCH_OF = re.compile(r"\b(Epoch|Iter)\((\w+)\)", re.IGNORECASE)
+COUNTED = r"(\d[\d,]*) (step|iteration|update|epoch)s?\b"
 # What some tools print otherwise than as names and numbers, written so: where a text is in a line,
 # the pattern is replaced.
 REWRITTEN: tuple[tuple[str, re.Pattern[str], Any], ...] = (
@@ -56,9 +57,9 @@ REWRITTEN: tuple[tuple[str, re.Pattern[str], Any], ...] = (
     # "5 of 10"
     (" of ", re.compile(r"(?<=\d)\s+of\s+(?=\d)"), "/"),
     # "training loss after 100 steps: 2.5", "After 100 steps, loss = 2.5"
-    ("fter ", re.compile(r"\b((?:\w+ )?(?:loss|cost)) after (\d[\d,]*) (step|iteration|update|epoch)s?\b[:=,]?",
-                         re.IGNORECASE), r"\3 \2 | \1:"),
-    ("fter ", re.compile(r"\bafter (\d[\d,]*) (step|iteration|update|epoch)s?\b", re.IGNORECASE), r"\2 \1"),
+    ("fter ", re.compile(rf"\b((?:\w+ )?(?:loss|cost)) after {COUNTED}[:=,]?", re.IGNORECASE),
+     r"\3 \2 | \1:"),
+    ("fter ", re.compile(rf"\bafter {COUNTED}", re.IGNORECASE), r"\2 \1"),
     # "| train/loss | 2.3 |" of a table that has a row for each name
     ("|", re.compile(r"^\s*\|\s*([^|\d\s][^|]*?)\s*\|\s*([-+.\deE]+|nan|inf)\s*\|\s*$"), r"\1: \2"),
 )  # fmt: skip
@@ -235,6 +236,6 @@ def _parts(name: str) -> tuple[str, str]:
     if not before or role_of(last) not in ("step", "epoch"):
         return "", ""
     before = re.sub(r"\s+(?:at|after|for|of|in|on)$", "", before)
-    if is_loss(before) or role_of(before) == "loss":
+    if is_loss(before) or before.lower().endswith("cost"):
         return before, last
     return "", ""

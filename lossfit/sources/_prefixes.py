@@ -26,6 +26,8 @@ STEP_WORDS = r"(?:global_?step|step|iter|iteration|epoch|batch|update|loss|train
 ALWAYS = re.compile(
     rf"""\s*(?:
       \[(?:default|rank|gpu|worker|local_rank|node)[\s:=]?(?P<rank1>\d+)\]:?
+    | \[\d+,mpirank:(?P<rank7>\d+),[\w-]+\](?:<\w+>)?:
+    | (?!{STEP_WORDS}[-_]?\d)[a-z][a-z_.-]*(?P<rank8>\d+):(?=\ )
     | \[(?P<rank2>\d+)(?:,\d+)?\](?:<\w+>)?:(?=\s|\S)
     | \((?:rank|gpu|worker)[\s:=]?(?P<rank3>\d+)\):?
     | (?:rank|gpu|worker)[\s:=_]?(?P<rank4>\d+)\s?(?:[:|>]|\]:?)(?=\s)
@@ -38,10 +40,11 @@ ALWAYS = re.compile(
     | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][\w.-]*\]:?
         (?=\s*[\[(]?{DATE}[T\ ,])
     | [\[(]?(?P<time2>{CLOCK})[\])]?(?=\s)
-    | [IWEF](?P<time3>\d{{4}}\ \d\d:\d\d:\d\d\.\d+)\s+\d+\s+[\w./-]+:\d+\]
-    | (?P<time5>[A-Z][a-z]{{2}}\ [\ \d]\d\ \d\d:\d\d:\d\d)\s[\w.-]+\s[\w./-]+(?:\[\d+\])?:
+    | [IWEF](?P<time3>(?:20\d\d)?\d{{4}}\ \d\d:\d\d:\d\d\.\d+)\s+\d+\s+[\w./-]+:\d+\]
+    | (?P<time5>[A-Z][a-z]{{2}}\ [\ \d]\d\ \d\d:\d\d:\d\d)\s[\w.-]+\s[A-Za-z_][\w./-]*(?:\[\d+\])?:
+    | (?P<time6>[A-Z][a-z]{{2}}\ [\ \d]\d\ \d\d:\d\d:\d\d)(?=\ )
     | \[?\b(?:INFO|DEBUG|WARN(?:ING)?|ERROR|CRITICAL|NOTICE|TRACE|SUCCESS)\b
-        (?:\]|[|][\w./]+:\d+\])?(?:\s*[:|>\-](?=\s|\w))?
+        (?:\ *\]|[|][\w./]+:\d+\])?(?:\s*[:|>\-](?=\s|\w))?
     | \[[A-Za-z][\w./-]*\.py:\d+(?::\w+)?\]
     )""",
     re.VERBOSE | re.IGNORECASE,
@@ -50,11 +53,14 @@ ALWAYS = re.compile(
 AFTER = re.compile(
     rf"""\s*(?:
       (?!(?:step|iter|iteration|epoch|batch|update|loss)\b)[\w.<>@-]+:\d+(?=\t)
-    | (?![^\n]{{0,3}}{STEP_WORDS}\b)[\w.<>@-]+(?::[\w.<>]+)*:\d+(?=[\s:\]|])\]?(?:\s*[:|\-](?=\s))?
+    | (?!s:\d+\ (?:trl|tel|eval):)(?![^\n]{{0,3}}{STEP_WORDS}\b)
+        [\w.<>@-]+(?::[\w.<>]+)*:\d+(?=[\s:\]|])\]?(?:\s*[:|\-](?=\s))?
     | (?!(?:train|val|valid|validation|eval|test|dev)\b)(?!{STEP_WORDS}[\s_]?\d)
         [A-Za-z_][\w.]*\s+[-|]\s+
     | (?!{STEP_WORDS}\b)[A-Za-z_]\w*(?:\.\w+)*:(?=[A-Za-z\[{{]|\d+/\d|{DATE}[T\ ,]|{CLOCK})
     | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][A-Za-z_./\ |-]*\]:?
+    | [A-Za-z_][\w.]*\ +[-|]\ +(?=(?:INFO|DEBUG|WARN\w*|ERROR)\b)
+    | (?:stdout|stderr)\ [FP](?=\ )
     | [-|:>](?=\s)
     )""",
     re.VERBOSE | re.IGNORECASE,
@@ -121,6 +127,7 @@ FORMS = (
     "%m-%d-%Y %H:%M:%S",
     "%m-%d-%y %H:%M:%S",
     "%m%d %H:%M:%S",
+    "%Y%m%d %H:%M:%S",
     "%b %d %H:%M:%S",
     "%H:%M:%S",
 )

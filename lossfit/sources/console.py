@@ -396,7 +396,7 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         flags.append(Flag(None, "ignored_columns", len(rows.left_out), f"rare names: {listed}"))
     frame = frame.reset_index(drop=True)
     averages = []
-    if NANOCHAT <= {plain_name(str(column)) for column in frame.columns}:
+    if {plain_name(str(column)) for column in frame.columns} >= NANOCHAT:
         words = "the loss that nanochat prints in training is an exponential moving average"
         count = int(frame[log.names["loss"]].notna().sum())
         averages.append(Flag("", "moving_average", count, words))
@@ -495,7 +495,7 @@ def _carried_on(
     if len(e) < 2 or (e != np.rint(e)).any() or s.max() > end:
         return step, end
     rises = np.flatnonzero(np.diff(e) > 0)
-    if len(rises) and (s[rises + 1] < s[rises]).any():
+    if len(rises) and (s[rises + 1] <= s[rises]).any():
         out = step + np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min()))) * end
         return out, end * epochs if epochs else None
     if not len(rises) and epochs > 1:

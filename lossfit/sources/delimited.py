@@ -19,9 +19,10 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Ints
+from ..runs.aliases import RUN_LIKE
 from ..runs.cleaning import Flag
 from ..runs.frames import BLANK
-from ..runs.names import RUN_LIKE, may_be_loss, plain_name
+from ..runs.names import may_be_loss, plain_name
 from ._lines import LineWords
 from ._source import Example, Source, Table
 
@@ -67,7 +68,9 @@ def header(source: Source) -> list[str]:
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
         except (csv.Error, StopIteration):
             return []
-    return [] if any(VALUE.search(c) or NUMBER.fullmatch(c.strip("[](){}")) for c in cells) else cells
+    return (
+        [] if any(VALUE.search(c) or NUMBER.fullmatch(c.strip("[](){}")) for c in cells) else cells
+    )
 
 
 def matches(source: Source) -> bool:

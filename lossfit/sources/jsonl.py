@@ -144,7 +144,7 @@ def _of_lines(source: Source) -> Table:
 def _of_texts(source: Source, whole: Table) -> Table | None:
     """What a trainer printed, where each object is a line of it; None for another log.
 
-    Docker's ``{"log": "step 10 loss 2.5\\n", "stream": "stdout", "time": ...}``, the exports of
+    Docker's ``{"log": "step 10 loss 2.5", "stream": "stdout", "time": ...}``, the exports of
     cloud services.
     """
     from . import console
@@ -156,7 +156,8 @@ def _of_texts(source: Source, whole: Table) -> Table | None:
         column = next((c for c in frame.columns if str(c).rpartition("/")[2] == name), None)
         if column is None or frame[column].dtype.kind in "ifb":
             continue
-        lines = [str(cell).rstrip().replace("\n", " ") if cell == cell else "" for cell in frame[column]]
+        cells = frame[column].where(frame[column].notna(), "")
+        lines = [" ".join(str(cell).rstrip().splitlines()) for cell in cells]
         numbers = [_number_in(whole.row_words(i)) for i in range(len(lines))]
         places = np.full(max(numbers, default=0), "", dtype=object)
         places[np.array(numbers, dtype=int) - 1] = lines

@@ -35,10 +35,10 @@ s:4 trl:9.7001 lr:0.000005 norm:9.8000
 )
 
 LINE = re.compile(
-    rf"^s:(\d+)\s+(trl|tel):({NUMBER})(?:\s+lr:({NUMBER}))?(?:\s+norm:({NUMBER}))?\s*$"
+    rf"^\s*s:(\d+)\s+(trl|tel):({NUMBER})(?:\s+lr:({NUMBER}))?(?:\s+norm:({NUMBER}))?\s*$"
 )
-LIKE = re.compile(r"^s:\d+\s+(trl|tel)|^s:\d*\s*[a-z]{0,3}$")
-FIRST = re.compile(rf"(?m)^s:\d+\s+(trl|tel|eval):{NUMBER}")
+LIKE = re.compile(r"^\s*s:\d+\s+(trl|tel)|^s:\d*\s*[a-z]{0,3}$")
+FIRST = re.compile(rf"(?m)^[ \t]*s:\d+\s+(trl|tel|eval):{NUMBER}")
 COLUMNS = {"trl": "loss", "tel": "val_loss"}
 
 
