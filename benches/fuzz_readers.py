@@ -2,7 +2,8 @@
 
 ``python -m benches.fuzz_readers --seconds 300 --seed 0``
 
-Each case is one of the small logs in tests/sources/files (and others made here), changed at random:
+Each case is one of the small logs in tests/sources/files, one in a layout of tests/sources, or one
+made here, changed at random:
 bytes flipped, cut, repeated or put in, lines mixed with those of another log, numbers and names
 replaced by awkward ones, compressed, in UTF-16; then read with the format found, or a forced one.
 Anything but runs with finite losses or a `DataError` is a finding, and so is a case that takes more
@@ -27,6 +28,8 @@ import numpy as np
 
 import lossfit
 from lossfit.sources import READERS, survey
+from tests.sources.layouts import Points
+from tests.sources.layouts_more import ALL
 
 FILES = Path(__file__).parent.parent / "tests" / "sources" / "files"
 SLOW = 2.0
@@ -37,6 +40,9 @@ AWKWARD = [
     b"step", b"loss", b"run", b"_step", b" - train/loss", b"__MIN", b"Group: ", b"count", b"weight",
     b"tokens", b"params", b"log_history", b"iteration 5/ 9 |", b"s:3 trl:", b"step:1/2 val_loss:",
     b"2024-01-01", b"1e308", b"1e-320", b"-5", b"val_loss", b"eval_loss", b"lr", b"#", b"\x1b[0m",
+    b"{'", b"}", b"Epoch", b"Epoch [1/5]", b"validation", b"loss: ", b"step ", b"10/480", b"it/s]", b" of ",
+    b"| train/ | |", b"--------", b"[rank1]: ", b"1e-3f0", b"12kit/30kit", b"nan%",
+    b'{"log": "step 5 loss 2"}', b"name", b"value", b"ema",
 ]  # fmt: skip
 SUFFIXES = [".csv", ".log", ".txt", ".json", ".jsonl", ".tsv", "", ".gz", ".parquet"]
 
@@ -44,6 +50,9 @@ SUFFIXES = [".csv", ".log", ".txt", ".json", ".jsonl", ".tsv", "", ".gz", ".parq
 def corpus() -> dict[str, bytes]:
     """The logs to change."""
     found = {path.name: path.read_bytes() for path in sorted(FILES.iterdir())}
+    points = Points.made(n=20)
+    for i, layout in enumerate(ALL.values()):
+        found[f"{i}-{layout.name}"] = layout.text(points).encode()
     found["array.json"] = json.dumps([{"step": s, "loss": 9 / s} for s in range(1, 30)]).encode()
     found["tabs.tsv"] = b"run\ttokens\tloss\n" + b"".join(
         b"%s\t%d\t%.3f\n" % (b"ab"[s % 2 : s % 2 + 1], s * 1000, 9 / s) for s in range(1, 40)

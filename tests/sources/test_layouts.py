@@ -7,7 +7,8 @@ import pytest
 
 import lossfit
 
-from .layouts import LAYOUTS, Points
+from .layouts import Layout, Points
+from .layouts_more import ALL
 
 EXPECTED_NOISE = pytest.mark.filterwarnings("ignore:reading")
 
@@ -21,9 +22,9 @@ def read(tmp_path, layout, text: str, **options) -> lossfit.Run:
 
 
 @EXPECTED_NOISE
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_layout_is_read_point_for_point(tmp_path, name):
-    layout = LAYOUTS[name]
+    layout = ALL[name]
     points = Points.made()
     run = read(tmp_path, layout, layout.text(points))
     np.testing.assert_allclose(run.loss, points.loss, rtol=1e-9)

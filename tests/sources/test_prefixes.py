@@ -14,6 +14,7 @@ import lossfit
 from lossfit.sources import Source
 
 from .layouts import LAYOUTS, Points
+from .layouts_more import ALL, MORE
 
 PREFIXES = {
     "none": lambda i, line: line,
@@ -46,6 +47,14 @@ LINED = sorted(
         "JSON objects over several lines", "rows under a key", "Hugging Face stdout", "Keras bars",
         "Hugging Face JSON in stdout", "build-nanogpt log.txt",
     }
+    | {
+        name for name, layout in MORE.items()
+        if layout.name == "train.log" and name not in (
+            # Lines of one dict or table, between which a launcher's lines cannot be told.
+            "a dict over several lines", "TensorFlow object detection", "Stable-Baselines3 table",
+            "YOLO console, one loss chosen", "PyTorch basics with a test",
+        )
+    }
 )  # fmt: skip
 NOISE = (
     "", "saving checkpoint to out/ckpt.pt", "/usr/lib/python3/site-packages/torch/utils.py:31: UserWarning: x",
@@ -74,7 +83,7 @@ def check(run: lossfit.Run, layout, points: Points) -> None:
     st.integers(1, 100), st.integers(0, 999), st.booleans(),
 )  # fmt: skip
 def test_a_rendered_log_reads_back(name, prefix, n, stride, seed, crlf):
-    layout, points = LAYOUTS[name], Points.made(n // 10 * 10 + 10, stride * 10, seed)
+    layout, points = ALL[name], Points.made(n // 10 * 10 + 10, stride * 10, seed)
     rng = np.random.default_rng(seed)
     out = []
     for i, line in enumerate(layout.text(points).splitlines()):
@@ -88,7 +97,7 @@ def test_a_rendered_log_reads_back(name, prefix, n, stride, seed, crlf):
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(LINED), st.integers(2, 5), st.integers(0, 999), st.booleans())
 def test_ranks_that_print_the_same_are_one_run(name, ranks, seed, mixed):
-    layout, points = LAYOUTS[name], Points.made(40, 10, seed)
+    layout, points = ALL[name], Points.made(40, 10, seed)
     lines = layout.text(points).splitlines()
     rng = np.random.default_rng(seed)
     blocks = any(line.startswith((" ", "\t")) for line in lines)
@@ -107,7 +116,7 @@ def test_ranks_that_print_the_same_are_one_run(name, ranks, seed, mixed):
 @given(st.sampled_from(LINED), st.floats(0.3, 0.95), st.integers(0, 999))
 def test_nothing_of_a_cut_log_is_dropped_without_a_flag(name, share, seed):
     """Of the points whose lines are whole all are read; a flag tells of what is not."""
-    layout, points = LAYOUTS[name], Points.made(40, 10, seed)
+    layout, points = ALL[name], Points.made(40, 10, seed)
     text = layout.text(points)
     run = loaded(text[: int(len(text) * share)], layout)
     assert len(run) >= int(40 * share) - 2
@@ -132,6 +141,6 @@ def test_a_last_line_that_was_cut_before_its_step_is_left_out():
 
 @pytest.mark.parametrize("name", ["MMEngine, by epoch", "fairseq", "Keras, one line an epoch"])
 def test_what_a_logger_without_a_format_puts_before_dates_and_counts(name):
-    layout, points = LAYOUTS[name], Points.made(20, 10, 0)
+    layout, points = ALL[name], Points.made(20, 10, 0)
     text = "\n".join(f"INFO:root:{line}" for line in layout.text(points).splitlines()) + "\n"
     check(loaded(text, layout), layout, points)
