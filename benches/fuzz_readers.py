@@ -40,9 +40,9 @@ AWKWARD = [
     b"step", b"loss", b"run", b"_step", b" - train/loss", b"__MIN", b"Group: ", b"count", b"weight",
     b"tokens", b"params", b"log_history", b"iteration 5/ 9 |", b"s:3 trl:", b"step:1/2 val_loss:",
     b"2024-01-01", b"1e308", b"1e-320", b"-5", b"val_loss", b"eval_loss", b"lr", b"#", b"\x1b[0m",
-    b"{'", b"}", b"Epoch", b"Epoch [1/5]", b"validation", b"loss: ", b"step ", b"10/480", b"it/s]", b" of ",
-    b"| train/ | |", b"--------", b"[rank1]: ", b"1e-3f0", b"12kit/30kit", b"nan%",
-    b'{"log": "step 5 loss 2"}', b"name", b"value", b"ema",
+    b"{'", b"}", b"Epoch", b"Epoch [1/5]", b"validation", b"loss: ", b"step ", b"10/480",
+    b"it/s]", b" of ", b"| train/ | |", b"--------", b"[rank1]: ", b"1e-3f0", b"12kit/30kit",
+    b'{"log": "step 5 loss 2"}', b"name", b"value", b"ema", b"nan%",
 ]  # fmt: skip
 SUFFIXES = [".csv", ".log", ".txt", ".json", ".jsonl", ".tsv", "", ".gz", ".parquet"]
 

@@ -97,7 +97,7 @@ def _shows_points(source: Source, measures: bool) -> bool:
         if count > LOOKED_AT or len(log.rows) >= 3:
             break
     log.close()
-    return log.points >= 2
+    return log.points >= 2 or log.commas >= 2
 
 
 def read(source: Source) -> Table:

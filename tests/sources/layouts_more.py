@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF001 (lines as tools print them)
+# ruff: noqa: E501 (lines as tools print them)
 """More layouts, of the kinds of `layouts`: other tools, other words for held-out lines, envelopes."""
 
 from __future__ import annotations
@@ -66,9 +66,23 @@ def json_lines_of(make) -> object:
 
 def in_epochs(form: str, n: int = 8, total: int = 80, base: int = 0) -> dict:
     """Points with the epoch and the batch in it, and the steps that they are."""
+
     def text(points) -> str:
-        return joined(lambda i, s, x, r: form.format(
-            e=i // n + base, e1=i // n + 1, b=(i % n + 1) * total // n, total=total, x=x, r=r, s=s) + "\n", points)
+        return joined(
+            lambda i, s, x, r: (
+                form.format(
+                    e=i // n + base,
+                    e1=i // n + 1,
+                    b=(i % n + 1) * total // n,
+                    total=total,
+                    x=x,
+                    r=r,
+                    s=s,
+                )
+                + "\n"
+            ),
+            points,
+        )
 
     return dict(text=text, x=lambda p: np.arange(1, len(p.step) + 1) * total // n)
 
@@ -76,14 +90,18 @@ def in_epochs(form: str, n: int = 8, total: int = 80, base: int = 0) -> dict:
 def of_epochs(form: str) -> dict:
     """A line, or lines, an epoch."""
     return dict(
-        text=lambda points: joined(lambda i, s, x, r: form.format(i=i + 1, x=x, v=x + 0.05, r=r), points),
+        text=lambda points: joined(
+            lambda i, s, x, r: form.format(i=i + 1, x=x, v=x + 0.05, r=r), points
+        ),
         **EPOCH1,
     )
 
 
 def table(head: str, row: str) -> object:
-    return lambda points: head + "\n" + joined(
-        lambda i, s, x, r: row.format(i=i + 1, s=s, x=x, v=x + 0.05, r=r) + "\n", points
+    return lambda points: (
+        head
+        + "\n"
+        + joined(lambda i, s, x, r: row.format(i=i + 1, s=s, x=x, v=x + 0.05, r=r) + "\n", points)
     )
 
 

@@ -91,6 +91,7 @@ def test_its_validation_losses_are_read(case, files, points):
     ("case", "files", "flag"),
     [
         ("bad_byte_nanogpt", ["train.log"], "other_lines"),
+        ("console_nanochat", ["train.log"], "moving_average"),
         ("counter_reset", ["metrics.csv"], "counter"),
         ("epoch_and_batch", ["log.csv"], "counter"),
         ("epoch_keras_csv", ["training_log.csv"], "epoch_axis"),

@@ -7,7 +7,7 @@ import pytest
 
 import lossfit
 
-from .layouts import Layout, Points
+from .layouts import Points
 from .layouts_more import ALL
 
 EXPECTED_NOISE = pytest.mark.filterwarnings("ignore:reading")

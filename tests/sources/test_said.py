@@ -1,0 +1,155 @@
+"""What reading did to a log is said: once, by every answer, and in words that fit."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+from click.testing import CliRunner
+
+import lossfit
+from lossfit import DataError
+from lossfit.cli.main import main
+
+from .layouts import Points
+from .layouts_more import ALL
+
+POINTS = Points.made()
+TWICE = "".join(f"step {s} loss {x}\n" for s, x, _ in POINTS)
+RESUMED = "".join(
+    f"step {s} loss {x}\n"
+    for s, x, _ in [*list(POINTS)[:30], *list(POINTS)[24:]]
+)  # fmt: skip
+COUNTED = "".join(f"step {s} loss {x}\n" for s, x, _ in POINTS) + "".join(
+    f"step {s} loss {x - 1.4:.4f}\n" for s, x, _ in list(POINTS)[20:]
+)
+AGAIN = "".join(f"step {(i % 20 + 1) * 10} loss {x}\n" for i, (_, x, _) in enumerate(POINTS))
+
+
+def run(*words: object) -> tuple[str, str]:
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.stdout, done.stderr
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "train.log"
+
+
+def test_a_note_on_reading_is_there_once(path):
+    path.write_text(AGAIN)
+    out, err = run("extrapolate", path, "--at", "2x")
+    assert (out + err).count("counter (train)") == 1
+    out, err = run("inspect", path)
+    assert out.count("! counter") == 1
+    assert "counter" not in err
+
+
+def test_a_note_on_reading_goes_to_stderr_where_the_answer_is_json(path):
+    path.write_text(AGAIN)
+    out, err = run("extrapolate", path, "--at", "2x", "--json")
+    json.loads(out)
+    assert err.count("counter (train)") == 1
+
+
+def test_a_note_on_reading_is_not_lost_where_the_answer_fails(path):
+    path.write_text(AGAIN)
+    done = CliRunner().invoke(main, ["race", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.count("counter (train)") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (RESUMED, "restart (train): 1 restart (first back to step 250): 6 rows"),
+        (TWICE.replace(f"{POINTS.loss[7]}", "nan", 1), "missing (train): 1 row"),
+        (TWICE + "step 410 loss 3.1\nstep 410 loss 3.2\n", "duplicate_step (train): 1 row dropped"),
+        (TWICE.replace("step ", "epoch "), "epoch_axis (train): the log has no steps"),
+        (TWICE.replace("loss", "val_loss"), "validation (train): val_loss is read"),
+    ],
+)  # fmt: skip
+def test_an_answer_says_what_inspect_knows(path, text, words):
+    path.write_text(text)
+    assert words.split(" (")[0] in run("inspect", path)[0]
+    out, err = run("extrapolate", path, "--at", "2x")
+    assert out.count(words) == 1
+    assert words not in err
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lossfit.LossfitWarning)
+        assert str(lossfit.extrapolate(lossfit.load(path), at="2x")).count(words) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("loss_ema", True), ("ema_loss", True), ("smoothed loss", True), ("running_loss", True),
+        ("avr_loss", True), ("train/loss_smooth", True), ("moving avg loss", True),
+        ("loss", False), ("avg_loss", False), ("train_loss", False), ("schema_loss", False),
+    ],
+)  # fmt: skip
+def test_a_moving_average_is_named_as_one(path, column, said):
+    path.write_text("".join(f"step={s} {column}={x}\n" for s, x, _ in POINTS))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runs = lossfit.load(path, loss=column)
+    assert ("moving_average" in set(runs.flags["flag"])) == said
+    assert any("moving_average" in str(each.message) for each in caught) == said
+
+
+def test_the_loss_itself_goes_before_its_moving_average():
+    table = {"step": POINTS.step, "loss_ema": POINTS.loss + 1, "nll_loss": POINTS.loss}
+    runs = lossfit.load(table)
+    assert runs["run"].loss[0] == POINTS.loss[0]
+    assert "moving_average" not in set(runs.flags["flag"])
+
+
+@pytest.mark.filterwarnings("ignore:reading")
+def test_what_nanochat_prints_is_a_moving_average(path):
+    path.write_text(ALL["nanochat base"].text(POINTS))
+    assert "moving_average" in set(lossfit.load(path).flags["flag"])
+    path.write_text(ALL["nanochat sft"].text(POINTS))
+    assert "moving_average" not in set(lossfit.load(path).flags["flag"])
+
+
+@pytest.mark.parametrize("form", ["{:.5f}", "{:.3f}", "{:.1f}"])
+def test_decimal_commas_are_refused_in_plain_words(path, form):
+    text = "".join(f"step {s} loss {form.format(x).replace('.', ',')}\n" for s, x, _ in POINTS)
+    path.write_text(text)
+    with pytest.raises(DataError, match="have a decimal comma, or separate thousands"):
+        lossfit.load(path)
+
+
+def test_thousands_are_no_decimal_commas(path):
+    path.write_text("".join(f"step {s * 100:,} loss {x * 1000:,.1f}\n" for s, x, _ in POINTS))
+    run = lossfit.load(path)["train"]
+    assert run.loss[0] == pytest.approx(POINTS.loss[0] * 1000, abs=0.06)
+    assert run.axis("step")[-1] == POINTS.step[-1] * 100
+
+
+@pytest.mark.parametrize(
+    ("line", "question"),
+    [
+        ("[0/5][{s}/400]\tLoss_D: 0.5\tLoss_G: {x}\tD(x): 0.5\n", "Loss_D.*Loss_G"),
+        ("step {s} box_loss {x} cls_loss {x}\n", "box_loss.*cls_loss"),
+    ],
+)
+def test_components_are_a_question(path, line, question):
+    path.write_text("".join(line.format(s=s, x=x) for s, x, _ in POINTS))
+    with pytest.raises(DataError, match=question):
+        lossfit.load(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "saving every step 100", "time per step 5", "best step 3", "total batch 64",
+        "resuming from checkpoint step 7", "warmup steps 20", "micro batch 4",
+    ],
+)  # fmt: skip
+def test_a_number_that_counts_something_else_is_no_step(path, line):
+    path.write_text("".join(f"step {s} loss {x}\n{line}\n" for s, x, _ in POINTS))
+    run = lossfit.load(path)["train"]
+    assert run.axis("step").tolist() == POINTS.step.tolist()
