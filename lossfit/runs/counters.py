@@ -169,7 +169,7 @@ def _of_ranks(
 
 def _mean(part: _Part) -> tuple[_Part, int]:
     """One row for equal neighbouring axis values, with the mean loss; how many were averaged."""
-    first = np.append(True, np.diff(part.x) != 0)
+    first = np.append(True, part.x[1:] != part.x[:-1])
     group = np.cumsum(first) - 1
     known = ~np.isnan(part.loss)
     total = np.bincount(group[known], weights=part.loss[known], minlength=group[-1] + 1)

@@ -218,7 +218,7 @@ def _further_axes(
             continue
         bad = ~((values >= 0) & (values <= AXIS_LIMIT))
         bad |= (values > 0) & (values < 1 / AXIS_LIMIT)
-        bad[1:] |= (np.diff(values) <= 0) & ~first[1:]
+        bad[1:] |= (values[1:] <= values[:-1]) & ~first[1:]
         absent = counts(~np.isnan(values), offsets) == 0
         wrong = counts(bad, offsets)
         told = axis not in LAST_RESORT  # these are at hand by the way, and no one asked for them

@@ -91,6 +91,8 @@ def plain(line: str) -> PlainLine:
     """The line without control codes and prefixes."""
     if "\x1b" in line or not line.isprintable():
         line = CONTROL.sub("", line)
+    if line[:1] == "{" or (line[:1].isdigit() and ":" not in line[:48]):
+        return PlainLine(line, None, None, "")  # of JSON or a table: quick, for they are long
     rank: int | None = None
     label: int | None = None
     time = ""

@@ -452,12 +452,12 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
 def _falls(column: pd.Series) -> bool:
     known = column.to_numpy(dtype=float)
     known = known[~np.isnan(known)]
-    return bool((np.diff(known) < 0).any())
+    return bool((known[1:] < known[:-1]).any())
 
 
 def _repeats(step: Floats) -> bool:
     step = step[~np.isnan(step)]
-    return len(step) > 2 and float((np.diff(step) == 0).mean()) > 0.1
+    return len(step) > 2 and float((step[1:] == step[:-1]).mean()) > 0.1
 
 
 def _bar_steps(rows: Rows) -> tuple[Floats, Floats] | None:
@@ -478,7 +478,7 @@ def _bar_steps(rows: Rows) -> tuple[Floats, Floats] | None:
 
 
 def _even(step: Floats) -> bool:
-    gaps = np.diff(step)
+    gaps = np.diff(step[np.isfinite(step)])
     return len(gaps) > 1 and bool((gaps > 0).all()) and float(np.ptp(gaps)) == 0
 
 
@@ -494,7 +494,7 @@ def _carried_on(
     s, e = step[whole], epoch[whole]
     if len(e) < 2 or (e != np.rint(e)).any() or s.max() > end:
         return step, end
-    rises = np.flatnonzero(np.diff(e) > 0)
+    rises = np.flatnonzero(e[1:] > e[:-1])
     if len(rises) and (s[rises + 1] <= s[rises]).any():
         out = step + np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min()))) * end
         return out, end * epochs if epochs else None
