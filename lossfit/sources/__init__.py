@@ -209,8 +209,9 @@ def survey(
     parts = [datasets.collection(name) for name in built_in]
     logs: list[Log] = []
     if sources:
-        pieces, unread = _all_pieces(told_apart(sources), format, loss, columns)
-        if len(sources) > 1:
+        sources, several = told_apart(sources), len(sources) > 1
+        pieces, unread = _all_pieces(sources, format, loss, columns)
+        if several:
             pieces = [_naming_its_log(piece) for piece in pieces]
         logs = [piece.log for piece in pieces]
         raws = joined([piece.raw for piece in pieces], join)
@@ -230,25 +231,27 @@ def _all_pieces(
 ) -> tuple[list[_Piece], list[Flag]]:
     """All logs, and a flag for those that were not read.
 
-    Files of a folder that hold no losses are left out, unless there are no others.
+    Files of a folder that hold no losses are left out, unless there are no others.  ``logs`` is
+    empty afterwards.
     """
     pieces: list[_Piece] = []
-    errors: list[tuple[Source, DataError]] = []
-    for log in logs:
+    errors: list[DataError] = []
+    beside = [path for log in logs for path in log.beside]
+    while logs:
+        log = logs.pop(0)  # its text is of no use once it is read, and may be a GB
         try:
             pieces += _read(log, format, loss, columns)
         except DataError as error:
             if not log.optional:
                 raise
-            errors.append((log, error))
+            errors.append(error)
     if not pieces:
-        raise errors[0][1]
+        raise errors[0]
     flags = []
     if errors:
-        listed = "; ".join(str(error) for _, error in errors[:3])
+        listed = "; ".join(map(str, errors[:3]))
         words = f"files of the folder that were not read: {listed}"
         flags.append(Flag(None, "unread_logs", len(errors), words))
-    beside = [path for log in logs for path in log.beside]
     if beside:
         listed = ", ".join(str(path) for path in beside[:5]) + (", ..." if len(beside) > 5 else "")
         words = f"logs beside those that were read: {listed}; give them by name to read them"
@@ -284,7 +287,8 @@ class _Piece:
 
     raw: Raw
     log: Log
-    table: Table
+    tokens_per_step: float | None
+    meta: Mapping[str, Any]
 
 
 def _read(
@@ -338,7 +342,7 @@ def _piece(
         long=table.long,
     )
     log_record = Log(log.name, format, len(chosen.frame), chosen.column, chosen.kind, raw.names)
-    return _Piece(raw, log_record, table)
+    return _Piece(raw, log_record, table.tokens_per_step, table.meta)
 
 
 def _naming_its_log(piece: _Piece) -> _Piece:
@@ -356,10 +360,10 @@ def _known_of(piece: _Piece, known: Known, columns: set[str]) -> Known:
     """What the user knows and, where that says nothing, what the log says of its runs."""
     names = [name for name in piece.raw.names if name in columns]
     tokens, meta = known.tokens_per_step, known.meta
-    size = piece.table.tokens_per_step
+    size = piece.tokens_per_step
     if size is not None and (tokens is None or isinstance(tokens, Mapping)):
         tokens = {**dict.fromkeys(names, size), **(tokens or {})}
-    stated = piece.table.meta
+    stated = piece.meta
     if stated:
         meta = dict(meta or {})
         for name in names:

@@ -166,6 +166,8 @@ def pairs_of(line: str) -> Pairs:
         if not name:
             if total is not None:
                 out.progress = out.progress or (value, amount_of(total))
+            elif unit == "it":  # "1234it [00:10, 12.3it/s, loss=2.3]", a bar without an end
+                out.progress = out.progress or (value, float("nan"))
             elif waiting:
                 out.values.setdefault(waiting, value)
                 waiting = ""

@@ -131,6 +131,12 @@ class Source:
         return ""
 
     @cached_property
+    def first_lines(self) -> list[str]:
+        """The first few lines that are not blank, as far as `head` goes."""
+        lines = (line for line in _lines_of(self.head) if line.strip())
+        return list(itertools.islice(lines, 3))
+
+    @cached_property
     def plain_head(self) -> str:
         """The first lines of `head` without control codes and prefixes (`_prefixes.plain`)."""
         lines = itertools.islice(self.lines(head=True), PLAIN_LINES)

@@ -33,6 +33,7 @@ from ..runs.names import (
     role_of,
 )
 from . import delimited
+from ._lines import LineWords
 from ._pairs import Pairs, pairs_of
 from ._prefixes import PlainLine, hours_between, plain
 from ._rows import Rows
@@ -303,7 +304,7 @@ class _Console:
         return all(self.open.get(name, value) == value for name, value in values.items())
 
     def _bar(self, pairs: Pairs) -> None:
-        if pairs.progress is not None:
+        if pairs.progress is not None and pairs.progress[1] == pairs.progress[1]:
             place, total = pairs.progress
             if self.open and self.has_loss:
                 self.close()
@@ -402,7 +403,7 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         averages.append(Flag("", "moving_average", count, words))
     return Table(
         frame,
-        lambda i: f"line {numbers[i]} of {source.name}",
+        LineWords(numbers, source.name),
         flags,
         loss_flags=averages,
         planned_steps=planned,
@@ -496,7 +497,9 @@ def _carried_on(
         return step, end
     rises = np.flatnonzero(e[1:] > e[:-1])
     if len(rises) and (s[rises + 1] <= s[rises]).any():
-        out = step + np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min()))) * end
+        before = np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min())))
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = step + before * end
         return out, end * epochs if epochs else None
     if not len(rises) and epochs > 1:
         return step, end * epochs

@@ -26,7 +26,7 @@ from ..runs.names import may_be_loss
 from ._documents import table_of_document
 from ._lines import LineWords
 from ._rows import Rows
-from ._source import Example, Source, Table
+from ._source import LONGEST_LINE, Example, Source, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +43,15 @@ EXAMPLE = Example(
 )
 
 # An array begins with a bracket or a value; "[2026-03-01 10:00:00] step 5" and "[rank0]" do not.
-ARRAY = re.compile(r'\[\s*(?:[{\["\]]|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*[,\]]|null\b|NaN\b)')
+ARRAY = re.compile(
+    r'\[\s*(?:[{"\]]|\[\s*["\d\]\[-]|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?\s*[,\]]|null\b|NaN\b)'
+)
 OBJECT = re.compile(r'\{\s*(?:"|\})')
 TEXTS = ("log", "message", "msg", "text", "line", "textPayload", "MESSAGE", "@message", "event")
+PRINTED = re.compile(r"\{\s*'|\[\s*\{\s*'")
+MOST_PRINTED = 3  # lines of it
+BRACKET = object()
+LOOSE = "[], \t\r\ufeff"  # around an object that is a line of an array
 FAST = 1 << 21  # smaller files are read by json
 
 
@@ -58,7 +64,7 @@ def matches(source: Source) -> bool:
         line = source.first_line.strip().lstrip("\ufeff")
         closed = re.match(r"\[[^\[\]{}\"]*\]\s*(\S)", line)
         return ARRAY.match(start) is not None and (closed is None or closed[1] in ",")
-    return OBJECT.match(start) is not None
+    return OBJECT.match(start) is not None or _of_python(source) is not None
 
 
 def read(source: Source) -> Table:
@@ -78,17 +84,39 @@ def read(source: Source) -> Table:
         return _of_lines(source) if lone is None else lone
     text = source.text()
     try:
-        document = json.loads(text)
+        document = json.loads(_of_python(source) or text)
     except RecursionError:
         raise DataError(f"{source.name}: not valid JSON (nested too deeply)") from None
     except ValueError as error:
         documents = _several(text)
         if documents:
             return table_of_document(documents, source.name)
-        if "Extra data" in str(error) or _whole(first):
+        lines = (line.strip(LOOSE) for line in source.first_lines)
+        if "Extra data" in str(error) or any(map(_whole, lines)):
             return _of_lines(source)
         raise DataError(f"{source.name}: not valid JSON ({error}): copy the file again") from None
     return table_of_document(document, source.name)
+
+
+def _of_python(source: Source) -> str | None:
+    """What Python prints of a list of dicts or a dict of lists, as JSON; None for anything else."""
+    head = source.head[:4096].lstrip("\ufeff \t\r\n")
+    if not PRINTED.match(head) or len(source.data) > LONGEST_LINE or b'"' in source.data:
+        return None
+    if source.data.strip().count(b"\n") > MOST_PRINTED:
+        return None
+    text = source.text().replace("'", '"')
+    for word, meaning in (("None", "null"), ("True", "true"), ("False", "false"), ("nan", "NaN")):
+        text = re.sub(rf"\b{word}\b", meaning, text)
+    return text if _is_json(text) else None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _whole(line: str) -> bool:
@@ -135,7 +163,7 @@ def _of_lines(source: Source) -> Table:
     if len(source.data) >= FAST:
         frame = _by_arrow(source)
         if frame is not None:
-            whole = Table(frame, lambda i: f"line {i + 1} of {source.name}")
+            whole = Table(frame, LineWords(np.arange(1, len(frame) + 1), source.name))
             return _of_texts(source, whole) or whole
     whole = _line_by_line(source)
     return _of_texts(source, whole) or whole
@@ -231,12 +259,14 @@ def _line_by_line(source: Source) -> Table:
             continue
         last = number
         try:
-            item = loads(line)
+            item = _item(loads, line)
         except RecursionError:
             damaged.append((number, "not valid JSON (nested too deeply)"))
             continue
         except ValueError as error:
             damaged.append((number, f"not valid JSON ({error})"))
+            continue
+        if item is BRACKET:
             continue
         if not isinstance(item, dict):
             damaged.append((number, "not an object with step and loss"))
@@ -246,6 +276,10 @@ def _line_by_line(source: Source) -> Table:
     if damaged and damaged[-1][0] == last and not source.ends_a_line and len(rows):
         damaged.pop()
         flags.append(Flag("", "cut_line", 1, f"line {last}, the last, was cut while writing"))
+    start = source.data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"[") and not source.data[-64:].rstrip().endswith(b"]"):
+        words = f"the array is not closed after line {last}: it was cut while writing"
+        flags.append(Flag("", "cut_line", 1, words))
     if damaged and len(damaged) >= len(rows):
         number, words = damaged[0]
         raise DataError(f"{source.name}, line {number}: {words}")
@@ -257,6 +291,19 @@ def _line_by_line(source: Source) -> Table:
         listed = f"{len(rows.left_out)} rare keys, such as {min(rows.left_out)[:60]!r}"
         flags.append(Flag(None, "ignored_columns", len(rows.left_out), listed))
     return Table(rows.frame(), LineWords(rows.numbers(), source.name), flags)
+
+
+def _item(loads: Callable[[str], Any], line: str) -> Any:
+    """The object in a line, which may be one of an array; `BRACKET` for one of its ends."""
+    try:
+        return loads(line)
+    except ValueError:
+        bare = line.strip(LOOSE)
+        if not bare:
+            return BRACKET
+        if bare == line.strip():
+            raise
+        return loads(bare)
 
 
 def _loads() -> Callable[[str], Any]:

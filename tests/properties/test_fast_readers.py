@@ -95,7 +95,7 @@ def json_lines(draw) -> str:
             row[draw(st.sampled_from([*NAMES, "nested"]))] = draw(VALUES)
         line = json.dumps(row, ensure_ascii=draw(st.booleans()))
         if rng.random() < odd / 6:
-            odd_lines = ["", " ", line[:-3], "[1]", "3", "null", f" {line} ", "{}"]
+            odd_lines = ["", " ", line[:-3], "[1]", "3", "null", f" {line} ", "{}", f"{line},"]
             line = draw(st.sampled_from(odd_lines))
         if rng.random() < odd / 6:
             line = line.replace("}", ', "loss": 1.5}', 1)

@@ -421,6 +421,20 @@ MORE: dict[str, Layout] = {
         json_of(lambda p: {"steps": p.step.tolist(), "train_losses": p.loss.tolist(), "learning_rates": p.lr.tolist()}),
         "d.json", lr=True),
     "JSON, losses only": Layout(json_of(lambda p: {"train_losses": p.loss.tolist()}), "d.json", **INDEX),
+    "what Python prints of rows": Layout(
+        lambda p: str([{"step": s, "loss": x, "lr": None} for s, x, _ in p]), "log.txt"),
+    "what Python prints of columns": Layout(
+        lambda p: str({"step": p.step.tolist(), "loss": p.loss.tolist()}), "log.txt"),
+    "JSON lines with commas": Layout(
+        lambda p: joined(lambda i, s, x, r: json.dumps({"step": s, "loss": x}) + ",\n", p), "log.json"),
+    "an array that is not closed": Layout(
+        lambda p: "[\n" + joined(lambda i, s, x, r: json.dumps({"step": s, "loss": x}) + ",\n", p), "log.json",
+        flags=("cut_line",)),
+    "a bar without an end": Layout(
+        lines(lambda s, x, r: f"\r{s}it [00:{s % 60:02d}, 12.31it/s, loss={x}, lr={r}]"), lr=True),
+    "YAML": Layout(lambda p: joined(lambda i, s, x, r: f"- step: {s}\n  loss: {x}\n  lr: {r}\n", p), "log.yaml", lr=True),
+    "a ruled table": Layout(
+        table("+------+--------+\n| step |  loss  |\n+------+--------+", "| {s} | {x} |"), "log.txt"),
     "comments above the names": Layout(table("# experiment: a\n# seed: 1\nstep,loss", "{s},{x}"), "m.csv"),
     "Caffe's table": Layout(table("NumIters,Seconds,LearningRate,loss", "{s},1.1,{r},{x}"), "caffe.log.train", lr=True),
     "CatBoost's table": Layout(table("iter\tLogloss", "{s}\t{x}"), "learn_error.tsv"),
