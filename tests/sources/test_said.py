@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import warnings
 
@@ -153,3 +154,27 @@ def test_a_number_that_counts_something_else_is_no_step(path, line):
     path.write_text("".join(f"step {s} loss {x}\n{line}\n" for s, x, _ in POINTS))
     run = lossfit.load(path)["train"]
     assert run.axis("step").tolist() == POINTS.step.tolist()
+
+
+def test_the_text_of_a_log_is_let_go_before_its_points_are_cleaned(tmp_path, monkeypatch):
+    from lossfit import sources
+
+    alive = []
+    clean = sources.clean
+
+    def looked(*arguments):
+        gc.collect()
+        alive.extend(each for each in gc.get_objects() if isinstance(each, sources.Source))
+        return clean(*arguments)
+
+    monkeypatch.setattr(sources, "clean", looked)
+    for name in ("nanogpt.log", "t.csv", "t.jsonl", "t.log"):
+        text = {
+            "nanogpt.log": "".join(f"iter {s}: loss {x}, time 2.00ms\n" for s, x, _ in POINTS),
+            "t.csv": "step,loss\n" + "".join(f"{s},{x}\n" for s, x, _ in POINTS),
+            "t.jsonl": "".join(json.dumps({"step": s, "loss": x}) + "\n" for s, x, _ in POINTS),
+            "t.log": TWICE,
+        }[name]
+        (tmp_path / name).write_text(text)
+        lossfit.load(tmp_path / name)
+        assert not alive, name
