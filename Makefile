@@ -24,21 +24,21 @@ TORCH ?= torch
 PYTEST_ARGS ?=
 JOBS ?= auto
 
-.PHONY: demo test quick checks kernels lint types pytest docs site package bench nightly mutants integrations audit test-oldest test-newest clean
+.PHONY: demo test quick checks kernels gpu-kernels lint types pytest docs site package bench nightly mutants integrations audit test-oldest test-newest clean
 
 demo: $(VENV)/installed
 	mkdir -p out
 	$(VENV)/bin/lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B --plot out/llama2_7B.png
 
 # A worker has a core for itself: the threads of a matrix library would only be in its way.
-pytest nightly kernels: export OPENBLAS_NUM_THREADS = 1
-pytest nightly kernels: export OMP_NUM_THREADS = 1
-pytest nightly kernels: export MKL_NUM_THREADS = 1
+pytest nightly kernels gpu-kernels: export OPENBLAS_NUM_THREADS = 1
+pytest nightly kernels gpu-kernels: export OMP_NUM_THREADS = 1
+pytest nightly kernels gpu-kernels: export MKL_NUM_THREADS = 1
 
-# Kernels are compiled once, in a process of their own beside lint and types, before the workers of
-# pytest start and would all compile them.
+# Kernels are compiled once, in processes of their own beside lint and types, before the workers of
+# pytest start and would all compile them; those for GPUs are for the tests that quick leaves out.
 test:
-	@$(MAKE) --no-print-directory --jobs 2 checks
+	@$(MAKE) --no-print-directory --jobs 2 gpu-kernels checks
 	@$(MAKE) --no-print-directory pytest
 
 # Tests of the GPU kernels need pinned versions: they are left to make test.
@@ -58,10 +58,13 @@ quick:
 	@$(MAKE) --no-print-directory --jobs 2 checks
 	@$(MAKE) --no-print-directory pytest PYTEST_ARGS='-m "not slow"'
 
-checks: kernels lint types
+checks: types kernels lint
 
 kernels: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/python -m lossfit.kernels.warmup
+
+gpu-kernels: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m tests.gpu.compile_catalogue
 
 lint: $(TEST_VENV)/installed
 	$(TEST_VENV)/bin/ruff check .
@@ -117,7 +120,8 @@ bench: $(TEST_VENV)/installed
 
 # An environment is made again when pyproject.toml changes, and used as it is otherwise: the package
 # is installed editable, so changes of the code need nothing.
-# In that of the demo modules are compiled as they are imported: it imports a tenth of them.
+# uv takes a quarter of pip's time for the many packages of the tests.  Modules are compiled as they
+# are imported, in that of the demo too: it imports a tenth of them.
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable .
@@ -125,7 +129,8 @@ $(VENV)/installed: pyproject.toml
 
 $(TEST_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,cuda-check]'
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(TEST_VENV)/bin/uv pip install --quiet --python $(TEST_VENV)/bin/python --editable '.[dev,cuda-check]'
 	touch $@
 
 $(SITE_VENV)/installed: pyproject.toml

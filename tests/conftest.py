@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -158,6 +159,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from lossfit.kernels.warmup import STEPS
 
     os.environ.setdefault("LOSSFIT_ENGINE", "compiled")
+    # As in `lossfit.kernels.warmup`; the modules that were imported live as long as the process.
+    gc.freeze()
+    gc.set_threshold(50_000)
     wanted = any("sweep" in item.path.parts for item in session.items)
     if not wanted or session.config.option.collectonly:
         return

@@ -342,12 +342,13 @@ def _library(
         place = None if options else _place(Kernel("", function, signature, 32, fastmath), (0, 0))
         stored = _read(place, "llvm")
         if stored is None:
-            library = llvm_library(function, signature, fastmath, ARCHITECTURES[0], **dict(options))
-            text = json.dumps([library.llvm_strs, library._nvvm_options])
-            _write(place, "llvm", zlib.compress(text.encode(), 1))
+            made = llvm_library(function, signature, fastmath, ARCHITECTURES[0], **dict(options))
+            # A function is there once for each that calls it.
+            parts = [list(dict.fromkeys(made.llvm_strs)), made._nvvm_options]
+            _write(place, "llvm", zlib.compress(json.dumps(parts).encode(), 1))
         else:
-            library = _library_of(*json.loads(zlib.decompress(stored)))
-        _libraries[key] = library
+            parts = json.loads(zlib.decompress(stored))
+        _libraries[key] = _library_of(*parts)
     return _libraries[key]
 
 

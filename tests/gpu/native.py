@@ -35,7 +35,14 @@ from tests.gpu.emulated import linked_resources
 from tests.gpu.ptx_emulator import numba_kernel_args
 from tests.gpu.simulated_device import SimulatedDevice
 
-__all__ = ["NativeDevice", "NativeError", "NativeKernel", "missing_native", "native_kernel"]
+__all__ = [
+    "NativeDevice",
+    "NativeError",
+    "NativeKernel",
+    "missing_native",
+    "native_kernel",
+    "object_code",
+]
 
 WARP = 32
 STACK = 1 << 20  # bytes of a thread; only what is touched takes memory
@@ -340,8 +347,10 @@ def _runtime(texts: list[str]) -> str:
     return "\n".join([assembly, *clears, head, body])
 
 
+@cache
 def _for_this_machine(text: str) -> str:
-    """LLVM code for a GPU, as code for the CPU."""
+    """LLVM code for a GPU, as code for the CPU; kernels share the functions that they call."""
+    text = _opaque(text)
     text = text.replace("llvm.nvvm.", "native.").replace("llvm.used", "native_unused")
     text = re.sub(r"^target .*$", "", text, flags=re.M)
     text = re.sub(r"^@\"native_unused\".*$", "", text, flags=re.M)
@@ -360,7 +369,7 @@ def _for_this_machine(text: str) -> str:
 
 def _texts(kernel: Kernel) -> list[str]:
     """The kernel's LLVM code, for the CPU."""
-    return [_for_this_machine(_opaque(text)) for text in compiled.llvm_texts(kernel)]
+    return [_for_this_machine(text) for text in compiled.llvm_texts(kernel)]
 
 
 # Types of pointers: to a number or a pointer; to a struct; to an array; to a function.
@@ -424,6 +433,11 @@ def _version() -> str:
     return hashlib.blake2b(Path(__file__).read_bytes(), digest_size=6).hexdigest()
 
 
+def object_code(kernel: Kernel) -> bytes:
+    """Machine code of a kernel, from disk where it lies there."""
+    return compiled.kept(kernel, f"native-{_version()}", lambda: _object_code(kernel))
+
+
 class NativeKernel:
     """A kernel that the CPU runs.
 
@@ -439,7 +453,7 @@ class NativeKernel:
         if kernel.block != WARP:
             raise NotImplementedError(f"blocks of one warp only, not of {kernel.block} threads")
         self.name = kernel.name
-        code = compiled.kept(kernel, f"native-{_version()}", lambda: _object_code(kernel))
+        code = object_code(kernel)
         with _lock:
             engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
             engine.add_object_file(llvm.ObjectFileRef.from_data(code))
