@@ -55,7 +55,7 @@ CURVES = {
 }
 
 
-def check(problem: Problem, draws: int = 400_000) -> None:
+def check(problem: Problem, draws: int = 150_000) -> None:
     key = np.array([7], np.uint64)
     result = fit_batch(*problem.arguments(), key, draws=draws)
     assert result.info["status"][0] == 0
@@ -84,7 +84,7 @@ def test_random_curves_and_priors(law, seed):
     ]
     if share < 1e-3:
         pytest.skip("the constraints cut off too much for the oracle's importance sample")
-    check(problem, 300_000)
+    check(problem)
 
 
 # Hit upon among many random problems; each was off by more than the bars, the first and third by 6
@@ -96,7 +96,7 @@ HARD = json.loads(Path(__file__).with_name("hard_runs.json").read_text())
 def test_hard_runs_of_few_points(name):
     parts = HARD[name]
     law = parts.pop("law")
-    check(Problem(law, **{key: np.array(values) for key, values in parts.items()}), 300_000)
+    check(Problem(law, **{key: np.array(values) for key, values in parts.items()}))
 
 
 def test_where_the_constraints_exclude_nearly_everything_the_ensemble_draws():
