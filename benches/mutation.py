@@ -27,7 +27,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Room: modules, and the tests that hold them.
 ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "statistics": (("lossfit/_base/summaries.py",), ("tests/fits/test_posterior.py",)),
+    "statistics": (
+        ("lossfit/_base/summaries.py",),
+        ("tests/base/test_summaries.py", "tests/fits/test_posterior.py"),
+    ),
     "cleaning": (
         ("lossfit/runs/cleaning.py",),
         (
@@ -38,12 +41,20 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "sweep": (
         ("lossfit/sweep/files.py", "lossfit/sweep/ledger.py", "lossfit/sweep/verifying.py"),
-        ("tests/sweep/test_durability.py", "tests/sweep/test_damage.py"),
+        (
+            "tests/sweep/test_ledger.py",
+            "tests/sweep/test_durability.py",
+            "tests/sweep/test_damage.py",
+        ),
     ),
     "watch": (("lossfit/monitoring/watching.py",), ("tests/monitoring/test_watch.py",)),
     "learning": (
         ("lossfit/forecasts/learning.py",),
-        ("tests/forecasts/test_parts.py", "tests/forecasts/test_forecast.py"),
+        (
+            "tests/forecasts/test_learning.py",
+            "tests/forecasts/test_parts.py",
+            "tests/forecasts/test_forecast.py",
+        ),
     ),
     "conformal": (
         ("lossfit/backtests/conformal.py",),

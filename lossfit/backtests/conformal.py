@@ -92,10 +92,11 @@ def calibrated(
         return question, None
     others = [name for name in finished.names if name not in set(names)]
     ends = np.array([runs[name].end(question.axis) for name in names])
-    ratio = float(np.nanmedian(np.where(at > ends[:, None], at / ends[:, None], np.nan)))
+    beyond = at > ends[:, None]
     nothing = Calibration(None, 0, 0, float("nan"), question.prob)
-    if not others or not np.isfinite(ratio):
+    if not others or not beyond.any():
         return question, nothing
+    ratio = float(np.median((at / ends[:, None])[beyond]))
     plain = replace(
         question,
         widen=1.0,

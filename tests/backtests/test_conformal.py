@@ -58,6 +58,129 @@ def test_every_run_counts_once(factor):
     assert factor(scores) == pytest.approx(1.0 + 0.1 * 7)
 
 
+@pytest.fixture
+def calibrate(monkeypatch):
+    """Calibrates one question on frames by cut; what was asked of the backtests is kept."""
+
+    def of(frames, at=8.0, names=("run",), finished=("a", "b"), share=None, priors=None, **options):
+        asked = []
+
+        def backtest_question(runs, question, cuts, horizons):
+            asked.append((runs.names, question, cuts, horizons))
+            made = frames[len(asked) - 1]
+            if made is None:
+                raise lossfit.DataError("too short")
+            return SimpleNamespace(frame=made)
+
+        monkeypatch.setattr(conformal, "backtest_question", backtest_question)
+        monkeypatch.setattr(conformal, "share_of_plan", lambda *_: share)
+        each = [
+            pd.DataFrame({"run": n, "step": [1.0, 2, 3, 4], "loss": [4, 3, 2, 2]}) for n in names
+        ]
+        runs = lossfit.Runs.from_frame(pd.concat(each))
+        many = pd.concat(power_runs(1).frame.assign(run=name) for name in finished)
+        question = Question.of(
+            runs, "step", laws="power", calibrate_on=lossfit.Runs.from_frame(many), prob=0.8,
+            priors=priors, **options,
+        )  # fmt: skip
+        targets = np.atleast_2d(np.asarray(at, float))
+        return (*conformal.calibrated(question, runs, list(names), targets), asked)
+
+    return of
+
+
+def many(count=10, score=1.5, **columns):
+    return frame({f"r{k}": [score] for k in range(count)}).assign(**columns)
+
+
+@pytest.mark.parametrize(("log_ratio", "near"), [(0.0, True), (0.49, True), (-0.49, True),
+                                                 (0.51, False), (-0.51, False)])  # fmt: skip
+def test_only_backtests_at_about_the_same_horizon_count(calibrate, log_ratio, near):
+    """Asked at 8 of 4: a ratio of 2."""
+    made = many(horizon_ratio=2 * np.exp(log_ratio))
+    question, done, asked = calibrate([made])
+    assert asked[0][3] == (2.0, "end")
+    assert (done.factor is not None) == near
+    assert (done.runs, done.forecasts) == ((10, 10) if near else (0, 0))
+    assert question.widen == (1.5 if near else 1.0)
+
+
+@pytest.mark.parametrize(("count", "enough"), [(9, False), (10, True)])
+def test_ten_runs_are_needed(calibrate, count, enough):
+    made = many(count)
+    made.loc[len(made)] = made.iloc[0]  # a second forecast of one of them is no further run
+    question, done, _ = calibrate([made])
+    assert (done.runs, done.forecasts) == (count, count + 1)
+    assert (done.factor is not None) == enough
+    assert np.isnan(done.covered) == (not enough)
+    words = str(done)
+    if enough:
+        assert words == (
+            "Calibrated: widened by a factor of 1.50, because 80 % intervals held 0 % of 11 "
+            "outcomes of 10 finished runs."
+        )
+    else:
+        assert words.startswith("Not calibrated: calibrate_on gave forecasts of 9 runs near")
+        assert words.endswith("10 are needed.")
+        assert question.widen == 1.0
+
+
+@pytest.mark.parametrize(("score", "factor"), [(0.1, 0.5), (0.5, 0.5), (0.7, 0.7), (3.9, 3.9),
+                                               (9.0, 4.0)])  # fmt: skip
+def test_factors_have_limits(calibrate, score, factor):
+    _, done, _ = calibrate([many(score=score)])
+    assert done.factor == pytest.approx(factor)
+    assert ("narrowed" in str(done)) == (factor < 1)
+    assert done.covered == (1.0 if score <= 1 else 0.0)
+
+
+def test_distances_are_in_arms_of_their_own_side(calibrate):
+    """Below the median the lower arm counts, above the upper one."""
+    below = many(observed=2 - 0.75, lower=1.5, upper=9.0)
+    assert calibrate([below])[1].factor == pytest.approx(0.75 / 0.5)
+    above = many(observed=2 + 0.75, lower=-9.0, upper=2.5)
+    assert calibrate([above])[1].factor == pytest.approx(0.75 / 0.5)
+    nothing = many(observed=2.0, lower=2.0, upper=2.0)
+    assert calibrate([nothing])[1].factor == 0.5
+
+
+def test_where_runs_are_cut(calibrate):
+    """At the asked run's own share of its plan; where that gives too few, at the usual ones."""
+    usual = (0.3, 0.5, 0.7)
+    _, done, asked = calibrate([many()], share=0.6)
+    assert [cuts for _, _, cuts, _ in asked] == [(conformal.rounded(0.6),)]
+    _, done, asked = calibrate([many(9), many(12)], share=0.6)
+    assert [cuts for _, _, cuts, _ in asked] == [(conformal.rounded(0.6),), usual]
+    assert done.runs == 12
+    _, done, asked = calibrate([None, many(11)], share=0.6)
+    assert (len(asked), done.runs) == (2, 11)
+    _, done, asked = calibrate([many(11)])
+    assert [cuts for _, _, cuts, _ in asked] == [usual]
+    question, done, asked = calibrate([None, None], share=0.6)
+    assert (done.factor, done.runs, done.forecasts, question.widen) == (None, 0, 0, 1.0)
+    _, done, _ = calibrate([many(4), None], share=0.6)  # what little there was is told
+    assert (done.factor, done.runs) == (None, 4)
+
+
+def test_what_is_asked_of_the_finished_runs(calibrate):
+    """Those extrapolated are left out, and nothing is widened or learned twice."""
+    question, _, asked = calibrate([many()], names=("run", "a"), at=[[8.0], [8.0]])
+    names, plain, _, _ = asked[0]
+    assert names == ("b",)
+    assert (plain.widen, plain.calibrate_on, plain.moves, plain.compared) == (1.0, None, None, ())
+    assert question.calibrate_on is not None
+    question, done, asked = calibrate([], finished=("run",))
+    assert (asked, done.factor, question.widen) == ([], None, 1.0)
+
+
+def test_targets_inside_the_data_ask_for_no_calibration(calibrate):
+    question, done, asked = calibrate([], at=[[3.0, 4.0]])
+    assert (asked, done.factor, question.widen) == ([], None, 1.0)
+    # Of several, those beyond count, by their median.
+    _, _, asked = calibrate([many()], at=[[2.0, 6.0, 8.0, 40.0]])
+    assert asked[0][3] == (2.0, "end")
+
+
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 def test_the_noise_of_an_outcome_is_that_of_a_mean_of_its_points(monkeypatch):
     seen = {}
