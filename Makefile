@@ -8,6 +8,7 @@
 # make nightly property tests with many examples, and what takes too long for make test
 # make integrations  tests of lossfit.integrations with the real libraries (.venv-integrations)
 # make audit   licences and integrity of the packages in the environment, and known vulnerabilities
+# make lock    the versions and hashes of today's install, for LOCK= (make test LOCK=requirements/NAME.txt)
 # make mutants small faults in chosen modules: do their tests notice? (MINUTES=60; it goes on)
 # make test-oldest  the tests with the oldest versions that pyproject.toml allows (.venv-oldest)
 # make test-newest  the tests with the newest versions there are, pins of CUDA left out (.venv-newest)
@@ -23,8 +24,10 @@ INTEGRATIONS_VENV ?= .venv-integrations
 TORCH ?= torch
 PYTEST_ARGS ?=
 JOBS ?= auto
+LOCK ?=
+LOCKED ?= requirements/linux-x86_64-py3.11.txt
 
-.PHONY: demo test quick checks kernels gpu-kernels lint types pytest docs site package bench nightly mutants integrations audit test-oldest test-newest clean
+.PHONY: demo test quick checks kernels gpu-kernels lint types pytest docs site package bench nightly mutants integrations audit lock test-oldest test-newest clean
 
 demo: $(VENV)/installed
 	mkdir -p out
@@ -108,7 +111,10 @@ integrations: $(INTEGRATIONS_VENV)/installed
 
 audit: $(TEST_VENV)/installed
 	-$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(TEST_VENV)/bin/python -m benches.supply
+	$(TEST_VENV)/bin/python -m benches.supply $(if $(LOCK),--locked $(LOCK))
+
+lock: $(TEST_VENV)/installed
+	$(TEST_VENV)/bin/python -m benches.supply --lock $(LOCKED)
 
 MINUTES ?= 60
 mutants: $(TEST_VENV)/installed
@@ -127,10 +133,16 @@ $(VENV)/installed: pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable .
 	touch $@
 
-$(TEST_VENV)/installed: pyproject.toml
+# With a LOCK pip takes exactly its files, each with the hash that stands there, and nothing else.
+$(TEST_VENV)/installed: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(TEST_VENV)
+ifeq ($(LOCK),)
 	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(TEST_VENV)/bin/uv pip install --quiet --python $(TEST_VENV)/bin/python --editable '.[dev,cuda-check]'
+else
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(TEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endif
 	touch $@
 
 $(SITE_VENV)/installed: pyproject.toml

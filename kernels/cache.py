@@ -18,6 +18,7 @@ __all__ = ["clear", "folder", "place", "root", "size", "writable"]
 KEEP_DAYS = 14  # what was not used for so long is removed ...
 KEEP_PLACES = 256  # ... and all but so many places that were used last
 PATTERN = "kernels-*"
+NOWHERE = Path(os.devnull) / "lossfit"  # cannot be made: nothing is kept
 # What these say is in no fingerprint.
 COMPILER = (
     "arguments.py", "arguments_type.py", "column_call.py", "column_code.py", "joining.py",
@@ -32,7 +33,11 @@ def root() -> Path:
         return Path(chosen).expanduser()
     from platformdirs import user_cache_path
 
-    return user_cache_path("lossfit", appauthor=False)
+    try:
+        folder = user_cache_path("lossfit", appauthor=False)
+    except RuntimeError:  # there is no home
+        return NOWHERE
+    return folder if folder.is_absolute() else NOWHERE  # "~" of nobody
 
 
 def _folder() -> str:

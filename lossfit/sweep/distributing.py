@@ -8,6 +8,7 @@ thread: give workers as many slots as they have processors (or, with GPUs, one f
 from __future__ import annotations
 
 import warnings
+from asyncio import CancelledError
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -90,7 +91,7 @@ def made_by(
     Raises
     ------
     DataError
-        A chunk that cost several workers their life.
+        A chunk that cost several workers their life; a scheduler that is gone.
     """
     distributed: Any = import_module("distributed")
 
@@ -132,5 +133,13 @@ def made_by(
             submit(chunk, 0)
         while under_way:
             yield from some_ready()
+    except (Exception, CancelledError) as error:
+        if isinstance(error, DataError) or client.status == "running":
+            raise
+        raise DataError(
+            "the Dask scheduler is gone: start it again, with its workers. What was written "
+            "before is kept, and resume=True (--resume) goes on from there"
+        ) from error
     finally:
-        client.cancel(list(under_way))
+        if client.status == "running":
+            client.cancel(list(under_way))

@@ -136,8 +136,8 @@ def test_factors_have_limits(calibrate, score, factor):
 
 def test_distances_are_in_arms_of_their_own_side(calibrate):
     """Below the median the lower arm counts, above the upper one."""
-    below = many(observed=2 - 0.75, lower=1.5, upper=9.0)
-    assert calibrate([below])[1].factor == pytest.approx(0.75 / 0.5)
+    below = many(observed=2 - 1.75, lower=0.7, upper=9.0)
+    assert calibrate([below])[1].factor == pytest.approx(1.75 / 1.3)
     above = many(observed=2 + 0.75, lower=-9.0, upper=2.5)
     assert calibrate([above])[1].factor == pytest.approx(0.75 / 0.5)
     nothing = many(observed=2.0, lower=2.0, upper=2.0)
