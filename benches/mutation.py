@@ -47,7 +47,10 @@ ROOMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "tests/sweep/test_damage.py",
         ),
     ),
-    "watch": (("lossfit/monitoring/watching.py",), ("tests/monitoring/test_watch.py",)),
+    "watch": (
+        ("lossfit/monitoring/watching.py",),
+        ("tests/monitoring/test_watch_pace.py", "tests/monitoring/test_watch.py"),
+    ),
     "learning": (
         ("lossfit/forecasts/learning.py",),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+import lossfit
 from lossfit.sweep import StoreError, fit_to, open_store, verify
 from lossfit.sweep.result import _group
 from tests.sweep.curves import contents, frame
@@ -110,3 +112,36 @@ def outcome(whole: Path, store: Path, name: str, kind: str, seed: int) -> str:
         assert result.redone or result.healed
     assert verify(store).faults == ()
     return f"{read}, healed by {healed}"
+
+
+def outcome_unfinished(
+    part: Path, whole: Path, store: Path, name: str, kind: str, seed: int
+) -> str:
+    """The same of a store whose sweep was stopped: what became of it, and of the sweep resumed."""
+    shutil.rmtree(store, ignore_errors=True)
+    shutil.copytree(part, store)
+    if not damage(store, name, kind, np.random.default_rng(seed)):
+        return "no change"
+    found = verify(store)
+    assert found.whole or name in [fault.file for fault in found.faults], found.faults
+    try:
+        seen = values(store)
+        read = "read right"
+    except StoreError:
+        read = "refused"
+    else:
+        for was, now in zip(expected(part), seen, strict=True):
+            assert was.identical(now), "wrong values were read"
+    fit_to(store, (one for one in pieces()), resume=True, **OPTIONS)
+    assert contents(store) == contents(whole)
+    assert verify(store).faults == ()
+    return f"{read}, {'needed by nobody yet' if found.whole else 'found by name'}"
+
+
+def pieces(stop: int | None = None) -> Iterator[lossfit.Runs]:
+    """The runs one by one, as an iterator gives them; a KeyboardInterrupt before run `stop`."""
+    made = data().dropna()
+    for k, name in enumerate(dict.fromkeys(made.run)):
+        if k == stop:
+            raise KeyboardInterrupt
+        yield lossfit.Runs.from_frame(made[made.run == name])

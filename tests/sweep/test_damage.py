@@ -13,7 +13,17 @@ import lossfit
 from lossfit.cli.main import main
 from lossfit.sweep import StoreError, fit_to, open_store, verify
 from tests.sweep.curves import contents
-from tests.sweep.damage import KINDS, OPTIONS, damage, data, files, outcome, values
+from tests.sweep.damage import (
+    KINDS,
+    OPTIONS,
+    damage,
+    data,
+    files,
+    outcome,
+    outcome_unfinished,
+    pieces,
+    values,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -61,6 +71,36 @@ def test_every_file_and_damage(tmp_path, whole, capsys):
         for kind, found in table.items():
             words = ", ".join(f"{count} {word}" for word, count in sorted(found.items()))
             print(f"{kind}: {words}")
+
+
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory):
+    """A store of a sweep that was stopped, and what it becomes."""
+    place = tmp_path_factory.mktemp("unfinished")
+    fit_to(place / "whole.zarr", pieces(), **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        fit_to(place / "part.zarr", pieces(5), **OPTIONS)
+    return place / "part.zarr", place / "whole.zarr"
+
+
+def test_a_sample_of_files_and_damages_of_a_sweep_that_was_stopped(tmp_path, unfinished):
+    part, whole = unfinished
+    cases = [(name, kind) for name in files(part) for kind in KINDS]
+    for k in np.random.default_rng(2).choice(len(cases), 6, replace=False):
+        outcome_unfinished(part, whole, tmp_path / "a.zarr", *cases[k], seed=int(k))
+    for k, name in enumerate(("zarr.json", "ledger/zarr.json", "ledger/entry/c/0")):
+        outcome_unfinished(part, whole, tmp_path / "a.zarr", name, KINDS[k], seed=k)
+
+
+@pytest.mark.nightly(only="damages every file in every way")
+def test_every_file_and_damage_of_a_sweep_that_was_stopped(tmp_path, unfinished, capsys):
+    part, whole = unfinished
+    table = Counter()
+    for k, name in enumerate(files(part)):
+        for j, kind in enumerate(KINDS):
+            table[outcome_unfinished(part, whole, tmp_path / "a.zarr", name, kind, k + j)] += 1
+    with capsys.disabled():
+        print(f"\n{len(files(part))} files:", ", ".join(f"{n} {w}" for w, n in table.items()))
 
 
 def test_everything_that_says_what_it_is_lost_at_once(tmp_path, whole):

@@ -274,3 +274,15 @@ def test_what_is_no_store_of_ours(tmp_path):
     (tmp_path / "a/zarr.json").write_text("{}")
     with pytest.raises(lossfit.DataError, match="is there and is no sweep's store"):
         verify(tmp_path / "a")
+
+
+def test_in_an_object_store_the_root_comes_last(monkeypatch):
+    """It makes the others a store: whoever reads meanwhile sees none."""
+    pytest.importorskip("fsspec")
+    place = place_of("memory://test_ledger/a.zarr")
+    written = []
+    monkeypatch.setattr(place, "put", lambda name, data: written.append((name, data)))
+    given = {"zarr.json": b"1", LOCK: b"2", "mean/zarr.json": b"zarr.json", "a/c/0": b"4"}
+    place.create(given)
+    assert written[-1] == ("zarr.json", b"1")
+    assert dict(written) == given
