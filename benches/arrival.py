@@ -1,6 +1,7 @@
 """Times to a loss: do intervals of `answer.time_to` hold the place where the curve came to be?
 
 python -m benches.arrival CURVES
+python -m benches.arrival CURVES --all   # of every source from which the forecast is learned
 
 Runs are cut at 30, 50 and 70 %; targets are losses that the rest of the run did reach (those of its
 falling curve at 1.25 and 2 times the data and at 95 % of the run), and losses .2 and 1 % below its
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 import lossfit
 
-from . import _report, curves
+from . import _report, curves, forecast_cases
 
 CUTOFFS = (0.3, 0.5, 0.7)
 PLACES = (1.25, 2.0, np.inf)  # times the data, inf for the end
@@ -26,6 +28,8 @@ BELOW = (0.002, 0.01)  # of the loss below the end: not reached
 LATE = 0.95  # of the run: its last target
 BINS = 100
 MOST_RUNS = 12  # of a source
+MOST_OF_ALL = 2  # of a source, where there are many
+NODES = 300  # of a schedule
 LEAST_POINTS = 40
 
 
@@ -52,6 +56,24 @@ def first_at(x: np.ndarray, curve: np.ndarray, level: float) -> float:
         return float(x[k])
     share = (curve[k - 1] - level) / (curve[k - 1] - curve[k])
     return float(x[k - 1] + share * (x[k] - x[k - 1]))
+
+
+def every_source(folder: Path) -> tuple[lossfit.Runs, dict[str, str]]:
+    """Runs of all sources with what is known of their rates: the whole schedule, or nothing."""
+    by_source: dict[str, list[forecast_cases.Curve]] = {}
+    for curve in forecast_cases.all_curves(folder):
+        by_source.setdefault(curve.source, []).append(curve)
+    frames, plans, group = [], {}, {}
+    for source, found in by_source.items():
+        for curve in forecast_cases.spread_out(found, MOST_OF_ALL):
+            name = f"{source}: {curve.name}"
+            group[name] = source
+            frames.append(pd.DataFrame({"run": name, "step": curve.t, "loss": curve.loss}))
+            if curve.schedule is not None:
+                t = np.linspace(0, curve.t[-1], NODES)
+                rate = np.maximum(curve.schedule(t), 0.0)
+                plans[name] = lossfit.schedules.from_points(t, rate)
+    return lossfit.Runs.from_frame(pd.concat(frames), schedules=plans), group
 
 
 def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
@@ -103,10 +125,12 @@ def cases(runs: lossfit.Runs, group: dict[str, str]) -> pd.DataFrame:
 def main() -> None:
     arguments = _report.parser(__doc__)
     arguments.add_argument("folder", help="folder of curves")
+    arguments.add_argument("--all", action="store_true", help="every source, two runs of each")
     options = arguments.parse_args()
     warnings.simplefilter("ignore", lossfit.LossfitWarning)
     record = _report.start("arrival")
-    runs, group = curves.load(options.folder)
+    load = every_source if options.all else curves.load
+    runs, group = load(Path(options.folder))
     table = cases(runs, group)
     reached = table[table["reached"]]
     by_source = reached.groupby("source")["held"].agg(["mean", "size"])

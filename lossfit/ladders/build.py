@@ -9,8 +9,9 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..runs.checks import as_runs, check_prob
 from .core import readings
-from .notes import levels, notes_of
+from .notes import notes_of
 from .result import Ladder
+from .rows import levels
 from .rungs import rungs_of
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.ragged import Floats
-from .pooling import pooled, precision_share
+from .pooling import ends_share, pooled, sharpened
 from .reading import Reading, read
-from .rows import Rung
+from .rows import Rung, levels
 
 __all__ = ["Readings", "grow_together", "readings"]
 
@@ -29,13 +30,17 @@ class Readings:
     together : bool
         Whether sizes and tokens grow together: then the ends are not asked.
     begun : bool
+    sizes : int
+        Different sizes of the ladder.
     """
 
     whole: Reading
     ends: Reading | None
     together: bool
     begun: bool
+    sizes: int
 
+    @one_blas_thread()
     def curves(
         self, rung: Rung, tokens: Floats, seed: int, draws: int = 1000, noisy: bool = False
     ) -> Floats:
@@ -45,8 +50,10 @@ class Readings:
         if self.ends is None or self.together:
             return curves
         end = self.ends.curves(rung, tokens[-1:], rng, draws, noisy)[0]
-        return pooled(curves, end, precision_share(curves[-1], end))
+        both = pooled(curves, end, ends_share(curves[-1], end, self.sizes))
+        return sharpened(both, self._ratio(rung))
 
+    @one_blas_thread()
     def ends_of(self, rungs: list[Rung], seed: int, draws: int = 1000) -> Floats:
         """Joint draws of the last losses of several runs to come, shape (len(rungs), draws)."""
         rng = np.random.default_rng(seed)
@@ -55,9 +62,14 @@ class Readings:
             return out
         others = self.ends.ends_of(rungs, rng, draws)
         for k, other in enumerate(others):
-            share = precision_share(out[k], other)
-            out[k] = pooled(out[k : k + 1], other, share)[0]
+            share = ends_share(out[k], other, self.sizes)
+            both = pooled(out[k : k + 1], other, share)
+            out[k] = sharpened(both, self._ratio(rungs[k]))[0]
         return out
+
+    def _ratio(self, rung: Rung) -> float:
+        """A size over the largest that was fitted."""
+        return float(np.exp(np.log(rung.params) - self.whole.top[0] - self.whole.centre[0]))
 
 
 def grow_together(rungs: list[Rung]) -> bool:
@@ -69,6 +81,7 @@ def grow_together(rungs: list[Rung]) -> bool:
     return bool(abs(np.corrcoef(n, x)[0, 1]) > TOGETHER)
 
 
+@one_blas_thread()
 def readings(rungs: list[Rung], seed: int, begun: Rung | None = None) -> Readings:
     """Fit both readings.
 
@@ -82,7 +95,8 @@ def readings(rungs: list[Rung], seed: int, begun: Rung | None = None) -> Reading
     """
     rng = np.random.default_rng(seed)
     if begun is not None:
-        return Readings(read([*rungs, begun], rng, begun=True), None, False, True)
+        return Readings(read([*rungs, begun], rng, begun=True), None, False, True, levels(rungs))
     together = grow_together(rungs)
     whole = read(rungs, rng)
-    return Readings(whole, None if together else read(rungs, rng, ends=True), together, False)
+    ends = None if together else read(rungs, rng, ends=True)
+    return Readings(whole, ends, together, False, levels(rungs))

@@ -8,28 +8,17 @@ from .._base.ragged import Floats
 from ..runs.labels import names_text, size_text
 from .core import Readings, grow_together
 from .pilot import OFF
-from .rows import Rung
+from .rows import Rung, levels
 from .rungs import Rungs
 
-__all__ = ["FAR", "NO_VERDICT", "levels", "notes_of", "target_notes"]
+__all__ = ["FAR", "NO_VERDICT", "notes_of", "target_notes"]
 
 FAR, NO_VERDICT = 4.5, 6.0  # times the largest size
 BEYOND_TOKENS = 1.5  # times the largest cumulative rate
-LEVEL = 0.15  # of log params within which sizes count as one
 FEW_SIZES, NARROW = 3, 2.5
 FEW_RUNS = 4
 APART = 0.04  # sd of runs' levels, as a share of the reducible loss, that runs of a kind don't show
 MOST_RHAT = 1.1
-
-
-def levels(rungs: list[Rung]) -> int:
-    """Different sizes, to 15 %."""
-    sizes = np.sort(np.log([rung.params for rung in rungs]))
-    count, last = 1, sizes[0]
-    for size in sizes[1:]:
-        if size > last + LEVEL:
-            count, last = count + 1, size
-    return count
 
 
 def notes_of(known: Rungs, fitted: Readings) -> dict[str, str]:

@@ -12,9 +12,14 @@ from scipy.special import ndtri
 
 from .._base.ragged import Floats
 
-__all__ = ["half_width", "pooled", "precision_share", "ranks"]
+__all__ = ["ends_share", "half_width", "pooled", "precision_share", "ranks", "sharpened"]
 
 ONE_SD = (0.16, 0.84)
+# Learned with whole sources left out (benches/ladder_pool.py), which scores them so too.
+OF_SIZES = 3.0  # sizes at which the ends of the runs count half of what their precision says
+MIDDLE = 0.69  # of the way from the median at which a quartile is put, up to `NEAR`
+NEAR, AS_DRAWN = 6.0, 12.0  # times the largest size: narrower up to one, as drawn from the other
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def half_width(draws: Floats) -> Floats:
@@ -27,6 +32,41 @@ def precision_share(first: Floats, second: Floats) -> float:
     """Share of the second of two sets of draws (D,), in proportion to their precision."""
     a, b = float(half_width(first)) ** 2, float(half_width(second)) ** 2
     return a / (a + b) if a + b > 0 else 0.5
+
+
+def ends_share(curves: Floats, ends: Floats, sizes: int) -> float:
+    """Share of the ends of a ladder of some sizes in the forecast of an end.
+
+    In proportion to precision, and less the fewer sizes there are: the ends of two or three tell
+    little of a law of size that the prior does not say.
+    """
+    return precision_share(curves, ends) * sizes / (sizes + OF_SIZES)
+
+
+def sharpened(draws: Floats, ratio: float) -> Floats:
+    """Draws (k, D) with their middle half narrower, in the same order; outer quantiles stay.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (k, D)
+    ratio : float
+        Size over the largest of the ladder.
+
+    Notes
+    -----
+    Forecasts of left-out sizes held the truth within their quartiles far more often than in half of
+    the cases, and within their 5 and 95 % quantiles about as often as they should.
+    """
+    far = np.log(max(ratio, NEAR) / NEAR) / np.log(AS_DRAWN / NEAR)
+    share = MIDDLE + (1 - MIDDLE) * min(far, 1.0)
+    out = np.empty_like(draws)
+    for k, values in enumerate(draws):
+        nodes = np.quantile(values, QUANTILES)
+        target = nodes.copy()
+        target[[1, 3]] = nodes[2] + share * (nodes[[1, 3]] - nodes[2])
+        inside = (values >= nodes[0]) & (values <= nodes[-1])
+        out[k] = np.where(inside, np.interp(values, nodes, target), values)
+    return out
 
 
 def ranks(values: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

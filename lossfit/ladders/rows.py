@@ -9,7 +9,17 @@ import numpy as np
 from .._base.ragged import Floats, Ints
 from .clock import LOG_TAUS, POWERS, Clock
 
-__all__ = ["BINS", "FEATURES", "Rows", "Rung", "features_of", "joined", "target_rows", "thinned"]
+__all__ = [
+    "BINS",
+    "FEATURES",
+    "Rows",
+    "Rung",
+    "features_of",
+    "joined",
+    "levels",
+    "target_rows",
+    "thinned",
+]
 
 BINS = 12
 FEWEST_BINS, MOST_ROWS = 5, 600
@@ -17,6 +27,7 @@ START = 0.04  # share of a run that is left out, or twice its warm-up
 LATEST_START = 0.7
 END_SHARE = 0.02  # of a run that its last bin averages
 FEATURES = ("warmup", "batch", "peak")
+LEVEL = 0.15  # of log params within which sizes count as one
 FARTHEST = 2.0  # e-folds of batch or peak rate that count
 
 
@@ -102,6 +113,16 @@ class Rows:
             self.tokens[which], self.low[which], self.high[which], self.features[:, which],
             self.late[which],
         )  # fmt: skip
+
+
+def levels(rungs: list[Rung]) -> int:
+    """Different sizes, to 15 %."""
+    sizes = np.sort(np.log([rung.params for rung in rungs]))
+    count, last = 1, sizes[0]
+    for size in sizes[1:]:
+        if size > last + LEVEL:
+            count, last = count + 1, size
+    return count
 
 
 def features_of(rung: Rung, tokens: Floats) -> Floats:

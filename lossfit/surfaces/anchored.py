@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.blas import one_blas_thread
 from .._base.packing import given
 from .._base.ragged import Floats
 from .._base.seeds import run_keys
@@ -74,6 +75,7 @@ class Anchored:
         return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
 
     @cached_property
+    @one_blas_thread()
     def values(self) -> tuple[Floats, Floats]:
         """a, with c in it, and b at the nodes, shape (draws, nodes) each (Matheron's rule)."""
         rng = np.random.default_rng(self.seed)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._base.blas import one_blas_thread
 from .._base.ragged import Bools, Floats
 from .forms import Form, jacobian, mean, starts
 from .hamiltonian import Drawn, draw
@@ -260,6 +261,7 @@ def _root(
     return out
 
 
+@one_blas_thread()
 def posteriors(
     tables: Sequence[Table],
     form: Form,

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.blas import one_blas_thread
 from .._base.packing import given
 from .._base.ragged import Floats
 from ..laws.coupled import reducible
@@ -191,6 +192,7 @@ class Conditioned:
         return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
 
     @cached_property
+    @one_blas_thread()
     def values(self) -> tuple[Floats, Floats]:
         """g_N and g_D at the nodes."""
         rng = np.random.default_rng(self.seed)
@@ -245,6 +247,7 @@ class Outside:
         return nodes_over(*self.sizes), nodes_over(*self.budgets)
 
     @cached_property
+    @one_blas_thread()
     def values(self) -> tuple[Floats, Floats]:
         """g_N and g_D at the nodes."""
         rng = np.random.default_rng(self.seed)

@@ -20,7 +20,7 @@ from lossfit.ladders.core import grow_together
 from lossfit.ladders.discrepancy import covariances, noise, overlap, pieces
 from lossfit.ladders.law import log_prior, push, terms
 from lossfit.ladders.notes import notes_of
-from lossfit.ladders.pooling import pooled, precision_share
+from lossfit.ladders.pooling import ends_share, pooled, precision_share, sharpened
 from lossfit.ladders.reading import Reading, _density
 from lossfit.ladders.rows import target_rows, thinned
 from lossfit.ladders.rungs import rungs_of
@@ -180,6 +180,46 @@ def test_pooling_keeps_order_and_averages_quantiles() -> None:
     assert precision_share(rng.normal(0, 2, 9999), rng.normal(0, 1, 9999)) == pytest.approx(
         0.8, abs=0.03
     )
+
+
+def test_ends_of_few_sizes_count_for_little() -> None:
+    rng = np.random.default_rng(0)
+    curves, ends = rng.normal(0, 2, 9999), rng.normal(0, 1, 9999)
+    shares = [ends_share(curves, ends, sizes) for sizes in (2, 3, 30)]
+    assert shares == sorted(shares)
+    assert shares[1] == pytest.approx(0.5 * precision_share(curves, ends))
+    assert shares[2] > 0.9 * precision_share(curves, ends)
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(0.5, 0.69), (6.0, 0.69), (12.0, 1.0), (40.0, 1.0)])
+def test_the_middle_half_is_narrower_near_the_ladder(ratio: float, share: float) -> None:
+    draws = np.random.default_rng(0).standard_t(4, (2, 4000)) ** 3 + 5.0  # askew and heavy
+    out = sharpened(draws, ratio)
+    before, after = (np.quantile(v, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1) for v in (draws, out))
+    np.testing.assert_allclose(after[[0, 2, 4]], before[[0, 2, 4]], rtol=1e-3)
+    np.testing.assert_allclose(
+        after[[1, 3]] - after[2], share * (before[[1, 3]] - before[2]), rtol=0.02
+    )
+    np.testing.assert_array_equal(np.argsort(out), np.argsort(draws))
+    outer = (draws < before[0][:, None]) | (draws > before[4][:, None])
+    np.testing.assert_array_equal(out[outer], draws[outer])
+
+
+def test_readings_are_pooled_as_stated(ladder: Ladder) -> None:
+    """Curves and ends by the share for four sizes, then the middle half; ends alone alike."""
+    readings = ladder.readings
+    assert readings.sizes == len(SIZES)
+    rung = ladder.curve(2.1e9, end=2e10).rung
+    at = np.array([1e10, 2e10])
+    rng = np.random.default_rng(7)
+    whole = readings.whole.curves(rung, at, rng, 500)
+    assert readings.ends is not None
+    end = readings.ends.curves(rung, at[-1:], rng, 500)[0]
+    both = pooled(whole, end, ends_share(whole[-1], end, 4))
+    np.testing.assert_array_equal(readings.curves(rung, at, 7, 500), sharpened(both, 3.0))
+    found = np.quantile(readings.ends_of([rung], 7, 4000)[0], [0.25, 0.75])
+    expected = np.quantile(readings.curves(rung, at[-1:], 7, 4000)[0], [0.25, 0.75])
+    np.testing.assert_allclose(found, expected, rtol=3e-3)
 
 
 # Answers
