@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["table_of_document"]
 
 MOST_NESTED = 4
+WHOLE = re.compile(r"\s*-?\d{1,18}\s*")
 STEPS = ("steps", "step", "x", "iterations", "epochs", "epoch")
 VALUES = ("values", "value", "y")
 EPOCH_SECONDS = 1e9  # wall times are counted from 1970
@@ -111,7 +113,7 @@ def _of_object(document: dict[str, Any], name: str) -> Table:
         if len(rows) == 1 and document[rows[0]]:
             return _of_list(document[rows[0]], name)
         if document and all(isinstance(value, dict) for value in document.values()):
-            numbered = [key for key in document if key.strip().lstrip("-").isdigit()]
+            numbered = [key for key in document if WHOLE.fullmatch(key)]
             if len(numbered) == len(document):  # {"10": {"loss": 2.5}, "20": ...}
                 return _of_list([{"step": int(k), **v} for k, v in document.items()], name)
         raise DataError(

@@ -48,7 +48,7 @@ REWRITTEN: tuple[tuple[str, re.Pattern[str], Any], ...] = (
     ("it/", re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([kM]?)it/(\d+(?:\.\d+)?)([kM]?)it\b"),
      lambda m: f"{amount_of(m[1], m[2]):.0f}/{amount_of(m[3], m[4]):.0f}"),
     # "lr(LinearWarmup): 0.001", "LR (group 0)=6e-5", and verl's "lr(1e-3):0.3"
-    ("lr(", re.compile(r"\blr\((1e-\d)\)[:=]\s*([\d.]+(?:e-?\d+)?)", re.IGNORECASE),
+    ("lr(", re.compile(r"\blr\((1e-\d)\)[:=]\s*(\d*\.?\d+(?:e-?\d+)?)", re.IGNORECASE),
      lambda m: f"lr:{float(m[1]) * float(m[2]):.9g}"),
     ("(", re.compile(r"\b(lr|learning rate|learning_rate)\s?\((?![\d.]+(?:e-?\d+)?\))[^()]{1,40}\)",
                      re.IGNORECASE), r"\1"),

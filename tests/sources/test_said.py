@@ -178,3 +178,30 @@ def test_the_text_of_a_log_is_let_go_before_its_points_are_cleaned(tmp_path, mon
         (tmp_path / name).write_text(text)
         lossfit.load(tmp_path / name)
         assert not alive, name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Epoch [{e}e300/5], Step [5/1" + "0" * 300 + "], Loss: {x}\n",
+        "step {s} loss {x} tokens 1e999\n",
+        "step {s} loss {x} lr(1e-3):0..2\n",
+    ],
+)
+def test_numbers_beyond_reason_are_no_warnings_of_numpy(path, line):
+    path.write_text("".join(line.format(s=s, x=x, e=s) for s, x, _ in POINTS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", lossfit.LossfitWarning)
+        try:
+            run = lossfit.load(path)["train"]
+        except DataError:
+            return
+    assert len(run) == len(POINTS.step)
+
+
+def test_keys_that_look_like_numbers_are_none(tmp_path):
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps({"--10": {"loss": 2.5}, "20": {"loss": 2.4}, "30": {"loss": 2.3}}))
+    with pytest.raises(DataError, match="neither rows nor columns"):
+        lossfit.load(path)
