@@ -259,7 +259,7 @@ def uniform(ranks: dict[str, list[int]]) -> bool:
 SHARES = (1 / 2, 1 / 4, 1 / 10, 1 / 30, 1 / 100, 1 / 300)  # of the largest compute, fitted up to
 EDGES, BINS_OF = (1.0, 2.5, 6.0, 15.0, 50.0, np.inf), ("2x", "4x", "10x", "30x", "100x")
 LEAST_ROWS, LEAST_LEVELS = 10, 3
-SCORES = ("held50", "held90", "crps", "width", "bias")
+SCORES = ("held50", "held90", "crps", "crps_log", "width", "bias")
 
 
 def splits(path: str) -> list[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
@@ -277,6 +277,13 @@ def splits(path: str) -> list[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
     return out
 
 
+def crps_of(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Continuous ranked probability score of sorted draws (n, k)."""
+    n = len(draws)
+    spread = ((2 * np.arange(1, n + 1) - n - 1)[:, None] * draws).sum(axis=0) / n**2
+    return np.abs(draws - truth).mean(axis=0) - spread
+
+
 def scored(surface: Surface, rest: pd.DataFrame, most: float) -> pd.DataFrame:
     """Scores of held-out rows, percent of the loss."""
     with warnings.catch_warnings():
@@ -285,16 +292,15 @@ def scored(surface: Surface, rest: pd.DataFrame, most: float) -> pd.DataFrame:
     draws = np.sort(found.to_numpy().reshape(-1, len(rest)), axis=0)
     loss = rest["loss"].to_numpy()
     lower, q1, median, q3, upper = np.quantile(draws, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
-    n = len(draws)
-    spread = ((2 * np.arange(1, n + 1) - n - 1)[:, None] * draws).sum(axis=0) / n**2
-    crps = np.abs(draws - loss).mean(axis=0) - spread
     ratio = 6 * rest["params"].to_numpy() * rest["tokens"].to_numpy() / most
     return pd.DataFrame(
         {
             "bin": pd.cut(ratio, EDGES, labels=BINS_OF, right=False),
             "held50": (q1 <= loss) & (loss <= q3),
             "held90": (lower <= loss) & (loss <= upper),
-            "crps": 100 * crps / loss,
+            "crps": 100 * crps_of(draws, loss) / loss,
+            # Of the logarithm: noise by Student's t of the log loss has no mean of the loss itself.
+            "crps_log": 100 * crps_of(np.log(draws), np.log(loss)),
             "width": 100 * (upper - lower) / loss,
             "bias": 100 * (median - loss) / loss,
         }
@@ -312,6 +318,7 @@ def beyond(path: str) -> None:
     surfaces = fit_surfaces([small for _, _, small, _ in found], random_seed=0)
     seconds = time.perf_counter() - start
     print(f"{len(found)} splits in {seconds:.0f} s by the default law")
+    logs = {}
     for what in ("default", "chinchilla"):
         parts = []
         for k, (source, name, small, rest) in enumerate(found):
@@ -333,6 +340,9 @@ def beyond(path: str) -> None:
         print(what, "(means within a split, a table, a source, then over sources)")
         print(frame.round(2).to_string(index=False), flush=True)
         print(f"mean CRPS {frame['crps'].mean():.2f} %, 90 % held {frame['held90'].mean():.3f}")
+        logs[what] = frame.set_index("bin")["crps_log"]
+    ratio = logs["default"] / logs["chinchilla"]
+    print("CRPS of the log loss, default over chinchilla:", ratio.round(2).to_dict())
 
 
 def main() -> None:

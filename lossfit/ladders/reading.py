@@ -22,6 +22,7 @@ SCALE_SD = 0.3  # prior of the logarithm of s, the factor on all that empirical 
 LAST = 0.002  # exp(LAST rho t4): rho are e-folds of compute beyond the ladder
 JITTER = 1e-12
 STEPS = (3, 12)  # of a trajectory
+ROUNDS, ROUNDS_BEGUN = 3, 8  # a run that has begun makes the posterior narrower and more bent
 RESPONDS = 0.02  # response below which a ladder has none
 KNOTS = 40  # places of a curve at which the discrepancy is drawn; lines between them
 PRIOR_SD = np.array([1, 1, 1, 0.6, 0.6, 0.3, 0.6, 0.15, 1.8, 1.8])
@@ -249,7 +250,10 @@ def read(
     start = fold(np.concatenate([pilot.theta, [0.0, scales[0]]]))
     precision = 1 / (1 + np.exp(2 * scales[0]) * values)
     root = normal_root(whiten @ slopes, precision, pilot.theta, np.array([0.02, 0.1]))
-    drawn = draw(density, start[None], root[None], rng, chains=chains, keep=keep, steps=STEPS)
+    rounds = ROUNDS_BEGUN if begun else ROUNDS
+    drawn = draw(
+        density, start[None], root[None], rng, chains=chains, rounds=rounds, keep=keep, steps=STEPS
+    )
     # Neighbours in time lie apart, so that any even choice of draws is spread over all.
     theta = unfold(np.swapaxes(drawn.draws[0], 0, 1).reshape(-1, COORDINATES + 2))
     compute = max(np.log(rung.params) + np.log(rung.end) for rung in rungs)
