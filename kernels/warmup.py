@@ -24,7 +24,7 @@ from .forecast_driver import Curves, Hypotheses, ResponsePrior, forecast_batch
 from .jit import scalar
 from .maths import exp
 from .paths import Paths, Shapes, feature_table
-from .scales import run_scales
+from .windows import Log, Shares, find_windows, run_scales
 
 __all__ = ["STEPS", "main"]
 
@@ -64,6 +64,13 @@ def _fit() -> None:
 
 def _predict() -> None:
     predict_batch(_program(), np.ones((1, 4, 8)), np.array([[1.5]]))
+
+
+def _windows() -> None:
+    x, loss, weight, offsets = _curve()
+    one = np.ones(1)
+    shares = Shares(0.3 * one, one, 0.0 * one, np.ones(1, np.int64))
+    find_windows(Log(x, loss, weight, np.zeros(40, np.uint8)), offsets, shares, False)
 
 
 def _scales() -> None:
@@ -136,7 +143,8 @@ def _curves() -> None:
 
 #: What compiles each kernel: the quickest first, then those of the default answer.
 STEPS: dict[str, Callable[[], None]] = {
-    "scales._run_scales": _scales,
+    "windows._find_range": _windows,
+    "windows._take_range": _scales,
     "paths._feature_table": _features,
     "driver._predict_range": _predict,
     "curve_forecast._forecast_range": _curves,

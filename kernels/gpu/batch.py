@@ -14,7 +14,6 @@ from ..driver import (
     Batch,
     PriorTable,
     Result,
-    compression_orders,
     fit_batch,
     prior_arrays,
     tables,
@@ -24,6 +23,7 @@ from ..work import SLACK, Tables
 from . import ensemble, exact, fit
 from .chunks import Spec
 from .device import Device, on_host
+from .feed import Feed, as_feed, orders_of
 from .launch import Chunk, Job, Options, built, run
 from .spec import Kernel
 
@@ -45,7 +45,7 @@ class FitJob(Job):
     Parameters
     ----------
     batch, program, table, keys, draws
-        As in `driver.fit_batch`.
+        As in `driver.fit_batch`; the batch may be a `Feed`, which has the priors.
     single : bool
         Whether to compute in float32.
     on_gpu : bool
@@ -67,9 +67,9 @@ class FitJob(Job):
 
     def __init__(
         self,
-        batch: Batch,
+        batch: Batch | Feed,
         program: Program,
-        table: PriorTable,
+        table: PriorTable | None,
         keys: NDArray[np.uint64],
         draws: int,
         single: bool,
@@ -78,8 +78,8 @@ class FitJob(Job):
         names: Sequence[str] | None = None,
     ) -> None:
         self.names = names
-        self.n_runs = batch.offsets.size - 1
-        self.batch = batch
+        self.feed = as_feed(batch, table)
+        self.n_runs = self.feed.offsets.size - 1
         self.program = program
         self.number = np.dtype(np.float32 if single else np.float64)
         self.single = single
@@ -87,13 +87,11 @@ class FitJob(Job):
         self.n_draws = draws
         self.n_parameters = program.n_linear + 1 + len(program.nonlinear)
         self.kernel = self.choose_kernel(points)
-        self.orders = compression_orders(program, batch.x, batch.offsets)
-        self.priors = prior_arrays(program, table)
+        self.orders = orders_of(program, self.feed)
         # float32 resolves residuals from the last loss better than losses.
         self.shift = np.zeros(self.n_runs)
         if single and program.constant >= 0:
-            last = batch.y[batch.offsets[1:] - 1]
-            self.shift = last.astype(np.float32).astype(np.float64)
+            self.shift = self.feed.last_loss.astype(np.float32).astype(np.float64)
         self.on_gpu = on_gpu
         shape = (self.n_runs, self.n_parameters, draws)
         self.draws = None if on_gpu else np.empty(shape)
@@ -110,7 +108,7 @@ class FitJob(Job):
 
     def points(self, start: int, stop: int) -> int:
         """Points of some runs."""
-        return int(self.batch.offsets[stop] - self.batch.offsets[start])
+        return int(self.feed.offsets[stop] - self.feed.offsets[start])
 
     def constants(self) -> Sequence[NDArray[Any]]:
         """Chebyshev tables."""
@@ -140,16 +138,20 @@ class FitJob(Job):
         x, y, weight, offsets, orders, shifts, nonlinear, mean, precision, lower, sigma, keys = (
             inputs
         )
-        edges = self.batch.offsets[start : stop + 1]
-        a, b = edges[0], edges[-1]
+        edges = self.feed.offsets[start : stop + 1]
         shift = self.shift[start:stop]
-        x[...] = self.batch.x[a:b]
-        np.subtract(self.batch.y[a:b], np.repeat(shift, np.diff(edges)), out=y, casting="same_kind")
-        weight[...] = self.batch.weight[a:b]
-        offsets[...] = edges - a
+        if self.single:
+            exact = [np.empty(x.size) for _ in range(3)]
+            table = self.feed.write(start, stop, *exact)
+            x[...], weight[...] = exact[0], exact[2]
+            by = np.repeat(shift, np.diff(edges))
+            np.subtract(exact[1], by, out=y, casting="same_kind")
+        else:
+            table = self.feed.write(start, stop, x, y, weight)
+        offsets[...] = edges - edges[0]
         orders[...] = self.orders[start:stop]
         shifts[...] = shift
-        some = [part[start:stop] for part in self.priors]
+        some = prior_arrays(self.program, table)
         nonlinear[...], mean[...], precision[...] = some[0], some[1], some[2]
         lower[...] = np.maximum(some[3], -LARGEST)
         sigma[...] = some[4]
@@ -209,16 +211,16 @@ class ExactJob(FitJob):
 
     def __init__(
         self,
-        batch: Batch,
+        batch: Batch | Feed,
         program: Program,
-        table: PriorTable,
+        table: PriorTable | None,
         keys: NDArray[np.uint64],
         draws: int,
         on_gpu: bool = False,
         names: Sequence[str] | None = None,
     ) -> None:
-        orders = compression_orders(program, batch.x, batch.offsets)
-        self.room = room_for(np.diff(batch.offsets), orders)
+        batch = as_feed(batch, table)
+        self.room = room_for(np.diff(batch.offsets), orders_of(program, batch))
         most = self.room.max(initial=0)
         points = next((n for n in fit.POINTS if most <= n), 0)
         self.shared = points > 0
@@ -265,9 +267,9 @@ class EnsembleJob(ExactJob):
 
     def __init__(
         self,
-        batch: Batch,
+        batch: Batch | Feed,
         program: Program,
-        table: PriorTable,
+        table: PriorTable | None,
         keys: NDArray[np.uint64],
         draws: int,
         tune: int,
@@ -292,9 +294,9 @@ class EnsembleJob(ExactJob):
 
 def fit_batch_on(
     devices: Sequence[Device],
-    batch: Batch,
+    batch: Batch | Feed,
     program: Program,
-    table: PriorTable,
+    table: PriorTable | None,
     keys: NDArray[np.uint64],
     *,
     draws: int,
@@ -318,7 +320,7 @@ def fit_batch_on(
     ----------
     devices : sequence of Device
     batch, program, table, keys, draws, method, chains, tune, progress
-        As in `driver.fit_batch`.
+        As in `driver.fit_batch`; the batch may be a `Feed`, which has the priors.
     single : bool
         Whether to compute quadrature over one parameter in float32.
     on_gpu : bool
@@ -332,9 +334,10 @@ def fit_batch_on(
     list of (Device, device array of shape (n, n_parameters, n_draws))
         The draws in the order of the runs, where they stay.
     """
-    room = room_for(np.diff(batch.offsets), compression_orders(program, batch.x, batch.offsets))
+    feed = as_feed(batch, table)
+    room = room_for(np.diff(feed.offsets), orders_of(program, feed))
     points = fit.POINTS[int(room.max() > fit.POINTS[0])]
-    arguments = (batch, program, table, keys, draws)
+    arguments = (feed, program, None, keys, draws)
     job: FitJob
     if method == "ensemble":
         tune = TUNE["ensemble"] if tune is None else tune
@@ -350,9 +353,8 @@ def fit_batch_on(
     def once_more(rows: NDArray[np.int64], draw: Callable[..., Any]) -> None:
         """Draws and diagnostics of some runs by other means."""
         if rows.size:
-            done = draw(
-                _rows(batch, rows), program, PriorTable(*(part[rows] for part in table)), keys[rows]
-            )
+            some, priors = feed.rows(rows)
+            done = draw(some, program, priors, keys[rows])
             _replace(job, rows, done.draws, as_table(done.info))
 
     def by(kind: Callable[..., FitJob], **choices: Any) -> Callable[..., FitJob]:
@@ -376,7 +378,7 @@ def fit_batch_on(
         lambda *some: fit_batch(*some, draws=draws, method=method, chains=chains, tune=tune),
     )
     info = as_records(np.array(job.info[:, : len(FIT)]), FIT)
-    empty = np.empty((batch.offsets.size - 1, job.n_parameters, 0))
+    empty = np.empty((job.n_runs, job.n_parameters, 0))
     result = Result(empty if job.draws is None else job.draws, info)
     return result, [(device, part) for _start, device, part in job.parts]
 
@@ -418,9 +420,10 @@ def fit_arrays(
         edge_y = np.asarray(on_host(batch.y[xp.asarray(ends)]), np.float64)
         edges = Batch(edge_x, edge_y, np.ones(ends.size), 2 * np.arange(offsets.size))
         # A job of the runs' ends has everything that is needed of a run but its points.
-        room = room_for(np.diff(offsets), compression_orders(program, edges.x, edges.offsets))
+        ends_of = as_feed(edges, table)
+        room = room_for(np.diff(offsets), orders_of(program, ends_of))
         points = fit.POINTS[int(room.max() > fit.POINTS[0])]
-        job = FitJob(edges, program, table, keys, draws, single, True, points)
+        job = FitJob(ends_of, program, None, keys, draws, single, True, points)
         host = [np.empty(spec.shape, spec.dtype) for spec in job.inputs(0, job.n_runs)]
         job.fill(0, job.n_runs, host)
         shift = xp.asarray(job.shift)[
@@ -465,11 +468,3 @@ def _replace(job: FitJob, rows: NDArray[np.int64], draws: Any, info: NDArray[Any
         with device.active():
             for row, values in zip(rows[mine] - start, draws[mine], strict=True):
                 part[row] = device.xp.asarray(values, dtype=part.dtype)
-
-
-def _rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:
-    """Some runs of a batch."""
-    lengths = np.diff(batch.offsets)[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    at = np.repeat(batch.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Batch(batch.x[at], batch.y[at], batch.weight[at], offsets)

@@ -73,7 +73,11 @@ def engine_of(module: Any) -> str:
 
 def only_compiled() -> None:
     """Wait until the kernels of fits are compiled, for work whose bits are promised."""
-    for module, kernel in (("scales", "_run_scales"), ("driver", "_fit_range")):
+    for module, kernel in (
+        ("windows", "_find_range"),
+        ("windows", "_take_range"),
+        ("driver", "_fit_range"),
+    ):
         serve(module, kernel, 0.0, same_bits=True)
 
 

@@ -14,7 +14,7 @@ from .._base.errors import DataError
 from .._base.seeds import run_keys
 from ..engine.devices import Place, Work, gpu_errors
 from ..runs.checks import whole
-from .preparing import prepare
+from .preparing import Source
 from .settings import DOF
 
 if TYPE_CHECKING:
@@ -116,15 +116,15 @@ class Block(NamedTuple):
 
     Attributes
     ----------
-    ready : Prepared
-        The data as the kernels took them.
+    ready : Prepared or Source
+        The data as the kernels took them: windows and scales.
     draws : ndarray, shape (n_runs, n_parameters, chains * draws), or DeviceDraws
         Of the law's parameters and sigma, for the scaled axis.
     info : structured ndarray, shape (n_runs,)
         The kernels' diagnostics.
     """
 
-    ready: Prepared
+    ready: Prepared | Source
     draws: Any
     info: NDArray[np.void]
 
@@ -171,7 +171,7 @@ def fit_block(
     progress : callable, optional
         Called with the number of runs that are done.
     """
-    ready = prepare(
+    source = Source(
         flat,
         names,
         sampler.law,
@@ -180,12 +180,15 @@ def fit_block(
         last,
         keep_spikes=sampler.noise == "student_t",
         same_bits=same_bits,
+        threads=threads,
     )
     names = names[first:last]
     keys = run_keys(seed, names)
     if where.gpus:
-        draws, info = _on_gpus(where, ready, sampler, keys, names, on_gpu, progress)
-    elif sampler.method == "emcee":
+        draws, info = _on_gpus(where, source, sampler, keys, names, on_gpu, progress)
+        return Block(source, draws, info)
+    ready = source.all()
+    if sampler.method == "emcee":
         from .emcee_reference import sample_batch
 
         draws, info = sample_batch(
@@ -231,7 +234,7 @@ def work_of(law: Law, method: str, noise: str) -> Work:
 
 def _on_gpus(
     where: Place,
-    ready: Prepared,
+    source: Source,
     sampler: Sampler,
     keys: NDArray[np.uint64],
     names: tuple[str, ...],
@@ -244,9 +247,9 @@ def _on_gpus(
     with gpu_errors():
         result, parts = fit_batch_on(
             where.open(),
-            ready.batch,
+            source,
             sampler.law.program,
-            ready.table,
+            None,
             keys,
             draws=sampler.draws,
             single=where.single,

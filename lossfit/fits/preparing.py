@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Floats, Ints
+from .._base.ragged import Floats, Ints, spans
 from .prior_table import prior_table
-from .window import select
+from .window import log_of, windows_of
 
 if TYPE_CHECKING:
     from ..kernels.driver import Batch, PriorTable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..runs.collection import Flat
     from .window import Rule
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "Source", "prepare"]
 
 SECONDS = 5e-6  # of a point, in plain Python
 
@@ -45,6 +46,94 @@ class Prepared(NamedTuple):
     scales: Floats
 
 
+class Source:
+    """Runs whose windows are known; their points are taken from the log when they are asked for.
+
+    A GPU asks for them chunk by chunk, and has them written where they are copied from: see
+    `lossfit.kernels.gpu.feed.Feed`, which this is.
+
+    Parameters
+    ----------
+    flat, names, law, rule, first, last, keep_spikes, same_bits, threads
+        As for `prepare`.
+
+    Attributes
+    ----------
+    offsets : ndarray of int, shape (n_runs + 1,)
+        Where the points of each run begin, counting those of all runs.
+    span : ndarray, shape (n_runs,)
+        Last scaled axis value over the first one.
+    start, end, n_points, scales
+        As in `Prepared`; the scales are known when a run's points were asked for.
+    """
+
+    def __init__(
+        self,
+        flat: Flat,
+        names: tuple[str, ...],
+        law: Law,
+        rule: Rule,
+        first: int,
+        last: int,
+        *,
+        keep_spikes: bool = False,
+        same_bits: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        from ..engine.serving import serve
+
+        windows = windows_of(
+            flat, names, rule, first, last, keep_spikes=keep_spikes, same_bits=same_bits,
+            threads=threads,
+        )  # fmt: skip
+        self._windows = windows
+        self._log = log_of(flat)
+        self._law = law
+        self._threads = threads
+        self.start, self.end, self.n_points = windows.start, windows.end, windows.count
+        self.offsets = spans(windows.count)
+        self.span = 1.0 / (windows.start / windows.end)  # to the last bit that of scaled values
+        self.scales = np.empty((windows.count.size, 2))
+        seconds = SECONDS * float(self.offsets[-1])
+        self._kernels: Any = serve("windows", "_take_range", seconds, same_bits=same_bits)
+
+    @cached_property
+    def last_loss(self) -> Floats:
+        """Of each window."""
+        return self._log.y[self._windows.last - 1]
+
+    def write(self, start: int, stop: int, x: Floats, y: Floats, weight: Floats) -> PriorTable:
+        """Write the points of some runs; gives their priors."""
+        self._kernels.take_windows(
+            self._log, self._windows, self.offsets, (x, y, weight), self.scales, start, stop,
+            self._threads,
+        )  # fmt: skip
+        runs = slice(start, stop)
+        loss, noise = self.scales[runs, 0], self.scales[runs, 1]
+        return prior_table(self._law, loss, noise, self.start[runs], self.end[runs])
+
+    def rows(self, rows: Ints) -> tuple[Batch, PriorTable]:
+        """Points and priors of some runs, in any order."""
+        from ..kernels.driver import Batch
+
+        windows = type(self._windows)._make(part[rows] for part in self._windows)
+        offsets = spans(windows.count)
+        x, y, weight = (np.empty(int(offsets[-1])) for _ in range(3))
+        scales = np.empty((len(rows), 2))
+        self._kernels.take_windows(self._log, windows, offsets, (x, y, weight), scales)
+        table = prior_table(self._law, scales[:, 0], scales[:, 1], windows.start, windows.end)
+        return Batch(x, y, weight, offsets), table
+
+    def all(self) -> Prepared:
+        """All runs at once."""
+        from ..kernels.driver import Batch
+
+        x, y, weight = (np.empty(int(self.offsets[-1])) for _ in range(3))
+        table = self.write(0, self.n_points.size, x, y, weight)
+        batch = Batch(x, y, weight, self.offsets)
+        return Prepared(batch, table, self.start, self.end, self.n_points, self.scales)
+
+
 def prepare(
     flat: Flat,
     names: tuple[str, ...],
@@ -55,23 +144,13 @@ def prepare(
     *,
     keep_spikes: bool = False,
     same_bits: bool = False,
+    threads: int | None = None,
 ) -> Prepared:
     """Window, scale and give priors to the runs ``first`` to ``last`` (exclusive).
 
     With ``same_bits`` only compiled kernels serve.
     """
-    from ..engine.serving import serve
-    from ..kernels.driver import Batch
-
-    chosen = select(flat, names, rule, first, last, keep_spikes=keep_spikes)
-    points = slice(int(flat.offsets[first]), int(flat.offsets[last]))
-    offsets = np.concatenate([[0], np.cumsum(chosen.n_points)]).astype(np.int64)
-    # A division, not a product with 1 / end: the last point must land on exactly 1.
-    x = flat.x[points][chosen.rows] / np.repeat(chosen.end, chosen.n_points)
-    y = flat.loss[points][chosen.rows]
-    weight = flat.weight[points][chosen.rows]
-    kernels = serve("scales", "_run_scales", SECONDS * len(x), same_bits=same_bits)
-    scales = kernels.run_scales(x, y, weight, offsets)
-    table = prior_table(law, scales[:, 0], scales[:, 1], chosen.start, chosen.end)
-    batch = Batch(x=x, y=y, weight=weight, offsets=offsets)
-    return Prepared(batch, table, chosen.start, chosen.end, chosen.n_points, scales)
+    return Source(
+        flat, names, law, rule, first, last, keep_spikes=keep_spikes, same_bits=same_bits,
+        threads=threads,
+    ).all()  # fmt: skip

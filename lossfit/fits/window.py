@@ -21,6 +21,8 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts, run_of_row
+from ..engine.serving import serve
+from ..kernels.windows import MINIMUM_POINTS, Log, Shares, Windows
 
 if TYPE_CHECKING:
     from ..runs.collection import Flat, Runs
@@ -29,17 +31,17 @@ __all__ = [
     "Rule",
     "Selection",
     "WindowSpec",
+    "log_of",
     "rows_between",
     "rule_of",
     "select",
+    "windows_of",
     "without_outer_spikes",
 ]
 
 AUTO_DROP = 0.3
 AUTO_WARMUPS = 1.2
-AUTO_POINTS = 12
-FALLBACK_POINTS = 25
-MINIMUM_POINTS = 3
+SECONDS = 1e-7  # of a point, in plain Python
 STRAY_SHARE = 0.01  # of a run's points that may lie at or below 0 by accident
 
 OneWindow: TypeAlias = Literal["auto", "all"] | tuple[float, float]
@@ -159,6 +161,46 @@ def _warmups(runs: Runs) -> Floats:
     return out
 
 
+def log_of(flat: Flat) -> Log:
+    """The columns of all runs as the kernels of windows take them, without copies."""
+    x, y, weight = (np.ascontiguousarray(v) for v in (flat.x, flat.loss, flat.weight))
+    return Log(x, y, weight, np.ascontiguousarray(flat.spike).view(np.uint8))
+
+
+def windows_of(
+    flat: Flat,
+    names: tuple[str, ...],
+    rule: Rule,
+    first: int,
+    last: int,
+    *,
+    keep_spikes: bool,
+    same_bits: bool = False,
+    threads: int | None = None,
+) -> Windows:
+    """The windows of runs ``first`` to ``last`` (exclusive), as rows of `flat`.
+
+    Raises
+    ------
+    DataError
+        A run has fewer than 3 usable points in its window.
+    """
+    runs = slice(first, last)
+    offsets = flat.offsets[first : last + 1]
+    warm = AUTO_WARMUPS * rule.warmup[runs]
+    auto = rule.auto[runs]
+    low = np.where(auto, np.maximum(rule.low[runs], warm), rule.low[runs])
+    shares = Shares(low, np.ascontiguousarray(rule.high[runs]), warm, auto.astype(np.int64))
+    seconds = SECONDS * float(offsets[-1] - offsets[0])
+    kernels = serve("windows", "_find_range", seconds, same_bits=same_bits)
+    found: Windows = kernels.find_windows(log_of(flat), offsets, shares, keep_spikes, threads)
+    few = np.flatnonzero(found.count < MINIMUM_POINTS)
+    if few.size:
+        count = int(found.count[few[0]])
+        raise DataError(_too_few(names, first + int(few[0]), count, rule, keep_spikes))
+    return found
+
+
 def select(
     flat: Flat, names: tuple[str, ...], rule: Rule, first: int, last: int, *, keep_spikes: bool
 ) -> Selection:
@@ -169,31 +211,15 @@ def select(
     DataError
         A run has fewer than 3 usable points in its window.
     """
-    x, offsets, usable = _usable(flat, first, last, keep_spikes)
-    ends = x[offsets[1:] - 1]
-    runs = slice(first, last)
-    of_row = run_of_row(offsets)
-    warm = AUTO_WARMUPS * rule.warmup[runs]
-    low = np.where(rule.auto[runs], np.maximum(rule.low[runs], warm), rule.low[runs])
-    # A relative margin: a share such as 0.3 must not lose a point to the last bit.
-    rows = usable & (x >= (low * ends * (1 - 1e-12))[of_row])
-    rows &= x <= (rule.high[runs] * ends * (1 + 1e-12))[of_row]
-    count = counts(rows, offsets)
-    short = rule.auto[runs] & (count < AUTO_POINTS)
-    if short.any():
-        after = usable & (x >= (warm * ends)[of_row])
-        after |= usable & (counts(after, offsets) < MINIMUM_POINTS)[of_row]
-        total = np.cumsum(after)
-        from_end = total[offsets[1:] - 1][of_row] - total + after  # 1 for the last one
-        fallback = after & (from_end <= FALLBACK_POINTS)
-        rows = np.where(short[of_row], fallback, rows)
-        count = counts(rows, offsets)
-    few = np.flatnonzero(count < MINIMUM_POINTS)
-    if few.size:
-        raise DataError(_too_few(names, first + int(few[0]), int(count[few[0]]), rule, keep_spikes))
-    used = np.flatnonzero(rows)
-    edges = np.concatenate([[0], np.cumsum(count)])
-    return Selection(rows, count, x[used[edges[:-1]]], x[used[edges[1:] - 1]])
+    found = windows_of(flat, names, rule, first, last, keep_spikes=keep_spikes)
+    begin, end = int(flat.offsets[first]), int(flat.offsets[last])
+    edges = np.zeros(end - begin + 1, np.int8)  # a run's rows are its own: no edge falls on another
+    edges[found.first - begin] += 1
+    edges[found.last - begin] -= 1
+    rows = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
+    if not keep_spikes:
+        rows &= ~flat.spike[begin:end]
+    return Selection(rows, found.count, found.start, found.end)
 
 
 def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Selection, Bools]:

@@ -10,6 +10,7 @@ import pytest
 from numba import njit
 
 from lossfit.kernels import column_code, entries, linking, machine_code
+from lossfit.kernels.windows import Log, Shares, Windows
 
 CURVE = np.arange(1.0, 41.0) / 40, 3 - np.arange(40.0) / 40, np.ones(40), np.array([0, 40])
 
@@ -19,15 +20,19 @@ def test_functions_are_joined_with_this_numba():
 
 
 def test_an_entry_takes_what_it_was_compiled_for():
-    scales = entries.find("scales._run_scales")
+    find = entries.find("windows._find_range")
     x, y, weight, offsets = CURVE
-    out = np.empty((1, 2))
-    scales(x, y, weight, offsets, np.empty(40), out)
-    assert out[0, 0] == pytest.approx(np.median(y[-4:]))
+    spike = np.zeros(40, np.uint8)
+    one = np.ones(1)
+    shares = Shares(0.5 * one, one, 0 * one, np.ones(1, np.int64))
+    rows = (np.empty(1, np.int64) for _ in range(3))
+    found = Windows(*rows, np.empty(1), np.empty(1))
+    find(0, 1, Log(x, y, weight, spike), offsets, shares, 0, found)
+    assert (found.first[0], found.last[0], found.start[0]) == (19, 40, 0.5)
     with pytest.raises(TypeError, match="is compiled for"):
-        scales(x.astype("f4"), y, weight, offsets, np.empty(40), out)
+        find(0, 1, Log(x.astype("f4"), y, weight, spike), offsets, shares, 0, found)
     with pytest.raises(TypeError, match="contiguous"):
-        scales(np.repeat(x, 2)[::2], y, weight, offsets, np.empty(40), out)
+        find(0, 1, Log(np.repeat(x, 2)[::2], y, weight, spike), offsets, shares, 0, found)
 
 
 def test_a_damaged_file_is_no_code(tmp_path):

@@ -7,7 +7,8 @@ from scipy import stats
 from lossfit import DataError, laws, priors
 from lossfit.fits.prior_curves import prior_draws
 from lossfit.fits.prior_table import prior_table
-from lossfit.kernels.scales import MOST_DEVIATIONS, NOISE_FLOOR, run_scales
+from lossfit.kernels.scales import MOST_DEVIATIONS, NOISE_FLOOR
+from lossfit.kernels.windows import run_scales
 from lossfit.laws.priors import KIND_CODES
 
 

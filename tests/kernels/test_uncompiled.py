@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from lossfit.kernels import curve_forecast, driver, forecast_driver, paths, scales, warmup
+from lossfit.kernels import curve_forecast, driver, forecast_driver, paths, warmup, windows
 from lossfit.kernels.entries import Entry
 from lossfit.kernels.uncompiled import driver as plain_driver
 from lossfit.kernels.uncompiled import forecast_driver as plain_forecast
 from lossfit.kernels.uncompiled import paths as plain_paths
-from lossfit.kernels.uncompiled import scales as plain_scales
+from lossfit.kernels.uncompiled import windows as plain_windows
 from tests.kernels.oracles import random_problem
 
 RELATIVE = 1e-12
@@ -93,7 +93,7 @@ def test_scales_and_responses():
     run = (x, 2 + x**-0.5 + rng.normal(0, 0.01, 60), rng.uniform(0.5, 2, 60))
     offsets = np.array([0, 25, 60], np.int64)
     np.testing.assert_allclose(
-        plain_scales.run_scales(*run, offsets), scales.run_scales(*run, offsets), rtol=RELATIVE
+        plain_windows.run_scales(*run, offsets), windows.run_scales(*run, offsets), rtol=RELATIVE
     )
     units = np.array([[paths.ANNEALING, 0.1, 0.7, 0.0], [paths.MULTI_POWER, 3.0, 0.5, 0.6]])
     table = (0, *warmup._shapes(), np.sort(x), np.array([0, 1, 2], np.int64), units, 1.0)
@@ -112,7 +112,7 @@ def test_the_uncompiled_kernels_need_no_numba(root):
 def test_every_kernel_that_python_calls_is_warmed_up():
     entries = {
         value.name
-        for module in (curve_forecast, driver, forecast_driver, paths, scales)
+        for module in (curve_forecast, driver, forecast_driver, paths, windows)
         for value in vars(module).values()
         if isinstance(value, Entry)
     }
