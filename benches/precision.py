@@ -54,14 +54,14 @@ class Tabulating(FitJob):
         super().__init__(*args, **options)
         self.tables = np.full((self.n_runs, 2 + NODES), np.nan)
 
-    def scratch(self, start: int, stop: int) -> Sequence[Spec]:
+    def room(self, start: int, stop: int) -> Sequence[Spec]:
         return ()
 
     def outputs(self, start: int, stop: int) -> Sequence[Spec]:
         return [*super().outputs(start, stop), Spec((stop - start, 2 + NODES), self.number)]
 
     def launch(self, chunk: Chunk) -> None:
-        chunk.scratch = [chunk.outputs[-1]]
+        chunk.scratch = [chunk.outputs[-1], *chunk.scratch]
         super().launch(chunk)
 
     def collect(self, start: int, stop: int, outputs: Sequence[NDArray[Any]]) -> None:

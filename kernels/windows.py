@@ -222,12 +222,10 @@ def _copy(values, out):
 
 
 @kernel
-def _ones(values):
-    """Whether all values are 1."""
-    others = 0
+def _fill(values, value):
+    """The same value everywhere."""
     for i in range(values.size):
-        others += 1 if values[i] != 1.0 else 0
-    return others == 0
+        values[i] = value
 
 
 @kernel
@@ -241,8 +239,13 @@ def _without(marks, values, out):
 
 
 @entry
-def _take_range(start, stop, log, windows, offsets, first, x, y, weight, scales, work, counts):
-    """Points of some runs, run r from ``offsets[r] - first`` on, and their scales."""
+def _take_range(
+    start, stop, log, even, windows, offsets, first, x, y, weight, scales, work, counts
+):  # fmt: skip
+    """Points of some runs, run r from ``offsets[r] - first`` on, and their scales.
+
+    With `even` all weights are 1: none is read, and none is written where `weight` is empty.
+    """
     for r in range(start, stop):
         a = windows.first[r]
         b = windows.last[r]
@@ -250,17 +253,21 @@ def _take_range(start, stop, log, windows, offsets, first, x, y, weight, scales,
         k = offsets[r] - first
         some_x = x[k : k + count]
         some_y = y[k : k + count]
-        some_weight = weight[k : k + count]
+        some_weight = weight[:0] if weight.size == 0 else weight[k : k + count]
         if b - a == count:
             _divide(log.x[a:b], windows.end[r], some_x)
             _copy(log.y[a:b], some_y)
-            _copy(log.weight[a:b], some_weight)
         else:
             _without(log.spike[a:b], log.x[a:b], some_x)
             _without(log.spike[a:b], log.y[a:b], some_y)
-            _without(log.spike[a:b], log.weight[a:b], some_weight)
             _divide(some_x, windows.end[r], some_x)
-        loss, noise = scales_of(some_x, some_y, some_weight, _ones(some_weight), work, counts)
+        if even == 1:
+            _fill(some_weight, 1.0)
+        elif b - a == count:
+            _copy(log.weight[a:b], some_weight)
+        else:
+            _without(log.spike[a:b], log.weight[a:b], some_weight)
+        loss, noise = scales_of(some_x, some_y, some_weight, even == 1, work, counts)
         scales[r, 0] = loss
         scales[r, 1] = noise
 
@@ -304,6 +311,7 @@ def take_windows(
     scales: Floats,
     start: int = 0,
     stop: int | None = None,
+    even: bool = False,
     threads: int | None = None,
 ) -> None:
     """Points of windows, scaled, and the scales of their runs.
@@ -316,11 +324,14 @@ def take_windows(
     offsets : int64, shape (n_runs + 1,)
         Where the points of each run go, if run 0 goes to 0.
     out : tuple of three float64 arrays
-        What is written from its beginning on: axis values over their last one, losses, weights.
+        What is written from its beginning on: axis values over their last one, losses, weights
+        (or nothing into an empty array, if they are even).
     scales : float64, shape (n_runs, 2)
         Written for the same runs: see `scales.scales_of`.
     start, stop : int
         Which runs; all by default.
+    even : bool
+        Whether all weights of the log are 1.
     threads : int, optional
     """
     stop = offsets.size - 1 if stop is None else stop
@@ -333,8 +344,9 @@ def take_windows(
         work = np.empty((2, max(longest, MOST_DEVIATIONS)))
         counts = np.empty(RANK_BINS, np.int64)
         _take_range(
-            start + some, start + end, log, windows, offsets, first, *out, scales, work, counts
-        )
+            start + some, start + end, log, int(even), windows, offsets, first, *out, scales,
+            work, counts,
+        )  # fmt: skip
 
     spread(task, stop - start, threads, None, RUNS)
 
@@ -358,9 +370,10 @@ def run_scales(x: Floats, y: Floats, weight: Floats, offsets: Ints) -> Floats:
     x, offsets = writable(x), writable(offsets, np.int64)
     scales = np.empty((offsets.size - 1, 2))
     first, last = offsets[:-1].copy(), offsets[1:].copy()
-    log = Log(x, writable(y), writable(weight), np.zeros(x.size, np.uint8))
+    weight = writable(weight)
+    log = Log(x, writable(y), weight, np.zeros(x.size, np.uint8))
     # The scales are the same whatever the axis is divided by.
     windows = Windows(first, last, last - first, x[first], x[last - 1])
     out = (np.empty(x.size), np.empty(x.size), np.empty(x.size))
-    take_windows(log, windows, offsets, out, scales)
+    take_windows(log, windows, offsets, out, scales, even=bool((weight == 1.0).all()))
     return scales

@@ -119,11 +119,15 @@ class FitJob(Job):
         ]
 
     def inputs(self, start: int, stop: int) -> Sequence[Spec]:
-        """Points, offsets, compression orders, shifts, priors and keys."""
+        """Points, offsets, compression orders, shifts, priors and keys.
+
+        Weights that are all 1 are made on the GPU: neither the host nor the bus has to bring them.
+        """
         n, m = stop - start, self.points(start, stop)
         p = self.program.n_linear
         return [
-            *[Spec((m,), self.number)] * 3,
+            *[Spec((m,), self.number)] * 2,
+            Spec((0 if self.feed.even else m,), self.number),
             Spec((n + 1,), np.uint32),
             Spec((n,), np.int32),
             Spec((n,), self.number),
@@ -139,16 +143,18 @@ class FitJob(Job):
             inputs
         )
         edges = self.feed.offsets[start : stop + 1]
+        a = edges[0]
         shift = self.shift[start:stop]
         if self.single:
-            exact = [np.empty(x.size) for _ in range(3)]
-            table = self.feed.write(start, stop, *exact)
-            x[...], weight[...] = exact[0], exact[2]
+            double_x, double_y, double_weight = (np.empty(part.size) for part in (x, y, weight))
+            weights = None if self.feed.even else double_weight
+            table = self.feed.write(start, stop, double_x, double_y, weights)
+            x[...], weight[...] = double_x, double_weight
             by = np.repeat(shift, np.diff(edges))
-            np.subtract(exact[1], by, out=y, casting="same_kind")
+            np.subtract(double_y, by, out=y, casting="same_kind")
         else:
-            table = self.feed.write(start, stop, x, y, weight)
-        offsets[...] = edges - edges[0]
+            table = self.feed.write(start, stop, x, y, None if self.feed.even else weight)
+        offsets[...] = edges - a
         orders[...] = self.orders[start:stop]
         shifts[...] = shift
         some = prior_arrays(self.program, table)
@@ -163,8 +169,20 @@ class FitJob(Job):
         keys[...] = self.keys[start:stop]
 
     def scratch(self, start: int, stop: int) -> Sequence[Spec]:
+        """What the kernel works in, and weights where none are brought."""
+        ones = [Spec((self.points(start, stop),), self.number)] if self.feed.even else []
+        return [*self.room(start, stop), *ones]
+
+    def room(self, start: int, stop: int) -> Sequence[Spec]:
         """No room for the tabulated posteriors."""
         return [Spec((stop - start, 0), self.number)]
+
+    def weights(self, chunk: Chunk) -> Any:
+        """The weights of a chunk, as its kernel takes them."""
+        if not self.feed.even:
+            return chunk.inputs[2]
+        chunk.scratch[-1].fill(1)
+        return chunk.scratch[-1]
 
     def outputs(self, start: int, stop: int) -> Sequence[Spec]:
         """Diagnostics, and draws unless they stay."""
@@ -180,14 +198,14 @@ class FitJob(Job):
 
     def launch(self, chunk: Chunk) -> None:
         """One block a run."""
-        x, y, weight, offsets, orders, shifts, nonlinear, mean, precision, lower, sigma, keys = (
+        x, y, _, offsets, orders, shifts, nonlinear, mean, precision, lower, sigma, keys = (
             chunk.inputs
         )
         draws = chunk.kept[0] if self.on_gpu else chunk.outputs[1]
         chunk.launch(
-            self.kernel, x, y, weight, offsets, orders, shifts, Tables(*chunk.constants),
-            (nonlinear, mean, precision, lower, sigma), keys, draws, chunk.outputs[0],
-            chunk.scratch[0],
+            self.kernel, x, y, self.weights(chunk), offsets, orders, shifts,
+            Tables(*chunk.constants), (nonlinear, mean, precision, lower, sigma), keys, draws,
+            chunk.outputs[0], chunk.scratch[0],
         )  # fmt: skip
 
     def collect(self, start: int, stop: int, outputs: Sequence[NDArray[Any]]) -> None:
@@ -220,8 +238,8 @@ class ExactJob(FitJob):
         names: Sequence[str] | None = None,
     ) -> None:
         batch = as_feed(batch, table)
-        self.room = room_for(np.diff(batch.offsets), orders_of(program, batch))
-        most = self.room.max(initial=0)
+        self.most = room_for(np.diff(batch.offsets), orders_of(program, batch))
+        most = self.most.max(initial=0)
         points = next((n for n in fit.POINTS if most <= n), 0)
         self.shared = points > 0
         super().__init__(batch, program, table, keys, draws, False, on_gpu, points, names)
@@ -230,9 +248,9 @@ class ExactJob(FitJob):
         """The kernel with that much room for pseudo-points."""
         return built(exact.build, self.program, points)
 
-    def scratch(self, start: int, stop: int) -> Sequence[Spec]:
+    def room(self, start: int, stop: int) -> Sequence[Spec]:
         """Points that have no room in shared memory, and what the kernel needs besides."""
-        n = 0 if self.shared else int(self.room[start:stop].max())
+        n = 0 if self.shared else int(self.most[start:stop].max())
         shapes = [exact.room_of(self.program, stop - start, n), *self.shapes(stop - start)]
         return [Spec(shape, self.number) for shape in shapes]
 
@@ -242,16 +260,16 @@ class ExactJob(FitJob):
 
     def launch(self, chunk: Chunk) -> None:
         """One block a run."""
-        x, y, weight, offsets, orders, _shifts, *priors, keys = chunk.inputs
+        x, y, _, offsets, orders, _shifts, *priors, keys = chunk.inputs
         draws = chunk.kept[0] if self.on_gpu else chunk.outputs[1]
         chunk.launch(
-            self.kernel, x, y, weight, offsets, orders, Tables(*chunk.constants), tuple(priors),
-            keys, draws, chunk.outputs[0], *self.rest(chunk),
+            self.kernel, x, y, self.weights(chunk), offsets, orders, Tables(*chunk.constants),
+            tuple(priors), keys, draws, chunk.outputs[0], *self.rest(chunk),
         )  # fmt: skip
 
     def rest(self, chunk: Chunk) -> Sequence[Any]:
         """The kernel's last arguments."""
-        return chunk.scratch
+        return chunk.scratch[:-1] if self.feed.even else chunk.scratch
 
 
 class EnsembleJob(ExactJob):
@@ -289,7 +307,7 @@ class EnsembleJob(ExactJob):
 
     def rest(self, chunk: Chunk) -> Sequence[Any]:
         """The kernel's last arguments."""
-        return [*chunk.scratch, *self.numbers]
+        return [*super().rest(chunk), *self.numbers]
 
 
 def fit_batch_on(

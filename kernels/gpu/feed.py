@@ -24,19 +24,25 @@ class Feed(Protocol):
         Where the points of each run begin, counting those of all runs.
     span : float64, shape (n_runs,)
         Last axis value over the first one.
+    even : bool
+        Whether all weights are 1.
     """
 
     offsets: NDArray[np.int64]
     span: Floats
+    even: bool
 
     @property
     def last_loss(self) -> Floats:
         """Of each run."""
 
-    def write(self, start: int, stop: int, x: Floats, y: Floats, weight: Floats) -> PriorTable:
+    def write(
+        self, start: int, stop: int, x: Floats, y: Floats, weight: Floats | None
+    ) -> PriorTable:
         """Write axis values, losses and weights of some runs; gives their priors.
 
-        The same whenever it is called, and from whichever thread.
+        Without an array for them, weights are even and not written.  It does
+        the same whenever it is called, and from whichever thread.
         """
 
     def rows(self, rows: NDArray[np.int64]) -> tuple[Batch, PriorTable]:
@@ -51,18 +57,22 @@ class Whole:
         self.offsets = batch.offsets
         first, last = batch.offsets[:-1], batch.offsets[1:] - 1
         self.span = batch.x[last] / batch.x[first]
+        self.even = bool((batch.weight == 1.0).all())
 
     @property
     def last_loss(self) -> Floats:
         """Of each run."""
         return self.batch.y[self.offsets[1:] - 1]
 
-    def write(self, start: int, stop: int, x: Floats, y: Floats, weight: Floats) -> PriorTable:
+    def write(
+        self, start: int, stop: int, x: Floats, y: Floats, weight: Floats | None
+    ) -> PriorTable:
         """Copy them."""
         points = slice(self.offsets[start], self.offsets[stop])
         x[...] = self.batch.x[points]
         y[...] = self.batch.y[points]
-        weight[...] = self.batch.weight[points]
+        if weight is not None:
+            weight[...] = self.batch.weight[points]
         return PriorTable(*(part[start:stop] for part in self.table))
 
     def rows(self, rows: NDArray[np.int64]) -> tuple[Batch, PriorTable]:

@@ -51,7 +51,8 @@ class Options:
         Of the free memory, for all slots together.
     transfer : int
         Most bytes of a chunk that are copied in one direction: what takes the bus much longer
-        than a launch is enough, and pinned memory is dear.
+        than a launch is enough, pinned memory is dear, and a batch of 10,000 runs shall have
+        chunks enough that filling, copies and kernels overlap.
     waves : int
         Most runs of a chunk, in multiples of what the GPU computes at a time.
     runs : int, optional
@@ -60,7 +61,7 @@ class Options:
 
     slots: int = 3
     share: float = 0.5
-    transfer: int = 1 << 29
+    transfer: int = 40 << 20
     waves: int = 16
     runs: int | None = None
 

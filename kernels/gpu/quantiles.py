@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from ..team import real
 from .backend import cuda, types
+from .device import Device
+from .launch import built
 from .port import Port
 from .spec import Kernel
 from .warp import TABLE, team_sum
 
-__all__ = ["LARGEST_ROW", "build", "places", "size_for"]
+__all__ = ["LARGEST_ROW", "build", "describe_on", "places", "size_for"]
 
 LARGEST_ROW = 2048
 SMALLEST_ROW = 64
@@ -182,3 +184,39 @@ def build(single: bool, size: int) -> Kernel:
         matrix, types.Array(types.int32, 1, "C"), types.Array(kind, 1, "C"), matrix,
     )  # fmt: skip
     return Kernel("quantiles", port.rebound(quantiles), signature, threads, False)
+
+
+def describe_on(device: Device, rows: Any, shares: Sequence[float]) -> Any:
+    """Mean, standard deviation and quantiles of rows of draws that lie on a GPU.
+
+    Parameters
+    ----------
+    device : Device
+    rows : device array, shape (n_rows, n_draws)
+        Contiguous, at most `LARGEST_ROW` draws.
+    shares : sequence of float
+        Of the quantiles.
+
+    Returns
+    -------
+    device array, shape (n_rows, 2 + n_quantiles)
+        All NaN where a draw is.
+    """
+    n_rows, n_draws = rows.shape
+    single = rows.dtype.itemsize == 4
+    kernel = built(build, single, size_for(n_draws))
+    found: list[Any] = []
+
+    def task() -> None:
+        xp = device.xp
+        below, part = (xp.asarray(values) for values in places(shares, n_draws, single))
+        out = xp.empty((n_rows, 2 + len(shares)), rows.dtype)
+        device.launch(kernel, n_rows, (rows, below, part, out), stream)
+        found.append(out)
+
+    with device.active():
+        stream = device.stream()
+        device.follow(stream)  # the caller may still be computing what is read here
+        device.work(stream, task)
+        device.mark(stream).wait()
+    return found[0]

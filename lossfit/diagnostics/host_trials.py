@@ -46,6 +46,16 @@ def _chunks(devices: Sequence[Device]) -> Row:
     return {}
 
 
+def _weights_of_one(devices: Sequence[Device]) -> Row:
+    """Weights that are made on the GPU."""
+    batch, program, table, keys = fit_problem(LAW, LENGTHS, seed=3)
+    given = batch._replace(weight=np.ones_like(batch.weight)), program, table, keys
+    expected = driver.fit_batch(*given, draws=20)
+    found, _ = fit_batch_on(devices, *given, draws=20, single=False, options=Options(runs=3))
+    _close(found.draws, expected.draws)
+    return {}
+
+
 def _other_kernels(devices: Sequence[Device]) -> Row:
     """Runs that the first kernel hands on to the next."""
     given = cut_curves(LAW, [129, 5, 20, 40], seed=3)
@@ -140,6 +150,7 @@ def _is_fast(device: Device) -> bool:
 # In the order in which they are tried.
 HOST_TRIALS: dict[str, Callable[[Sequence[Device]], Row]] = {
     "chunks follow one another": _chunks,
+    "weights are made on the GPU": _weights_of_one,
     "runs are handed to the next kernel": _other_kernels,
     "draws stay on the GPU": _stay,
     "data lie on the GPU": _there_already,

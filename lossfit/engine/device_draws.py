@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,8 @@ class DeviceDraws:
         n_runs, n_parameters, n_draws = self.shape
         out = np.empty((5, n_runs, n_parameters))
         step = max(1, BLOCK // max(1, n_parameters * n_draws))
-        for part, start in zip(self.parts, self._edges[:-1], strict=True):
+        devices: Sequence[Device | None] = self.devices or (None,) * len(self.parts)
+        for part, device, start in zip(self.parts, devices, self._edges[:-1], strict=True):
             xp = array_namespace(part)
             with gpu_errors(), _on_gpu_of(part):
                 for first in range(0, part.shape[0], step):
@@ -170,8 +172,7 @@ class DeviceDraws:
                     if law is not None and end is not None:
                         some = xp.stack(law.in_axis_units(some, xp.asarray(end[runs])), axis=1)
                     with np.errstate(over="ignore", invalid="ignore"):
-                        found = describe(some, prob)
-                    out[:, runs] = host_array(found)
+                        out[:, runs] = host_array(_described(some, prob, device))
         return out
 
     @property
@@ -181,6 +182,24 @@ class DeviceDraws:
     def _place(self, run: int) -> tuple[int, int]:
         part = int(np.searchsorted(self._edges, run, side="right")) - 1
         return part, run - int(self._edges[part])
+
+
+def _described(draws: Any, prob: float, device: Device | None) -> Any:
+    """Mean, sd, lower, median and upper over the last axis: shape (5, n_runs, n_parameters).
+
+    By a kernel that sorts each row in shared memory; rows that are too long for it are sorted by
+    the array library.
+    """
+    from ..kernels.gpu.quantiles import LARGEST_ROW, describe_on
+
+    n_runs, n_parameters, n_draws = draws.shape
+    if device is None or n_draws > LARGEST_ROW:
+        return describe(draws, prob)
+    xp = array_namespace(draws)
+    tail = (1 - prob) / 2
+    rows = xp.reshape(draws, (n_runs * n_parameters, n_draws))
+    found = describe_on(device, rows, (tail, 0.5, 1 - tail))
+    return xp.reshape(found, (n_runs, n_parameters, 5)).transpose(2, 0, 1)
 
 
 def _on_gpu_of(array: Any) -> AbstractContextManager[Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._base.errors import DataError, DeviceError
+from ..kernels.spreading import available_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,16 +29,19 @@ if TYPE_CHECKING:
     from ..kernels.gpu.device import Device
 
 __all__ = [
+    "COLD_START",
     "CPU",
     "DEVICES",
     "DTYPES",
     "ON_CUDA",
+    "WARM_START",
     "Found",
     "Gpu",
     "Place",
     "Work",
     "check_device",
     "check_dtype",
+    "cpu_seconds",
     "find",
     "gpu_errors",
     "host_array",
@@ -61,6 +65,20 @@ class Work(Enum):
 
 # What has CUDA kernels: the one place to connect them.
 ON_CUDA = frozenset({Work.FIT_ONE, Work.FIT_TWO, Work.FIT_ENSEMBLE, Work.FORECAST})
+
+# Seconds of one CPU core for a run of 512 points, and for each of its draws, as measured (CPU time
+# of `lossfit.fit` and, with three targets, of `lossfit.extrapolate`).  They decide which device
+# ``device="auto"`` takes and nothing else.
+CPU_COSTS = {
+    Work.FIT_ONE: (3e-5, 5e-8),
+    Work.FIT_TWO: (1.3e-3, 6.8e-6),
+    Work.FIT_ENSEMBLE: (8.6e-2, 1.6e-5),
+    Work.FORECAST: (2.8e-4, 3.4e-7),
+}
+# Seconds before a GPU computes: packages that are imported, a context, kernels read or compiled.  A
+# process that has one open waits for launches and copies only.  Reckoned, not measured on a GPU.
+COLD_START = 5.0
+WARM_START = 0.1
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:all")  # and "cuda:0", "cuda:1", ...
 DTYPES = ("auto", "float64", "float32")
@@ -151,7 +169,9 @@ class Place:
         try:
             from ..kernels.gpu.device import CupyDevice
 
-            return [CupyDevice(number) for number in self.gpus]
+            opened: list[Device] = [CupyDevice(number) for number in self.gpus]
+            _opened.update(self.gpus)
+            return opened
         except Exception as error:  # whatever CuPy, Numba and the driver may raise
             raise DeviceError(
                 f"device={self.device!r} cannot be opened: {type(error).__name__}: {error}; "
@@ -160,6 +180,7 @@ class Place:
 
 
 CPU = Place()
+_opened: set[int] = set()  # GPUs that this process has started
 
 
 def check_device(device: Any) -> str:
@@ -189,7 +210,17 @@ def check_dtype(dtype: Any) -> str:
     return str(found)
 
 
-def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
+def cpu_seconds(work: Work, n_runs: int, n_draws: int) -> float | None:
+    """About what some runs take the CPU, on all its cores; None where that is not known."""
+    if work not in CPU_COSTS:
+        return None
+    a_run, a_draw = CPU_COSTS[work]
+    return n_runs * (a_run + n_draws * a_draw) / available_threads(None, n_runs)
+
+
+def place(
+    work: Work, device: Any = "auto", dtype: Any = "auto", seconds: float | None = None
+) -> Place:
     """Where to do some work.
 
     Parameters
@@ -198,6 +229,10 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
         What is to be done.
     device, dtype : str
         What the user asked for.
+    seconds : float, optional
+        What it takes the CPU (`cpu_seconds`): ``"auto"`` leaves it there if a GPU would need longer
+        to start.  Without it, or with ``dtype="float32"``, which the CPU does not have, a GPU is
+        taken wherever there is one.
 
     Returns
     -------
@@ -212,7 +247,7 @@ def place(work: Work, device: Any = "auto", dtype: Any = "auto") -> Place:
     """
     device, dtype = check_device(device), check_dtype(dtype)
     if device == "auto":
-        gpus, reason = _automatic(work)
+        gpus, reason = _automatic(work, None if dtype == "float32" else seconds)
         if not gpus and dtype == "float32":
             raise DataError(
                 f"dtype='float32' is for GPUs, and device='auto' takes the CPU here ({reason}), "
@@ -243,14 +278,19 @@ def _on(gpus: tuple[Gpu, ...], dtype: str) -> Place:
     return Place(tuple(gpu.number for gpu in gpus), dtype)
 
 
-def _automatic(work: Work) -> tuple[tuple[Gpu, ...], str]:
+def _automatic(work: Work, seconds: float | None) -> tuple[tuple[Gpu, ...], str]:
     """The GPU that ``device="auto"`` takes, if any, and why."""
     if work not in ON_CUDA:  # nothing is looked for
         return (), f"{work.value} has no CUDA kernels"
+    if seconds is not None and seconds < WARM_START:  # no driver is asked
+        return (), f"less than {WARM_START:g} s of work"
     found = find()
-    if found.gpus:
-        return found.gpus[:1], found.gpus[0].name
-    return (), "; ".join(found.missing)
+    if not found.gpus:
+        return (), "; ".join(found.missing)
+    gpu = found.gpus[0]
+    if seconds is not None and seconds < COLD_START and gpu.number not in _opened:
+        return (), f"less than the {COLD_START:g} s that a GPU takes to start"
+    return (gpu,), gpu.name
 
 
 def _demanded(work: Work, device: str) -> tuple[Gpu, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.seeds import Seed, seed_integer
-from ..engine.devices import place
+from ..engine.devices import cpu_seconds, place
 from ..engine.serving import FIT_SECONDS, engine_of, serve
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
 from .block import Sampler, fit_block
@@ -69,8 +69,8 @@ def fit(
         Posterior draws for each run (and chain); 0 keeps a summary only, made from 1,000 draws.
     device : str
         Where to compute: ``"cpu"``; ``"cuda"`` or ``"cuda:1"``, one GPU; ``"cuda:all"``, all
-        GPUs, among which the runs are split.  ``"auto"`` takes a GPU where there is one and the
-        method has CUDA kernels, else the CPU.
+        GPUs, among which the runs are split.  ``"auto"`` takes a GPU where there is one, the method
+        has CUDA kernels, and the runs are so many that it pays (docs/gpu.md); else the CPU.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only, not on the other runs or on threads; to the
         last bit where compiled kernels serve (docs/compiling.md).
@@ -191,7 +191,9 @@ def fit_quietly(
         raise DataError(f"keep must be 'draws', 'device' or 'summary', got {keep!r}")
     summary_only = keep == "summary" or draws == 0
     check_prob(prob)
-    where = place(sampler.work, device, dtype)
+    # Draws that shall stay on a GPU are worth one, however few they are.
+    seconds = cpu_seconds(sampler.work, len(runs), sampler.n_draws)
+    where = place(sampler.work, device, dtype, None if keep == "device" else seconds)
     if keep == "device" and (draws == 0 or not where.gpus):
         raise DataError(
             "keep='device' keeps draws on a GPU, and "

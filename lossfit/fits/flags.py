@@ -10,7 +10,15 @@ import numpy as np
 from .._base.ragged import Bools
 from ..runs.labels import names_text
 
-__all__ = ["ANSWER_MEANINGS", "FEW_POINTS", "FIT_MEANINGS", "fit_flags", "warning_text"]
+__all__ = [
+    "ANSWER_MEANINGS",
+    "FEW_POINTS",
+    "FIT_MEANINGS",
+    "fit_flags",
+    "flags_text",
+    "runs_by_flag",
+    "warning_text",
+]
 
 FEW_POINTS = 12
 MOST_RHO = 0.5
@@ -144,6 +152,42 @@ def warning_text(
                 continue
             if flag not in by_flag or by_flag[flag][-1] != name:
                 by_flag.setdefault(flag, []).append(name)
+    return flags_text(by_flag, meanings)
+
+
+def runs_by_flag(
+    fit: Mapping[str, Bools], data: Mapping[int, Sequence[str]]
+) -> dict[str, list[int]]:
+    """The runs that have each flag that matters, by their numbers.
+
+    Flags are in the order of their first runs; those of one run in the order in which it has them,
+    the fit's own first.
+
+    Parameters
+    ----------
+    fit : dict of ndarray of bool, shape (n_runs,)
+        What `fit_flags` gives.
+    data : dict of sequence of str
+        Flags of the data by the number of the run.
+    """
+    runs: dict[str, list[int]] = {}
+    place: dict[tuple[str, int], int] = {}  # of a flag in a run
+    for k, (flag, has) in enumerate(fit.items()):
+        if flag not in QUIET and has.any():
+            runs[flag] = np.flatnonzero(has).tolist()
+            place[flag, runs[flag][0]] = k
+    for run, flags in data.items():
+        for k, flag in enumerate(flags, len(fit)):
+            if flag not in QUIET:
+                runs.setdefault(flag, []).append(run)
+                place.setdefault((flag, run), k)
+    runs = {flag: sorted(set(numbers)) for flag, numbers in runs.items()}
+    order = sorted(runs, key=lambda flag: (runs[flag][0], place[flag, runs[flag][0]]))
+    return {flag: runs[flag] for flag in order}
+
+
+def flags_text(by_flag: Mapping[str, Sequence[str]], meanings: Mapping[str, str]) -> str:
+    """One text for flags, with the runs that have them; "" if there are none."""
     parts = [
         f"{flag} ({names_text(runs)}): {meanings.get(flag, 'see Runs.flags')}"
         for flag, runs in by_flag.items()

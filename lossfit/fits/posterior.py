@@ -20,7 +20,7 @@ from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.views import view
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
-from .flags import FIT_MEANINGS, fit_flags, warning_text
+from .flags import FIT_MEANINGS, fit_flags, flags_text, runs_by_flag
 from .settings import DOF, Settings
 from .window import rows_between
 
@@ -343,10 +343,20 @@ class Fit(Result):
         stacklevel : int
             Which caller the warning points at, as in `warnings.warn`.
         """
-        flags = self.flags
-        if self.settings.noise == "student_t":  # outliers are what it is for
-            flags = [tuple(f for f in flags_of_run if f != "spike") for flags_of_run in flags]
-        text = warning_text(self.runs.names, flags, {**MEANINGS, **FIT_MEANINGS})
+        unsaid = (
+            "spike" if self.settings.noise == "student_t" else ""
+        )  # outliers are what it is for
+        position, names = self.runs._positions, self.runs.names
+        of_data = {
+            position[name]: [f.flag for f in flags if f.flag != unsaid]
+            for name, flags in self.runs._columns.flags.items()
+            if name in position
+        }
+        by_flag = runs_by_flag(fit_flags(self.count, self.info), of_data)
+        text = flags_text(
+            {flag: [names[r] for r in rows] for flag, rows in by_flag.items()},
+            {**MEANINGS, **FIT_MEANINGS},
+        )
         if text:
             warnings.warn(LossfitWarning(f"fit of {self.law.name}: {text}"), stacklevel=stacklevel)
 

@@ -63,6 +63,8 @@ class Source:
         Where the points of each run begin, counting those of all runs.
     span : ndarray, shape (n_runs,)
         Last scaled axis value over the first one.
+    even : bool
+        Whether all weights are 1.
     start, end, n_points, scales
         As in `Prepared`; the scales are known when a run's points were asked for.
     """
@@ -90,6 +92,7 @@ class Source:
         self._log = log_of(flat)
         self._law = law
         self._threads = threads
+        self.even = flat.even
         self.start, self.end, self.n_points = windows.start, windows.end, windows.count
         self.offsets = spans(windows.count)
         self.span = 1.0 / (windows.start / windows.end)  # to the last bit that of scaled values
@@ -102,10 +105,13 @@ class Source:
         """Of each window."""
         return self._log.y[self._windows.last - 1]
 
-    def write(self, start: int, stop: int, x: Floats, y: Floats, weight: Floats) -> PriorTable:
-        """Write the points of some runs; gives their priors."""
+    def write(
+        self, start: int, stop: int, x: Floats, y: Floats, weight: Floats | None
+    ) -> PriorTable:
+        """Write the points of some runs (no weights where these are even); gives their priors."""
+        out = (x, y, np.empty(0) if weight is None else weight)
         self._kernels.take_windows(
-            self._log, self._windows, self.offsets, (x, y, weight), self.scales, start, stop,
+            self._log, self._windows, self.offsets, out, self.scales, start, stop, self.even,
             self._threads,
         )  # fmt: skip
         runs = slice(start, stop)
@@ -120,7 +126,8 @@ class Source:
         offsets = spans(windows.count)
         x, y, weight = (np.empty(int(offsets[-1])) for _ in range(3))
         scales = np.empty((len(rows), 2))
-        self._kernels.take_windows(self._log, windows, offsets, (x, y, weight), scales)
+        out = (x, y, weight)
+        self._kernels.take_windows(self._log, windows, offsets, out, scales, even=self.even)
         table = prior_table(self._law, scales[:, 0], scales[:, 1], windows.start, windows.end)
         return Batch(x, y, weight, offsets), table
 

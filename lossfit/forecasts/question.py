@@ -15,7 +15,7 @@ from .._base.options import check_names, described
 from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
 from .._base.units import amount_of
-from ..engine.devices import Place, Work, place
+from ..engine.devices import Place, Work, cpu_seconds, place
 from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
@@ -207,6 +207,8 @@ class Question:
     seed : int
     device, dtype : str
         As they were asked for.
+    n_runs : int, optional
+        How many runs the question is about: whether a GPU pays.
     """
 
     axis: str
@@ -227,6 +229,7 @@ class Question:
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
+    n_runs: int | None = None
 
     @classmethod
     def of(
@@ -300,6 +303,7 @@ class Question:
             seed=seed_integer(given["random_seed"]),
             device=given["device"],
             dtype=given["dtype"],
+            n_runs=len(runs),
         )
         question.check_places()
         return question
@@ -333,7 +337,10 @@ class Question:
             work = Work.FORECAST if isinstance(law, GridLaw) else Work.CURVE_FORECAST
         else:
             work = work_of(law, "quadrature" if len(law.nonlinear) <= 2 else "ensemble", "gaussian")
-        return place(work, self.device, self.dtype)
+        seconds = None
+        if self.n_runs is not None:
+            seconds = cpu_seconds(work, self.n_runs, self.draws)
+        return place(work, self.device, self.dtype, seconds)
 
     def check_places(self) -> None:
         """Raise what `place` raises, before anything is computed."""

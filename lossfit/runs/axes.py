@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -91,6 +92,11 @@ class Columns:
                 frozen(value)
         for array in (*self.logged.values(), *self.has.values()):
             frozen(array)
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all points have weight 1, as where a log says nothing of it."""
+        return bool((self.weight == 1.0).all())
 
 
 def check_axis(axis: str) -> Axis:

@@ -41,6 +41,8 @@ class Flat(NamedTuple):
         Points that fits leave out.
     offsets : ndarray of int, shape (R + 1,)
         Run ``i`` owns the points ``offsets[i]:offsets[i + 1]``.
+    even : bool
+        Whether all weights are 1.
     """
 
     x: Floats
@@ -48,6 +50,7 @@ class Flat(NamedTuple):
     weight: Floats
     spike: Bools
     offsets: Ints
+    even: bool
 
 
 class Runs:
@@ -275,7 +278,7 @@ class Runs:
         if not has.all():
             raise DataError(needed(self._columns, int(np.flatnonzero(~has)[0]), axis))
         table = self._columns
-        return Flat(values, table.loss, table.weight, table.spike, table.offsets)
+        return Flat(values, table.loss, table.weight, table.spike, table.offsets, table.even)
 
     def select(self, names: Sequence[str]) -> Runs:
         """The named runs, in that order.

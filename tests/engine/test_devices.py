@@ -197,6 +197,33 @@ def test_the_gpu_and_the_precision_that_are_chosen(machine, gpus, device, dtype,
     assert devices.place(WORK, device, dtype) == devices.Place(*expected)
 
 
+def test_auto_takes_a_gpu_where_it_pays(machine, monkeypatch):
+    driver = Driver([H100])
+    machine(driver)
+    monkeypatch.setattr(devices, "_opened", set())
+    assert devices.place(WORK, seconds=devices.WARM_START / 2) == devices.CPU
+    assert driver.started == 0  # too little to ask
+    between = (devices.COLD_START + devices.WARM_START) / 2
+    assert devices.place(WORK, seconds=between) == devices.CPU
+    assert devices.place(WORK, seconds=2 * devices.COLD_START).device == "cuda:0"
+    for asked in ({"device": "cuda"}, {"dtype": "float32"}):
+        assert devices.place(WORK, **asked, seconds=0.0).device == "cuda:0"
+    devices._opened.add(0)  # it is running already
+    assert devices.place(WORK, seconds=between).device == "cuda:0"
+    assert devices.place(WORK, seconds=devices.WARM_START / 2) == devices.CPU
+
+
+def test_what_work_takes_the_cpu(monkeypatch):
+    assert devices.cpu_seconds(ELSEWHERE, 10**6, 1000) is None
+    assert set(devices.CPU_COSTS) == devices.ON_CUDA
+    monkeypatch.setattr(devices, "available_threads", lambda threads, n_runs: 1)
+    alone = devices.cpu_seconds(WORK, 10**6, 1000)
+    assert 30 < alone < 300  # 80 us a run, as measured
+    monkeypatch.setattr(devices, "available_threads", lambda threads, n_runs: 16)
+    assert devices.cpu_seconds(WORK, 10**6, 1000) == alone / 16
+    assert devices.cpu_seconds(WORK, 10**6, 0) < alone / 16
+
+
 def test_places_have_names():
     assert devices.Place().device == "cpu"
     assert devices.Place((1,)).device == "cuda:1"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lossfit
-from lossfit.fits.flags import QUIET
+from lossfit.fits.flags import FIT_MEANINGS, QUIET, flags_text, runs_by_flag, warning_text
 
 END = 1000.0
 
@@ -31,3 +31,26 @@ def test_data_that_merely_press_against_a_constraint_are_not():
     fit = lossfit.fit(flat_tail(0.02), window="all")
     assert 1e-4 < fit.diagnostics["acceptance"].iloc[0] < 0.9
     assert fit.flags == [("positivity",)]
+
+
+def test_flags_are_gathered_by_what_they_say_as_run_by_run():
+    rng = np.random.default_rng(3)
+    own = ("few_points", "positivity", "at_bound")
+    others = ("spike", "rounded", "few_points", "nan_loss")
+    names = [f"run {i}" for i in range(12)]
+    seen = set()
+    for _ in range(200):
+        fit = {flag: rng.random(12) < 0.1 for flag in own}
+        data = {
+            r: tuple(rng.permutation(others)[: rng.integers(1, 4)].tolist())
+            for r in rng.permutation(12)[:3].tolist()
+        }
+        by_run = [
+            (*(flag for flag in own if fit[flag][r]), *data.get(r, ())) for r in range(len(names))
+        ]
+        by_flag = {f: [names[r] for r in rows] for f, rows in runs_by_flag(fit, data).items()}
+        text = flags_text(by_flag, FIT_MEANINGS)
+        assert text == warning_text(names, by_run, FIT_MEANINGS)
+        seen.add(text)
+    assert len(seen) > 100
+    assert runs_by_flag({flag: np.zeros(12, bool) for flag in own}, {}) == {}

@@ -32,11 +32,27 @@ def runs():
 def test_a_fit_on_a_gpu_is_that_of_the_cpu(gpu, runs):
     options = {"law": "power_linear", "draws": 40}
     expected = lossfit.fit(runs, device="cpu", **options)
-    found = lossfit.fit(runs, **options)
+    found = lossfit.fit(runs, device="cuda", **options)
     assert found.settings.device == "cuda:0"
     assert gpu.launches
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6, atol=1e-9)
     assert found.flags == expected.flags
+
+
+def test_auto_leaves_few_runs_to_the_cpu(gpu, runs, monkeypatch):
+    options = {"law": "power_linear", "draws": 40}
+    few = lossfit.fit(runs, **options)
+    assert (few.settings.device, gpu.launches) == ("cpu", [])
+    monkeypatch.setattr(devices, "COLD_START", 0.0)
+    monkeypatch.setattr(devices, "WARM_START", 0.0)
+    assert lossfit.fit(runs, **options).settings.device == "cuda:0"
+    assert gpu.launches
+
+
+def test_auto_takes_a_gpu_where_only_a_gpu_will_do(gpu, runs):
+    options = {"law": "power_linear", "draws": 40}
+    assert lossfit.fit(runs, keep="device", **options).settings.device == "cuda:0"
+    assert lossfit.fit(runs, dtype="float32", **options).settings.dtype == "float32"
 
 
 def test_draws_kept_on_a_gpu_give_summaries_and_predictions(gpu, runs):
@@ -59,11 +75,12 @@ def test_a_summary_is_made_on_the_gpu(gpu, runs):
     options = {"law": "power_linear", "draws": 40, "keep": "summary"}
     columns = ["mean", "sd", "lower", "upper"]
     np.testing.assert_allclose(
-        lossfit.fit(runs, **options).summary()[columns],
+        lossfit.fit(runs, device="cuda", **options).summary()[columns],
         lossfit.fit(runs, device="cpu", **options).summary()[columns],
         rtol=1e-5,
         atol=1e-9,
     )
+    assert [name for name, _, _ in gpu.launches] == ["fit", "quantiles"]
 
 
 def test_single_precision_is_close(gpu, runs):

@@ -84,6 +84,13 @@ FAULTS = {
     "other draws are put in the wrong rows": (
         "gpu.batch:_replace", "job.draws[rows] = draws", "job.draws[rows[::-1]] = draws", [],
     ),
+    "weights that are made there stay what they were": (
+        "gpu.batch:FitJob.weights", "chunk.scratch[-1].fill(1)", "None", [],
+    ),
+    "a summary is of the next quantile": (
+        "gpu.quantiles:describe_on", "places(shares, n_draws, single)",
+        "places([min(1.0, s + 0.1) for s in shares], n_draws, single)", [],
+    ),
     "runs are handed on with the keys of others": (
         "gpu.batch:fit_batch_on", "keys[rows]", "keys[rows][::-1]", [],
     ),
