@@ -284,9 +284,9 @@ def test_a_stream_follows_what_the_caller_gave(gpu):
         assert (copy == 7).all()  # what a GPU might give without
 
 
-@pytest.mark.parametrize("module", ["predict", "batch"])
+@pytest.mark.parametrize("module", ["predict", "batch", "quantiles"])
 def test_whoever_reads_the_callers_arrays_follows(module, root):
-    """`predict_on` and `fit_arrays` work on streams of their own."""
+    """`predict_on`, `fit_arrays` and `describe_on` work on streams of their own."""
     text = (root / "kernels" / "gpu" / f"{module}.py").read_text()
     made = text.count("stream = device.stream()")
     assert made == text.count("device.follow(stream)") == 1
