@@ -110,3 +110,26 @@ def test_the_smoother_is_what_dense_algebra_says(kind, company):
     np.testing.assert_allclose(np.mean((high - low) ** 2) ** 0.5 / squared[-1] ** 0.5, 1, atol=0.05)
     assert np.all(high > low)
     np.testing.assert_allclose(low.mean(), mean[-1], atol=0.02 * sd[-1])
+
+
+def test_patterns_are_those_of_an_integrated_wiener_process():
+    v, patterns = smoothing._wiener()
+    np.testing.assert_allclose(v, (2 * np.arange(512) + 1) / 1024)
+    np.testing.assert_allclose(patterns @ patterns.T, spline_oracle.kernel(v, v), atol=1e-5)
+
+
+def test_patterns_between_nodes_and_at_both_ends_lie_on_lines():
+    """The ends of the clock are half a node beyond the outermost nodes."""
+    start, end = np.array([100.0]), np.array([1000.0])
+    t = np.linspace(100.0, 1000.0, 4001)[None]
+    slope = np.array([[1e-300, 0.3, 1.0]])  # the least slope holds everywhere
+    waves = smoothing._waves(t, start, end, slope)[0]
+    _, patterns = smoothing._wiener()
+    places = spline_oracle.clock(t[0], 100.0, 1000.0) * 512 - 0.5
+    for k in range(0, 40, 7):
+        inside = np.interp(places, np.arange(512), patterns[:, k])
+        inside = np.where(
+            places < 0, patterns[0, k] + places * (patterns[1, k] - patterns[0, k]), inside
+        )
+        beyond = patterns[-1, k] + (places - 511) * (patterns[-1, k] - patterns[-2, k])
+        np.testing.assert_allclose(waves[:, k], np.where(places > 511, beyond, inside), atol=1e-12)
