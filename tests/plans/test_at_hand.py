@@ -74,12 +74,15 @@ def test_false_alarms_are_as_rare_as_stated(surface: Surface) -> None:
     """Runs of the surface's own draws: p-values are uniform."""
     runs = table_of(frame_of(SIZES, TOKENS, 1))
     drawn = surface.losses(runs.params, runs.tokens)
-    rng, p = np.random.default_rng(2), []
+    rng, p, alarms = np.random.default_rng(2), [], 0
     for k in range(0, len(drawn), 4):
         noise = surface.values["sigma"][k] * rng.standard_t(4, len(runs))
-        p.append(against(surface, replace(runs, loss=drawn[k] * np.exp(noise)), 0.9).p_value)
+        beside = against(surface, replace(runs, loss=drawn[k] * np.exp(noise)), 0.9)
+        p.append(beside.p_value)
+        alarms += beside.contradicted
     assert kstest(p, "uniform").pvalue > 1e-3
     assert np.mean(np.array(p) <= 0.01) < 0.04
+    assert alarms < 0.04 * len(p)
 
 
 def test_a_planted_contradiction_uses_the_runs(surface: Surface) -> None:
