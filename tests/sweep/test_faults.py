@@ -76,8 +76,8 @@ def test_input_that_changes_while_it_is_read(tmp_path, dataset, monkeypatch, cha
 
     monkeypatch.setattr(sweeping, "fit_chunk", fit_chunk)
     words = r"changed while it was read: .*b\.parquet.*resume=True"
-    if change is removed:
-        words += r"|b\.parquet cannot be read: .*No such file"
+    if change is not replaced:  # as the moment has it, it cannot even be read to its end
+        words += r"|b\.parquet cannot be read: "
     with pytest.raises(DataError, match=words):
         fit_to(tmp_path / "a.zarr", dataset, **OPTIONS)
     monkeypatch.undo()
