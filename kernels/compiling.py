@@ -22,9 +22,8 @@ TICK = 0.1
 GO_ON = b"+"
 _inside = "LOSSFIT_COMPILING"  # in the environment of the other Python
 _processes: list[subprocess.Popen[bytes]] = []
-_words: list[
-    int
-] = []  # pipes to them: one that closes without a word ends the Python that reads it
+# Pipes to them: one that closes without a word ends the Python that reads it.
+_words: list[int] = []
 _stopped = False  # whether somebody who waited gave up
 
 

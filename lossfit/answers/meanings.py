@@ -73,7 +73,7 @@ def unlearned(question: Question, name: str) -> bool:
     """Whether siblings were given in vain for a run."""
     if question.priors is None:
         return False
-    if question.by_default:  # which takes what they say of its errors and of B from backtests
+    if question.by_default:  # which takes what they say of its errors, and of B with these
         return name not in (question.moves or {})
     learned = question.learned(name)
     return learned is None or not learned.used

@@ -163,8 +163,8 @@ def _strengths(question: Question, finished: Runs) -> dict[str, Floats]:
 
 def _counts(seen: Mapping[str, Floats], others: Collection[str]) -> Floats:
     """How many runs showed each normal; nothing where fewer than two can tell."""
-    found = [seen[run] for run in sorted(others) if run in seen]
-    return np.sum(found, axis=0) if len(found) >= LEAST_RUNS else np.zeros(0)
+    strengths = [seen[run] for run in sorted(others) if run in seen]
+    return np.sum(strengths, axis=0) if len(strengths) >= LEAST_RUNS else np.zeros(0)
 
 
 def _errors(

@@ -41,14 +41,23 @@ def surface_of(
         )
 
 
-def table_of(table: str, columns: str | None) -> Any:
-    """The runs, or the table with columns of our names, that an argument names."""
+def table_of(table: str, columns: str | None, beside: str) -> Any:
+    """The runs, or the table with columns of our names, that an argument names.
+
+    ``columns`` are of the table of the argument ``beside`` too, if it is one: what it names need
+    not be in both.
+    """
     from ..runs.collection import Runs
 
     data, names = _data(table), _names(columns)
     if isinstance(data, Runs):
         return data
-    return data.rename(columns={given: name for name, given in names.items()})
+    lacking = [given for given in names.values() if given not in data.columns]
+    if lacking and not Path(beside).is_file() and beside != "-":
+        raise DataError(f"{table} has no column {lacking[0]!r}: it has {', '.join(data.columns)}")
+    named = {given: name for name, given in names.items() if given in data.columns}
+    hidden = [name for given, name in named.items() if name != given and name in data.columns]
+    return data.drop(columns=[name for name in hidden if name not in named]).rename(columns=named)
 
 
 def _data(table: str) -> Any:

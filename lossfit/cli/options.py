@@ -108,7 +108,7 @@ def by_run(parse: Callable[[str], Any] = str) -> Callable[..., Any]:
     def value_of(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> Any:
         named: dict[str, Any] = {}
         plain = [word for word in words if "=" not in word or Path(word).is_file()]
-        if len(plain) > 1 or (plain and len(words) > 1):
+        if plain and len(words) > 1:
             raise click.BadParameter(
                 f"give one for all runs, or RUN=VALUE for each; got {', '.join(words)}"
             )

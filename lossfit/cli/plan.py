@@ -91,7 +91,7 @@ def command(
             params=params,
             tokens=tokens,
             epochs=epochs,
-            runs=None if runs is None else table_of(runs, columns),
+            runs=None if runs is None else table_of(runs, columns, surface),
             **asked,
         )
         show(answer, as_json)

@@ -207,15 +207,15 @@ def _meant(value: float, name: str) -> None:
         )
 
 
-def _throughput(surface: Any) -> tuple[float, str]:
+def _throughput(runs: Any) -> tuple[float, str]:
     """FLOP per GPU-hour of the runs."""
     from ..runs.collection import Runs
 
-    if not isinstance(surface, Runs):
+    if not isinstance(runs, Runs):
         raise DataError("gpu_hours= needs flops_per_gpu_hour= too, unless runs with both are given")
     rates = [
         run.end("flops") / run.end("gpu_hours")
-        for run in surface
+        for run in runs
         if run.has("flops") and run.has("gpu_hours")
     ]
     if not rates:

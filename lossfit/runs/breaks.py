@@ -379,8 +379,8 @@ def _bent_as_from(x: Floats, z: Floats, gap: float) -> float:
 
     def squares(columns: Floats) -> tuple[float, Floats]:
         table = columns.T * weight[:, None]
-        found = np.linalg.lstsq(table, middle * weight, rcond=None)[0]
-        return float(((middle * weight - table @ found) ** 2).sum()), found
+        coefficients = np.linalg.lstsq(table, middle * weight, rcond=None)[0]
+        return float(((middle * weight - table @ coefficients) ** 2).sum()), coefficients
 
     late = np.log(places / x[-1])
     late /= -late[0]
@@ -389,8 +389,8 @@ def _bent_as_from(x: Floats, z: Floats, gap: float) -> float:
     for alpha in BENT:
         column = -np.log(own) if alpha == 0 else own**-alpha
         column = (column - column.mean()) / column.std()
-        miss, found = squares(np.stack([np.ones_like(column), column]))
-        if found[1] > 0:
+        miss, (_, slope) = squares(np.stack([np.ones_like(column), column]))
+        if slope > 0:
             best = min(best, miss)
     noise = 0.5 * len(used) * _scatter(z) ** 2 + 1e-12
     return 0.5 * len(used) * float(np.log((smooth + noise) / (best + noise)))

@@ -25,7 +25,6 @@ LOUD = (
     "other_logs",
 )
 
-
 # What an answer says besides, in a line at its end: what was left out, and what else was read than
 # one may think.
 SAID = (
@@ -56,12 +55,12 @@ def loud_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
     names : sequence of str, optional
         Of these runs, and of the whole collection; all by default.
     """
-    return {flag: f"{flag} {words}" for flag, words in _notes(runs, names, LOUD).items()}
+    return _notes(runs, names, LOUD)
 
 
 def other_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
     """The same for the flags of `SAID`."""
-    return {flag: f"{flag} {words}" for flag, words in _notes(runs, names, SAID).items()}
+    return _notes(runs, names, SAID)
 
 
 def _notes(runs: Any, names: Sequence[str] | None, wanted: Sequence[str]) -> dict[str, str]:
@@ -77,5 +76,5 @@ def _notes(runs: Any, names: Sequence[str] | None, wanted: Sequence[str]) -> dic
         ]
         if flags:
             who = names_text([f.run for f in flags if f.run is not None]) or "all runs"
-            notes[name] = f"({who}): {flags[0].detail}"
+            notes[name] = f"{name} ({who}): {flags[0].detail}"
     return notes

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "ALIASES",
-    "VALIDATION",
+    "falls",
     "is_component",
     "is_held_out",
     "is_loss",
@@ -333,13 +332,13 @@ def _first(
     filled = [int(frame[c].notna().sum()) for c in candidates]
     enough = max(filled) * (0.9 if known == "step" else 0.5)
     candidates = [c for c, count in zip(candidates, filled, strict=True) if count >= enough]
-    if known == "step" and len(candidates) > 1 and _falls(frame[candidates[0]]):
+    if known == "step" and len(candidates) > 1 and falls(frame[candidates[0]]):
         # A counter within epochs, where another counts all steps.
-        return next((c for c in candidates if not _falls(frame[c])), candidates[0])
+        return next((c for c in candidates if not falls(frame[c])), candidates[0])
     return candidates[0]
 
 
-def _falls(values: Any) -> bool:
+def falls(values: Any) -> bool:
     """Whether the numbers of a column go down somewhere; False for a column of text."""
     if values.dtype.kind not in "if":
         return False

@@ -22,10 +22,11 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
+from ..runs.aliases import ALIASES
 from ..runs.cleaning import Flag
 from ..runs.names import (
-    ALIASES,
     HELD_OUT,
+    falls,
     is_held_out,
     is_of_training,
     may_be_loss,
@@ -122,6 +123,9 @@ def read(source: Source) -> Table:
         words = f"line {log.opened[0]}, the last, was cut while writing"
         flags.append(Flag("", "cut_line", 1, words))
         log.open = {}
+    if log.lacks_its_end:
+        words = f"the entry that ends with line {number} is not closed: it was cut while writing"
+        flags.append(Flag("", "cut_line", 1, words))
     log.close()
     if not log.points:
         raise DataError(
@@ -210,10 +214,10 @@ class _Console:
             self.open |= values
             self.has_loss |= loss
             return
-        if self._adds(values, loss, number):
-            return
         if pairs.held_out or (loss and not placed and number <= self.about_held_out):
             values = self._held_out(values)
+        elif self._adds(values, bare, number):
+            return
         if (placed and not self._continues(values, number)) or (
             loss and self._clashes(values, number)
         ):
@@ -279,14 +283,22 @@ class _Console:
     def _is_loss(self, name: str) -> bool:
         return role_of(name) in LOSSES or (self.measures and may_be_loss(name))
 
-    def _adds(self, values: dict[str, float], loss: bool, number: int) -> bool:
-        """Whether a line says more of the open row, which is whole: a rate, or its loss again."""
+    def _adds(self, values: dict[str, float], bare: PlainLine, number: int) -> bool:
+        """Whether a line says more of the open row, which is whole: a rate, or its loss again.
+
+        Only a step tells: another rank, or the next point of a log without steps, may have the
+        same loss.
+        """
         if not self.has_loss or not self.open or number - self.opened[1] > BLOCK:
+            return False
+        if (self.open.get(RANK), self.open.get(LABEL)) != (bare.rank, bare.label):
             return False
         same = {n for n, value in values.items() if self.open.get(n) == value}
         steps = {n for n in values if n == AT or role_of(n) == "step"}
         losses = {n for n in values if self._is_loss(n)}
-        if losses - same or not (steps <= same and (steps or losses)):
+        if losses - same or not steps <= same:
+            return False
+        if not steps and not (losses and (AT in self.open or _has_step(self.open))):
             return False
         for name, value in values.items():
             self.open.setdefault(name, value)
@@ -336,6 +348,11 @@ class _Console:
         if "step" not in roles and AT not in values:
             for total, place in self.bars.items():
                 values[f"{BAR}{total:g}"] = place
+
+    @property
+    def lacks_its_end(self) -> bool:
+        """Whether the log ends inside of a dict with a loss that goes over several lines."""
+        return any(self._is_loss(name) for name in pairs_of(" ".join(self.whole)).values)
 
     @property
     def is_cut(self) -> bool:
@@ -422,9 +439,9 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
     candidates += [
         str(c) for c in frame.columns if role_of(str(c)) == "step" and str(c) not in candidates
     ]
-    if len(candidates) > 1 and _falls(frame[candidates[0]]):
+    if len(candidates) > 1 and falls(frame[candidates[0]]):
         # A counter within epochs, where another counts all steps.
-        rising = [c for c in candidates if not _falls(frame[c]) and frame[c].notna().mean() > 0.9]
+        rising = [c for c in candidates if not falls(frame[c]) and frame[c].notna().mean() > 0.9]
         candidates = rising or candidates
     place = rows.column(AT)
     if not candidates:
@@ -448,12 +465,6 @@ def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str 
         gaps = np.isnan(step)
         step[gaps] = place[gaps]
     return step, total, name
-
-
-def _falls(column: pd.Series) -> bool:
-    known = column.to_numpy(dtype=float)
-    known = known[~np.isnan(known)]
-    return bool((known[1:] < known[:-1]).any())
 
 
 def _repeats(step: Floats) -> bool:

@@ -186,20 +186,16 @@ def _of_texts(source: Source, whole: Table) -> Table | None:
             continue
         cells = frame[column].where(frame[column].notna(), "")
         lines = [" ".join(str(cell).rstrip().splitlines()) for cell in cells]
-        numbers = [_number_in(whole.row_words(i)) for i in range(len(lines))]
-        places = np.full(max(numbers, default=0), "", dtype=object)
-        places[np.array(numbers, dtype=int) - 1] = lines
+        assert isinstance(whole.row_words, LineWords)
+        numbers = np.asarray(whole.row_words.lines)
+        places = np.full(numbers.max(initial=0), "", dtype=object)
+        places[numbers - 1] = lines
         text = "\n".join(places) + "\n"
         inner = replace(source, data=text.encode("utf-8", errors="replace"))
         if console.matches(inner):
             table = console.read(inner)
             return replace(table, flags=[*whole.flags, *table.flags])
     return None
-
-
-def _number_in(words: str) -> int:
-    """The line that the words for a row name."""
-    return int(words.split()[1])
 
 
 def _by_arrow(source: Source) -> pd.DataFrame | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
+from ..runs.aliases import ALIASES
 from ..runs.cleaning import Flag
-from ..runs.names import ALIASES, plain_name, role_of
+from ..runs.names import plain_name, role_of
 from . import delimited
 from ._source import Example, Source, Table
 

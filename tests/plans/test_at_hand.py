@@ -282,3 +282,9 @@ def test_the_command_takes_runs(tmp_path: Path) -> None:
     assert "surface_contradicted" in told.output.splitlines()[1]
     plain = CliRunner().invoke(command, [*words, "--json"])
     assert json.loads(plain.stdout)["runs"]["contradicted"]
+    # A column that is named goes before one that has our name already.
+    frame.assign(final=frame["loss"], loss=1.0).to_csv(path, index=False)
+    assert CliRunner().invoke(command, [*words, "--json"]).stdout == plain.stdout
+    lacking = CliRunner().invoke(command, [*words[:4], "loss=fnal", *words[5:]])
+    assert lacking.exit_code != 0
+    assert "no column 'fnal'" in lacking.output

@@ -205,3 +205,42 @@ def test_keys_that_look_like_numbers_are_none(tmp_path):
     path.write_text(json.dumps({"--10": {"loss": 2.5}, "20": {"loss": 2.4}, "30": {"loss": 2.3}}))
     with pytest.raises(DataError, match="neither rows nor columns"):
         lossfit.load(path)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "loss: {x}",
+        "INFO train loss = {x}",
+        "tokens: {t} loss: {x}",
+        "2026-03-01 10:{m:02d}:00 loss: {x}",
+    ],
+)
+def test_equal_losses_one_after_another_are_points_each(path, form):
+    losses = [round(4 - 0.02 * i, 1) for i in range(60)]
+    lines = [form.format(x=x, t=1000 * (i + 1), m=i) for i, x in enumerate(losses)]
+    path.write_text("\n".join(lines) + "\n")
+    run = next(iter(lossfit.load(path)))
+    assert run.loss.tolist() == losses
+
+
+def test_equal_losses_of_ranks_count_each(path):
+    lines = [
+        f"[rank{rank}] step {10 * (i + 1)} loss {4 - 0.1 * i + more:.1f}\n"
+        for i in range(30)
+        for rank, more in enumerate((0.0, 0.0, 0.3))
+    ]
+    path.write_text("".join(lines))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lossfit.LossfitWarning)
+        run = next(iter(lossfit.load(path)))
+    assert run.loss == pytest.approx([4.1 - 0.1 * i for i in range(30)])
+
+
+def test_an_entry_over_lines_that_is_not_closed_is_named(path):
+    entry = "{{'loss': {x},\n 'step': {s}}}\n".format
+    text = "".join(entry(x=x, s=s) for s, x, _ in POINTS)
+    path.write_text(text + "{'loss': 1.2,\n 'step': 1000000,\n")
+    runs = lossfit.load(path)
+    assert len(next(iter(runs)).loss) == len(list(POINTS))
+    assert "not closed" in runs.flags.set_index("flag").loc["cut_line", "detail"]
