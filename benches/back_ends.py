@@ -6,9 +6,8 @@
 
 Needs no GPU.  A row for each kernel and precision: registers where the compiler and the linker made
 machine code of it for an architecture, and the largest error against the CPU where it was executed
-(`lossfit.diagnostics.kernel_trials`: posterior standard deviations of draws, or relative).  Last
-come the faults that keep numba-cuda-mlir from being a second back end, by what it makes of four
-small functions, where it is installed (`python -m benches.mlir_faults`).
+(`lossfit.diagnostics.kernel_trials`: posterior standard deviations of draws, or relative).  What
+keeps numba-cuda-mlir from being a second back end: `python -m benches.mlir_faults`.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def main() -> int:
     if (reason := compiled.missing()) is not None:
         print(f"no kernel can be compiled here: {reason}", file=sys.stderr)
         return 2
-    trials = {key: entries for key, entries in trials_of().items()}
+    trials = trials_of()
     unknown = set(options.families) - {family for family, _ in trials}
     if unknown:
         print(f"no such families: {', '.join(sorted(unknown))}", file=sys.stderr)

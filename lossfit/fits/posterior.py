@@ -343,9 +343,8 @@ class Fit(Result):
         stacklevel : int
             Which caller the warning points at, as in `warnings.warn`.
         """
-        unsaid = (
-            "spike" if self.settings.noise == "student_t" else ""
-        )  # outliers are what it is for
+        # Outliers are what Student-t noise is for.
+        unsaid = "spike" if self.settings.noise == "student_t" else ""
         position, names = self.runs._positions, self.runs.names
         of_data = {
             position[name]: [f.flag for f in flags if f.flag != unsaid]

@@ -1,6 +1,7 @@
 """How to spend a budget: `plan`.
 
-`build` asks, `optimum` finds the best size, `result` and `text` are what comes back.
+`build` asks, `optimum` finds the best size, `at_hand` compares the surface with finished runs,
+`result` and `text` are what comes back.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from .._base.summaries import quantiles
 from ..runs.axes import check_axis
 from ..runs.known import for_runs
 from ..runs.labels import AXIS_UNITS, amount
+from ..runs.logged_rate import history_of
 from .curves import packed
 from .parts import Section, figure, run_cell
 from .tables import Cell, flag_list, number, paragraph, safe, table
@@ -56,7 +57,8 @@ def phases_section(
 
     def of_run(name: str) -> dict[str, Any]:
         # A schedule is given for what comes; of what was, the run's own tells, if it is known.
-        known = runs[name].schedule is not None or runs[name].lr is not None
+        run = runs[name]
+        known = run.schedule is not None or history_of(run, axis) is not None
         return {**asked, "schedule": None if known else for_runs(asked.get("schedule"), [name])}
 
     each: list[Phases] = []

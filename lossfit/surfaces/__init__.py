@@ -2,8 +2,9 @@
 
 `table` reads final losses.  `forms` are laws that are fitted with what they miss (`missed`), many
 tables at once (`batch`, by `hamiltonian`); `target` is the posterior of laws that are taken for
-true, sampled by `quadrature` or `ensemble`.  `constants` has published surfaces; `result`, `checks`
-and `text` are what comes back.
+true, sampled by `quadrature` or `ensemble`.  `constants` has published surfaces.  `against`
+compares a surface with runs that it was not fitted to, `anchored` holds it to them.  `result`,
+`checks` and `text` are what comes back.
 """
 
 from __future__ import annotations

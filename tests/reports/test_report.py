@@ -171,15 +171,17 @@ def test_targets_when_nothing_is_asked(tmp_path):
 def test_phases_are_of_the_rates_that_runs_had(tmp_path):
     """... not of the schedules that are given for what comes."""
     plan = lossfit.schedules.cosine(1e-3, 2000)
-    frame = power_runs(2, ragged=False).frame.drop(columns="spike")
-    frame["lr"] = np.where(frame["run"] == "run0", plan(frame["step"]), np.nan)
-    coming = {"run0": lossfit.schedules.constant(1e-3), "run1": plan}
+    frame = power_runs(3, ragged=False).frame.drop(columns="spike")
+    logged = (frame["run"] == "run0") | ((frame["run"] == "run2") & (frame["step"] < 100))
+    frame["lr"] = np.where(logged, plan(frame["step"]), np.nan)
+    coming = {"run0": lossfit.schedules.constant(1e-3), "run1": plan, "run2": plan}
     runs = lossfit.Runs.from_frame(frame)
-    made = quiet(runs, tmp_path / "r.html", draws=50, beside=[], schedule=coming, most_phases=2)
+    made = quiet(runs, tmp_path / "r.html", draws=50, beside=[], schedule=coming, most_phases=3)
     gains = made.phases.frame.groupby("run")["schedule_gain"].first()
     alone = lossfit.phases(runs.select(["run0"]), draws=50).frame["schedule_gain"]
     assert gains["run0"] == pytest.approx(alone[0])
     assert np.isfinite(gains["run1"])
+    assert np.isfinite(gains["run2"])  # too little of its rate was logged to be known
 
 
 def test_thinning_keeps_ends_and_extremes():
