@@ -133,7 +133,9 @@ def test_select_keeps_the_asked_order_and_names_look_alikes():
 def test_runs_are_immutable(curve):
     runs = Runs.from_frame(curve, gpu_hours=1.0, tokens_per_step=10.0)
     run = runs["run"]
-    for array in (run.loss, run.weight, run.spike, run.axis("gpu_hours"), *runs.flat("tokens")):
+    *columns, even = runs.flat("tokens")
+    assert even is True
+    for array in (run.loss, run.weight, run.spike, run.axis("gpu_hours"), *columns):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     with pytest.raises(AttributeError, match="immutable"):
