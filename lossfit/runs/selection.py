@@ -13,8 +13,9 @@ from .._base.ragged import Bools, Ints
 from .aliases import ALIASES, RUN_LIKE
 from .axes import AXES
 from .cleaning import Flag
-from .frames import BLANK, RowWords, raw_from_frame
+from .frames import BLANK, MOST_NAMED, RowWords, raw_from_frame
 from .known import close_to, listed
+from .labels import names_text
 from .names import (
     is_held_out,
     is_loss,
@@ -189,10 +190,10 @@ def chosen_rows(
         No such losses, or no such column; several losses of which none is known to be the whole.
     """
     _check_once(frame)
-    frame, is_long = wide(with_counts(frame))
+    named = dict(columns or {})
+    frame, is_long, ignored = wide(with_counts(frame), {loss, *named.values()})
     frame, flags = _by_mode(frame)
     there = [str(column) for column in frame.columns]
-    named = dict(columns or {})
     kind = "named"
     if "loss" not in named:
         column, kind = loss_column(_of_numbers(frame) if loss in SPLITS else there, loss)
@@ -211,6 +212,8 @@ def chosen_rows(
     frame = _with_hours(frame, set(named.values()))
     frame, renamed = with_known_names(frame, named)
     flags = [*renamed, *flags]
+    if ignored:
+        flags.append(Flag(None, "ignored_columns", len(ignored), names_text(ignored, MOST_NAMED)))
     if "loss" not in frame.columns:
         raise DataError(_no_loss(there))
     names = [str(name) for name in frame.columns]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import tracemalloc
 import warnings
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -244,3 +247,22 @@ def test_an_entry_over_lines_that_is_not_closed_is_named(path):
     runs = lossfit.load(path)
     assert len(next(iter(runs)).loss) == len(list(POINTS))
     assert "not closed" in runs.flags.set_index("flag").loc["cut_line", "detail"]
+
+
+def test_many_things_in_a_table_of_a_row_a_value_cost_no_column_each(path):
+    names = ["train/loss", "step", "my/score", *(f"grad/{i}" for i in range(297))]
+    frame = pd.DataFrame(
+        {"step": np.repeat(np.arange(1, 101), 300), "tag": names * 100, "value": 3.0}
+    )
+    frame.loc[frame["tag"] == "my/score", "value"] = 2.0
+    tracemalloc.start()
+    runs = lossfit.Runs.from_frame(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * len(frame) * len(names) * 8
+    assert next(iter(runs)).loss.tolist() == [3.0] * 100
+    ignored = runs.flags.set_index("flag").loc["ignored_columns"]
+    assert ignored["count"] == 299
+    assert "my/score" in ignored["detail"]
+    asked = lossfit.Runs.from_frame(frame, loss="my/score")
+    assert next(iter(asked)).loss.tolist() == [2.0] * 100
