@@ -140,12 +140,7 @@ def plan(
         warnings.simplefilter("ignore", LossfitWarning)
         fitted = as_surface(surface, draws=draws, random_seed=seed)
     prob = check_prob(fitted.prob if prob is None else prob)
-    if isinstance(surface, Runs):
-        extra["from_runs"] = (
-            f"the surface is fitted to the final losses of {len(surface)} runs, whose learning "
-            f"rates may not have ended alike"
-        )
-    beside = None
+    beside, used = None, "surface"
     if runs is not None:
         asked = fitted
         fitted, beside, used = compared(asked, runs, prob, unique_tokens, draws, seed)
@@ -153,6 +148,12 @@ def plan(
         extra = {flag: note, **extra}
         if used == "anchored":  # what is to be said of the table still holds
             extra = {**asked.notes, **extra}
+    fitted_to = runs if used == "fitted" else surface
+    if isinstance(fitted_to, Runs):
+        extra["from_runs"] = (
+            f"the surface is fitted to the final losses of {len(fitted_to)} runs, whose learning "
+            f"rates may not have ended alike"
+        )
     problem = _problem(fitted, unique_tokens, inference_tokens or 0.0, seed, extra)
     if compute is None:
         assert params is not None

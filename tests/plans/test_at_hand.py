@@ -250,6 +250,9 @@ def test_runs_with_curves_and_their_throughput(surface: Surface) -> None:
     found = quiet(surface, gpu_hours=1000, runs=runs)
     assert found.compute == pytest.approx(4e20)
     assert found.flags[0] == "surface_contradicted"
+    assert f"final losses of {len(runs)} runs" in found.notes["from_runs"]  # what it is fitted to
+    table = frame_of(SIZES, TOKENS, 1)
+    assert "from_runs" not in quiet(runs, compute=BUDGET, runs=table).flags
 
 
 def test_too_few_draws_to_tell(surface: Surface) -> None:
