@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -30,6 +30,7 @@ from ..runs.logged_rate import axis_factor, warmup_of
 from ..runs.schedule_words import peak_of, with_own
 from ..schedules import shapes as make
 from ..schedules.shapes import Schedule
+from .broken import broken_runs, first_lines, without_forecast
 from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
 from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
@@ -67,7 +68,7 @@ MEANINGS = {
     "how steeply the best tail ends depends on that",
     "siblings_unused": "fewer than two of the sibling runs could tell how the loss responds to the "
     "learning rate: the shipped prior was used",
-    **{name: ANSWER_MEANINGS[name] for name in ("calibrated", "not_calibrated")},
+    **{name: ANSWER_MEANINGS[name] for name in ("calibrated", "not_calibrated", "broken")},
 }
 QUIET = frozenset({"steps_unknown"})
 
@@ -174,6 +175,11 @@ class Tail(Result):
     def _row_draws(self) -> Floats:
         return self.curves
 
+    @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Whether the run broke: what happened, and whether no forecast holds for it."""
+        return broken_runs(self.runs, [self.run.name], self.axis)
+
     @property
     def tail(self) -> pd.DataFrame:
         """The tail: columns at (units of the axis), lr and ratio (to the run's peak)."""
@@ -221,10 +227,15 @@ class Tail(Result):
         table, draws = self.frame, self.curves.shape[1]
         percent = f"{100 * self.prob:g} %"
         lines = [
+            *first_lines(self.broken),
             f"{self.run.name}: the best tail from {amount(self.start, self.axis)} to "
             f"{amount(self.total, self.axis)}",
-            f"  {_shape(self)}",
         ]
+        if without_forecast(self.broken, self.run.name):
+            return "\n".join(
+                [*lines, "  no forecast (tail.frame takes the run to go on as it did)"]
+            )
+        lines.append(f"  {_shape(self)}")
         width = max(map(len, self.names))
         for _, r in table.iterrows():
             line = f"  {r['schedule']:<{width}}  ends at {estimate(r, draws)}"
@@ -237,8 +248,8 @@ class Tail(Result):
         lines.append(f"  Medians and {percent} intervals of the loss without noise.")
         if self.below > 0:
             lines.append(
-                f"  {100 * self.below:.0f} % of the tail lie below {self.seen[0]:.3g}, the lowest "
-                f"learning rate in the data."
+                f"  {100 * self.below:.0f} % of the tail lie below {_rate(self, self.seen[0])}, "
+                f"the lowest learning rate in the data."
             )
         if self.within is not None:
             cost = self.within.expected[0] - self.expected[0]
@@ -401,6 +412,8 @@ def best_tail(
     if "rate_below_data" in tail.flags and low < lowest < top:
         within = _solve(engine, begin, end, lowest, top, segments, question.prob, fits.flags)
         tail = _with(tail, within)
+    if without_forecast(tail.broken, name):  # other flags would be about a curve that ended
+        tail = replace(tail, flags=("broken",))
     text = tail.warning
     if text:
         warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)
@@ -408,8 +421,6 @@ def best_tail(
 
 
 def _with(tail: Tail, within: Tail) -> Tail:
-    from dataclasses import replace
-
     return replace(tail, within=within)
 
 
@@ -589,6 +600,12 @@ def _schedule(engine: FittedRun, rate: Rate, begin: float, tail: tuple[Floats, F
     return make.from_points(np.append(before, at), np.append(lr, rho), axis=axis)
 
 
+def _rate(tail: Tail, value: float) -> str:
+    """A learning rate; a share of the peak where only the shape of the schedule is known."""
+    relative = value > 0 and tail.run.lr is None and peak_of(tail.run) == 1
+    return f"{value:.3g} of the peak" if relative else f"{value:.3g}"
+
+
 def _shape(tail: Tail) -> str:
     """The tail in words: where it leaves the top, halves it, and ends."""
     fine = np.linspace(tail.start, tail.total, 2001)
@@ -601,5 +618,5 @@ def _shape(tail: Tail) -> str:
         if len(under):
             done = (fine[under[0]] - tail.start) / (tail.total - tail.start)
             words.append(f"{what} {100 * done:.0f} %")
-    ends = f"ends at {tail.lr[-1]:.3g}"
-    return f"the rate of {top:.3g} " + ", ".join([*words, ends]) + " (shares of the tail)"
+    ends = f"ends at {_rate(tail, tail.lr[-1])}"
+    return f"the rate of {_rate(tail, top)} " + ", ".join([*words, ends]) + " (shares of the tail)"

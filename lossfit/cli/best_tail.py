@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .._base.errors import DataError
 from .common import guarded, load_runs, save_plot, say, show, with_finished_runs
 from .options import AMOUNT, Output, options
 
@@ -61,6 +62,11 @@ def command(
     with guarded():
         runs = load_runs(source, reading)
         asked = with_finished_runs(asked, reading)
+        if run is None and len(runs) > 1 and not asked.get("share"):
+            raise DataError(
+                f"a tail is for one run, and there are {len(runs):,}: name it with --run "
+                f"{runs.names[0]}; --share fits runs of one model together"
+            )
     with guarded(notes=as_json):
         tail = best_tail(
             runs, run=run, start=start, floor=floor, peak=peak, segments=segments, **asked

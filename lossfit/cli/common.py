@@ -194,11 +194,12 @@ def show_arrivals(answer: Any, target: Sequence[float], as_json: bool) -> None:
         return
     show_text(str(answer))
     for _, row in table.iterrows():
-        show_text(arrival_text(row))
+        show_text(arrival_text(row, answer._row_draws().shape[-1]))
 
 
-def arrival_text(row: Any) -> str:
-    """When a curve reaches a loss, in a line."""
+def arrival_text(row: Any, draws: int) -> str:
+    """When a curve reaches a loss, in a line; the probability is a share of so many draws."""
+    from ..answers.answer_text import probability
     from ..runs.labels import amount
 
     end = amount(float(row["horizon"]), row["axis"])
@@ -209,9 +210,8 @@ def arrival_text(row: Any) -> str:
     where = f"beyond {end}" if median == "beyond" else f"at {median}"
     if lower != "beyond":
         where += f" ({lower} to {upper})"
-    return (
-        f"  {row['run']} reaches {row['loss']:g} {where}; P(within {end}) {row['prob_reached']:.2f}"
-    )
+    chance = probability(float(row["prob_reached"]), draws)
+    return f"  {row['run']} reaches {row['loss']:g} {where}; P(within {end}) {chance}"
 
 
 def show(answer: Any, as_json: bool) -> None:

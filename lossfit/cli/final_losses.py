@@ -12,10 +12,13 @@ import click
 from .._base.errors import DataError, LossfitWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
-__all__ = ["COLUMNS", "LAW", "surface_of", "table_of"]
+__all__ = ["COLUMNS", "LAW", "surface_of", "tables_of"]
 
+LEAST_LOG = 20  # rows
 NAMES = ("params", "tokens", "loss", "flops", "unique_tokens", "se", "weight")
 COLUMNS = click.option(
     "--columns",
@@ -39,6 +42,20 @@ def surface_of(
         return fit_surface(
             _data(table), law, draws=draws, random_seed=seed, prob=prob, **_names(columns)
         )
+
+
+def tables_of(tables: Sequence[str], columns: str | None, beside: str) -> Any:
+    """The runs, or the rows of all tables that arguments name; see `table_of`."""
+    import pandas as pd
+
+    from ..runs.collection import Runs
+
+    data = [table_of(table, columns, beside) for table in tables]
+    if len(data) == 1:
+        return data[0]
+    if any(isinstance(each, Runs) for each in data):
+        raise DataError("--runs takes one built-in collection, or tables: not both, nor several")
+    return pd.concat(data, ignore_index=True)
 
 
 def table_of(table: str, columns: str | None, beside: str) -> Any:
@@ -90,6 +107,22 @@ def _table(path: str) -> pd.DataFrame:
             f"({', '.join(PUBLISHED)})"
         )
     try:
-        return pd.read_csv(sys.stdin if path == "-" else path)
+        table = pd.read_csv(sys.stdin if path == "-" else path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"cannot read {path} as a CSV of final losses: {error}") from None
+    if _is_log(table):
+        raise DataError(
+            f"{path} is the log of a run, whose steps rise from row to row, and no table of final "
+            f"losses: give one row a finished run, with columns params, tokens and loss "
+            f"(lossfit ladder reads whole logs)"
+        )
+    return table
+
+
+def _is_log(table: pd.DataFrame) -> bool:
+    """Whether rows are the points of one curve: its steps rise, at one size or none."""
+    if len(table) < LEAST_LOG or "step" not in table:
+        return False
+    step = table["step"]
+    one_size = "params" not in table or table["params"].nunique() <= 1
+    return one_size and step.dtype.kind in "iuf" and bool((step.diff().iloc[1:] > 0).all())

@@ -9,7 +9,7 @@ import click
 from .._base.errors import DataError
 from ..runs.schedule_words import shape_of
 from .common import guarded, load_runs, number, save_plot, show, show_arrivals
-from .options import AMOUNT, options
+from .options import AMOUNT, by_run, options
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -18,7 +18,13 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.option("--size", multiple=True, metavar="RUN=N", help="Parameters of a run: small=100M.")
+@click.option(
+    "--size",
+    multiple=True,
+    metavar="RUN=N,...",
+    callback=by_run(),
+    help="Parameters of runs: small=100M,large=1B; or repeat it.",
+)
 @click.option("--params", type=AMOUNT, metavar="N", help="The size that is asked for: 70B.")
 @click.option("--begun", type=click.Path(), help="Log of a run that has begun, of that size.")
 @options(
@@ -37,7 +43,7 @@ def command(
     source: tuple[str, ...],
     reading: dict[str, Any],
     asked: dict[str, Any],
-    size: tuple[str, ...],
+    size: dict[str, str] | str | None,
     params: float | None,
     begun: str | None,
     target: tuple[float, ...],
@@ -63,12 +69,11 @@ def command(
         raise click.UsageError("--params needs --at: where on its curve?")
     if begun is not None and params is None:
         raise click.UsageError("--begun needs --params and --at")
-    sizes = {}
-    for word in size:
-        name, equals, value = word.rpartition("=")
-        if not equals:
-            raise click.BadParameter(f"write RUN=N, such as small=100M; got {word!r}")
-        sizes[name] = number(value)
+    if isinstance(size, str):
+        raise click.BadParameter(
+            "write RUN=N, such as small=100M (--params is the size asked for)", param_hint="--size"
+        )
+    sizes = {name: AMOUNT.convert(value, None, None) for name, value in (size or {}).items()}
     word = asked.pop("schedule")
     with guarded(notes=as_json):
         runs = load_runs(source, {**reading, "params": sizes or None})

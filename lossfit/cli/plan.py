@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .common import guarded, save_plot, show
-from .final_losses import COLUMNS, LAW, surface_of, table_of
+from .final_losses import COLUMNS, LAW, surface_of, tables_of
 from .options import AMOUNT, options
 
 __all__ = ["command"]
@@ -36,8 +36,10 @@ __all__ = ["command"]
 @click.option("--epochs", type=float, help="A choice to judge: its tokens over the unique ones.")
 @click.option(
     "--runs",
+    multiple=True,
     metavar="TABLE",
-    help="Finished runs at hand, as SURFACE: where it contradicts them, they are used.",
+    help="Finished runs at hand, as SURFACE: where it contradicts them, they are used (repeat for "
+    "more).",
 )
 @COLUMNS
 @LAW
@@ -57,7 +59,7 @@ def command(
     params: float | None,
     tokens: float | None,
     epochs: float | None,
-    runs: str | None,
+    runs: tuple[str, ...],
     columns: str | None,
     law: str,
     plot: str | None,
@@ -91,7 +93,7 @@ def command(
             params=params,
             tokens=tokens,
             epochs=epochs,
-            runs=None if runs is None else table_of(runs, columns, surface),
+            runs=tables_of(runs, columns, surface) if runs else None,
             **asked,
         )
         show(answer, as_json)

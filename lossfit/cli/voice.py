@@ -22,6 +22,10 @@ WORDS = (
     (re.compile(r"\bRuns\.with_schedule\(\.\.\.\)|\bwith_schedule\(\)"), "--schedule"),
     (re.compile(r"\bRuns\.flags\b"), "lossfit inspect"),
 )
+#: An option that a message names again in brackets.
+TWICE = re.compile(
+    r"(?P<option>--[\w-]+)(?P<value>(?: [^\s()]+)*) \((?P=option)(?: on the command line)?\)"
+)
 
 
 def voices() -> list[click.Parameter]:
@@ -113,5 +117,7 @@ def in_options(text: str) -> str:
         return flags[match[1]] + (f" {value}" if value not in ("", "True", "...") else "")
 
     text = re.sub(rf"(?<![\w.-])({names})=('[^']*'|\.\.\.|[\w.]*\w)?", argument, text)
+    # What a message adds for readers of Python's words stands there already.
+    text = TWICE.sub(r"\g<option>\g<value>", text)
     return re.sub(rf"^(error: |note: )?({names}) (?=must |is |are )",
                   lambda match: f"{match[1] or ''}{flags[match[2]]} ", text)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from .._base.summaries import check_prob, quantiles
 from .._base.views import view
+from ..answers.broken import broken_runs
 from ..fits.flags import warning_text
 from ..runs.labels import amount
 from .models import MODELS
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASE_MEANINGS", "Phases", "RunPhases", "verdict_of"]
 
+MOST_BROKEN = 3  # runs that are named
 PHASE_MEANINGS = {
     "schedule_explains": "the learning-rate schedule alone, without phases, predicts held-out "
     "parts of the curve better: break points describe the curve, they are no change of regime",
@@ -155,6 +158,11 @@ class Phases(Result):
 
     def __len__(self) -> int:
         return len(self.by_run)
+
+    @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Runs that broke: what happened, and whether no forecast would hold for the run."""
+        return broken_runs(self.runs, self.names, self.axis)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -298,7 +306,16 @@ class Phases(Result):
         }
 
     def _text(self) -> str:
-        lines = [f"Phases of {len(self.by_run):,} run{'s' * (len(self.by_run) > 1)} on {self.axis}"]
+        lines = [
+            f"! {name}: {words}: phases of a run that broke say nothing of its training"
+            for name, (words, _) in list(self.broken.items())[:MOST_BROKEN]
+        ]
+        if len(self.broken) > MOST_BROKEN:
+            more = len(self.broken) - MOST_BROKEN
+            lines.append(f"! ... and {more:,} more broken runs (phases.broken)")
+        lines.append(
+            f"Phases of {len(self.by_run):,} run{'s' * (len(self.by_run) > 1)} on {self.axis}"
+        )
         table = self.frame
         for result in self.by_run[:10]:
             lines.append(f"  {result.name}: {verdict_of(result)}")
@@ -308,7 +325,8 @@ class Phases(Result):
         if len(self.by_run) > 10:
             lines.append(f"  ... and {len(self.by_run) - 10:,} more runs in phases.frame")
         lines.append(
-            f"  Models: {', '.join(MODELS)}, equally probable beforehand; correlated model error."
+            f"  Models: {'; '.join(m.replace(', ', ' and ') for m in MODELS)}; equally probable "
+            "beforehand, with correlated model error."
         )
         return "\n".join(lines)
 

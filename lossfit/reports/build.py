@@ -136,7 +136,7 @@ class Report(Result):
         return os.fspath(self.path)
 
     def _text(self) -> str:
-        lines = [f"{self.path}: {len(self.runs):,} runs, {self.size / 1e6:.1f} MB"]
+        lines = [f"{self.path}: {_count(self.runs)}, {self.size / 1e6:.1f} MB"]
         lines += [f"  without {name}: {why}" for name, why in self.missing.items()]
         return "\n".join(lines)
 
@@ -144,7 +144,7 @@ class Report(Result):
         return self.answer._of_the_data()
 
     def _line(self) -> str:
-        return f"Report of {len(self.runs):,} runs in {self.path}: {self.answer._line()}"
+        return f"Report of {_count(self.runs)} in {self.path}: {self.answer._line()}"
 
 
 @takes(Options)
@@ -255,6 +255,10 @@ def report(
     made = {section.key: section.made for section in content.sections}
     missing = {s.title.lower(): s.why for s in content.sections if s.why}
     return Report(Path(path), answer, runs, size, missing, made.get("race"), made.get("phases"))
+
+
+def _count(runs: Runs) -> str:
+    return f"{len(runs):,} run{'' if len(runs) == 1 else 's'}"
 
 
 def _loaded(runs: Any) -> Runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,35 @@ def test_races_and_other_schedules_name_broken_runs_first() -> None:
         runs.select(["broke"]).with_schedule(plan), schedules=["wsd"], draws=100
     )
     assert len(str(alone).splitlines()) == 3  # nothing of what a fall of the rate would win
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_tails_and_phases_of_broken_runs_say_so_first() -> None:
+    _, loss = curve("w")
+    runs = runs_of(broke=diverged(), well=loss)
+    plan = lossfit.schedules.cosine(1e-3, 4000)
+    options = {"total": 4000, "axis": "step", "segments": 4, "draws": 100}
+    tail = lossfit.best_tail(runs.with_schedule(plan), run="broke", **options)
+    assert str(tail).splitlines()[0].startswith("! broke: diverged")
+    assert str(tail).splitlines()[-1].startswith("  no forecast")
+    assert set(tail.frame["notes"]) == {("broken",)}
+    tail = lossfit.best_tail(runs.with_schedule(plan), run="well", **options)
+    assert "!" not in str(tail).splitlines()[0]
+    assert "broken" not in tail.flags
+    phases = lossfit.phases(runs, axis="step", draws=100)
+    assert set(phases.broken) == {"broke"}
+    first, second = str(phases).splitlines()[:2]
+    assert first.startswith("! broke: diverged")
+    assert second.startswith("Phases of 2 runs")
+
+
+def test_a_rate_without_a_peak_is_a_share_of_it() -> None:
+    _, loss = curve("w")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"total": 4000, "axis": "step", "segments": 4, "draws": 100}
+        word = lossfit.best_tail(runs_of(well=loss), own="cosine@4k", **options)
+        plan = lossfit.schedules.cosine(1e-3, 4000)
+        known = lossfit.best_tail(runs_of(well=loss).with_schedule(plan), **options)
+    assert "of the peak" in str(word).splitlines()[1]
+    assert "of the peak" not in str(known)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,8 +222,6 @@ def test_no_text_of_a_log_controls_the_terminal(tmp_path):
 
 def commands():
     """Every command by name."""
-    import click
-
     context = click.Context(main)
     return {name: main.get_command(context, name) for name in main.list_commands(context)}
 
@@ -286,8 +286,6 @@ def test_errors_name_options_not_arguments(words, said):
 
 
 def test_words_of_the_library_become_options():
-    import click
-
     from lossfit.cli.voice import in_options
 
     with click.Context(commands()["extrapolate"]):
@@ -298,6 +296,56 @@ def test_words_of_the_library_become_options():
         assert in_options("error: laws must be") == "error: --law must be"
         assert in_options("a run of lr=3e-4, at 2x") == "a run of lr=3e-4, at 2x"
     assert in_options("total=") == "total="  # outside of a command
+    with click.Context(commands()["what-if"]):  # an option that stands there already is said once
+        assert in_options("with own= (--own), such as own='wsd'") == "with --own, such as --own wsd"
+        said = "choose with loss='train/box loss' (--loss on the command line)"
+        assert in_options(said) == "choose with --loss train/box loss"
+        assert in_options("its size (--params is another)") == "its size (--params is another)"
+
+
+def readme_commands():
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    return sorted(set(re.findall(r"^\|.*`lossfit ([^`]+)` ?[|,]", page, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_the_commands_of_the_readme_are_whole(line):
+    """Every option there is, and has its value: the table is what a reader copies first."""
+    name, *words = shlex.split(line)
+    command = commands()[name]
+    command.make_context(name, list(words), parent=click.Context(main))
+    if name in ("what-if", "best-tail"):  # whose learning rate a log may not tell
+        assert "--own" in words
+
+
+def test_a_tail_is_for_one_run(log):
+    done = run("best-tail", log, "--own", "cosine@2k", "--segments", 4, "--draws", 50)
+    assert done.exit_code == 2
+    assert "a tail is for one run, and there are 2: name it with --run run0" in done.stderr
+
+
+def test_final_losses_of_several_tables_and_no_logs(tmp_path):
+    rows = [(n, 20 * n, 2 + 400 * n**-0.34) for n in np.geomspace(1e8, 1e9, 6)]
+    table = pd.DataFrame(rows, columns=["params", "tokens", "loss"])
+    table[:2].to_csv(tmp_path / "a.csv", index=False)
+    table[2:].to_csv(tmp_path / "b.csv", index=False)
+    words = ["plan", "chinchilla", "--compute", "1e20", "--draws", 100, "--json"]
+    done = run(*words, "--runs", tmp_path / "a.csv", "--runs", tmp_path / "b.csv")
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["runs"]["rows"]) == 6
+    step = np.arange(1, 31)
+    curve = pd.DataFrame({"step": step, "tokens": step * 1e6, "loss": 3 + 1 / step, "params": 1e8})
+    curve.to_csv(tmp_path / "log.csv", index=False)
+    for more in (["plan", tmp_path / "log.csv", "--compute", "1e20"],
+                 [*words, "--runs", tmp_path / "log.csv"]):  # fmt: skip
+        done = run(*more)
+        assert done.exit_code == 2
+        assert "log.csv is the log of a run" in done.stderr
+
+
+def test_when_a_loss_is_reached_is_as_sure_as_the_draws(log):
+    done = run("extrapolate", log, "-r", "run0", "--at", "2x", "--draws", 50, "--target", 0.1)
+    assert "P(within 2M tokens) below 0.02" in done.stdout
 
 
 def test_quiet_and_verbose(log):

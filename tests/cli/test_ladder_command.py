@@ -57,7 +57,7 @@ def test_a_begun_run(folder: Path) -> None:
     assert answer.exit_code == 0, answer.output
     assert "reaches 2.4 at" in answer.stdout
     answer = ask(folder, "--params", "1.5B", "--begun", big, "--at", "2e10", "--target", "0.1")
-    assert "reaches 0.1 beyond 20B tokens; P(within 20B tokens) 0.00" in answer.stdout
+    assert "reaches 0.1 beyond 20B tokens; P(within 20B tokens) below 0.001" in answer.stdout
 
 
 def test_runs_without_sizes(folder: Path) -> None:
@@ -74,7 +74,23 @@ def test_bad_questions(folder: Path) -> None:
         (["--params", "1B"], "needs --at"),
         (["--params", "1B", "--at", "2e10", "--schedule", "step@2T"], "no schedule is called"),
         (["--size", "a"], "write RUN=N"),
+        (["--size", "a=10x"], "10x"),
     ):
         answer = ask(folder, *words)
         assert answer.exit_code == 2
         assert message in answer.stderr
+
+
+def test_sizes_of_several_runs_in_one_word(folder: Path) -> None:
+    for name in "ab":
+        bare = pd.read_csv(folder / f"{name}.csv").drop(columns="params")
+        bare.to_csv(folder / f"bare_{name}.csv", index=False)
+    files = [str(folder / f"bare_{name}.csv") for name in "ab"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        words = [*files, "--size", "bare_a=50M,bare_b=150M", "--params", "1B", "--at", "2e10"]
+        answer = CliRunner().invoke(command, words)
+    assert answer.exit_code == 0, answer.output
+    answer = CliRunner().invoke(command, [*files, "--size", "50M"])
+    assert answer.exit_code == 2
+    assert "write RUN=N, such as small=100M" in answer.output
