@@ -16,17 +16,13 @@ its losses are validation losses.  A step that is counted again in each epoch is
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import Floats
-from ..runs.aliases import ALIASES
 from ..runs.cleaning import Flag
 from ..runs.names import (
     HELD_OUT,
-    falls,
     is_held_out,
     is_of_training,
     may_be_loss,
@@ -34,14 +30,12 @@ from ..runs.names import (
     role_of,
 )
 from . import delimited
+from ._console_steps import AT, BAR, LABEL, NEXT, OF, RANK, carried_on, ranks_of, steps_of
 from ._lines import LineWords
 from ._pairs import Pairs, pairs_of
 from ._prefixes import PlainLine, hours_between, plain
 from ._rows import Rows
 from ._source import Example, Source, Table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["EXAMPLE", "matches", "read"]
 
@@ -74,10 +68,6 @@ LONGEST = 1 << 14  # characters of a line that is looked at
 BLOCK = 80  # lines that a block may have
 MOST_TIMES = 3_000_000
 MOST_NAMES = 10_000
-# Columns that are not shown: a bar's place, a number at the start of a line, a rank.
-AT, OF, FIRST, LABEL, RANK, BAR, NEXT = (
-    f"\0{n}" for n in ("at", "of", "first", "label", "rank", "bar ", "next ")
-)
 LOSSES = ("loss", "val_loss", "other_loss")
 NANOCHAT = frozenset({"loss", "lrm", "dt", "tok_sec"})  # names in its lines of pretraining
 
@@ -379,12 +369,12 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
     """The rows with one step, one rank and one clock."""
     rows = log.rows
     frame = rows.frame()
-    step, total, name = _steps(rows, frame)
+    step, total, name = steps_of(rows, frame)
     epoch_name = next((str(c) for c in frame.columns if role_of(str(c)) == "epoch"), None)
     epoch = None if epoch_name is None else frame[epoch_name].to_numpy()
     planned = None
     if step is not None and name is not None:
-        step, planned = _carried_on(step, total, epoch, log.epochs)
+        step, planned = carried_on(step, total, epoch, log.epochs)
         frame[name] = step
         rest = [str(c) for c in frame.columns if role_of(str(c)) == "step" and c != name]
         frame = frame.rename(columns={c: f"{c} (not the axis)" for c in rest})
@@ -393,7 +383,7 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         placed |= ~np.isnan(step)
     elif epoch is not None:
         placed |= ~np.isnan(epoch)
-    ranks = _ranks(rows, name)
+    ranks = ranks_of(rows, name)
     if ranks is not None:
         frame["rank"] = ranks
     if len(log.times) == len(frame) and all(log.times):
@@ -425,102 +415,3 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         loss_flags=averages,
         planned_steps=planned,
     )
-
-
-def _steps(rows: Rows, frame: pd.DataFrame) -> tuple[Floats | None, Floats, str | None]:
-    """Step and total of each row, and the column that has the steps.
-
-    The step is the column of that meaning that is filled best; else the place of a fraction such
-    as 10/2000 in the line; else that of the progress bar before it.
-    """
-    total = rows.column(OF)
-    names = {plain_name(str(c)): str(c) for c in reversed(list(frame.columns))}
-    candidates = [names[alias] for alias in ALIASES["step"] if alias in names]
-    candidates += [
-        str(c) for c in frame.columns if role_of(str(c)) == "step" and str(c) not in candidates
-    ]
-    if len(candidates) > 1 and falls(frame[candidates[0]]):
-        # A counter within epochs, where another counts all steps.
-        rising = [c for c in candidates if not falls(frame[c]) and frame[c].notna().mean() > 0.9]
-        candidates = rising or candidates
-    place = rows.column(AT)
-    if not candidates:
-        if np.isfinite(place).mean() >= 0.5:
-            return place, total, "step"
-        bar = _bar_steps(rows)
-        if bar is not None:
-            return *bar, "step"
-        label = rows.column(LABEL)  # "100: loss 3.2"
-        if len(np.unique(label)) > 3 and not np.isnan(label).any():
-            return label, total, "step"
-        return None, total, None
-    filled = [int(frame[c].notna().sum()) for c in candidates]
-    name = next(c for c, n in zip(candidates, filled, strict=True) if n >= 0.95 * max(filled))
-    step = frame[name].to_numpy(dtype=float).copy()
-    other = next((c for c in candidates if c != name and "iter" in plain_name(c)), None)
-    if other is not None and _repeats(step) and not _repeats(frame[other].to_numpy()):
-        # litgpt counts micro-batches beside optimizer steps, and logs each of them.
-        name, step = other, frame[other].to_numpy(dtype=float).copy()
-    if np.isnan(step).any() and not np.isnan(place).all():
-        gaps = np.isnan(step)
-        step[gaps] = place[gaps]
-    return step, total, name
-
-
-def _repeats(step: Floats) -> bool:
-    step = step[~np.isnan(step)]
-    return len(step) > 2 and float((step[1:] == step[:-1]).mean()) > 0.1
-
-
-def _bar_steps(rows: Rows) -> tuple[Floats, Floats] | None:
-    """Steps from the progress bar that moved most between the rows."""
-    bars = [name for name in rows.columns if name.startswith(BAR)]
-    if not bars:
-        return None
-    best = max(bars, key=lambda name: (len(np.unique(rows.column(name))), float(name[len(BAR) :])))
-    total = best[len(BAR) :]
-    before, after = rows.column(best), rows.column(f"{NEXT}{total}")
-    if len(np.unique(before)) < 3:
-        return None
-    # A bar is drawn at intervals, so that it may lag; what is drawn after a line does not.
-    step = before
-    if not _even(before) and _even(after[~np.isnan(after)]):
-        step = np.where(np.isnan(after), before, after)
-    return step, np.full(len(step), float(total))
-
-
-def _even(step: Floats) -> bool:
-    gaps = np.diff(step[np.isfinite(step)])
-    return len(gaps) > 1 and bool((gaps > 0).all()) and float(np.ptp(gaps)) == 0
-
-
-def _carried_on(
-    step: Floats, total: Floats, epoch: Floats | None, epochs: float
-) -> tuple[Floats, float | None]:
-    """Steps over all epochs where each epoch counts them again; the steps that were planned."""
-    known = total[~np.isnan(total)]
-    end = float(np.median(known)) if len(known) else None
-    if epoch is None or end is None:
-        return step, end
-    whole = ~np.isnan(step) & ~np.isnan(epoch)
-    s, e = step[whole], epoch[whole]
-    if len(e) < 2 or (e != np.rint(e)).any() or s.max() > end:
-        return step, end
-    rises = np.flatnonzero(e[1:] > e[:-1])
-    if len(rises) and (s[rises + 1] <= s[rises]).any():
-        before = np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min())))
-        with np.errstate(over="ignore", invalid="ignore"):
-            out = step + before * end
-        return out, end * epochs if epochs else None
-    if not len(rises) and epochs > 1:
-        return step, end * epochs
-    return step, end
-
-
-def _ranks(rows: Rows, step: str | None) -> Floats | None:
-    """The rank that printed each row, where there are several."""
-    rank = rows.column(RANK)
-    if np.isnan(rank).all() and step is not None:
-        rank = rows.column(LABEL)
-    known = rank[~np.isnan(rank)]
-    return rank if len(np.unique(known)) > 1 and len(known) == len(rank) else None
