@@ -83,6 +83,8 @@ ANSWER_MEANINGS = {
     "smoothed_noise": "the losses were smoothed before logging (an exponential moving average): "
     "their noise was corrected for it",
     "ladder": "pooled with what a ladder of finished runs of other sizes says",
+    "ladder_not_converged": "the chains of the ladder's sampler differ (R-hat above 1.1): answers "
+    "with other random_seed= show by how much the ladder's part may be off",
     "calibrated": "the interval was widened or narrowed by backtests on the runs of calibrate_on",
     "not_calibrated": "calibrate_on gave too few forecasts to learn from: the interval was left as "
     "it is",

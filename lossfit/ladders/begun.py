@@ -9,6 +9,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats
 from .._base.seeds import run_keys
+from .notes import MOST_RHAT
 from .pooling import half_width, ranks
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def joined(
         A run of the ladder itself; a run without params, or with too few points yet.
     """
     out = curves.copy()
-    shared = np.zeros(at.shape, bool)
+    shared, unsettled = np.zeros(at.shape, bool), np.zeros(at.shape, bool)
     for r, run in enumerate(runs):
         if run.name in ladder.runs:
             raise DataError(
@@ -87,7 +88,8 @@ def joined(
         share = own_share(own, draws, rung.end / places, float(fitted.whole.off[-1]))
         out[r, beyond] = blended(own, draws, share)
         shared[r, beyond] = True
-    return out, {"ladder": shared}
+        unsettled[r, beyond] = fitted.whole.rhat > MOST_RHAT
+    return out, {"ladder": shared, "ladder_not_converged": unsettled}
 
 
 def planned_run(run: Run, plan: Any) -> Run:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -293,6 +294,26 @@ def test_a_begun_run_is_sharper_and_tracked(ladder: Ladder, runs: Runs) -> None:
     assert table["quantile"].between(0.01, 0.99).all()
     with pytest.raises(DataError, match="one of the ladder's"):
         ladder.track(runs["700M"])
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_begun_run_says_where_the_sampler_did_not_settle(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = runs_of([frame_of(2e9, 9)]).until({"tokens": 4e9})
+
+    def notes() -> list[str]:
+        answer = lossfit.extrapolate(begun, at=2e10, axis="tokens", ladder=ladder, draws=100)
+        return list(answer.frame["notes"][0])
+
+    before = set(ladder._begun)
+    notes()
+    for rhat, said in ((1.05, False), (1.3, True)):
+        for key in set(ladder._begun) - before or set(ladder._begun):
+            fitted = ladder._begun[key]
+            other = replace(fitted, whole=replace(fitted.whole, rhat=rhat))
+            monkeypatch.setitem(ladder._begun, key, other)
+        assert ("ladder_not_converged" in notes()) is said
 
 
 def test_frontier_grows_with_the_budget(ladder: Ladder) -> None:
