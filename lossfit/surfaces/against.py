@@ -16,7 +16,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from .._base.seeds import run_keys
-from .missed import NU
+from .missed import errors
 from .table import Table
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def against(surface: Surface, table: Table, prob: float) -> Against:
     Raises
     ------
     DataError
-        A surface of some draws, but too few to tell.
+        A surface of some draws, but too few to tell, or without the noise of a run.
     """
     loss = surface.losses(table.params, table.tokens, table.unique_tokens)
     if len(loss) == 1:
@@ -98,26 +98,18 @@ def against(surface: Surface, table: Table, prob: float) -> Against:
             f"a surface of {len(loss)} draws can't be compared with runs: fit it with at least "
             f"draws={FEWEST_DRAWS}"
         )
-    logs = np.log(loss)
-    drawn = logs + _noise(surface, logs.shape)
+    if "sigma" not in surface.values:
+        raise DataError(
+            "the surface does not state the noise of a run, by which runs could contradict it: fit "
+            "it again"
+        )
+    rng = np.random.default_rng(int(run_keys(surface.random_seed, ["against"], "noise")[0]))
+    drawn = np.log(loss) + errors(surface.noise, surface.values, loss.shape, rng)
     lower, median, upper = np.exp(np.quantile(drawn, [(1 - prob) / 2, 0.5, (1 + prob) / 2], axis=0))
     design = _design(table)
     seen = np.log(table.loss / median)
     both = _lines(np.vstack([drawn - np.log(median), seen]), design)
     return Against(table, lower, median, upper, _share_as_far(both), _moved(both[-1], design))
-
-
-def _noise(surface: Surface, shape: tuple[int, ...]) -> Floats:
-    """Noise of runs about the surface, of log loss."""
-    rng = np.random.default_rng(int(run_keys(surface.random_seed, ["against"], "noise")[0]))
-    if "sigma" not in surface.values:
-        return np.zeros(shape)
-    if surface.noise == "student_t":
-        nu = surface.values.get("nu", np.full(shape[0], NU))
-        z = rng.standard_t(nu[:, None], shape)
-    else:
-        z = rng.standard_normal(shape)
-    return np.asarray(surface.values["sigma"][:, None] * z)
 
 
 def _design(table: Table) -> Floats:

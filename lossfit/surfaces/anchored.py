@@ -22,7 +22,7 @@ from .._base.ragged import Floats
 from .._base.seeds import run_keys
 from .brownian import integrated
 from .constants import Seen
-from .missed import NU, Correction, along, nodes_over
+from .missed import Correction, along, error_sd, nodes_over
 from .table import Table
 
 if TYPE_CHECKING:
@@ -125,11 +125,10 @@ class Anchored:
 def anchored(surface: Surface, table: Table) -> Surface:
     """A surface held to runs that contradict it."""
     loss = surface.losses(table.params, table.tokens, table.unique_tokens)
-    sigma = surface.values["sigma"] * np.sqrt(NU / (NU - 2) if surface.noise == "student_t" else 1)
     seed = int(run_keys(surface.random_seed, ["anchored"], "surface")[0])
     missed = Anchored(
         surface.missed, np.log(table.params), np.log(table.tokens), np.log(table.loss / loss),
-        np.asarray(sigma), seed,
+        error_sd(surface.noise, surface.values), seed,
     )  # fmt: skip
     seen = surface.seen
     ranges = [(float(v.min()), float(v.max())) for v in (table.params, table.tokens)]

@@ -9,6 +9,7 @@ draw of the law and of both functions, so it is one surface everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ __all__ = [
     "Outside",
     "Paths",
     "along",
+    "error_sd",
+    "errors",
     "kernel",
     "nodes_over",
     "usual",
@@ -136,6 +139,25 @@ class Missed:
         beyond = place + other + np.log(FLOPS_PER_PARAM_TOKEN) - self.log_compute
         factor = np.exp(LAST * np.maximum(beyond, 0.0) * self.last[:, None])
         return np.asarray(((loss.reshape(shape[0], -1) + missed) * factor).reshape(shape))
+
+
+def errors(
+    noise: str, values: Mapping[str, Floats], shape: tuple[int, ...], rng: np.random.Generator
+) -> Floats:
+    """Noise of log loss of runs about a surface, shape (draws, runs)."""
+    if noise == "student_t":
+        z = rng.standard_t(values.get("nu", np.full(shape[0], NU))[:, None], shape)
+    else:
+        z = rng.standard_normal(shape)
+    return np.asarray(values["sigma"][:, None] * z)
+
+
+def error_sd(noise: str, values: Mapping[str, Floats]) -> Floats:
+    """Its standard deviation, shape (draws,), of Student-t noise as if by `NU` degrees at least."""
+    if noise != "student_t":
+        return values["sigma"]
+    nu = np.maximum(values.get("nu", NU), NU)
+    return np.asarray(values["sigma"] * np.sqrt(nu / (nu - 2)))
 
 
 def along(nodes: Floats, values: Floats, at: Floats) -> Floats:

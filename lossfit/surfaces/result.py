@@ -22,7 +22,7 @@ from ..laws import SurfaceLaw
 from ..laws.priors import Prior
 from ..runs.labels import size_text
 from .constants import Seen
-from .missed import NU, Correction
+from .missed import Correction, errors
 from .table import Table
 
 if TYPE_CHECKING:
@@ -306,12 +306,7 @@ class Surface(Result):
                 raise DataError("published constants do not state the noise of a run: noise=False")
             seed = self.random_seed if random_seed is None else seed_integer(random_seed)
             rng = np.random.default_rng(int(run_keys(seed, [self.law.name], "noise")[0]))
-            shape = loss.shape
-            if self.noise == "student_t":
-                z = rng.standard_t(self.values.get("nu", np.full(len(loss), NU))[:, None], shape)
-            else:
-                z = rng.standard_normal(shape)
-            loss = loss * np.exp(self.values["sigma"][:, None] * z)
+            loss = loss * np.exp(errors(self.noise, self.values, loss.shape, rng))
         beyond = self.beyond(n, d)
         far = beyond > FAR
         if far.any():

@@ -227,6 +227,15 @@ def test_a_law_that_is_taken_for_true_is_held_to_runs_too() -> None:
     found = quiet(asked, compute=BUDGET, runs=runs, unique_tokens=1e10)
     assert found.flags[0] == "surface_contradicted"
     np.testing.assert_array_equal(found.problem.values["gamma"], 1.0)
+    held = found.surface.missed
+    assert isinstance(held, Anchored)
+    sigma, nu = asked.values["sigma"], asked.values["nu"]  # its own degrees of freedom
+    light = nu > 4
+    assert 0 < light.sum() < len(nu)
+    np.testing.assert_allclose(
+        held.sigma[light], sigma[light] * (nu[light] / (nu[light] - 2)) ** 0.5
+    )
+    np.testing.assert_allclose(held.sigma[~light], sigma[~light] * 2**0.5)
 
 
 def test_constants_without_intervals_give_no_verdict() -> None:
@@ -256,6 +265,9 @@ def test_runs_with_curves_and_their_throughput(surface: Surface) -> None:
 
 
 def test_too_few_draws_to_tell(surface: Surface) -> None:
+    silent = {name: value for name, value in surface.values.items() if name != "sigma"}
+    with pytest.raises(DataError, match="does not state the noise"):
+        against(replace(surface, values=silent), table_of(frame_of(SIZES, TOKENS, 1)), 0.9)
     with pytest.raises(DataError, match="at least draws=99"):
         plan("chinchilla", compute=BUDGET, draws=50, runs=frame_of(SIZES, TOKENS, 1))
 
