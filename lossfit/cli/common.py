@@ -192,9 +192,13 @@ def show_arrivals(answer: Any, target: Sequence[float], as_json: bool) -> None:
 
         print_json({**answer.to_dict(), "time_to": rows_of(table)})
         return
+    from ..answers.broken import without_forecast
+
     show_text(str(answer))
+    draws = answer._row_draws().shape[-1]
     for _, row in table.iterrows():
-        show_text(arrival_text(row, answer._row_draws().shape[-1]))
+        if not without_forecast(answer.broken, row["run"]):
+            show_text(arrival_text(row, draws))
 
 
 def arrival_text(row: Any, draws: int) -> str:

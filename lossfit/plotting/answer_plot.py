@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.summaries import quantiles
+from ..answers.broken import without_forecast
 from ..forecasts.mixture import curves_of
 from .style import (
     BLUE,
@@ -80,8 +81,11 @@ def plot_answer(
     data = single[name]
     x, loss = data.axis(answer.axis), data.loss
     end = float(answer.ends[r])
-    at = answer.at[r][~np.isnan(answer.at[r])]
-    last = max(float(at.max()), end)
+    # A run without a forecast is drawn as far as it was logged.
+    hopeless = without_forecast(answer.broken, name)
+    there = answer.at[r] <= end if hopeless else ~np.isnan(answer.at[r])
+    at = answer.at[r][there]
+    last = max([*at.tolist(), end])
     positive = x > 0
     low = float(x[positive][0])
     chosen = tuple(probs) if probs is not None else (0.5, answer.prob)
@@ -114,24 +118,23 @@ def plot_answer(
     if answer.compute_of is not None:
         shown.append(_other(ax, answer, low))
     tail = (1 - answer.prob) / 2
-    targets = answer.mixed.curves[r][~np.isnan(answer.at[r])]
-    lower, median, upper = quantiles(targets, (tail, 0.5, 1 - tail))
-    error = np.stack([median - lower, upper - median])
-    ax.errorbar(
-        at,
-        median,
-        yerr=error,
-        fmt="o",
-        color=BLUE,
-        markersize=5,
-        capsize=4,
-        linewidth=1.5,
-        zorder=5,
+    targets = answer.mixed.curves[r][there]
+    lower, median, upper = (
+        quantiles(targets, (tail, 0.5, 1 - tail)) if len(at) else np.empty((3, 0))
     )
+    error = np.stack([median - lower, upper - median])
+    if len(at):
+        ax.errorbar(
+            at, median, yerr=error, fmt="o", color=BLUE, markersize=5, capsize=4, linewidth=1.5,
+            zorder=5,
+        )  # fmt: skip
     reach = np.concatenate([edges.ravel(), lower, upper])
-    cut = clip_loss(ax, np.concatenate(shown), median, reach)
+    middle = median if len(at) else loss[positive]
+    cut = clip_loss(ax, np.concatenate(shown), middle, reach)
     note(ax, mark_beyond(ax, end, last), cut)
-    if len(at) == 1:
+    if hopeless:
+        title = f"{name}: {answer.broken[name][0]}: no forecast"
+    elif len(at) == 1:
         low_text, high_text = float(lower[0]), float(upper[0])
         title = (
             f"{name} {_where(answer)}: {median[0]:.2f} "

@@ -18,6 +18,7 @@ from .._base.options import check_names
 from .._base.progress import patience
 from .._base.results import Result, Scale
 from .._base.seeds import seed_integer
+from ..answers.broken import without_forecast
 from ..forecasts.question import DEFAULTS, Options, spelt_out, takes
 from ..laws import Law, ScheduleLaw
 from ..runs.checks import as_runs, check_prob, choose_axis, whole
@@ -377,6 +378,9 @@ def _banded(
     at = np.full((len(runs), answer.at.shape[1]), np.nan)
     at[:n_asked] = answer.at[:n_asked]
     ends = np.array([run.end(answer.axis) for run in runs])
+    for r, name in enumerate(answer.names[:n_asked]):
+        if without_forecast(answer.broken, name):  # drawn as far as it was logged
+            at[r, ~(at[r] <= ends[r])] = np.nan
     last = np.fmax(np.fmax.reduce(at, axis=1), ends)
     count = GRID if len(runs) <= MANY else GRID_OF_MANY
     return at, *bands(runs, answer.question, beside, last, at, count)
@@ -400,6 +404,8 @@ def _put_targets(
             compared[(row.law, row.run, row.at)] = [row.lower, row.median, row.upper]
     for r, drawn_run in enumerate(picture.runs[: len(at)]):
         run, out = drawn_run.data["n"], []
+        if without_forecast(answer.broken, run):
+            drawn_run.data["no"] = answer.broken[run][0]
         end = drawn_run.data["e"][answer.axis]
         for k in np.flatnonzero(~np.isnan(at[r])):
             place = float(at[r, k])

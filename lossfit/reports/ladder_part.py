@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from ..answers.answer_text import probability
+from ..answers.broken import without_forecast
 from ..runs.labels import AXIS_UNITS, amount
 from .parts import Section, run_cell
 from .sections import MOST_ROWS
@@ -24,15 +26,17 @@ MOST_TRACKED = 20  # runs
 def arrivals_section(answer: Answer, target: Floats, place: dict[str, int]) -> Section:
     """When the asked runs reach some losses."""
     frame = answer.time_to(target)
-    rows, which = [], []
+    rows, which, draws = [], [], answer._row_draws().shape[-1]
     for _, row in frame.head(MOST_ROWS).iterrows():
+        if without_forecast(answer.broken, row["run"]):
+            continue  # the answer says why
         ends = (_where(float(row[key]), row["axis"]) for key in ("median", "lower", "upper"))
         rows.append(
             [
                 run_cell(row["run"]),
                 number(row["loss"], "g"),
                 *ends,
-                number(row["prob_reached"], ".2f"),
+                Cell(safe(probability(row["prob_reached"], draws)), float(row["prob_reached"])),
                 _where(float(row["horizon"]), row["axis"]),
             ]
         )

@@ -402,7 +402,10 @@ function headline() {
   if (asked) return $("headline").replaceChildren(...question);
   const number = document.createElement("strong"), words = document.createElement("span"), name = document.createElement("bdi");
   name.textContent = plain(run.n);
-  if (run.t) {
+  if (run.no) {
+    number.textContent = "\u2013";
+    words.append("No forecast: ", name, ": ", run.no, ".");
+  } else if (run.t) {
     const [share, laws] = run.t[run.t.length - 1], [lower, median, upper] = laws[0];
     number.textContent = median.toFixed(3);
     words.append(percent(data.prob) + " interval " + lower.toFixed(3) + " to " + upper.toFixed(3) + ": ", name,

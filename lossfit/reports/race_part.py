@@ -62,10 +62,12 @@ def race_section(runs: Runs, axis: AnyAxis, place: dict[str, int], options: Opti
     best = _leading(made)
     overtakes = _overtakes(made, best)
     text = str(made).split("\n")
-    words = [line.strip() for line in text[1:] if line.startswith("  ") and line[2] not in " !"]
+    broken = [line for line in text if line.startswith("! ")]
+    words = [line.strip() for line in text if line.startswith("  ") and line[2] not in " !"]
     words = [line for line in words if not line.endswith(":")]
     axis_label = AXIS_LABELS[made.axis]
-    html = [f'<p class="question">{safe(text[0])}</p>']
+    html = [paragraph(line) for line in broken]
+    html.append(f'<p class="question">{safe(text[len(broken)])}</p>')
     html += [paragraph(line) for line in words]
     html.append(figure("race-loss", f"Race of the runs along {axis_label}", "", "wide"))
     html.append(figure("race-leader", f"Probability of leading along {axis_label}", "", "wide low"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..answers import answer_text
+from ..answers.broken import first_lines, without_forecast
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..forecasts.record import record_of
 from ..runs.axes import check_axis
@@ -41,6 +42,7 @@ __all__ = [
     "race_section",
 ]
 
+NO_HEADLINE = '<p class="number" id="headline" aria-live="polite"><span>No forecast</span></p>'
 MOST_ROWS = 5_000  # of a table
 MOST_FITS = 250  # runs whose parameters are listed
 DROPPED = ("missing", "not_finite", "duplicate_step", "restart", "unusable_axis")
@@ -125,12 +127,13 @@ def answer_section(context: Context) -> Section:
     answer = context.answer
     rows = answer.frame
     lines = [f'<p class="question">{safe(answer_text.question_text(answer))}</p>']
+    lines += [paragraph(line) for line in first_lines(answer.broken)]
     lines += _one(answer) if len(rows) == 1 else _several(context)
     lines.append(f'<ul class="basis">{"".join(f"<li>{safe(x)}</li>" for x in _basis(answer))}</ul>')
     flags: dict[str, list[str]] = {}
     for run, flags_of_row in zip(rows["run"], rows["notes"], strict=True):
-        for flag in flags_of_row:
-            if flag not in QUIET and run not in flags.setdefault(flag, []):
+        for flag in _flags(answer, run, flags_of_row):
+            if run not in flags.setdefault(flag, []):
                 flags[flag].append(run)
     if flags:
         lines.append("<h3>Beware</h3>" + flag_list(flags, answer.meanings, len(answer.names)))
@@ -169,8 +172,21 @@ def _still(answer: Answer) -> str:
 
 
 def _best(answer: Answer) -> Any:
-    """The row of the frame with the lowest median."""
-    return answer.frame.loc[answer.frame["median"].idxmin()]
+    """The row of the frame with the lowest median, of runs with a forecast where there are any."""
+    rows = _told(answer)
+    return answer.frame.loc[(rows if len(rows) else answer.frame)["median"].idxmin()]
+
+
+def _told(answer: Answer) -> Any:
+    """The rows of the frame whose run has a forecast."""
+    frame = answer.frame
+    return frame[[not without_forecast(answer.broken, run) for run in frame["run"]]]
+
+
+def _flags(answer: Answer, run: str, flags: tuple[str, ...]) -> list[str]:
+    """The flags of a row that are shown: of a run without a forecast that it broke."""
+    hopeless = without_forecast(answer.broken, run)
+    return [f for f in flags if f not in QUIET and (f == "broken" or not hopeless)]
 
 
 def _interval(answer: Answer, lower: float, upper: float) -> str:
@@ -180,6 +196,8 @@ def _interval(answer: Answer, lower: float, upper: float) -> str:
 def _one(answer: Answer) -> list[str]:
     """The answer to a question about one place of one run."""
     row = answer.frame.iloc[0]
+    if without_forecast(answer.broken, row["run"]):
+        return [NO_HEADLINE]
     out = [_headline(row["median"], safe(_interval(answer, row["lower"], row["upper"])))]
     run = answer.runs[answer.names[0]]
     facts = [f"The data of {name(run.name)} end at a loss of {float(run.loss[-1]):.3f}."]
@@ -200,7 +218,6 @@ def _one(answer: Answer) -> list[str]:
 def _several(context: Context) -> list[str]:
     """The shape of an answer that has many rows: the table has them."""
     answer = context.answer
-    rows = answer.frame
     best = _best(answer)
     out = []
     if context.reasons:
@@ -211,9 +228,12 @@ def _several(context: Context) -> list[str]:
             f"{what} ({n:,} run{'s' if n > 1 else ''})" for what, n in count.items()
         )
         out.append(paragraph(f"Nothing was asked, so this is each run at {where}."))
+    if without_forecast(answer.broken, best["run"]):
+        return [*out, NO_HEADLINE]
+    where = safe(amount(float(best["at"]), answer.axis))
     words = (
         f"{safe(_interval(answer, best['lower'], best['upper']))}, the lowest of "
-        f"{len(rows):,}: {name(best['run'])} at {safe(amount(float(best['at']), answer.axis))}"
+        f"{len(_told(answer)):,}: {name(best['run'])} at {where}"
     )
     return [*out, _headline(best["median"], words)]
 
@@ -228,6 +248,8 @@ def _headline(median: float, words: str) -> str:
 
 def _basis(answer: Answer) -> list[str]:
     """Law, schedule and record, as the printed answer says them."""
+    if not len(_told(answer)):
+        return []
     return [line.strip() for line in answer_text.mixture_text(answer).split("\n") if line.strip()]
 
 
@@ -245,20 +267,20 @@ def _answer_table(context: Context) -> str:
     unit = AXIS_UNITS[answer.axis]
     rows, which = [], []
     for i, row in enumerate(frame.itertuples(index=False)):
-        at = float(row.at)
+        at, told = float(row.at), not without_forecast(answer.broken, row.run)
         cells = [
             run_cell(row.run),
             Cell(safe(amount(at, answer.axis).removesuffix(f" {unit}")), at),
             Cell(safe(ratio_text(float(row.horizon_ratio))), float(row.horizon_ratio)),
             number(last[row.run], ".3f"),
-            number(row.median, ".3f"),
-            number(row.lower, ".3f"),
-            number(row.upper, ".3f"),
+            number(row.median, ".3f") if told else Cell("no forecast"),
+            *(number(end if told else np.nan, ".3f") for end in (row.lower, row.upper)),
         ]
         if below is not None:
             share = float(below[i])
-            cells.append(Cell(safe(answer_text.probability(share, answer.question.draws)), share))
-        cells.append(Cell(safe(", ".join(f for f in row.notes if f not in QUIET))))
+            words = answer_text.probability(share, answer.question.draws) if told else ""
+            cells.append(Cell(safe(words), share if told else None))
+        cells.append(Cell(safe(", ".join(_flags(answer, row.run, row.notes)))))
         rows.append(cells)
         which.append(context.place.get(row.run, -1))
     caption = "The answer, run by run; the ratio is that of the place to the end of the data"
