@@ -102,8 +102,8 @@ def carried_on(
         return step, end
     rises = np.flatnonzero(e[1:] > e[:-1])
     if len(rises) and (s[rises + 1] <= s[rises]).any():
-        before = np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min())))
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # epochs may be infinite
+            before = np.where(np.isnan(epoch), 0.0, epoch - min(1.0, float(e.min())))
             out = step + before * end
         return out, end * epochs if epochs else None
     if not len(rises) and epochs > 1:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.units import SIZES
 from ..runs.cleaning import Flag
 from ..runs.names import role_of
 from . import delimited
@@ -46,7 +47,7 @@ NUMBER = re.compile(
     r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)(?:%|[kMGT]i?B?|/\d+)?", re.IGNORECASE
 )
 BAR = re.compile(r":\s+\d+%\|.*$")  # behind a row of YOLO
-AMOUNT = re.compile(r"[-+.\deE]+|nan|inf", re.IGNORECASE)
+AMOUNT = re.compile(r"([-+]?(?:nan|inf)|[-+.\deE]+)([kMGT](?!i?B))?", re.IGNORECASE)
 NOTHING = re.compile(r"(?:n/a|none|no log|-+|\d+:\d\d(?::\d\d)?)?", re.IGNORECASE)
 SPACY = {"E": "epoch", "#": "step"}
 AXES = ("step", "epoch", "tokens")
@@ -137,7 +138,7 @@ def _row(names: list[str], cells: list[str]) -> dict[str, float]:
     for name, cell in zip(names, cells, strict=True):
         if NUMBER.fullmatch(cell):
             amount = AMOUNT.match(cell.replace(",", ""))
-            row[name] = float(amount[0]) if amount else np.nan
+            row[name] = float(amount[1]) * SIZES.get(amount[2], 1.0) if amount else np.nan
         elif not NOTHING.fullmatch(cell):
             return {}
     return row

@@ -8,6 +8,7 @@ import pytest
 
 import lossfit
 from lossfit import DataError, Runs
+from lossfit.sources._console_steps import carried_on
 
 STEP = [1, 2, 3, 4, 5, 6]
 LOSS = [5.01, 4.02, 3.53, 3.24, 3.05, 2.91]
@@ -254,3 +255,20 @@ CALLS = {
 def test_calls(call, words):
     with pytest.raises(DataError, match=words):
         call()
+
+
+def test_a_table_of_counts_with_units_and_losses_that_are_infinite(tmp_path):
+    path = tmp_path / "train.log"
+    rows = "\n".join(f"{k}k       {5 - k / 10:.2f}   -inf" for k in range(1, 9))
+    path.write_text(f"training on 8 devices\nstep      train_loss   grad\n{rows}\n9k  -inf  1.0\n")
+    run = lossfit.load(path)["train"]
+    np.testing.assert_array_equal(run.axis("step"), 1000.0 * np.arange(1, 9))
+    np.testing.assert_allclose(run.loss, 5 - np.arange(1, 9) / 10)
+
+
+def test_epochs_that_are_infinite():
+    step, total = np.array([10.0, 20.0, 10.0, 20.0]), np.full(4, 50.0)
+    epoch = np.array([-np.inf, -np.inf, 1.0, 1.0])
+    steps, end = carried_on(step, total, epoch, 2.0)
+    assert not np.isfinite(steps[:2]).any()
+    assert end == 100
