@@ -48,11 +48,14 @@ def text(answer: WhatIf) -> str:
     lines.append(f"  Medians and {percent} intervals of the loss without noise; {how}.")
     if answer.calibration is not None:
         lines.append(f"  {answer.calibration}")
-    if len(answer.names) == 1 or answer.shared:
+    # Of a run that broke, the response is what the law makes of the break.
+    if (len(answer.names) == 1 or answer.shared) and not answer.broken:
         mean, sd = answer.strength[answer.names[0]]
         lines.append(f"  Taking the learning rate from its peak to 0 wins {mean:.2f} +- {sd:.2f}.")
     count: dict[str, int] = {}
-    for flags in table["notes"]:
+    for name, flags in zip(table["run"], table["notes"], strict=True):
+        if without_forecast(answer.broken, name):
+            continue
         for flag in flags:
             if flag not in QUIET:
                 count[flag] = count.get(flag, 0) + 1

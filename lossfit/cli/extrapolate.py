@@ -48,7 +48,10 @@ def command(
     from ..answers.extrapolation import extrapolate as ask
 
     if bool(at) == (compute_of is not None):
-        raise click.UsageError("give one of --at and --compute-of")
+        raise click.UsageError(
+            "give one of --at and --compute-of: where, as 40k, 2T or 2x (twice the data), "
+            "or another run"
+        )
     with guarded():
         runs = load_runs(source, reading)
         names = list(run) or None

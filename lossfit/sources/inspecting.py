@@ -103,7 +103,8 @@ def _known(run: Run) -> list[str]:
     if lr is not None:
         rates = lr[np.isfinite(lr)]
         share = "" if len(rates) == len(lr) else f" at {len(rates):,} of {len(lr):,} points"
-        words.append(f"lr known{share}: {rates[0]:.3g}, highest {rates.max():.3g}, {rates[-1]:.3g}")
+        first, highest, last = rates[0], rates.max(), rates[-1]
+        words.append(f"lr known{share}: first {first:.3g}, highest {highest:.3g}, last {last:.3g}")
     if run.schedule is not None:
         words.append(f"schedule {run.schedule}")
     elif lr is None:

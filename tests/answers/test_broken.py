@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -111,6 +112,11 @@ def test_races_and_other_schedules_name_broken_runs_first() -> None:
     assert first.startswith("! broke: diverged")
     assert "no forecast" in below.partition("well under")[0]
     assert answer.meanings["far"]
+    well = answer.frame[answer.frame["run"] == "well"]
+    told = dict(re.findall(r"! (\w+) \((\d+) of 4 rows\)", str(answer)))
+    assert told
+    for flag, count in told.items():
+        assert int(count) == sum(flag in notes for notes in well["notes"])
     alone = lossfit.what_if(
         runs.select(["broke"]).with_schedule(plan), schedules=["wsd"], draws=100
     )

@@ -131,7 +131,7 @@ def test_sparkline():
         (["extrapolate", "nosuch", "--at", "1e12"], "there is no collection and no file 'nosuch'"),
         (["extrapolate", "llama2", "--at", "soon"], "'soon' is no axis value"),
         (["extrapolate", "llama2", "--at", ","], "--at is empty"),
-        (["extrapolate", "llama2"], "give one of --at and --compute-of"),
+        (["extrapolate", "llama2"], "give one of --at and --compute-of: where, as 40k, 2T or 2x"),
         (["extrapolate", "llama2", "--at", "1", "--compute-of", "llama2-7B"], "give one of"),
         (["extrapolate", "llama2", "--at", "2x", "--run", "llama3"], "llama3"),
         (["extrapolate", "llama2", "--at", "2x", "--law", "line"], "no law is called 'line'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_what_was_found_and_what_was_dropped():
     assert f"{FILES / 'main.log'}: llmc, 130 rows of training losses (loss)" in text
     assert "wandb_chart, 38 rows of training losses (train/loss) of 2 runs (small - v2" in text
     assert "3 runs, 158 points; axes: step" in text
-    assert "lr known at 100 of 120 points" in text
+    assert re.search(r"lr known at 100 of 120 points: first \S+, highest \S+, last ", text)
     assert "! unknown_lr (20)" in text
     assert "! restart (10): 1 restart (first back to step 80)" in text
     assert "! other_losses (4): rows of val_loss only" in text
