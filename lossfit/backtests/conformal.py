@@ -90,12 +90,19 @@ def calibrated(
     finished = question.calibrate_on
     if finished is None:
         return question, None
+    uncalibrated = question
+    if question.moves is not None:  # the finished runs find the width, if they are enough
+        moves = {
+            name: move._replace(factor=np.ones_like(move.factor))
+            for name, move in question.moves.items()
+        }
+        question = replace(question, moves=moves)
     others = [name for name in finished.names if name not in set(names)]
     ends = np.array([runs[name].end(question.axis) for name in names])
     beyond = at > ends[:, None]
     nothing = Calibration(None, 0, 0, float("nan"), question.prob)
     if not others or not beyond.any():
-        return question, nothing
+        return uncalibrated, nothing
     ratio = float(np.median((at / ends[:, None])[beyond]))
     plain = replace(
         question,
@@ -121,9 +128,9 @@ def calibrated(
         if count >= LEAST_RUNS:
             break
     if frame is None:
-        return question, nothing
+        return uncalibrated, nothing
     if count < LEAST_RUNS:
-        return question, replace(nothing, runs=count, forecasts=len(frame))
+        return uncalibrated, replace(nothing, runs=count, forecasts=len(frame))
     off = (frame["observed"] - frame["median"]).to_numpy()
     arm = np.where(off > 0, frame["upper"] - frame["median"], frame["median"] - frame["lower"])
     score = np.abs(off) / np.maximum(arm, 1e-12)
@@ -144,12 +151,7 @@ def _with_siblings(question: Question, runs: Runs, names: Sequence[str]) -> Ques
     learned = question.priors
     if not asked or not isinstance(learned, Priors) or learned.runs is None:
         return question
-    moves = moves_of(question, learned.runs, asked, _frame)
-    if question.calibrate_on is not None:  # which finds the width
-        moves = {
-            name: move._replace(factor=np.ones_like(move.factor)) for name, move in moves.items()
-        }
-    return replace(question, moves=moves)
+    return replace(question, moves=moves_of(question, learned.runs, asked, _frame))
 
 
 def _frame(

@@ -154,3 +154,6 @@ def test_too_few_runs_calibrate_nothing(runs):
     assert few.calibration is not None
     assert few.calibration.factor is None
     np.testing.assert_array_equal(few.draws, ask(runs).draws)
+    others = runs.select(runs.names[1:])  # and take nothing of what siblings say of the width
+    both = ask(runs, siblings=others, calibrate_on=runs.select(runs.names[1:6]))
+    np.testing.assert_array_equal(both.draws, ask(runs, siblings=others).draws)
