@@ -215,6 +215,8 @@ class Update(Result):
         from .. import __version__
 
         answered = self.answer is not None
+        # Of a run without a forecast no number says where it goes, as in the print.
+        told = self.answer is not None and not without_forecast(self.answer.broken, self.run)
         return {
             "schema": SCHEMA,
             "lossfit": __version__,
@@ -226,17 +228,17 @@ class Update(Result):
             "position": self.position if answered else None,
             "loss": self.loss if answered else None,
             "at": self.at if answered else None,
-            "median": self.median if answered else None,
-            "lower": self.lower if answered else None,
-            "upper": self.upper if answered else None,
+            "median": self.median if told else None,
+            "lower": self.lower if told else None,
+            "upper": self.upper if told else None,
             "prob": self.prob if answered else None,
             "target": self.target,
-            "prob_below": self.prob_below,
+            "prob_below": self.prob_below if told else None,
             "reference": self.reference,
-            "prob_ahead": self.prob_ahead,
-            "prob_behind": self.prob_behind,
+            "prob_ahead": self.prob_ahead if told else None,
+            "prob_behind": self.prob_behind if told else None,
             "finished": self.finished,
-            "notes": list(self.flags),
+            "notes": [flag for flag in self.flags if told or flag == "broken"],
             "broken": self.broken or None,
             "problem": self.problem or None,
             "note": self.note or None,

@@ -257,7 +257,11 @@ def test_a_run_that_breaks_is_told_at_the_next_look(log, kind):
     assert any(re.search(words, update.broken) for update in updates[1:3])
     told = next(update for update in updates if update.broken)
     assert str(told).startswith("! ")
-    assert told.to_dict()["broken"] == told.broken
+    plain = told.to_dict()
+    assert plain["broken"] == told.broken
+    assert plain["median"] is plain["lower"] is plain["upper"] is plain["prob_below"] is None
+    assert plain["notes"] == ["broken"]
+    assert updates[0].to_dict()["median"] == updates[0].median
     assert str(told).endswith("no forecast")
 
 
