@@ -114,6 +114,8 @@ def in_options(text: str) -> str:
 
     def argument(match: re.Match[str]) -> str:
         value = (match[2] or "").strip("'\"")
+        if " " in value:  # as a shell takes it
+            value = f"'{value}'"
         return flags[match[1]] + (f" {value}" if value not in ("", "True", "...") else "")
 
     text = re.sub(rf"(?<![\w.-])({names})=('[^']*'|\.\.\.|[\w.]*\w)?", argument, text)

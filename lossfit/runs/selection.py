@@ -240,7 +240,20 @@ def _check_once(frame: pd.DataFrame) -> None:
         raise DataError(f"the column {twice!r} is there twice: keep one of them")
 
 
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _no_loss(there: list[str]) -> str:
+    if sum(map(_is_number, there)) >= 2:
+        return (
+            f"the first line ({', '.join(there[:4])}) holds numbers and no names of columns: write "
+            f"the names above it, such as step,loss"
+        )
     columns = f"the columns are {listed(there)}" if there else "it has no columns"
     hint = close_to("loss", there)
     unknown = [name for name in there if not role_of(name)]

@@ -299,7 +299,7 @@ def test_words_of_the_library_become_options():
     with click.Context(commands()["what-if"]):  # an option that stands there already is said once
         assert in_options("with own= (--own), such as own='wsd'") == "with --own, such as --own wsd"
         said = "choose with loss='train/box loss' (--loss on the command line)"
-        assert in_options(said) == "choose with --loss train/box loss"
+        assert in_options(said) == "choose with --loss 'train/box loss'"
         assert in_options("its size (--params is another)") == "its size (--params is another)"
 
 

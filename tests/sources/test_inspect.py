@@ -94,3 +94,11 @@ def test_sparkline():
     assert len(sparkline(np.linspace(3, 2, 1000))) == 32
     assert len(sparkline(np.linspace(3, 2, 1000), width=10)) == 10
     assert sparkline(np.array([-1.7e308, 1.7e308])) == "▁█"
+
+
+def test_a_first_row_is_no_header(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text("".join(f"{10 * k},2026-01-01 00:00:00,{3 + 1 / k:.4f}\n" for k in range(1, 9)))
+    done = run(path)
+    assert done.exit_code == 2
+    assert "the first line (10, 2026-01-01 00:00:00, 4.0000) holds numbers" in done.stderr
