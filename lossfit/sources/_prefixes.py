@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["PlainLine", "hours_between", "plain"]
+__all__ = ["CONTROL", "PlainLine", "hours_between", "plain"]
 
 CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\^_]"
@@ -20,6 +20,8 @@ CONTROL = re.compile(
 DATE = r"(?:\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[-/]\d{1,2}(?:[-/]\d{2,4})?)"
 CLOCK = r"\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:\s?(?:Z|UTC|[+-]\d{2}:?\d{2}))?"
 STEP_WORDS = r"(?:global_?step|step|iter|iteration|epoch|batch|update|loss|train|val)"
+# What a line is about, which no launcher says.
+PARTS = r"(?:train(?:ing)?|val|valid\w*|eval\w*|test(?:ing)?|dev|held[-_ ]?out|infer(?:ence|ring))"
 
 # Each is tried at the start of a line, again and again until none is there.  The names of groups
 # say what is kept: a rank, a label that may be a rank or a step, a time.
@@ -37,12 +39,13 @@ ALWAYS = re.compile(
     | (?P<label>\d{{1,4}}):(?=\s+\S)
     | \[(?P<time4>\d\d/\d\d\ \d\d:\d\d:\d\d)\s[\w.]+\]:?
     | [\[(]?(?P<time1>{DATE}[T\ ,]+{CLOCK})[\])]?(?=$|[\s:|\-,\]\[])
-    | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][\w.-]*\]:?
+    | \[(?!{PARTS}\])[A-Za-z_][\w.-]*\]:?
         (?=\s*[\[(]?{DATE}[T\ ,])
     | [\[(]?(?P<time2>{CLOCK})[\])]?(?=\s)
     | [IWEF](?P<time3>(?:20\d\d)?\d{{4}}\ \d\d:\d\d:\d\d\.\d+)\s+\d+\s+[\w./-]+:\d+\]
     | (?P<time5>[A-Z][a-z]{{2}}\ [\ \d]\d\ \d\d:\d\d:\d\d)\s[\w.-]+\s[A-Za-z_][\w./-]*(?:\[\d+\])?:
     | (?P<time6>[A-Z][a-z]{{2}}\ [\ \d]\d\ \d\d:\d\d:\d\d)(?=\ )
+    | (?:INFO|DEBUG|WARNING|ERROR|CRITICAL):(?!{STEP_WORDS}\b)[A-Za-z_][\w.]*:(?=\S)
     | \[?\b(?:INFO|DEBUG|WARN(?:ING)?|ERROR|CRITICAL|NOTICE|TRACE|SUCCESS)\b
         (?:\ *\]|[|][\w./]+:\d+\])?(?:\s*[:|>\-](?=\s|\w))?
     | \[[A-Za-z][\w./-]*\.py:\d+(?::\w+)?\]
@@ -55,10 +58,10 @@ AFTER = re.compile(
       (?!(?:step|iter|iteration|epoch|batch|update|loss)\b)[\w.<>@-]+:\d+(?=\t)
     | (?!s:\d+\ (?:trl|tel|eval):)(?![^\n]{{0,3}}{STEP_WORDS}\b)
         [\w.<>@-]+(?::[\w.<>]+)*:\d+(?=[\s:\]|])\]?(?:\s*[:|\-](?=\s))?
-    | (?!(?:train|val|valid|validation|eval|test|dev)\b)(?!{STEP_WORDS}[\s_]?\d)
+    | (?!{PARTS}\b)(?!{STEP_WORDS}[\s_]?\d)
         [A-Za-z_][\w.]*\s+[-|]\s+
     | (?!{STEP_WORDS}\b)[A-Za-z_]\w*(?:\.\w+)*:(?=[A-Za-z\[{{]|\d+/\d|{DATE}[T\ ,]|{CLOCK})
-    | \[(?!(?:train|val|valid|validation|eval|evaluation|test|dev)\])[A-Za-z_][A-Za-z_./\ |-]*\]:?
+    | \[(?!{PARTS}\])[A-Za-z_][A-Za-z_./\ |-]*\]:?
     | [A-Za-z_][\w.]*\ +[-|]\ +(?=(?:INFO|DEBUG|WARN\w*|ERROR)\b)
     | (?:stdout|stderr)\ [FP](?=\ )
     | [-|:>](?=\s)

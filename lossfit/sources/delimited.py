@@ -24,6 +24,7 @@ from ..runs.cleaning import Flag
 from ..runs.frames import BLANK
 from ..runs.names import may_be_loss, plain_name
 from ._lines import LineWords
+from ._prefixes import CONTROL
 from ._source import Example, Source, Table
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def header(source: Source) -> list[str]:
     line = source.first_line
     if len(line) > LONGEST_HEADER:
         return []
-    line = line.lstrip("# ")
+    line = CONTROL.sub("", line).lstrip("# ")
     separator = _separator(line)
     if not separator or not line.count(separator):
         return []

@@ -188,6 +188,7 @@ def test_the_first_fit_of_an_installation(root, tmp_path):
 
 
 RELOADED = """
+import importlib
 from tests.properties.test_concurrency import digest
 print(digest(0), digest(0))
 for name in (

@@ -94,6 +94,15 @@ def test_a_rendered_log_reads_back(name, prefix, n, stride, seed, crlf):
     check(loaded(ending.join(out) + ending, layout), layout, points)
 
 
+@pytest.mark.parametrize("prefix", sorted(PREFIXES))
+def test_every_layout_behind_a_prefix(prefix):
+    points = Points.made(20, 10, 0)
+    for name in LINED:
+        lines = ALL[name].text(points).splitlines()
+        text = "\n".join(PREFIXES[prefix](i, line) for i, line in enumerate(lines)) + "\n"
+        check(loaded(text, ALL[name]), ALL[name], points)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(LINED), st.integers(2, 5), st.integers(0, 999), st.booleans())
 def test_ranks_that_print_the_same_are_one_run(name, ranks, seed, mixed):
@@ -101,7 +110,8 @@ def test_ranks_that_print_the_same_are_one_run(name, ranks, seed, mixed):
     lines = layout.text(points).splitlines()
     rng = np.random.default_rng(seed)
     blocks = any(line.startswith((" ", "\t")) for line in lines)
-    if blocks or name in ("PyTorch basics", "PyTorch transfer learning"):
+    headings = ("PyTorch basics", "PyTorch transfer learning", "validation heading")
+    if blocks or name in (*headings, "held out: a heading"):
         return  # blocks of several ranks between one another cannot be told apart
     rows = [
         (i + (rng.uniform(0, 0.9) if mixed else 0.0), f"[rank{rank}]: {line}")
