@@ -36,7 +36,7 @@ __all__ = ["plot_answer", "plot_answers"]
 
 MOST_PANELS = 6
 # Flags of places at which the curve is that of another plan than the run has.
-OTHER_PLAN = ("longer_plan", "schedule_stretched", "no_plan")
+OTHER_PLAN = ("longer_plan", "schedule_stretched")
 
 
 def plot_answer(

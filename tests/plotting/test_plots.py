@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
 import lossfit
@@ -199,3 +200,15 @@ def test_a_legend_below_stays_inside_the_picture():
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
     plt.close(figure)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+@pytest.mark.parametrize("total", [None, 4000.0])
+def test_the_legend_says_what_is_assumed_of_the_plan(total):
+    """Where no end is known the answer averages over ends: no plan ends at the target."""
+    step = np.arange(10.0, 4001, 10)
+    frame = pd.DataFrame({"run": "a", "step": step, "loss": 3 + step**-0.4})
+    answer = lossfit.extrapolate(frame, at="2x", draws=50, total=total)
+    words = [text.get_text() for text in answer.plot().get_legend().get_texts()]
+    assert ("median, had the run been planned to end there" in words) is (total is not None)
+    assert ("median, forecast" in words) is (total is None)
