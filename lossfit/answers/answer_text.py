@@ -10,6 +10,7 @@ from .._base.numbers import DRAWS, decimals_of, estimate, interval_text
 from .._base.records import rows_of
 from .._base.summaries import quantiles
 from ..fits.flags import QUIET
+from ..forecasts.logged_groups import LOGGED
 from ..laws import ScheduleLaw
 from ..runs.labels import AXIS_UNITS, amount, ratio_text
 from .broken import first_lines, without_forecast
@@ -199,6 +200,8 @@ def _schedule(answer: Answer) -> str:
     found = [one for block in answer.mixed.forecasts for one in block.shares]
     if len(found) > 1:
         kinds = dict.fromkeys(name for one in found for name in one)
+        if len(kinds) > 1:  # ends differ by run: they stand in `to_dict`
+            kinds = dict.fromkeys(name.split()[0] if LOGGED in name else name for name in kinds)
         return ", ".join(list(kinds)[:6])
     shares = found[0]
     stretched = "schedule_stretched" in answer.rows[-1]["notes"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._base.ragged import Bools, Floats, Ints
+from ..runs.labels import amount
 from ..runs.logged_rate import (
     CONSTANT,
     axis_factor,
@@ -37,7 +38,9 @@ from .rate_groups import (
 if TYPE_CHECKING:
     from ..runs.run import Run
 
-__all__ = ["logged_group"]
+__all__ = ["LOGGED", "logged_group"]
+
+LOGGED = "from the logged rate"  # said of a schedule that it was recognised in
 
 
 def logged_group(
@@ -97,7 +100,9 @@ def logged_group(
         form = from_points(t, rho, axis="tokens")
     if form is not None:
         coming, stretched = follow(form, 1.0)
-        label = "logged" if form.kind == "points" else str(form.kind)
+        if form.kind != "points":  # its peak may lie above all that was logged
+            past = book.points(t, rho / form.peak)
+        label = "logged" if form.kind == "points" else _recognised(form, axis, total)
         flags = {"schedule_stretched": stretched}
         return group(coming, [label], flags, form.total or OPEN_END * end, stretched & whole)
     if total is None and not fixed:
@@ -151,6 +156,16 @@ def _logged_plan(
     # A constant rate has come to no end: what comes is its decay.
     moved = bool(rho.min() <= 1 - CONSTANT)
     return _LoggedPlan(form, moved and not disagrees and finished(end, total), disagrees)
+
+
+def _recognised(form: Schedule, axis: str, total: float | None) -> str:
+    """A form that a logged rate follows, in words."""
+    if form.total is None:
+        return str(form.kind)
+    end = form.total if total is not None else float(f"{form.total:.4g}")  # no exacter than that
+    share = round(100 * form.final_ratio)
+    last = f"{share} % of its peak" if share else "0"
+    return f"{form.kind} to {amount(end, axis)}, down to {last} ({LOGGED})"
 
 
 def _went_on(name: str, t: Floats, rho: Floats, end: float, last: float) -> tuple[Floats, Floats]:

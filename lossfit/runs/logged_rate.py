@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,6 +49,7 @@ LATE = 2.0  # spacings of the points: a log that begins so late left something o
 STRAIGHT = 0.1  # of its fall: rms from a straight line that this part may be off
 LOW = 0.1  # of the peak: the highest rate from which it does
 LEAP = 0.3  # of the peak: a logged rate that rises so much at once starts a cycle
+STARTS = 5  # places between two points where a cosine may have begun
 GROWTHS = (1.0, 1.5, 2.0, 3.0)  # of a cycle over the one before
 
 
@@ -169,6 +170,8 @@ def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
 def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
     """The cosine, straight line or cooldown that a logged rate has followed, if it has."""
     forms = [_form_from(t, rho, start) for start in _starts(t, warmup)]
+    starts, late, after = _origins(t, rho, warmup)
+    forms += [_line_from(warmup, late, after), _laid_over(starts, late, after, None)]
     return _nearest([*forms, *_cooldowns(t, rho, warmup, None)])
 
 
@@ -179,8 +182,30 @@ def _starts(t: Floats, warmup: float) -> tuple[float, ...]:
     return (warmup,)
 
 
+def _peak_row(t: Floats, rho: Floats, warmup: float) -> int:
+    """The last row of a warm-up that comes to `WARM` of the peak a little before its end."""
+    row = min(int(np.searchsorted(t, warmup)), len(t) - 1)
+    while warmup > 0 and row + 1 < len(t) and rho[row + 1] > rho[row]:
+        row += 1
+    return row
+
+
+def _origins(t: Floats, rho: Floats, warmup: float) -> tuple[Floats, Floats, Floats]:
+    """Where a cosine with a warm-up may have begun, and the points after it.
+
+    Some schedulers count the cosine from the end of the warm-up, which lies between the last point
+    that surely warms and the first that falls; others from step 0, with the warm-up laid over it.
+    """
+    top = _peak_row(t, rho, warmup)
+    starts = np.zeros(1)
+    if warmup > 0 and 0 < top < len(t) - 1:
+        starts = np.append(starts, np.linspace(t[top - 1], t[top + 1], STARTS))
+    return starts, t[top + 1 :], rho[top + 1 :]
+
+
 def _nearest(forms: Iterable[tuple[float, Schedule | None]]) -> Schedule | None:
-    return min(forms, key=lambda form: form[0])[1]
+    named = [form for form in forms if form[1] is not None]
+    return min(named, key=lambda form: form[0])[1] if named else None
 
 
 def _form_from(t: Floats, rho: Floats, warmup: float) -> tuple[float, Schedule | None]:
@@ -208,14 +233,102 @@ def _form_from(t: Floats, rho: Floats, warmup: float) -> tuple[float, Schedule |
             total = float(grid[i])
             form = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
         grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
+    best = _dear(best, 2, len(t))
+    miss, line = _line_from(warmup, t, rho)
+    return (miss, line) if line is not None and miss < best else (best, form)
+
+
+def _line_from(warmup: float, t: Floats, rho: Floats) -> tuple[float, Schedule | None]:
+    """How far a rate is from a straight line to 0, and that line."""
+    if len(t) < 8 or np.ptp(rho) < CONSTANT:
+        return MATCH, None
     line = np.polyfit(t, rho, 1)
     miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))
-    if miss < best and line[0] < 0:
-        zero = float(-line[1] / line[0])
-        if zero > t[-1] * 0.999:
-            total = max(zero, float(t[-1]))
-            return miss, kinds.linear(1.0, total, warmup, 0.0, axis="tokens")
-    return best, form
+    zero = float(-line[1] / line[0]) if line[0] < 0 else 0.0
+    began = float(np.polyval(line, warmup))  # no lower than what was logged
+    if miss >= MATCH or zero <= t[-1] * 0.999 or began < 1 - CONSTANT:
+        return MATCH, None
+    end = max(zero, float(t[-1]))
+    return _dear(miss, 2, len(t)), kinds.linear(1.0, end, warmup, 0.0, axis="tokens")
+
+
+def _dear(miss: Any, free: Any, n: int) -> Any:
+    """A miss, larger the more was free to make it small: BIC's price, as a factor of the rms."""
+    return miss * n ** (free / (2 * n))
+
+
+def _laid_over(
+    starts: Floats, t: Floats, rho: Floats, total: float | None
+) -> tuple[float, Schedule | None]:
+    """How far a rate is from a cosine that began at one of `starts`, and that cosine.
+
+    With a planned end, or from a straight line.  Its height is that of the logged peak or free (the
+    form's ``peak``), its last rate 0 or free: what is free has its price.
+    """
+    if len(t) < 8 or np.ptp(rho) < CONSTANT or (total is not None and not total > starts.max()):
+        return MATCH, None
+    if len(t) > FORM_POINTS:
+        sample = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
+        t, rho = t[sample], rho[sample]
+    if total is None:
+        return _closest(kinds.cosine, starts, t, rho, t[-1] * np.geomspace(1.0, 20.0, 48), 4)
+    ends = np.array([total])
+    makes = (kinds.cosine, kinds.linear)
+    return min((_closest(make, starts, t, rho, ends, 1) for make in makes), key=lambda b: b[0])
+
+
+def _closest(
+    make: Callable[..., Schedule], starts: Floats, t: Floats, rho: Floats, ends: Floats, rounds: int
+) -> tuple[float, Schedule | None]:
+    """The cosine or line to one of some ends; each round looks closer around the best so far."""
+    best: tuple[float, Schedule | None] = (MATCH, None)
+    # The end was free unless it was planned, and the start unless it is 0.
+    free = np.array([0, 1, 1, 2]) + (rounds > 1) + (starts[:, None] > 0)
+    first = starts[:, None, None]
+    grids = np.broadcast_to(ends, (len(starts), 1, len(ends)))  # from round 2 on one for each way
+    for _ in range(rounds):
+        z = np.clip((t - first[..., None]) / (grids - first)[..., None], 0, 1)
+        wave = (1 + np.cos(np.pi * z)) / 2 if make is kinds.cosine else 1 - z
+        low, fall, misses = _least_squares(wave, rho)
+        # It began no lower than what was logged, and its second half looks like other decays.
+        misses[(fall <= 0) | (low + fall < 1 - MATCH) | (z[..., 0] > 0.5)] = np.inf
+        nearest = misses.argmin(-1)[..., None]
+        low, fall, misses = (
+            np.take_along_axis(a, nearest, -1)[..., 0] for a in (low, fall, misses)
+        )
+        grids = np.broadcast_to(grids, (*free.shape, grids.shape[-1]))
+        dear = np.where(misses < MATCH, _dear(misses, free, len(t)), np.inf)
+        s, k = np.unravel_index(int(dear.argmin()), dear.shape)
+        if dear[s, k] < (np.inf if best[1] is None else best[0]):
+            peak, end = float(low[s, k] + fall[s, k]), float(grids[s, k, nearest[s, k, 0]])
+            last = float(low[s, k]) / peak
+            best = float(dear[s, k]), make(peak, end, float(starts[s]), last, axis="tokens")
+        sides = (np.clip(nearest + d, 0, grids.shape[-1] - 1) for d in (-1, 1))
+        below, above = (np.take_along_axis(grids, side, -1)[..., 0] for side in sides)
+        grids = np.linspace(below, above, 20, axis=-1)
+    return best
+
+
+def _least_squares(wave: Floats, rho: Floats) -> tuple[Floats, Floats, Floats]:
+    """`low` and `fall` in ``rho = low + fall wave``, and the rms that is left, (n, 4, n_ends).
+
+    First with low + fall = 1 (the height), then without; each first with low = 0, then low >= 0.
+    """
+    ways = [wave[:, k if wave.shape[1] > 1 else 0] for k in range(4)]
+    shape = (len(wave), 4, wave.shape[2])
+    low, fall = np.zeros(shape), np.ones(shape)
+    a = 1 - ways[1]
+    low[:, 1] = np.clip(((rho - ways[1]) * a).sum(-1) / np.maximum((a * a).sum(-1), 1e-12), 0, 1)
+    fall[:, 1] = 1 - low[:, 1]
+    fall[:, 2] = ways[2] @ rho / np.maximum((ways[2] * ways[2]).sum(-1), 1e-12)
+    mean, level = ways[3].mean(-1), rho.mean()
+    off = ways[3] - mean[..., None]
+    slope = (off @ (rho - level)) / np.maximum((off * off).sum(-1), 1e-12)
+    to_nothing = ways[3] @ rho / np.maximum((ways[3] * ways[3]).sum(-1), 1e-12)
+    low[:, 3] = np.maximum(level - slope * mean, 0)
+    fall[:, 3] = np.where(low[:, 3] > 0, slope, to_nothing)
+    off = low[..., None] + fall[..., None] * wave - rho
+    return low, fall, np.sqrt(np.mean(off * off, axis=-1))
 
 
 def ends_here(t: Floats, rho: Floats) -> bool:
@@ -241,7 +354,8 @@ def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | N
     Its last value is free; a rate that has hardly moved yet may become anything.
     """
     forms = [_form_between(t, rho, start, total) for start in _starts(t, warmup)]
-    return _nearest([*forms, *_cooldowns(t, rho, warmup, total)])
+    laid = _laid_over(*_origins(t, rho, warmup), total)
+    return _nearest([*forms, laid, *_cooldowns(t, rho, warmup, total)])
 
 
 def _cooldowns(
@@ -276,7 +390,7 @@ def _cooldowns(
             axis="tokens",
         )  # fmt: skip
         out.append((float(np.sqrt(np.mean((form(x) - 1 + fall) ** 2))), form))
-    return [(miss, form) for miss, form in out if miss < MATCH]
+    return [(_dear(miss, 2, len(x)), form) for miss, form in out if miss < MATCH]
 
 
 def _form_between(
@@ -294,7 +408,7 @@ def _form_between(
         miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
         if miss < best:
             best, form = miss, make(1.0, total, warmup, final, axis="tokens")
-    return best, form
+    return _dear(best, 1, len(t)), form
 
 
 def restarts_of(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:

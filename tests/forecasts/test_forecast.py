@@ -109,7 +109,9 @@ def test_the_schedule_may_come_from_any_door():
     # A logged rate that follows a cosine is continued as one.
     logged = annealed(2, lr=True).until(0.5)
     answer = ask(logged, at=20_000)
-    assert answer.mixed.forecasts[0].shares[0].keys() == {"cosine"}
+    assert answer.mixed.forecasts[0].shares[0].keys() == {
+        "cosine to 20,000 steps, down to 0 (from the logged rate)"
+    }
     np.testing.assert_allclose(answer.frame["median"], own["median"], atol=4e-3)
 
 

@@ -77,14 +77,17 @@ def made(runs, total, at=9000.0):
 def test_a_planned_end_is_used_beside_a_logged_rate():
     cosine = logged(schedules.cosine(1.0, 10_000, 100))
     agreed = made(cosine, 10_000.0)
-    assert agreed.labels == [("cosine",)]
+    words = "cosine to 10,000 steps, down to 10 % of its peak (from the logged rate)"
+    assert agreed.labels == [(words,)]
     assert not agreed.flags["total_disagrees"].any()
-    assert made(cosine, None).labels == [("cosine",)]
+    assert made(cosine, None).labels == [(words,)]
     other = made(cosine, 20_000.0)
     assert len(other.labels[0]) == 5
     assert other.flags["total_disagrees"].all()
     line = made(logged(schedules.linear(1.0, 10_000, 0, 0.3)), 10_000.0)
-    assert line.labels == [("linear",)]
+    assert line.labels == [
+        ("linear to 10,000 steps, down to 30 % of its peak (from the logged rate)",)
+    ]
     held = made(logged(schedules.constant(1.0)), 10_000.0)
     assert len(held.labels[0]) == 5
     assert not held.flags["total_disagrees"].any()
@@ -188,7 +191,8 @@ def test_a_cooldown_is_recognised_before_it_ends(shape, end, total, digits):
         return exact if digits is None else [float(f"{r:.{digits - 1}e}") for r in exact]
 
     made = asked(logged(rate), [end], total=total)
-    assert made.labels == [("wsd",)]
+    ((label,),) = made.labels
+    assert label.startswith("wsd to ")
     assert made.plan[0] == pytest.approx(end, rel=0.02)
     assert not made.longer.any()
 
@@ -207,7 +211,7 @@ def test_a_cooldown_is_recognised_before_it_ends(shape, end, total, digits):
 def test_what_is_no_cooldown(rate, total, labels):
     made = asked(logged(rate), [9000.0], total=total)
     assert len(made.labels[0]) == labels
-    assert made.labels[0] != ("wsd",)
+    assert not any(label.startswith("wsd to ") for label in made.labels[0])
 
 
 def test_a_log_that_leaves_the_warm_up_out_is_recognised():
@@ -215,7 +219,8 @@ def test_a_log_that_leaves_the_warm_up_out_is_recognised():
     step = np.arange(900.0, 5001.0, 25.0)
     frame = pd.DataFrame({"step": step, "loss": 2 + step**-0.3, "lr": plan(step)})
     made = asked(lossfit.Runs.from_frame(frame), [8000.0])
-    assert made.labels == [("cosine",)]
+    ((label,),) = made.labels
+    assert label == "cosine to 8,000 steps, down to 10 % of its peak (from the logged rate)"
     assert made.plan[0] == pytest.approx(8000, rel=1e-2)
 
 
