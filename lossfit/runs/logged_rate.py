@@ -314,21 +314,25 @@ def _least_squares(wave: Floats, rho: Floats) -> tuple[Floats, Floats, Floats]:
 
     First with low + fall = 1 (the height), then without; each first with low = 0, then low >= 0.
     """
-    ways = [wave[:, k if wave.shape[1] > 1 else 0] for k in range(4)]
     shape = (len(wave), 4, wave.shape[2])
+    # Means of the products are all that is needed, and far smaller than the waves.
+    mean, square, product = (
+        np.broadcast_to(m, shape)
+        for m in (wave.mean(-1), (wave * wave).mean(-1), wave @ rho / len(rho))
+    )
+    level, power = rho.mean(), (rho * rho).mean()
     low, fall = np.zeros(shape), np.ones(shape)
-    a = 1 - ways[1]
-    low[:, 1] = np.clip(((rho - ways[1]) * a).sum(-1) / np.maximum((a * a).sum(-1), 1e-12), 0, 1)
+    over, under = level - product - mean + square, 1 - 2 * mean + square
+    low[:, 1] = np.clip(over[:, 1] / np.maximum(under[:, 1], 1e-12), 0, 1)
     fall[:, 1] = 1 - low[:, 1]
-    fall[:, 2] = ways[2] @ rho / np.maximum((ways[2] * ways[2]).sum(-1), 1e-12)
-    mean, level = ways[3].mean(-1), rho.mean()
-    off = ways[3] - mean[..., None]
-    slope = (off @ (rho - level)) / np.maximum((off * off).sum(-1), 1e-12)
-    to_nothing = ways[3] @ rho / np.maximum((ways[3] * ways[3]).sum(-1), 1e-12)
-    low[:, 3] = np.maximum(level - slope * mean, 0)
-    fall[:, 3] = np.where(low[:, 3] > 0, slope, to_nothing)
-    off = low[..., None] + fall[..., None] * wave - rho
-    return low, fall, np.sqrt(np.mean(off * off, axis=-1))
+    to_nothing = product / np.maximum(square, 1e-12)
+    fall[:, 2] = to_nothing[:, 2]
+    slope = (product - mean * level) / np.maximum(square - mean * mean, 1e-12)
+    low[:, 3] = np.maximum(level - slope * mean, 0)[:, 3]
+    fall[:, 3] = np.where(low > 0, slope, to_nothing)[:, 3]
+    left = power + low * low + fall * fall * square
+    left += 2 * (low * fall * mean - low * level - fall * product)
+    return low, fall, np.sqrt(np.maximum(left, 0))
 
 
 def ends_here(t: Floats, rho: Floats) -> bool:
