@@ -35,7 +35,7 @@ ALWAYS = re.compile(
     | (?:rank|gpu|worker)[\s:=_]?(?P<rank4>\d+)\s?(?:[:|>]|\]:?)(?=\s)
     | \((?:[\w.@:-]+\ )?pid=(?P<rank5>\d+)(?:,\ ?[\w.=:\ ]+)?\)
     | \[(?:pod|container)/[^\]\s]{{1,200}}\]
-    | (?!{STEP_WORDS}[-_]?\d+\s*\|)[A-Za-z][\w.]*(?:[-_][\w.]+)*[-_](?P<rank6>\d+)\s+\|(?=\s)
+    | (?!{STEP_WORDS}[-_]?\d+\s*\|)[A-Za-z][\w.-]*[-_](?P<rank6>\d+)\s+\|(?=\s)
     | (?P<label>\d{{1,4}}):(?=\s+\S)
     | \[(?P<time4>\d\d/\d\d\ \d\d:\d\d:\d\d)\s[\w.]+\]:?
     | [\[(]?(?P<time1>{DATE}[T\ ,]+{CLOCK})[\])]?(?=$|[\s:|\-,\]\[])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import lossfit
 from lossfit.sources import Source
+from lossfit.sources._prefixes import plain
 
 from .layouts import LAYOUTS, Points
 from .layouts_more import ALL, MORE
@@ -154,3 +155,10 @@ def test_what_a_logger_without_a_format_puts_before_dates_and_counts(name):
     layout, points = ALL[name], Points.made(20, 10, 0)
     text = "\n".join(f"INFO:root:{line}" for line in layout.text(points).splitlines()) + "\n"
     check(loaded(text, layout), layout, points)
+
+
+@pytest.mark.parametrize("word", ["step_p_", "a_", "node-", "a.b:", "[x] ", "1,", "12:"])
+def test_long_words_cost_no_more_than_their_length(word):
+    """A pattern that tries every way to split a word would take years for these."""
+    line = 4_000 // len(word) * word
+    assert line.endswith(plain(line).text)
