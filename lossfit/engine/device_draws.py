@@ -198,8 +198,8 @@ def _described(draws: Any, prob: float, device: Device | None) -> Any:
     xp = array_namespace(draws)
     tail = (1 - prob) / 2
     rows = xp.reshape(draws, (n_runs * n_parameters, n_draws))
-    found = describe_on(device, rows, (tail, 0.5, 1 - tail))
-    return xp.reshape(found, (n_runs, n_parameters, 5)).transpose(2, 0, 1)
+    summary = describe_on(device, rows, (tail, 0.5, 1 - tail))
+    return xp.reshape(summary, (n_runs, n_parameters, 5)).transpose(2, 0, 1)
 
 
 def _on_gpu_of(array: Any) -> AbstractContextManager[Any]:

@@ -211,15 +211,15 @@ def select(
     DataError
         A run has fewer than 3 usable points in its window.
     """
-    found = windows_of(flat, names, rule, first, last, keep_spikes=keep_spikes)
+    windows = windows_of(flat, names, rule, first, last, keep_spikes=keep_spikes)
     begin, end = int(flat.offsets[first]), int(flat.offsets[last])
     edges = np.zeros(end - begin + 1, np.int8)  # a run's rows are its own: no edge falls on another
-    edges[found.first - begin] += 1
-    edges[found.last - begin] -= 1
+    edges[windows.first - begin] += 1
+    edges[windows.last - begin] -= 1
     rows = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
     if not keep_spikes:
         rows &= ~flat.spike[begin:end]
-    return Selection(rows, found.count, found.start, found.end)
+    return Selection(rows, windows.count, windows.start, windows.end)
 
 
 def without_outer_spikes(flat: Flat, chosen: Selection, short: int) -> tuple[Selection, Bools]:

@@ -83,8 +83,8 @@ def plot_answer(
     end = float(answer.ends[r])
     # A run without a forecast is drawn as far as it was logged.
     hopeless = without_forecast(answer.broken, name)
-    there = answer.at[r] <= end if hopeless else ~np.isnan(answer.at[r])
-    at = answer.at[r][there]
+    is_drawn = answer.at[r] <= end if hopeless else ~np.isnan(answer.at[r])
+    at = answer.at[r][is_drawn]
     last = max([*at.tolist(), end])
     positive = x > 0
     low = float(x[positive][0])
@@ -118,7 +118,7 @@ def plot_answer(
     if answer.compute_of is not None:
         shown.append(_other(ax, answer, low))
     tail = (1 - answer.prob) / 2
-    targets = answer.mixed.curves[r][there]
+    targets = answer.mixed.curves[r][is_drawn]
     lower, median, upper = (
         quantiles(targets, (tail, 0.5, 1 - tail)) if len(at) else np.empty((3, 0))
     )
