@@ -79,15 +79,10 @@ class Moments:
 
     An amplitude in FLOP to the power of its exponent can exceed what float32 holds, so numbers are
     kept as mantissa and exponent of 2.
-
-    Attributes
-    ----------
-    mantissa : ndarray of float32, shape (n_runs, n_parameters, 4)
-    exponent : ndarray of int16, of the same shape
-        Mean, sd, lower and upper of each parameter, sigma last.
     """
 
-    mantissa: NDArray[np.float32]
+    mantissa: NDArray[np.float32]  # shape (n_runs, n_parameters, 4)
+    # of the same shape: mean, sd, lower and upper of each parameter, sigma last
     exponent: NDArray[np.int16]
 
     @classmethod

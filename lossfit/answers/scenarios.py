@@ -55,78 +55,41 @@ __all__ = [
 
 
 class Scenario(NamedTuple):
-    """Where a run is looked at, under which learning rate.
+    """Where a run is looked at, under which learning rate."""
 
-    Attributes
-    ----------
-    rate : Rate
-        Relative to the peak of the run's own schedule.
-    at : ndarray, shape (n_at,)
-        Places on the axis.
-    own : bool
-        Whether this is the rate that the run had.
-    """
-
-    rate: Rate
-    at: Floats
-    own: bool = False
+    rate: Rate  # relative to the peak of the run's own schedule
+    at: Floats  # shape (n_at,): places on the axis
+    own: bool = False  # whether this is the rate that the run had
 
 
 class Drawn(NamedTuple):
-    """Curves of a run under some scenarios.
+    """Curves of a run under some scenarios."""
 
-    Attributes
-    ----------
-    curves : list of ndarray, each of shape (n_at, n_draws)
-        Without noise; the same draw is the same law.
-    flags : list of dict of str to ndarray of bool, each of shape (n_at,)
-        What the forecast of the run's own schedule says of the places.
-    """
-
+    # each of shape (n_at, n_draws): without noise; the same draw is the same law
     curves: list[Floats]
+    # each of shape (n_at,): what the forecast of the run's
+    # own schedule says of the places
     flags: list[dict[str, Bools]]
 
 
 @dataclass(frozen=True, eq=False)
 class FittedRun:
-    """A run that was fitted, by itself (`Alone`) or with the others of its model (`Together`).
-
-    Attributes
-    ----------
-    run : Run
-    axis : str
-    step_size : float
-        Axis units in an optimiser step.
-    assumed : bool
-        Whether it counts no steps.
-    start, end : float
-        Of its window, on the axis.
-    rate : Rate
-        The rate that it had, and will have.
-    laws : LawDraws
-        Draws of the law that differences between schedules come from.
-    strength : tuple of float
-        Posterior mean and sd of B.
-    sigma : float
-        Noise sd of a point.
-    seen : tuple of float
-        Lowest and highest relative rate within the windows of all that was fitted.
-    fitted : int
-        How many runs were fitted together.
-    """
+    """A run that was fitted, by itself (`Alone`) or with the others of its model (`Together`)."""
 
     run: Run
     axis: str
-    step_size: float
-    assumed: bool
+    step_size: float  # axis units in an optimiser step
+    assumed: bool  # whether it counts no steps
+    # start, end: of its window, on the axis
     start: float
     end: float
-    rate: Rate
-    laws: LawDraws
-    strength: tuple[float, float]
-    sigma: float
+    rate: Rate  # the rate that it had, and will have
+    laws: LawDraws  # draws of the law that differences between schedules come from
+    strength: tuple[float, float]  # posterior mean and sd of B
+    sigma: float  # noise sd of a point
+    # lowest and highest relative rate within the windows of all that was fitted
     seen: tuple[float, float]
-    fitted: int
+    fitted: int  # how many runs were fitted together
 
     @property
     def last(self) -> float:
@@ -148,18 +111,10 @@ class FittedRun:
 
 @dataclass(frozen=True, eq=False)
 class Alone(FittedRun):
-    """A run by itself.
+    """A run by itself."""
 
-    Attributes
-    ----------
-    single : Runs
-        The run.
-    question : Question
-        Of `lossfit.extrapolate`.
-    """
-
-    single: Runs = field(kw_only=True)
-    question: Question = field(kw_only=True)
+    single: Runs = field(kw_only=True)  # the run
+    question: Question = field(kw_only=True)  # of `lossfit.extrapolate`
 
     def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
         every = np.unique(np.concatenate([scenario.at for scenario in scenarios]))
@@ -209,21 +164,11 @@ class Alone(FittedRun):
 
 @dataclass(frozen=True, eq=False)
 class Together(FittedRun):
-    """A run, fitted with the other runs of its model.
+    """A run, fitted with the other runs of its model."""
 
-    Attributes
-    ----------
-    members : Members
-        The fit.
-    curve : int
-        Which of its curves the run is.
-    key : int
-        Of the random numbers.
-    """
-
-    members: Members = field(kw_only=True)
-    curve: int = field(kw_only=True)
-    key: int = field(kw_only=True)
+    members: Members = field(kw_only=True)  # the fit
+    curve: int = field(kw_only=True)  # which of its curves the run is
+    key: int = field(kw_only=True)  # of the random numbers
 
     def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
         asked = [

@@ -31,19 +31,12 @@ NEAR = 1e-3  # a root of rho so near the floor, in units of the top, is at it
 
 
 class Found(NamedTuple):
-    """A tail that was found.
+    """A tail that was found."""
 
-    Attributes
-    ----------
-    step, rho : ndarray, shape (n_knots,)
-        Knots in steps, and the relative rate there.
-    value : float
-        Expected loss at the end.
-    """
-
+    # step, rho: shape (n_knots,): knots in steps, and the relative rate there
     step: Floats
     rho: Floats
-    value: float
+    value: float  # expected loss at the end
 
 
 def knots_between(start: float, end: float, segments: int) -> Floats:

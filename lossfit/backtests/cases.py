@@ -28,38 +28,21 @@ NEAREST = 0.03  # of the run: how far a sparse log's nearest point may be
 
 
 class Cases(NamedTuple):
-    """Cut runs and their targets; the rows of the arrays are targets.
+    """Cut runs and their targets; the rows of the arrays are targets."""
 
-    Attributes
-    ----------
-    runs : Runs
-        One for each case, called ``name@cutoff``.
-    names : tuple of str
-        The run behind each case.
-    cutoffs : tuple of float
-        The cutoff of each case.
-    totals : dict by case
-        End of the run, for cases whose schedule is not known (or masked).
-    case : ndarray of int, shape (m,)
-        The case of each target.
-    horizon : tuple of str, length m
-    at, observed : ndarray, shape (m,)
-        Mean axis value and mean loss of the target's window.
-    points : ndarray, shape (m,)
-        Sum of the weights there, where those before the cutoff have mean 1.
-    skipped : list of (run, reason)
-    """
-
-    runs: Runs | None
-    names: tuple[str, ...]
-    cutoffs: tuple[float, ...]
+    runs: Runs | None  # one for each case, called ``name@cutoff``
+    names: tuple[str, ...]  # the run behind each case
+    cutoffs: tuple[float, ...]  # the cutoff of each case
+    # dict by case: end of the run, for cases whose schedule is not known (or masked)
     totals: dict[str, float]
-    case: Ints
-    horizon: tuple[str, ...]
+    case: Ints  # shape (m,): the case of each target
+    horizon: tuple[str, ...]  # length m
+    # at, observed: shape (m,): mean axis value and mean loss of the target's window
     at: Floats
     observed: Floats
+    # shape (m,): sum of the weights there, where those before the cutoff have mean 1
     points: Floats
-    skipped: list[tuple[str, str]]
+    skipped: list[tuple[str, str]]  # (run, reason)
 
 
 def make_cases(

@@ -36,25 +36,16 @@ CUTS = (0.3, 0.5, 0.7)  # where no plan is known
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ``calibrate_on`` did.
+    """What ``calibrate_on`` did."""
 
-    Attributes
-    ----------
-    factor : float or None
-        On the distance of draws from their median; None if there was too little to learn from.
-    runs, forecasts : int
-        How many it was learned from.
-    covered : float
-        Share of their outcomes in the intervals before the change; NaN without forecasts.
-    prob : float
-        Probability of these intervals.
-    """
-
+    # on the distance of draws from their median; None if there was too little to learn from
     factor: float | None
+    # runs, forecasts: how many it was learned from
     runs: int
     forecasts: int
+    # share of their outcomes in the intervals before the change; NaN without forecasts
     covered: float
-    prob: float
+    prob: float  # probability of these intervals
 
     def __str__(self) -> str:
         if self.factor is None:

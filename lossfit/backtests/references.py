@@ -52,18 +52,10 @@ Backtest = Callable[[Any, Any, Any, Any], "pd.DataFrame"]
 
 
 class Standing(NamedTuple):
-    """How far an asked run is, and which finished runs it may learn from.
+    """How far an asked run is, and which finished runs it may learn from."""
 
-    Attributes
-    ----------
-    share : float
-        Of its plan.
-    others : collection of str
-        Names of finished runs.
-    """
-
-    share: float
-    others: Collection[str]
+    share: float  # of its plan
+    others: Collection[str]  # names of finished runs
 
 
 def standings(question: Question, runs: Runs, names: Collection[str]) -> dict[str, Standing]:

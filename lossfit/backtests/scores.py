@@ -21,32 +21,19 @@ LEAST_DENSITY = 1e-3  # relative to the loss: one outcome far off must not decid
 
 
 class Scores(NamedTuple):
-    """Scores of m forecasts.
+    """Scores of m forecasts."""
 
-    Attributes
-    ----------
-    crps : ndarray, shape (m,)
-        In units of the loss.
-    log_score : ndarray, shape (m,)
-        Log density of the outcome relative to it (a density of ``loss / outcome``).
-    pit : ndarray, shape (m,)
-        Share of draws at most the outcome.
-    cover : ndarray of bool, shape (len(LEVELS), m)
-        Whether the central interval of each level held the outcome.
-    lower, median, upper : ndarray, shape (m,)
-        Interval of the asked probability.
-    width : ndarray, shape (m,)
-        Of the 90 % interval, whatever was asked.
-    """
-
-    crps: Floats
+    crps: Floats  # shape (m,): in units of the loss
+    # shape (m,): log density of the outcome relative to it (a density of ``loss / outcome``)
     log_score: Floats
-    pit: Floats
+    pit: Floats  # shape (m,): share of draws at most the outcome
+    # shape (len(LEVELS), m): whether the central interval of each level held the outcome
     cover: Bools
+    # lower, median, upper: shape (m,): interval of the asked probability
     lower: Floats
     median: Floats
     upper: Floats
-    width: Floats
+    width: Floats  # shape (m,): of the 90 % interval, whatever was asked
 
 
 def crps(ordered: Floats, observed: ArrayLike) -> Floats:

@@ -15,18 +15,10 @@ __all__ = ["BUDGETS", "Budget", "budget"]
 
 
 class Budget(NamedTuple):
-    """Upper limits; spills, stack and local memory are always 0.
+    """Upper limits; spills, stack and local memory are always 0."""
 
-    Attributes
-    ----------
-    registers : dict
-        Of a thread, by the major number of the compute capability.
-    shared : int
-        Bytes of a block, without the system's.
-    """
-
-    registers: dict[int, int]
-    shared: int
+    registers: dict[int, int]  # of a thread, by the major number of the compute capability
+    shared: int  # bytes of a block, without the system's
 
 
 KB = 1024

@@ -33,17 +33,11 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 
 class Problem(NamedTuple):
-    """Something that does not work, and the fix.
-
-    Attributes
-    ----------
-    what, fix : str
-    hinders : bool
-        Whether something that every user needs does not work; others miss an option only.
-    """
+    """Something that does not work, and the fix."""
 
     what: str
     fix: str
+    # whether something that every user needs does not work; others miss an option only
     hinders: bool = False
 
 

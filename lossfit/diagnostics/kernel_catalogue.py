@@ -19,21 +19,11 @@ __all__ = ["Entry", "catalogue"]
 
 
 class Entry(NamedTuple):
-    """A kernel in its precisions.
+    """A kernel in its precisions."""
 
-    Attributes
-    ----------
-    name : str
-        With the law or the variant.
-    build : callable
-        From ``single`` to the kernel.
-    precisions : tuple of str
-        Those that the kernel has.
-    """
-
-    name: str
-    build: Callable[[bool], Kernel]
-    precisions: tuple[str, ...] = ("float64", "float32")
+    name: str  # with the law or the variant
+    build: Callable[[bool], Kernel]  # from ``single`` to the kernel
+    precisions: tuple[str, ...] = ("float64", "float32")  # those that the kernel has
 
 
 def catalogue() -> list[Entry]:

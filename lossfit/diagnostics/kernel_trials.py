@@ -45,22 +45,14 @@ SHARES = (0.0, 0.05, 0.25, 0.5, 0.777, 0.95, 1.0)
 
 
 class Outcome(NamedTuple):
-    """What came of a trial.
+    """What came of a trial."""
 
-    Attributes
-    ----------
-    error, tolerance : float
-        Largest difference from the CPU in units of a posterior standard deviation (of draws) or of
-        the numbers' own size, and the largest that is allowed; an error of NaN fails.
-    statuses : dict of str -> int
-        Runs by what the kernel says of them.
-    first, warm : float
-        Seconds of the first call, compilation included, and of the next.
-    """
-
+    # error, tolerance: largest difference from the CPU in units of a posterior standard deviation
+    # (of draws) or of the numbers' own size, and the largest that is allowed; an error of NaN fails
     error: float
     tolerance: float
-    statuses: dict[str, int]
+    statuses: dict[str, int]  # runs by what the kernel says of them
+    # first, warm: seconds of the first call, compilation included, and of the next
     first: float
     warm: float
 

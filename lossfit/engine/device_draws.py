@@ -25,18 +25,13 @@ BLOCK = 1 << 25  # numbers that are computed or summarised at a time: 256 MiB in
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeviceDraws:
-    """Posterior draws of many runs, in the memory of one or several GPUs.
+    """Posterior draws of many runs, in the memory of one or several GPUs."""
 
-    Attributes
-    ----------
-    parts : tuple of device arrays, each of shape (n, n_parameters, n_draws)
-        The runs in order, as many in each part as a chunk had; CuPy arrays, float32 or float64.
-        Each is on the GPU that made it (``part.device``).
-    devices : tuple of lossfit.kernels.gpu.device.Device
-        The GPU of each part, for what is computed from the draws there.
-    """
-
+    # each of shape (n, n_parameters, n_draws): the runs in order, as many
+    # in each part as a chunk had; CuPy arrays, float32 or float64. Each is on the GPU that made it
+    # (``part.device``)
     parts: tuple[Any, ...]
+    # the GPU of each part, for what is computed from the draws there
     devices: tuple[Device, ...] = ()
 
     def __post_init__(self) -> None:

@@ -34,26 +34,15 @@ TUNE = {"ensemble": 500, "student_t": 200}
 
 @dataclass(frozen=True)
 class Sampler:
-    """How each run's posterior is drawn, with every option checked and "auto" settled.
+    """How each run's posterior is drawn, with every option checked and "auto" settled."""
 
-    Attributes
-    ----------
-    law : Law
-        With the priors asked for.
-    method : {"quadrature", "ensemble", "emcee"}
-    noise : {"gaussian", "student_t"}
-    draws, chains : int
-        Chains, and draws in each.
-    tune : int
-        Discarded iterations of a chain.
-    """
-
-    law: Law
-    method: str
-    noise: str
+    law: Law  # with the priors asked for
+    method: str  # {"quadrature", "ensemble", "emcee"}
+    noise: str  # {"gaussian", "student_t"}
+    # draws, chains: chains, and draws in each
     draws: int
     chains: int
-    tune: int
+    tune: int  # discarded iterations of a chain
 
     @classmethod
     def of(
@@ -112,21 +101,13 @@ class Sampler:
 
 
 class Block(NamedTuple):
-    """Fitted runs.
+    """Fitted runs."""
 
-    Attributes
-    ----------
-    ready : Prepared or Source
-        The data as the kernels took them: windows and scales.
-    draws : ndarray, shape (n_runs, n_parameters, chains * draws), or DeviceDraws
-        Of the law's parameters and sigma, for the scaled axis.
-    info : structured ndarray, shape (n_runs,)
-        The kernels' diagnostics.
-    """
-
-    ready: Prepared | Source
+    ready: Prepared | Source  # the data as the kernels took them: windows and scales
+    # shape (n_runs, n_parameters, chains * draws), or DeviceDraws: of the law's parameters and
+    # sigma, for the scaled axis
     draws: Any
-    info: NDArray[np.void]
+    info: NDArray[np.void]  # shape (n_runs,): the kernels' diagnostics
 
 
 def fit_block(

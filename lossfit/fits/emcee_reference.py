@@ -32,24 +32,14 @@ FIRST_BLOCK = 1_000
 
 
 class Chain(NamedTuple):
-    """What emcee gave for one run.
+    """What emcee gave for one run."""
 
-    Attributes
-    ----------
-    draws : ndarray, shape (n_parameters, chains * draws)
-        Scaled parameters in the order nonlinear, linear, sigma; a chain is a group of walkers.
-    tau : float
-        Longest integrated autocorrelation time, in steps.
-    steps : int
-        Steps kept after burn-in.
-    converged : bool
-        Whether the chain spans `TIMES` autocorrelation times.
-    """
-
+    # shape (n_parameters, chains * draws): scaled parameters in the order nonlinear, linear, sigma;
+    # a chain is a group of walkers
     draws: Array
-    tau: float
-    steps: int
-    converged: bool
+    tau: float  # longest integrated autocorrelation time, in steps
+    steps: int  # steps kept after burn-in
+    converged: bool  # whether the chain spans `TIMES` autocorrelation times
 
 
 def sample_batch(

@@ -23,27 +23,16 @@ SECONDS = 5e-6  # of a point, in plain Python
 
 
 class Prepared(NamedTuple):
-    """Some runs, ready for the kernels.
+    """Some runs, ready for the kernels."""
 
-    Attributes
-    ----------
-    batch : Batch
-        Scaled data in the windows.
-    table : PriorTable
-    start, end : ndarray, shape (n_runs,)
-        First and last axis value used; ``end`` is what the axis is divided by.
-    n_points : ndarray of int, shape (n_runs,)
-        Points used.
-    scales : ndarray, shape (n_runs, 2)
-        Loss and noise scales.
-    """
-
-    batch: Batch
+    batch: Batch  # scaled data in the windows
     table: PriorTable
+    # start, end: shape (n_runs,): first and last axis value used; ``end`` is what the axis is
+    # divided by
     start: Floats
     end: Floats
-    n_points: Ints
-    scales: Floats
+    n_points: Ints  # shape (n_runs,): points used
+    scales: Floats  # shape (n_runs, 2): loss and noise scales
 
 
 class Source:

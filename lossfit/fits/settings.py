@@ -12,34 +12,23 @@ DOF = 4.0  # of Student-t noise
 
 @dataclass(frozen=True)
 class Settings:
-    """How a fit was made.
+    """How a fit was made."""
 
-    Attributes
-    ----------
-    axis, window, method, noise, device, dtype : str
-        As in `lossfit.fit`, with "auto" resolved (but for the window, whose rule is named).
-    random_seed : int
-    chains, draws : int
-        Chains, and draws in each.
-    prob : float
-        Probability of a kept summary's intervals.
-    engine : str
-        "compiled", or "uncompiled" for kernels that served in plain Python.
-    created_at : str
-        Time, ISO 8601, UTC.
-    """
-
+    # axis, window, method, noise, device, dtype: as in `lossfit.fit`, with "auto" resolved (but for
+    # the window, whose rule is named)
     axis: str
     window: str
     method: str
     noise: str
     device: str
     random_seed: int
+    # chains, draws: chains, and draws in each
     chains: int
     draws: int
-    prob: float
+    prob: float  # probability of a kept summary's intervals
     dtype: str = "float64"
-    engine: str = "compiled"
+    engine: str = "compiled"  # "compiled", or "uncompiled" for kernels that served in plain Python
+    # time, ISO 8601, UTC
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @property

@@ -49,42 +49,23 @@ WindowSpec: TypeAlias = OneWindow | Mapping[str, OneWindow]
 
 
 class Rule(NamedTuple):
-    """What was asked for, run by run.
+    """What was asked for, run by run."""
 
-    Attributes
-    ----------
-    low, high : ndarray, shape (n_runs,)
-        Shares of the run's end.
-    auto : ndarray of bool, shape (n_runs,)
-        Where the automatic rule holds (``low`` is its share, before the fallback).
-    warmup : ndarray, shape (n_runs,)
-        Warm-up as a share of the run's end; 0 where unknown.
-    text : str
-        The rule in words.
-    """
-
+    # low, high: shape (n_runs,): shares of the run's end
     low: Floats
     high: Floats
+    # shape (n_runs,): where the automatic rule holds (``low`` is its share, before the fallback)
     auto: Bools
-    warmup: Floats
-    text: str
+    warmup: Floats  # shape (n_runs,): warm-up as a share of the run's end; 0 where unknown
+    text: str  # the rule in words
 
 
 class Selection(NamedTuple):
-    """The points of some runs that lie in their windows.
+    """The points of some runs that lie in their windows."""
 
-    Attributes
-    ----------
-    rows : ndarray of bool, shape (n_points,)
-        Which of the runs' points are used.
-    n_points : ndarray of int, shape (n_runs,)
-        How many.
-    start, end : ndarray, shape (n_runs,)
-        First and last axis value used; NaN where there is none.
-    """
-
-    rows: Bools
-    n_points: Ints
+    rows: Bools  # shape (n_points,): which of the runs' points are used
+    n_points: Ints  # shape (n_runs,): how many
+    # start, end: shape (n_runs,): first and last axis value used; NaN where there is none
     start: Floats
     end: Floats
 

@@ -54,28 +54,16 @@ N_KINDS = 11
 
 
 class References(NamedTuple):
-    """How what a project's finished runs did changes its next forecast.
+    """How what a project's finished runs did changes its next forecast."""
 
-    Attributes
-    ----------
-    shift, scale : float
-        Runs that no shift, and the shipped width, count as.
-    strengths : float
-        ... and that the hyper-prior's probabilities of the normals of B do.
-    typical : float
-        Mean distance of outcomes from the median, in half widths, where intervals hold.
-    clip : tuple of float
-        Least and largest factor.
-    most : float
-        Half widths that an error counts at most.
-    """
-
+    # shift, scale: runs that no shift, and the shipped width, count as
     shift: float
     scale: float
-    strengths: float
+    strengths: float  # ... and that the hyper-prior's probabilities of the normals of B do
+    # mean distance of outcomes from the median, in half widths, where intervals hold
     typical: float
-    clip: tuple[float, float]
-    most: float
+    clip: tuple[float, float]  # least and largest factor
+    most: float  # half widths that an error counts at most
 
 
 @cache

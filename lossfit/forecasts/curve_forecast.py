@@ -38,21 +38,11 @@ MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's 
 
 
 class Cells(NamedTuple):
-    """The constants of a law of this kind.
+    """The constants of a law of this kind."""
 
-    Attributes
-    ----------
-    name : str
-        In the keys of draws.
-    grid : callable
-        From whether the window has been chosen already to the cells.
-    prior : callable
-        To what is known of them.
-    """
-
-    name: str
-    grid: Callable[[bool], CellGrid]
-    prior: Callable[[], HyperPrior]
+    name: str  # in the keys of draws
+    grid: Callable[[bool], CellGrid]  # from whether the window has been chosen already to the cells
+    prior: Callable[[], HyperPrior]  # to what is known of them
 
 
 LEARNED = Cells("learned", cell_grid, hyper_prior)

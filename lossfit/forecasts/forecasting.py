@@ -31,54 +31,30 @@ MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's 
 
 @dataclass(frozen=True, eq=False)
 class Forecasted:
-    """Curves of some runs at their targets.
+    """Curves of some runs at their targets."""
 
-    Attributes
-    ----------
-    curves : ndarray, shape (R, T, D)
-        Draws without noise; NaN where the target is NaN.
-    sigma : ndarray, shape (R,)
-        Noise of a point of weight 1.
-    flags : dict of str to ndarray of bool, shape (R, T)
-    falls : ndarray, shape (R, T)
-        Mean of what the schedule takes off the loss between the end of the data and the target.
-    shares : list of dict
-        For each run the posterior weight of each hypothesis on its learning rate.
-    strength : ndarray, shape (R, 2)
-        Posterior mean and sd of B.
-    slope : ndarray, shape (R,)
-        Local slope, in loss per e-fold.
-    start : ndarray, shape (R,)
-        Where the window starts.
-    memory : ndarray, shape (R,)
-        Autocorrelation of smoothed noise.
-    parameters : ndarray, shape (R, P, D) or (R, 0, 0)
-    engine : str
-        "compiled", or "uncompiled" for kernels that served in plain Python.
-    like : ndarray, shape (R,)
-        How much the default law takes a run to be a language model on text, 0 to 1.
-    unit : ndarray, shape (R,)
-        Unit of the default law's parameters in the loss; 0 where they are of its logarithm.
-    points : ndarray, shape (R,)
-        Points that the default law was fitted to.
-    strengths : ndarray, shape (R, n_strengths)
-        Posterior probabilities of the normals of the default law's prior of B.
-    """
-
-    curves: Floats
-    sigma: Floats
-    flags: dict[str, Bools]
+    curves: Floats  # shape (R, T, D): draws without noise; NaN where the target is NaN
+    sigma: Floats  # shape (R,): noise of a point of weight 1
+    flags: dict[str, Bools]  # shape (R, T)
+    # shape (R, T): mean of what the schedule takes off the loss between the end of the data and the
+    # target
     falls: Floats
+    # for each run the posterior weight of each hypothesis on its learning rate
     shares: list[dict[str, float]]
-    strength: Floats
-    slope: Floats
-    start: Floats
-    memory: Floats
-    parameters: Floats
-    engine: str = "compiled"
+    strength: Floats  # shape (R, 2): posterior mean and sd of B
+    slope: Floats  # shape (R,): local slope, in loss per e-fold
+    start: Floats  # shape (R,): where the window starts
+    memory: Floats  # shape (R,): autocorrelation of smoothed noise
+    parameters: Floats  # shape (R, P, D) or (R, 0, 0)
+    engine: str = "compiled"  # "compiled", or "uncompiled" for kernels that served in plain Python
+    # shape (R,): how much the default law takes a run to be a language model on text, 0 to 1
     like: Floats = field(default_factory=lambda: np.zeros(0))
+    # shape (R,): points that the default law was fitted to
     points: Floats = field(default_factory=lambda: np.zeros(0))
+    # shape (R,): unit of the default law's parameters in the loss; 0 where they are of its
+    # logarithm
     unit: Floats = field(default_factory=lambda: np.zeros(0))
+    # shape (R, n_strengths): posterior probabilities of the normals of the default law's prior of B
     strengths: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
 

@@ -51,61 +51,41 @@ FAMILIES = ("annealing", "multi_power")
 
 @dataclass(frozen=True)
 class JointConstants:
-    """The constants of a joint fit.
+    """The constants of a joint fit."""
 
-    Attributes
-    ----------
-    families : tuple of {"annealing", "multi_power"}
-        Responses that are stacked with equal weights.
-    alphas, offsets : tuple of float
-        Grid of exponents, and of x0 in units of the reference (`responses.grid_of`).
-    taus, powers, rates, betas, gammas, multi_powers : tuple of float
-        Constants of the responses (`responses`).
-    reference : float or None
-        Step where g is 0 and a is the slope; by default the median of the curves' last steps.
-    kb : float
-        Size of g, in measured slopes per square root of an e-fold (`joint_data.Binned`): the
-        prior median of a single run.  Evidence would choose less, but a fit sees only how its own
-        schedules differ, and new ones differ more.
-    size : float or None
-        The size in nats; by default ``kb`` times the measured slope.
-    own : float
-        Share of g's variance that each run has for itself, 0 to 1.
-    temper : float
-        Inflates the noise variance of a bin: the noise of neighbours is correlated, and second
-        differences, which measure it, miss the slow part.
-    slope_sd : float
-        a is N(s, (slope_sd s)^2) with the measured slope s, cut to a > 0.
-    b_mean, b_sd, b_low_loss : float
-        B is N(b, (b_sd b)^2) with b = ``b_mean`` nats, less in proportion for losses below
-        ``b_low_loss``: moments of the prior for a single run.  It matters only where the fitted
-        schedules say little of B.
-    lightest : float
-        Cells of a family that weigh less than this share of its heaviest are dropped.
-    most : int
-        Cells of a family that are kept, at most: the heaviest.
-    """
-
+    # tuple of {"annealing", "multi_power"}: responses that are stacked with equal weights
     families: tuple[str, ...] = FAMILIES
+    # alphas, offsets: grid of exponents, and of x0 in units of the reference (`responses.grid_of`)
     alphas: tuple[float, ...] = tuple(np.linspace(0.2, 1.0, 33).tolist())
     offsets: tuple[float, ...] = (-0.075, -0.06, -0.05, -0.04, -0.03, -0.015, 0.0, 0.03)
+    # taus, powers, rates, betas, gammas, multi_powers: constants of the responses (`responses`)
     taus: tuple[float, ...] = TAUS
     powers: tuple[float, ...] = POWERS
     rates: tuple[float, ...] = RATES
     betas: tuple[float, ...] = BETAS
     gammas: tuple[float, ...] = GAMMAS
     multi_powers: tuple[float, ...] = QS
+    # step where g is 0 and a is the slope; by default the median of the curves' last steps
     reference: float | None = None
+    # size of g, in measured slopes per square root of an e-fold (`joint_data.Binned`): the prior
+    # median of a single run.  Evidence would choose less, but a fit sees only how its own schedules
+    # differ, and new ones differ more
     kb: float = 0.045
-    size: float | None = None
-    own: float = 0.3
+    size: float | None = None  # the size in nats; by default ``kb`` times the measured slope
+    own: float = 0.3  # share of g's variance that each run has for itself, 0 to 1
+    # inflates the noise variance of a bin: the noise of neighbours is correlated, and second
+    # differences, which measure it, miss the slow part
     temper: float = 12.0
-    slope_sd: float = 3.0
+    slope_sd: float = 3.0  # a is N(s, (slope_sd s)^2) with the measured slope s, cut to a > 0
+    # b_mean, b_sd, b_low_loss: B is N(b, (b_sd b)^2) with b = ``b_mean`` nats, less in proportion
+    # for losses below ``b_low_loss``: moments of the prior for a single run.  It matters only where
+    # the fitted schedules say little of B
     b_mean: float = 0.21
     b_sd: float = 0.5
     b_low_loss: float = 1.5
+    # cells of a family that weigh less than this share of its heaviest are dropped
     lightest: float = 0.01
-    most: int = 3000
+    most: int = 3000  # cells of a family that are kept, at most: the heaviest
 
 
 class _Cells(NamedTuple):

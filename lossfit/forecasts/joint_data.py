@@ -21,44 +21,27 @@ MOST_TOTAL = 1680  # of all curves: bounds the covariance (23 MB) and its Choles
 
 
 class Curve(NamedTuple):
-    """One run of the model: what was observed, and its learning rate.
+    """One run of the model: what was observed, and its learning rate."""
 
-    Attributes
-    ----------
-    step, loss : ndarray, shape (n,)
-        Increasing steps, and the loss there in nats.
-    rate : Rate
-    """
-
+    # step, loss: shape (n,): increasing steps, and the loss there in nats
     step: Floats
     loss: Floats
     rate: Rate
 
 
 class Binned(NamedTuple):
-    """Bins of all curves end to end, and what is measured on them.
+    """Bins of all curves end to end, and what is measured on them."""
 
-    Attributes
-    ----------
-    step, loss, points : ndarray, shape (n_bins,)
-        Mean step and loss of each bin, and how many points it has.
-    curve : ndarray of int, shape (n_bins,)
-        Which curve each bin belongs to.
-    sigma : float
-        Noise sd of one point, in nats.
-    slope : float
-        Loss per e-fold of steps, in nats: over the last factor 4 of each curve, the median.
-    level : float
-        Median of the curves' last losses.
-    """
-
+    # step, loss, points: shape (n_bins,): mean step and loss of each bin, and how many points it
+    # has
     step: Floats
     loss: Floats
     points: Floats
-    curve: Ints
-    sigma: float
+    curve: Ints  # shape (n_bins,): which curve each bin belongs to
+    sigma: float  # noise sd of one point, in nats
+    # loss per e-fold of steps, in nats: over the last factor 4 of each curve, the median
     slope: float
-    level: float
+    level: float  # median of the curves' last losses
 
 
 def check_curves(curves: Sequence[Curve], names: Sequence[str] | None) -> list[Curve]:

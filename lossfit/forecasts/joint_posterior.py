@@ -21,41 +21,24 @@ BLOCK = 256  # draws, or targets, handled at a time: bounds the memory
 
 @dataclass(frozen=True, eq=False)
 class JointPosterior:
-    """Posterior of the shared curve; made by `fit_jointly`.
+    """Posterior of the shared curve; made by `fit_jointly`."""
 
-    Attributes
-    ----------
-    weight : ndarray, shape (n_cells,)
-        Weights of the grid cells, they sum to 1.
-    alpha, offset : ndarray, shape (n_cells,)
-        Exponent, and x0 in steps.
-    unit : ndarray, shape (n_cells, 5)
-        The response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma, q.
-    mean, cov : ndarray, shape (n_cells, 3) and (n_cells, 3, 3)
-        Normal posterior of (level at the reference, a, B), to be cut to a > 0.
-    sigma : float
-        Noise sd of one point, in nats.
-    size : float
-        Sd of the discrepancy per square root of an e-fold, in nats.
-    reference : float
-        Reference step.
-    log_evidence : ndarray, shape (n_families,)
-        Of each family, up to a constant that they share.
-    data : Binned
-        What was fitted.
-    """
-
-    weight: Floats
+    weight: Floats  # shape (n_cells,): weights of the grid cells, they sum to 1
+    # alpha, offset: shape (n_cells,): exponent, and x0 in steps
     alpha: Floats
     offset: Floats
+    # shape (n_cells, 5): the response: kind (`lossfit.kernels.paths`), tau or C, p or beta, gamma,
+    # q
     unit: Floats
+    # mean, cov: shape (n_cells, 3) and (n_cells, 3, 3): normal posterior of (level at the
+    # reference, a, B), to be cut to a > 0
     mean: Floats
     cov: Floats
-    sigma: float
-    size: float
-    reference: float
-    log_evidence: Floats
-    data: Binned
+    sigma: float  # noise sd of one point, in nats
+    size: float  # sd of the discrepancy per square root of an e-fold, in nats
+    reference: float  # reference step
+    log_evidence: Floats  # shape (n_families,): of each family, up to a constant that they share
+    data: Binned  # what was fitted
     _own: float = field(repr=False)
     _noise: Floats = field(repr=False)  # sd of each bin
     _grid: Grid = field(repr=False)  # only what the cells use

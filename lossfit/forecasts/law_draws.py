@@ -20,31 +20,16 @@ __all__ = ["LawDraws"]
 
 
 class LawDraws(NamedTuple):
-    """Equally weighted draws of the parameters of a law.
+    """Equally weighted draws of the parameters of a law."""
 
-    Attributes
-    ----------
-    reference : float
-        Where phi is 0, in steps of LR time.
-    shapes : ndarray, shape (n_shapes, 2)
-        alpha and x0 / reference.
-    units : ndarray, shape (n_units, 5)
-        Responses, as of `responses.Grid`.
-    shape, unit : ndarray of int, shape (n_draws,)
-        Which of them each draw has.
-    beta : ndarray, shape (n_draws, 3)
-        level, a and B, in the units of y.
-    log : bool
-        Whether y is the logarithm of the loss.
-    """
-
-    reference: float
-    shapes: Floats
-    units: Floats
+    reference: float  # where phi is 0, in steps of LR time
+    shapes: Floats  # shape (n_shapes, 2): alpha and x0 / reference
+    units: Floats  # shape (n_units, 5): responses, as of `responses.Grid`
+    # shape, unit: shape (n_draws,): which of them each draw has
     shape: Ints
     unit: Ints
-    beta: Floats
-    log: bool = False
+    beta: Floats  # shape (n_draws, 3): level, a and B, in the units of y
+    log: bool = False  # whether y is the logarithm of the loss
 
     def columns(self, rate: Rate, steps: Floats) -> tuple[Floats, Floats]:
         """phi, shape (n_at, n_shapes), and D, shape (n_at, n_units), at steps under a rate."""

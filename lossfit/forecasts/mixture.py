@@ -36,38 +36,22 @@ BLOCK = 2000  # runs whose parameters are held at a time
 
 @dataclass(frozen=True, eq=False)
 class Mixed:
-    """Curves at the targets of R runs, T targets each, for D draws and L laws.
+    """Curves at the targets of R runs, T targets each, for D draws and L laws."""
 
-    Attributes
-    ----------
-    curves : ndarray, shape (R, T, D)
-        Draw i comes from law i modulo L: any leading part is balanced too.
-    sigma : ndarray, shape (R, D)
-        Noise of the same draws.
-    below_floor : ndarray of bool, shape (L, R, T)
-        Where a law's median curve lies below the median of its own E.
-    flags : list (by law) of lists (by run) of tuples of str
-        Flags of the fits.
-    row_flags : dict of str to ndarray of bool, shape (R, T)
-        Flags of the rows.
-    forecasts : list of Forecasted
-        What laws with a schedule say of themselves (without their draws).
-    engines : tuple of str
-        "compiled" or "uncompiled" for each law: which kernels served; () where nothing was asked.
-    prob : float
-        Probability of the intervals.
-    apart : ndarray, shape (L, 5, R, T), or None
-        `by_law` where the curves are not the draws of one law as they are.
-    """
-
+    # shape (R, T, D): draw i comes from law i modulo L: any leading part is balanced too
     curves: Floats
-    sigma: Floats
+    sigma: Floats  # shape (R, D): noise of the same draws
+    # shape (L, R, T): where a law's median curve lies below the median of its own E
     below_floor: Bools
+    # by law and run: flags of the fits
     flags: list[list[tuple[str, ...]]]
-    row_flags: dict[str, Bools]
-    forecasts: list[Forecasted]
+    row_flags: dict[str, Bools]  # shape (R, T): flags of the rows
+    forecasts: list[Forecasted]  # what laws with a schedule say of themselves (without their draws)
+    # "compiled" or "uncompiled" for each law: which kernels served; () where nothing was asked
     engines: tuple[str, ...] = ()
-    prob: float = 0.9
+    prob: float = 0.9  # probability of the intervals
+    # shape (L, 5, R, T) or None: `by_law` where the curves are not the draws of one law as they
+    # are
     apart: Floats | None = None
 
     @cached_property

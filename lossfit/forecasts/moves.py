@@ -13,23 +13,14 @@ __all__ = ["Moves", "moves_at", "strengths_of"]
 
 
 class Moves(NamedTuple):
-    """Of one run, at some horizons.
+    """Of one run, at some horizons."""
 
-    Attributes
-    ----------
-    at : ndarray, shape (n,)
-        Logarithms of horizon ratios, increasing.
-    shift : ndarray, shape (n,)
-        In half widths of the 90 % interval, on the side that it goes to.
-    factor : ndarray, shape (n,)
-        On the distances of draws from their median.
-    strengths : ndarray, shape (n_strengths,)
-        How many of them showed each normal of the prior of B; of length 0 for nothing.
-    """
-
-    at: Floats = np.zeros(0)
+    at: Floats = np.zeros(0)  # shape (n,): logarithms of horizon ratios, increasing
+    # shape (n,): in half widths of the 90 % interval, on the side that it goes to
     shift: Floats = np.zeros(0)
-    factor: Floats = np.zeros(0)
+    factor: Floats = np.zeros(0)  # shape (n,): on the distances of draws from their median
+    # shape (n_strengths,): how many of them showed each normal of the prior of B; of length 0 for
+    # nothing
     strengths: Floats = np.zeros(0)
 
     def nearest(self, log_ratio: Floats) -> tuple[Floats, Floats]:
@@ -45,7 +36,7 @@ def moves_at(moves: Mapping[str, Moves] | None, names: Sequence[str], log_ratio:
 
     Parameters
     ----------
-    moves : dict by run, or None
+    moves : dict by run or None
     names : sequence of str, length R
     log_ratio : ndarray, shape (R, T)
         Log of target over the end of the data.

@@ -85,19 +85,14 @@ def sentence(law: str, ratio: float) -> str:
 
 
 class Situation(NamedTuple):
-    """What an answer of the default law knew, for its record.
+    """What an answer of the default law knew, for its record."""
 
-    Attributes
-    ----------
-    knowledge : {"known", "total", "nothing", "longer", "longer_total", "siblings"}
-        The schedule; the planned end only; neither; a finished run's longer plan, its schedule or
-        its end known; finished runs of the project.
-    domain : {"text", "other", "stated", "few"}
-        What the curves look like; ``stated`` where they were said to be text, ``few`` where they
-        have too few points to look like it, and count as others.
-    """
-
+    # {"known", "total", "nothing", "longer", "longer_total", "siblings"}: the schedule; the planned
+    # end only; neither; a finished run's longer plan, its schedule or its end known; finished runs
+    # of the project
     knowledge: str
+    # {"text", "other", "stated", "few"}: what the curves look like; ``stated`` where they were said
+    # to be text, ``few`` where they have too few points to look like it, and count as others
     domain: str
 
 

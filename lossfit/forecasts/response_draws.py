@@ -59,21 +59,11 @@ NOTHING = -20.0  # a logarithm
 
 
 class ResponseDraws(NamedTuple):
-    """Draws of a run's response, and what they come from.
+    """Draws of a run's response, and what they come from."""
 
-    Attributes
-    ----------
-    laws : LawDraws
-        About the end of the data.
-    strength : tuple of float
-        Posterior mean and sd of B in the units of the loss.
-    start : float
-        Where the window begins, on the axis.
-    """
-
-    laws: LawDraws
-    strength: tuple[float, float]
-    start: float
+    laws: LawDraws  # about the end of the data
+    strength: tuple[float, float]  # posterior mean and sd of B in the units of the loss
+    start: float  # where the window begins, on the axis
 
 
 def response_draws(

@@ -55,36 +55,21 @@ NEAREST = 1e-3  # lowest (x + x0) / reference: the power law has a pole at 0
 
 
 class Rate(NamedTuple):
-    """A relative learning rate, straight between nodes and held beyond them.
+    """A relative learning rate, straight between nodes and held beyond them."""
 
-    Attributes
-    ----------
-    step : ndarray, shape (n_nodes,)
-        Steps, not decreasing; two at one place are a jump.
-    rho : ndarray, shape (n_nodes,)
-        Learning rate over its peak.  The warm-up counts at the peak: start with 1.
-    """
-
-    step: Floats
+    step: Floats  # shape (n_nodes,): steps, not decreasing; two at one place are a jump
+    # shape (n_nodes,): learning rate over its peak.  The warm-up counts at the peak: start with 1
     rho: Floats
 
 
 class Grid(NamedTuple):
-    """Shapes and responses.
+    """Shapes and responses."""
 
-    Attributes
-    ----------
-    shapes : ndarray, shape (n_shapes, 2)
-        alpha and x0 / reference.
-    units : ndarray, shape (n_units, 5)
-        Kind, tau in steps (or C per step), p (or beta), gamma, and q of a multi-power response.
-    family : ndarray of int, shape (n_units,)
-        Which of the stacked families a response belongs to.
-    """
-
-    shapes: Floats
+    shapes: Floats  # shape (n_shapes, 2): alpha and x0 / reference
+    # shape (n_units, 5): kind, tau in steps (or C per step), p (or beta), gamma, and q of a multi-
+    # power response
     units: Floats
-    family: Ints
+    family: Ints  # shape (n_units,): which of the stacked families a response belongs to
 
 
 def check_rate(rate: Rate, whose: str) -> Rate:

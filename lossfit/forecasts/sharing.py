@@ -192,31 +192,16 @@ def forecast_shared(
 
 
 class Members(NamedTuple):
-    """Runs of one model, fitted together.
+    """Runs of one model, fitted together."""
 
-    Attributes
-    ----------
-    joint : JointPosterior
-        Its curves are the runs in their order.
-    rates : Rates
-        Their paths.
-    steps : ndarray, shape (n_runs,)
-        Axis units in an optimiser step.
-    assumed : ndarray of bool, shape (n_runs,)
-        Which count no steps.
-    start, end : ndarray, shape (n_runs,)
-        Of the windows, in units of the axis.
-    apart : bool
-        Whether one of them lies off the curve that they share.
-    """
-
-    joint: JointPosterior
-    rates: Rates
-    steps: Floats
-    assumed: Bools
+    joint: JointPosterior  # its curves are the runs in their order
+    rates: Rates  # their paths
+    steps: Floats  # shape (n_runs,): axis units in an optimiser step
+    assumed: Bools  # shape (n_runs,): which count no steps
+    # start, end: shape (n_runs,): of the windows, in units of the axis
     start: Floats
     end: Floats
-    apart: bool
+    apart: bool  # whether one of them lies off the curve that they share
 
 
 def fit_members(

@@ -45,14 +45,7 @@ LAW = LadderLaw()
 
 @dataclass(frozen=True, eq=False)
 class LadderQuestion:
-    """What was asked of a ladder; stands where a `Question` stands in an answer.
-
-    Attributes
-    ----------
-    axis : str
-    prob : float
-    draws, seed : int
-    """
+    """What was asked of a ladder; stands where a `Question` stands in an answer."""
 
     axis: str
     prob: float

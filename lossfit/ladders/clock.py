@@ -26,29 +26,16 @@ NEAR_PEAK = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Clock:
-    """Cumulative rate and response along one run.
+    """Cumulative rate and response along one run."""
 
-    Attributes
-    ----------
-    tokens : ndarray, shape (m,)
-        From 0 to the end of the schedule.
-    cumulative : ndarray, shape (m,)
-    response : ndarray, shape (len(LOG_TAUS), len(POWERS), m)
-        None for a constant rate.
-    warmup : float
-        Tokens of the warm-up.
-    kind : {"constant", "gradual", "late"}
-        How the rate decays: not at all, along the whole run, or late in it.
-    peak : float
-        The highest rate, NaN where it is not known.
-    """
-
-    tokens: Floats
-    cumulative: Floats
-    response: Floats | None
-    warmup: float
+    tokens: Floats  # shape (m,): from 0 to the end of the schedule
+    cumulative: Floats  # shape (m,)
+    response: Floats | None  # shape (len(LOG_TAUS), len(POWERS), m): None for a constant rate
+    warmup: float  # tokens of the warm-up
+    # {"constant", "gradual", "late"}: how the rate decays: not at all, along the whole run, or late
+    # in it
     kind: str
-    peak: float
+    peak: float  # the highest rate, NaN where it is not known
 
     @classmethod
     def of(

@@ -20,25 +20,13 @@ APART = 0.3  # sd of log tokens below which they hardly differ
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """A ladder by its whole curves, and by their ends.
-
-    Attributes
-    ----------
-    whole : Reading
-    ends : Reading or None
-        None for a run that has begun: its own rows tell the level.
-    together : bool
-        Whether sizes and tokens grow together: then the ends are not asked.
-    begun : bool
-    sizes : int
-        Different sizes of the ladder.
-    """
+    """A ladder by its whole curves, and by their ends."""
 
     whole: Reading
-    ends: Reading | None
-    together: bool
+    ends: Reading | None  # None for a run that has begun: its own rows tell the level
+    together: bool  # whether sizes and tokens grow together: then the ends are not asked
     begun: bool
-    sizes: int
+    sizes: int  # different sizes of the ladder
 
     @one_blas_thread()
     def curves(

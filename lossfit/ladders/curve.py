@@ -17,20 +17,11 @@ __all__ = ["DrawnCurve", "LadderCurve"]
 
 @dataclass(frozen=True, eq=False)
 class LadderCurve:
-    """What a ladder says of one run to come; made by `Ladder.curve`.
-
-    Attributes
-    ----------
-    ladder : LadderParts
-    rung : Rung
-        Size, schedule and length; no data.
-    stretched : bool
-        Whether its schedule was stretched to its length.
-    """
+    """What a ladder says of one run to come; made by `Ladder.curve`."""
 
     ladder: LadderParts
-    rung: Rung
-    stretched: bool
+    rung: Rung  # size, schedule and length; no data
+    stretched: bool  # whether its schedule was stretched to its length
 
     @property
     def name(self) -> str:
@@ -56,13 +47,7 @@ class LadderCurve:
 
 @dataclass(frozen=True, eq=False)
 class DrawnCurve:
-    """A curve with the number and the seed of its draws: what an answer asks for other places.
-
-    Attributes
-    ----------
-    curve : LadderCurve
-    draws, seed : int
-    """
+    """A curve with the number and the seed of its draws: what an answer asks for other places."""
 
     curve: LadderCurve
     draws: int

@@ -64,35 +64,21 @@ Scales = Floats  # shape (6,): in the coordinates of PRIORS
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """Rows with what their covariances need.
-
-    Attributes
-    ----------
-    rows : Rows
-    n, x : ndarray, shape (k,)
-        Less those of the largest size, and the largest X, of the ladder.
-    reducible, won, level : ndarray, shape (k,)
-        R, c q and y at the pilot fit.
-    weight : ndarray, shape (k,)
-        Of the row's run: below 1 for one that lies far off.
-    anchor : ndarray, shape (k,)
-        x at which the run's own shape is 0.
-    begun : ndarray of bool, shape (k,)
-        Rows of a run that is forecast from its own beginning.
-    features : ndarray, shape (3, k)
-        Centred.
-    """
+    """Rows with what their covariances need."""
 
     rows: Rows
+    # n, x: shape (k,): less those of the largest size, and the largest X, of the ladder
     n: Floats
     x: Floats
+    # reducible, won, level: shape (k,): R, c q and y at the pilot fit
     reducible: Floats
     won: Floats
     level: Floats
-    weight: Floats
-    anchor: Floats
+    weight: Floats  # shape (k,): of the row's run: below 1 for one that lies far off
+    anchor: Floats  # shape (k,): x at which the run's own shape is 0
+    # shape (k,): rows of a run that is forecast from its own beginning
     begun: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    features: Floats
+    features: Floats  # shape (3, k): centred
 
     def take(self, which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Placed:
         """Some of the rows."""

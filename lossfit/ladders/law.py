@@ -39,28 +39,15 @@ AMPLITUDE_SD = 1.0  # of the half-normal priors of E, A, B
 
 
 class Terms(NamedTuple):
-    """The law at k rows for any number of draws: arrays of shape (..., k), and what they need.
+    """The law at k rows for any number of draws: arrays of shape (..., k), and what they need."""
 
-    Attributes
-    ----------
-    mean : ndarray
-        L.
-    above : Reducible
-        R, and what its gradient needs.
-    won : ndarray
-        What annealing has won.
-    slope_tau, slope_p : ndarray
-        Derivatives of the response over the response's scale.
-    scale : ndarray
-        c (N / N0)^eta.
-    """
-
-    mean: Floats
-    above: coupled.Reducible
-    won: Floats
+    mean: Floats  # L
+    above: coupled.Reducible  # R, and what its gradient needs
+    won: Floats  # what annealing has won
+    # slope_tau, slope_p: derivatives of the response over the response's scale
     slope_tau: Floats
     slope_p: Floats
-    scale: Floats
+    scale: Floats  # c (N / N0)^eta
 
 
 def _response(theta: Floats, q: Floats) -> tuple[Floats, Floats, Floats]:
@@ -90,7 +77,7 @@ def terms(theta: Floats, n: Floats, x: Floats, q: Floats | None) -> Terms:
     theta : ndarray, shape (..., 10 or more)
     n, x : ndarray, shape (k,)
         Centred log params and log cumulative rate.
-    q : ndarray, shape (taus, powers, k), or None
+    q : ndarray, shape (taus, powers, k) or None
         Responses; None where no row has any.
     """
     above = coupled.reducible(theta, n, x)

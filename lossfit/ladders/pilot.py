@@ -37,15 +37,10 @@ FEWEST_JUDGES = 3
 
 
 class Pilot(NamedTuple):
-    """The point fit at the rows.
+    """The point fit at the rows."""
 
-    Attributes
-    ----------
-    theta : ndarray, shape (10,)
-    mean, reducible, won : ndarray, shape (k,)
-    """
-
-    theta: Floats
+    theta: Floats  # shape (10,)
+    # mean, reducible, won: shape (k,)
     mean: Floats
     reducible: Floats
     won: Floats

@@ -30,46 +30,20 @@ PRIOR_SD = np.array([1, 1, 1, 0.6, 0.6, 0.3, 0.6, 0.15, 1.8, 1.8])
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Posterior draws of the law and of the scales, and what conditions a new curve.
+    """Posterior draws of the law and of the scales, and what conditions a new curve."""
 
-    Attributes
-    ----------
-    placed : Placed
-        The rows, centred.
-    y : ndarray, shape (k,)
-        Losses over ``level``.
-    centre : tuple of float
-        Of log params and log X.
-    top : tuple of float
-        Largest log params and log X, less the centre.
-    level : float
-        Median loss.
-    whiten : ndarray, shape (k, k)
-        P with P K2 P' = 1 and P K1 P' = diag(values).
-    values : ndarray, shape (k,)
-    scales : ndarray, shape (6,)
-    theta : ndarray, shape (draws, 12)
-    pilot : ndarray, shape (10,)
-    off : ndarray, shape (runs,)
-        How far each run lies from what the others say, in sds.
-    log_compute : float
-        Largest log params + log tokens.
-    rhat : float
-    acceptance : float
-    """
-
-    placed: Placed
-    y: Floats
-    centre: tuple[float, float]
-    top: tuple[float, float]
-    level: float
-    whiten: Floats
-    values: Floats
-    scales: Floats
-    theta: Floats
-    pilot: Floats
-    off: Floats
-    log_compute: float
+    placed: Placed  # the rows, centred
+    y: Floats  # shape (k,): losses over ``level``
+    centre: tuple[float, float]  # of log params and log X
+    top: tuple[float, float]  # largest log params and log X, less the centre
+    level: float  # median loss
+    whiten: Floats  # shape (k, k): P with P K2 P' = 1 and P K1 P' = diag(values)
+    values: Floats  # shape (k,)
+    scales: Floats  # shape (6,)
+    theta: Floats  # shape (draws, 12)
+    pilot: Floats  # shape (10,)
+    off: Floats  # shape (runs,): how far each run lies from what the others say, in sds
+    log_compute: float  # largest log params + log tokens
     rhat: float
     acceptance: float
 

@@ -33,25 +33,15 @@ FARTHEST = 2.0  # e-folds of batch or peak rate that count
 
 @dataclass(frozen=True, eq=False)
 class Rung:
-    """One finished (or begun) run of a ladder.
-
-    Attributes
-    ----------
-    name : str
-    params : float
-    tokens, loss : ndarray, shape (n,)
-        Increasing tokens; spikes are left out.
-    clock : Clock
-    batch : float
-        Tokens of a step.
-    """
+    """One finished (or begun) run of a ladder."""
 
     name: str
     params: float
+    # tokens, loss: shape (n,): increasing tokens; spikes are left out
     tokens: Floats
     loss: Floats
     clock: Clock
-    batch: float
+    batch: float  # tokens of a step
 
     @property
     def end(self) -> float:
@@ -67,35 +57,21 @@ class Rung:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of some runs, or targets.
+    """Rows of some runs, or targets."""
 
-    Attributes
-    ----------
-    run : ndarray of int, shape (k,)
-    n, x : ndarray, shape (k,)
-        Log params and log cumulative rate.
-    q : ndarray, shape (taus, powers, k)
-    loss : ndarray, shape (k,)
-        NaN for targets.
-    tokens : ndarray, shape (k,)
-        Mean place of the bin.
-    low, high : ndarray, shape (k,)
-        Steps that the bin spans.
-    features : ndarray, shape (3, k)
-        Share of the warm-up, log batch, log peak rate; NaN where unknown.
-    late : ndarray, shape (k,)
-        Whether the run's schedule decays late (1), gradually (-1) or not (0).
-    """
-
-    run: Ints
+    run: Ints  # shape (k,)
+    # n, x: shape (k,): log params and log cumulative rate
     n: Floats
     x: Floats
-    q: Floats
-    loss: Floats
-    tokens: Floats
+    q: Floats  # shape (taus, powers, k)
+    loss: Floats  # shape (k,): NaN for targets
+    tokens: Floats  # shape (k,): mean place of the bin
+    # low, high: shape (k,): steps that the bin spans
     low: Floats
     high: Floats
+    # shape (3, k): share of the warm-up, log batch, log peak rate; NaN where unknown
     features: Floats
+    # shape (k,): whether the run's schedule decays late (1), gradually (-1) or not (0)
     late: Floats
 
     def __len__(self) -> int:

@@ -25,20 +25,11 @@ NODES = 2000
 
 
 class Rungs(NamedTuple):
-    """Rungs, and what is not known of them.
-
-    Attributes
-    ----------
-    rungs : list of Rung
-    unscheduled : list of str
-        Runs whose learning rate is not known, taken for constant.
-    stepless : list of str
-        Runs whose batch is not known.
-    """
+    """Rungs, and what is not known of them."""
 
     rungs: list[Rung]
-    unscheduled: list[str]
-    stepless: list[str]
+    unscheduled: list[str]  # runs whose learning rate is not known, taken for constant
+    stepless: list[str]  # runs whose batch is not known
 
 
 def rungs_of(runs: Runs, axis: str) -> Rungs:

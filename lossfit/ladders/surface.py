@@ -24,17 +24,12 @@ DOWN, UP = 0.5, 10.0  # factors beyond the ladder's sizes and lengths
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """What has to be added to the law at sizes and tokens, known at places of a lattice.
+    """What has to be added to the law at sizes and tokens, known at places of a lattice."""
 
-    Attributes
-    ----------
-    log_n, log_d : ndarray, shape (s,) and (b,)
-    values : ndarray, shape (draws, s, b)
-    """
-
+    # log_n, log_d: shape (s,) and (b,)
     log_n: Floats
     log_d: Floats
-    values: Floats
+    values: Floats  # shape (draws, s, b)
 
     def applied(self, loss: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """Losses of the law (draws, ...) with it; linear in both logarithms, flat beyond."""

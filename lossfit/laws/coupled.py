@@ -45,20 +45,11 @@ GAMMA = priors.lognormal(float(np.exp(-0.5)), 0.4)
 
 
 class Reducible(NamedTuple):
-    """The reducible loss, and what its gradient needs; arrays of one shape.
-
-    Attributes
-    ----------
-    loss : ndarray
-    size : ndarray
-        Share of the size term in the sum (of powers 1 / gamma).
-    bend : ndarray
-        Derivative of log loss by log gamma.
-    """
+    """The reducible loss, and what its gradient needs; arrays of one shape."""
 
     loss: Floats
-    size: Floats
-    bend: Floats
+    size: Floats  # share of the size term in the sum (of powers 1 / gamma)
+    bend: Floats  # derivative of log loss by log gamma
 
 
 def reducible(theta: Floats, n: Floats, x: Floats) -> Reducible:

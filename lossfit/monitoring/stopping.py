@@ -21,29 +21,14 @@ FIRST, SPAN = 0.1, 0.05  # of the run: no advice before, and how long a forecast
 
 @dataclass(frozen=True)
 class Rates:
-    """How a threshold did on public runs whose ends are known.
-
-    Attributes
-    ----------
-    threshold : float
-    runs : int
-        Runs, each with targets above and below the loss at its end.
-    wrong : float
-        Share of cases that would have reached the target and were stopped.
-    caught : float
-        Share of cases that did not reach it and were stopped.
-    saved : float
-        Mean share of the run that was saved in these.
-    false_breaks : float
-        Share of healthy runs that were ever said to be broken.
-    """
+    """How a threshold did on public runs whose ends are known."""
 
     threshold: float
-    runs: int
-    wrong: float
-    caught: float
-    saved: float
-    false_breaks: float
+    runs: int  # runs, each with targets above and below the loss at its end
+    wrong: float  # share of cases that would have reached the target and were stopped
+    caught: float  # share of cases that did not reach it and were stopped
+    saved: float  # mean share of the run that was saved in these
+    false_breaks: float  # share of healthy runs that were ever said to be broken
 
 
 @cache
@@ -57,20 +42,12 @@ def rates() -> dict[float, Rates]:
 
 @dataclass(frozen=True)
 class Advice:
-    """Whether to stop a run, why, and how often such advice was wrong.
-
-    Attributes
-    ----------
-    stop : bool
-    reason : str
-        The probability or the break that it rests on; "" where nothing speaks for stopping.
-    rates : Rates
-        What the rule did on public runs.
-    """
+    """Whether to stop a run, why, and how often such advice was wrong."""
 
     stop: bool
+    # the probability or the break that it rests on; "" where nothing speaks for stopping
     reason: str
-    rates: Rates
+    rates: Rates  # what the rule did on public runs
 
     def __str__(self) -> str:
         if not self.stop:

@@ -38,20 +38,11 @@ PLAIN = (".gz", ".parquet", ".pq")  # endings of files that are rewritten, not a
 
 @dataclass
 class Log:
-    """The log and what was last seen of it.
-
-    Attributes
-    ----------
-    path : Path
-    reading : dict
-        Options of `lossfit.sources.survey`.
-    bytes_read : int
-        Read from the disk so far, but for what tells one file from another.
-    """
+    """The log and what was last seen of it."""
 
     path: Path
-    reading: dict[str, Any]
-    bytes_read: int = 0
+    reading: dict[str, Any]  # options of `lossfit.sources.survey`
+    bytes_read: int = 0  # read from the disk so far, but for what tells one file from another
     _signature: tuple[tuple[str, int, int, int], ...] = ()
     _data: bytes = b""  # the file as it was read last
     _earlier: bytes = b""  # of files that were rotated away, and belong to the run

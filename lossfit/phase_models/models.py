@@ -74,50 +74,29 @@ BLOCK = 40_000  # cells solved at a time
 
 
 class Curve(NamedTuple):
-    """One run, in bins.
+    """One run, in bins."""
 
-    Attributes
-    ----------
-    t : ndarray, shape (K,)
-        Axis over the end of the run.
-    y, weight : ndarray, shape (K,)
-        Mean loss and weight (mean 1).
-    clock : ndarray, shape (K,)
-    slope : float
-        Loss per e-fold at the end.
-    noise : float
-        Rough sd of a bin of weight 1, the scale of the variance's prior.
-    lr_time : ndarray, shape (K,), or None
-        Cumulative learning rate over that at the end; None where the schedule is not known.
-    response : ndarray, shape (K, n_units), or None
-        To the learning rate: the annealing law's.
-    strength : float
-        Scale of B.
-    """
-
-    t: Floats
+    t: Floats  # shape (K,): axis over the end of the run
+    # y, weight: shape (K,): mean loss and weight (mean 1)
     y: Floats
     weight: Floats
-    clock: Floats
-    slope: float
-    noise: float
+    clock: Floats  # shape (K,)
+    slope: float  # loss per e-fold at the end
+    noise: float  # rough sd of a bin of weight 1, the scale of the variance's prior
+    # shape (K,) or None: cumulative learning rate over that at the end; None where the schedule is
+    # not known
     lr_time: Floats | None = None
+    # shape (K, n_units) or None: to the learning rate: the annealing law's
     response: Floats | None = None
-    strength: float = 0.19
+    strength: float = 0.19  # scale of B
 
 
 class Weights(NamedTuple):
-    """The grid of one model.
+    """The grid of one model."""
 
-    Attributes
-    ----------
-    log_weight : ndarray, shape (C,)
-        Log of prior times marginal likelihood of every cell.
-    error, alpha, first, second : ndarray of int, shape (C,)
-        Which model error, exponent (or column of the schedule), t1 and t2 a cell has; -1 for none.
-    """
-
-    log_weight: Floats
+    log_weight: Floats  # shape (C,): log of prior times marginal likelihood of every cell
+    # error, alpha, first, second: shape (C,): which model error, exponent (or column of the
+    # schedule), t1 and t2 a cell has; -1 for none
     error: Ints
     alpha: Ints
     first: Ints
@@ -138,23 +117,14 @@ class Evidence(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Columns and their whitened products.
+    """Columns and their whitened products."""
 
-    Attributes
-    ----------
-    columns : ndarray, shape (K, C)
-        Not whitened: 1, phi of every alpha, tangents (alpha, change) and hinges, the schedule's.
-    gram : ndarray, shape (n_errors, C + 1, C + 1)
-        Products of the whitened columns, the data last.
-    log_det : ndarray, shape (n_errors,)
-    n : int
-        Bins used.
-    """
-
+    # shape (K, C): not whitened: 1, phi of every alpha, tangents (alpha, change) and hinges, the
+    # schedule's
     columns: Floats
-    gram: Floats
-    log_det: Floats
-    n: int
+    gram: Floats  # shape (n_errors, C + 1, C + 1): products of the whitened columns, the data last
+    log_det: Floats  # shape (n_errors,)
+    n: int  # bins used
 
 
 CHANGES = np.concatenate([FIRST, SECOND])

@@ -42,52 +42,30 @@ SCHEMA = "lossfit.phases/1"
 
 @dataclass(frozen=True, eq=False)
 class RunPhases:
-    """The phases of one run; D draws.
-
-    Attributes
-    ----------
-    name : str
-    end : float
-        End of the data on the axis.
-    weights : ndarray, shape (4,)
-        Posterior of the models of `lossfit.phase_models.models.MODELS`.
-    handover, tip : ndarray, shape (D,)
-        Where the power law hands over to a line, and where a flat end begins; NaN in draws of
-        models without.
-    slopes : ndarray, shape (2, D)
-        Slope of the line, and of the tip, in loss per unit of the axis.
-    models : ndarray of str, shape (D,)
-    places : ndarray, shape (G,)
-        Axis values of the curves.
-    curves : ndarray, shape (G, D)
-    t, y : ndarray, shape (K,)
-        Bins that were used.
-    log_evidence : dict
-        Log marginal likelihood of every model, the schedule's too where it is known.
-    held_out : dict
-        Log density of the last 40 % given the first 60 %, by ``"phases"`` and ``"schedule"``.
-    blocked : dict
-        Sum over fifths of the run of their log density given all other points.
-    gain : float or None
-        Both held-out scores of the schedule's model less those of the phases; None where no
-        schedule is known.
-    flags : tuple of str
-    """
+    """The phases of one run; D draws."""
 
     name: str
-    end: float
-    weights: Floats
+    end: float  # end of the data on the axis
+    weights: Floats  # shape (4,): posterior of the models of `lossfit.phase_models.models.MODELS`
+    # handover, tip: shape (D,): where the power law hands over to a line, and where a flat end
+    # begins; NaN in draws of models without
     handover: Floats
     tip: Floats
-    slopes: Floats
-    models: Any
-    places: Floats
-    curves: Floats
+    slopes: Floats  # shape (2, D): slope of the line, and of the tip, in loss per unit of the axis
+    models: Any  # shape (D,)
+    places: Floats  # shape (G,): axis values of the curves
+    curves: Floats  # shape (G, D)
+    # t, y: shape (K,): bins that were used
     t: Floats
     y: Floats
+    # log marginal likelihood of every model, the schedule's too where it is known
     log_evidence: dict[str, float]
+    # log density of the last 40 % given the first 60 %, by ``"phases"`` and ``"schedule"``
     held_out: dict[str, float]
+    # sum over fifths of the run of their log density given all other points
     blocked: dict[str, float]
+    # both held-out scores of the schedule's model less those of the phases; None where no schedule
+    # is known
     gain: float | None
     flags: tuple[str, ...]
 

@@ -29,25 +29,14 @@ BUDGET_RANGE = (-7.0, 3.0)  # of these budgets, in e-folds of the one asked abou
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A surface's draws and what constrains a choice.
-
-    Attributes
-    ----------
-    law : SurfaceLaw
-    values : dict of str to ndarray, shape (draws,)
-    unique_tokens : float or None
-        Tokens that there are; more are repeats.
-    inference_tokens : float
-        Tokens that the model will serve; each costs 2 FLOP a parameter out of the budget.
-    missed : Correction or None
-        What the law misses, in every draw.
-    """
+    """A surface's draws and what constrains a choice."""
 
     law: SurfaceLaw
-    values: Mapping[str, Floats]
-    unique_tokens: float | None
+    values: Mapping[str, Floats]  # shape (draws,)
+    unique_tokens: float | None  # tokens that there are; more are repeats
+    # tokens that the model will serve; each costs 2 FLOP a parameter out of the budget
     inference_tokens: float
-    missed: Correction | None = None
+    missed: Correction | None = None  # what the law misses, in every draw
 
     @property
     def closed(self) -> bool:

@@ -31,26 +31,14 @@ CANNOT_TELL = 10.0  # ratio of the ends of the interval of the best size
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """One size on one number of tokens, under every draw of the surface.
-
-    Attributes
-    ----------
-    params, tokens : float
-    compute : float
-        FLOP of training, and of serving where it was asked for.
-    loss : ndarray, shape (draws,)
-    regret : ndarray, shape (draws,)
-        Loss less that of the draw's own optimum for the budget, nats.
-    equivalent : ndarray, shape (draws,)
-        The budget whose optimum would have this loss, FLOP.
-    """
+    """One size on one number of tokens, under every draw of the surface."""
 
     params: float
     tokens: float
-    compute: float
-    loss: Floats
-    regret: Floats
-    equivalent: Floats
+    compute: float  # FLOP of training, and of serving where it was asked for
+    loss: Floats  # shape (draws,)
+    regret: Floats  # shape (draws,): loss less that of the draw's own optimum for the budget, nats
+    equivalent: Floats  # shape (draws,): the budget whose optimum would have this loss, FLOP
 
 
 @dataclass(frozen=True, eq=False, repr=False)

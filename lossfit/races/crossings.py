@@ -22,20 +22,14 @@ Array = Any
 
 
 class Crossings(NamedTuple):
-    """Changes of the lead in P pairs (a, b) and D draws.
+    """Changes of the lead in P pairs (a, b) and D draws."""
 
-    Attributes
-    ----------
-    times : array, shape (2, RANKS, P, D)
-        Places of the first overtakings of b by a (first index 0) and of a by b (1); NaN for none.
-    counts : array, shape (2, P, D)
-        How many there are.
-    first, last : array, shape (P, D)
-        Who was ahead at first, and at the end: -1 for a, 1 for b, 0 for a tie throughout.
-    """
-
+    # shape (2, RANKS, P, D): places of the first overtakings of b by a (first index 0) and of a by
+    # b (1); NaN for none
     times: Array
-    counts: Array
+    counts: Array  # shape (2, P, D): how many there are
+    # first, last: shape (P, D): who was ahead at first, and at the end: -1 for a, 1 for b, 0 for a
+    # tie throughout
     first: Array
     last: Array
 

@@ -37,27 +37,17 @@ AT_ONCE = 2 * STRETCH_MARGIN
 
 
 class RaceCurves(NamedTuple):
-    """Curves of R runs at G places, D draws each.
+    """Curves of R runs at G places, D draws each."""
 
-    Attributes
-    ----------
-    draws : ndarray, shape (R, G, D)
-        NaN before a run's first point (and beyond its end where it is not forecast).
-    start, end : ndarray, shape (R,)
-        Ends of the data.
-    row_flags : dict of str to ndarray of bool, shape (R,)
-        Flags of the forecasts, at any place.
-    fit_flags : list of tuple of str, length R
-    gap, gap_sd : ndarray, shape (R,)
-        By how much law and smoother differ at the end of the data, and the sd of that; NaN where
-        nothing was forecast.
-    """
-
+    # shape (R, G, D): NaN before a run's first point (and beyond its end where it is not forecast)
     draws: Floats
+    # start, end: shape (R,): ends of the data
     start: Floats
     end: Floats
-    row_flags: dict[str, Bools]
-    fit_flags: list[tuple[str, ...]]
+    row_flags: dict[str, Bools]  # shape (R,): flags of the forecasts, at any place
+    fit_flags: list[tuple[str, ...]]  # length R
+    # gap, gap_sd: shape (R,): by how much law and smoother differ at the end of the data, and the
+    # sd of that; NaN where nothing was forecast
     gap: Floats
     gap_sd: Floats
 

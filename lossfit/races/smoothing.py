@@ -46,48 +46,24 @@ PRIOR_POINTS = 2.0  # what the prior of the noise counts: its scale is that of r
 
 
 class Smoothers(NamedTuple):
-    """The posteriors of R curves, ready to be drawn.
+    """The posteriors of R curves, ready to be drawn."""
 
-    Attributes
-    ----------
-    start, end : ndarray, shape (R,)
-        Ends of the data on the axis.
-    columns : ndarray, shape (R, COLUMNS, COLUMNS)
-        What makes the columns of x(t) orthonormal.
-    level : ndarray, shape (R, COLUMNS)
-        Estimate of their coefficients with the spline at 0.
-    shift : ndarray, shape (R, COLUMNS, PATTERNS)
-        What a spline takes off that estimate.
-    rotation : ndarray, shape (R, PATTERNS, PATTERNS)
-        Eigenvectors of the smoother.
-    strength : ndarray, shape (R, PATTERNS)
-        Its eigenvalues.
-    signal : ndarray, shape (R, PATTERNS)
-        Products of the eigenvectors with the data.
-    weights : ndarray, shape (R, len(LOG_Q))
-        Posterior of q.
-    squares : ndarray, shape (R, len(LOG_Q))
-        Scale of sigma^2 given q: sigma^2 is that over a chi-square of `freedom`.
-    freedom : ndarray, shape (R,)
-    slope : ndarray, shape (R, 3)
-        Size, exponent and least value of the local slope.
-    points : ndarray of int, shape (R,)
-        Points used.
-    """
-
+    # start, end: shape (R,): ends of the data on the axis
     start: Floats
     end: Floats
-    columns: Floats
-    level: Floats
-    shift: Floats
-    rotation: Floats
-    strength: Floats
-    signal: Floats
-    weights: Floats
+    columns: Floats  # shape (R, COLUMNS, COLUMNS): what makes the columns of x(t) orthonormal
+    level: Floats  # shape (R, COLUMNS): estimate of their coefficients with the spline at 0
+    shift: Floats  # shape (R, COLUMNS, PATTERNS): what a spline takes off that estimate
+    rotation: Floats  # shape (R, PATTERNS, PATTERNS): eigenvectors of the smoother
+    strength: Floats  # shape (R, PATTERNS): its eigenvalues
+    signal: Floats  # shape (R, PATTERNS): products of the eigenvectors with the data
+    weights: Floats  # shape (R, len(LOG_Q)): posterior of q
+    # shape (R, len(LOG_Q)): scale of sigma^2 given q: sigma^2 is that over a chi-square of
+    # `freedom`
     squares: Floats
-    freedom: Floats
-    slope: Floats
-    points: Ints
+    freedom: Floats  # shape (R,)
+    slope: Floats  # shape (R, 3): size, exponent and least value of the local slope
+    points: Ints  # shape (R,): points used
 
     def draw(self, at: Floats, keys: Seeds, draws: int, ends: Floats | None = None) -> Floats:
         """Curves.

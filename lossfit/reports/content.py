@@ -14,25 +14,11 @@ __all__ = ["Content"]
 
 @dataclass(frozen=True)
 class Content:
-    """What a page is made of.
-
-    Attributes
-    ----------
-    answer : Answer
-    title : str
-    reasons : dict
-        What each run's target is, where the reader did not say.
-    data : dict
-        What the figures draw.
-    sections : list of Section
-        In the order of the page.
-    notes : list of str
-        How the page was made.
-    """
+    """What a page is made of."""
 
     answer: Answer
     title: str
-    reasons: dict[str, str]
-    data: dict[str, Any]
-    sections: list[Section]
-    notes: list[str]
+    reasons: dict[str, str]  # what each run's target is, where the reader did not say
+    data: dict[str, Any]  # what the figures draw
+    sections: list[Section]  # in the order of the page
+    notes: list[str]  # how the page was made

@@ -51,52 +51,31 @@ BLOCK_VALUES = 1 << 23  # draws of curves held at a time: 64 MiB
 
 
 class Band(NamedTuple):
-    """What a law says of R runs at the T places of their grids; NaN where a grid is shorter.
-
-    Attributes
-    ----------
-    law : str
-    curves : ndarray, shape (5, R, T)
-        Lower and upper edge and median of the loss curve, then lower and upper edge of a point of
-        weight 1: the posterior predictive.
-    sigma : ndarray, shape (R,)
-        Median of the noise of a point.
-    """
+    """What a law says of R runs at the T places of their grids; NaN where a grid is shorter."""
 
     law: str
+    # shape (5, R, T): lower and upper edge and median of the loss curve, then lower and upper edge
+    # of a point of weight 1: the posterior predictive
     curves: Floats
-    sigma: Floats
+    sigma: Floats  # shape (R,): median of the noise of a point
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One run as it is drawn: plain data for JSON.
-
-    Attributes
-    ----------
-    data : dict
-    shown, total : int
-        Points drawn and points of the run.
-    """
+    """One run as it is drawn: plain data for JSON."""
 
     data: dict[str, Any]
+    # shown, total: points drawn and points of the run
     shown: int
     total: int
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """All runs that are drawn.
-
-    Attributes
-    ----------
-    runs : tuple of Drawn
-    axes : tuple of str
-        The axes that some of them have.
-    """
+    """All runs that are drawn."""
 
     runs: tuple[Drawn, ...]
-    axes: tuple[str, ...]
+    axes: tuple[str, ...]  # the axes that some of them have
 
     @property
     def shown(self) -> int:

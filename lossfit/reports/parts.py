@@ -12,27 +12,14 @@ __all__ = ["Section", "figure", "run_cell"]
 
 @dataclass(frozen=True)
 class Section:
-    """One section.
-
-    Attributes
-    ----------
-    key, title : str
-    html : str
-        Safe HTML.
-    data : dict
-        For the figures.
-    why : str
-        Why it is empty, else "".
-    made : object
-        The result that it shows, if it has one of its own.
-    """
+    """One section."""
 
     key: str
     title: str
-    html: str
-    data: dict[str, Any] = field(default_factory=dict)
-    why: str = ""
-    made: Any = None
+    html: str  # safe HTML
+    data: dict[str, Any] = field(default_factory=dict)  # for the figures
+    why: str = ""  # why it is empty, else ""
+    made: Any = None  # the result that it shows, if it has one of its own
 
 
 def figure(key: str, label: str, caption: str, kind: str = "") -> str:

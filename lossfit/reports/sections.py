@@ -52,34 +52,16 @@ DIAGNOSED_LAW = "power_linear"
 
 @dataclass(frozen=True)
 class Context:
-    """What the sections are made from.
-
-    Attributes
-    ----------
-    answer : Answer
-    shown : Runs
-        The runs that have the answer's axis, those of the answer first.
-    banded : Runs
-        Those that have bands.
-    place : dict
-        From names to positions on the page, of the runs that are drawn.
-    found : list of Band
-    reasons : dict
-        What each run's target is, where the reader did not say.
-    options : dict
-        The options of the question, for a race of the runs too.
-    most_phases : int
-        Runs whose phases are looked at.
-    """
+    """What the sections are made from."""
 
     answer: Answer
-    shown: Runs
-    banded: Runs
-    place: dict[str, int]
+    shown: Runs  # the runs that have the answer's axis, those of the answer first
+    banded: Runs  # those that have bands
+    place: dict[str, int]  # from names to positions on the page, of the runs that are drawn
     found: list[Band]
-    reasons: dict[str, str]
-    options: Options
-    most_phases: int
+    reasons: dict[str, str]  # what each run's target is, where the reader did not say
+    options: Options  # the options of the question, for a race of the runs too
+    most_phases: int  # runs whose phases are looked at
 
 
 def default_title(answer: Answer) -> str:

@@ -43,47 +43,28 @@ FLOPS_PER_PARAM_TOKEN = 6.0
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Clean, flat columns of R runs with N rows in all; what `Runs` and `Run` read from.
+    """Clean, flat columns of R runs with N rows in all; what `Runs` and `Run` read from."""
 
-    Attributes
-    ----------
-    names : tuple of str, length R
-    offsets : ndarray of int, shape (R + 1,)
-        Run ``i`` owns the rows ``offsets[i]:offsets[i + 1]``.
-    loss, weight : ndarray, shape (N,)
-        Loss; relative precision, with mean 1 in every run.
-    lr : ndarray, shape (N,), or None
-        Logged learning rate, NaN where unknown.
-    logged : dict of str to ndarray, shape (N,)
-        Axes found in the logs; NaN in the runs without it.
-    has : dict of str to ndarray of bool, shape (R,)
-        Which runs have a logged axis.
-    base : ndarray of int, shape (R,)
-        The axis along which a log was read, as an index into `AXES`.
-    params, tokens_per_step, gpu_rate : ndarray, shape (R,)
-        Model parameters; tokens per step; GPU-hours per unit of the base axis; NaN where unknown.
-    spike : ndarray of bool, shape (N,)
-    decimals : ndarray of int, shape (R,)
-        Decimals of the losses, -1 for many.
-    schedules, meta : dict by run name
-    flags : dict by run name (None: the whole collection)
-    """
-
-    names: tuple[str, ...]
-    offsets: Ints
+    names: tuple[str, ...]  # length R
+    offsets: Ints  # shape (R + 1,): run ``i`` owns the rows ``offsets[i]:offsets[i + 1]``
+    # loss, weight: shape (N,): loss; relative precision, with mean 1 in every run
     loss: Floats
     weight: Floats
-    lr: Floats | None
-    logged: dict[str, Floats]
-    has: dict[str, Bools]
-    base: Ints
+    lr: Floats | None  # shape (N,) or None: logged learning rate, NaN where unknown
+    logged: dict[str, Floats]  # shape (N,): axes found in the logs; NaN in the runs without it
+    has: dict[str, Bools]  # shape (R,): which runs have a logged axis
+    base: Ints  # shape (R,): the axis along which a log was read, as an index into `AXES`
+    # params, tokens_per_step, gpu_rate: shape (R,): model parameters; tokens per step; GPU-hours
+    # per unit of the base axis; NaN where unknown
     params: Floats
     tokens_per_step: Floats
     gpu_rate: Floats
-    spike: Bools
-    decimals: Ints
+    spike: Bools  # shape (N,)
+    decimals: Ints  # shape (R,): decimals of the losses, -1 for many
+    # schedules, meta: dict by run name
     schedules: dict[str, Schedule] = field(default_factory=dict)
     meta: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    # dict by run name (None: the whole collection)
     flags: dict[str | None, tuple[Flag, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -88,24 +88,12 @@ SMOOTHED_RHO = -0.25
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One thing that a careful reader would want to know of a run.
+    """One thing that a careful reader would want to know of a run."""
 
-    Attributes
-    ----------
-    run : str or None
-        The run; None for the whole collection.
-    flag : str
-        One of `MEANINGS`.
-    count : int
-        How many rows (or columns) it concerns.
-    detail : str
-        In words.
-    """
-
-    run: str | None
-    flag: str
-    count: int
-    detail: str
+    run: str | None  # the run; None for the whole collection
+    flag: str  # one of `MEANINGS`
+    count: int  # how many rows (or columns) it concerns
+    detail: str  # in words
 
 
 class Inspection(NamedTuple):

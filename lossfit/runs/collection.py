@@ -31,26 +31,15 @@ __all__ = ["Flat", "Run", "Runs"]
 
 
 class Flat(NamedTuple):
-    """Runs end to end on one axis; read-only views.
+    """Runs end to end on one axis; read-only views."""
 
-    Attributes
-    ----------
-    x, loss, weight : ndarray, shape (N,)
-        Axis value, loss and relative precision of every point.
-    spike : ndarray of bool, shape (N,)
-        Points that fits leave out.
-    offsets : ndarray of int, shape (R + 1,)
-        Run ``i`` owns the points ``offsets[i]:offsets[i + 1]``.
-    even : bool
-        Whether all weights are 1.
-    """
-
+    # x, loss, weight: shape (N,): axis value, loss and relative precision of every point
     x: Floats
     loss: Floats
     weight: Floats
-    spike: Bools
-    offsets: Ints
-    even: bool
+    spike: Bools  # shape (N,): points that fits leave out
+    offsets: Ints  # shape (R + 1,): run ``i`` owns the points ``offsets[i]:offsets[i + 1]``
+    even: bool  # whether all weights are 1
 
 
 class Runs:

@@ -13,31 +13,18 @@ __all__ = ["Raw"]
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows of logs, grouped by run, in log order.
+    """Rows of logs, grouped by run, in log order."""
 
-    Attributes
-    ----------
-    names : tuple of str, length R
-    offsets : ndarray of int, shape (R + 1,)
-    loss : ndarray, shape (N,)
-        NaN where missing; so are the others.
-    axes : dict of str to ndarray, shape (N,)
-    lr, params, precision, rank : ndarray, shape (N,), or None
-        Learning rate; model parameters; relative precision of each point; the process that
-        logged it.
-    where : callable
-        The words for a row (by its number here), as the user knows it.
-    flags : list of Flag
-        Flags found while reading.
-    """
-
-    names: tuple[str, ...]
-    offsets: Ints
-    loss: Floats
-    axes: dict[str, Floats]
+    names: tuple[str, ...]  # length R
+    offsets: Ints  # shape (R + 1,)
+    loss: Floats  # shape (N,): NaN where missing; so are the others
+    axes: dict[str, Floats]  # shape (N,)
+    # lr, params, precision, rank: shape (N,) or None: learning rate; model parameters; relative
+    # precision of each point; the process that logged it
     lr: Floats | None = None
     params: Floats | None = None
     precision: Floats | None = None
     rank: Floats | None = None
+    # the words for a row (by its number here), as the user knows it
     where: Callable[[int], str] = "row {}".format
-    flags: list[Flag] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)  # flags found while reading

@@ -60,25 +60,13 @@ OF_ANY_ROW = ("run", "lr")  # columns that do not say what a row is about
 
 @dataclass(frozen=True)
 class Chosen:
-    """The rows with the losses asked for.
+    """The rows with the losses asked for."""
 
-    Attributes
-    ----------
-    frame : pandas.DataFrame
-        With the names that lossfit knows.
-    row_words : callable
-    flags : list of Flag
-    column : str
-        The column of the log that was read as the loss, "" if there is none.
-    kind : str
-        "train", "val" or "named".
-    """
-
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # with the names that lossfit knows
     row_words: Callable[[int], str]
     flags: list[Flag]
-    column: str
-    kind: str
+    column: str  # the column of the log that was read as the loss, "" if there is none
+    kind: str  # "train", "val" or "named"
 
 
 def splits(frame: pd.DataFrame) -> list[str]:

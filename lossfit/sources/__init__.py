@@ -55,31 +55,16 @@ READERS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Log:
-    """What was found in one log.
+    """What was found in one log."""
 
-    Attributes
-    ----------
-    name : str
-        Its path, or "standard input".
-    format : str
-        One of `READERS`.
-    rows : int
-        Rows with the losses asked for, before cleaning.
-    loss : str
-        The column read as the loss.
-    losses : str
-        Whether these are training losses ("train"), validation losses ("val") or were chosen by
-        name ("named").
-    runs : tuple of str
-        Names of its runs.
-    """
-
-    name: str
-    format: str
-    rows: int
-    loss: str
+    name: str  # its path, or "standard input"
+    format: str  # one of `READERS`
+    rows: int  # rows with the losses asked for, before cleaning
+    loss: str  # the column read as the loss
+    # whether these are training losses ("train"), validation losses ("val") or were chosen by name
+    # ("named")
     losses: str
-    runs: tuple[str, ...]
+    runs: tuple[str, ...]  # names of its runs
 
 
 def load(

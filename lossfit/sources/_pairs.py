@@ -92,39 +92,21 @@ COUNTERS = frozenset({"step", "global_step", "iteration", "iter", "epoch", "upda
 
 @dataclass(slots=True)
 class Pairs:
-    """What a line says.
+    """What a line says."""
 
-    Attributes
-    ----------
-    values : dict of str to float
-        By the name as it is printed; the first of equal names.
-    totals : dict of str to float
-        Where a number is followed by "/ total".
-    progress : tuple of float or None
-        A fraction without a name, such as 10/2000: where it stands and where it ends.
-    first : float or None
-        A whole number without a name at the start of the line.
-    second : float or None
-        Another one after it, as in ``[1, 2000] loss: 2.1``.
-    held_out : bool
-        Whether the line says that it is about held-out data.
-    bar : bool
-        Whether it is a progress bar.
-    cell : bool
-        Whether it is a row of a table that has a row for each name.
-    comma : str
-        A loss that may have a decimal comma, as it is written.
-    """
-
+    # by the name as it is printed; the first of equal names
     values: dict[str, float] = field(default_factory=dict)
+    # where a number is followed by "/ total"
     totals: dict[str, float] = field(default_factory=dict)
+    # a fraction without a name, such as 10/2000: where it stands and where
+    # it ends
     progress: tuple[float, float] | None = None
-    first: float | None = None
-    second: float | None = None
-    held_out: bool = False
-    bar: bool = False
-    cell: bool = False
-    comma: str = ""
+    first: float | None = None  # a whole number without a name at the start of the line
+    second: float | None = None  # another one after it, as in ``[1, 2000] loss: 2.1``
+    held_out: bool = False  # whether the line says that it is about held-out data
+    bar: bool = False  # whether it is a progress bar
+    cell: bool = False  # whether it is a row of a table that has a row for each name
+    comma: str = ""  # a loss that may have a decimal comma, as it is written
 
 
 def amount_of(number: str, unit: str | None = None) -> float:

@@ -71,23 +71,12 @@ AFTER = re.compile(
 
 
 class PlainLine(NamedTuple):
-    """A line without what was put around it.
-
-    Attributes
-    ----------
-    text : str
-    rank : int or None
-        The rank, process or replica that printed it.
-    label : int or None
-        A number and a colon at its start: a rank (srun -l) or a step.
-    time : str
-        The time at its start, as it is written; "" for none.
-    """
+    """A line without what was put around it."""
 
     text: str
-    rank: int | None
-    label: int | None
-    time: str
+    rank: int | None  # the rank, process or replica that printed it
+    label: int | None  # a number and a colon at its start: a rank (srun -l) or a step
+    time: str  # the time at its start, as it is written; "" for none
 
 
 def plain(line: str) -> PlainLine:

@@ -54,33 +54,16 @@ PACKED = {
 
 @dataclass(frozen=True)
 class Source:
-    """One log, read into memory.
+    """One log, read into memory."""
 
-    Attributes
-    ----------
-    name : str
-        What to call it in messages: the path, or "standard input".
-    stem : str
-        Name of its run where the log does not name one.
-    suffix : str
-        Ending of the file name, lower case, with the dot; "" for none.
-    data : bytes
-        The contents, unpacked.
-    paths : tuple of Path
-        The files themselves, where there are any; several are parts of one run, in order.
-    beside : tuple of Path
-        Other logs in its folder, which are not read.
-    optional : bool
-        One of several files of a folder: left out where it holds no losses.
-    """
-
-    name: str
-    stem: str
-    suffix: str
-    data: bytes
+    name: str  # what to call it in messages: the path, or "standard input"
+    stem: str  # name of its run where the log does not name one
+    suffix: str  # ending of the file name, lower case, with the dot; "" for none
+    data: bytes  # the contents, unpacked
+    # the files themselves, where there are any; several are parts of one run, in order
     paths: tuple[Path, ...] = ()
-    beside: tuple[Path, ...] = ()
-    optional: bool = False
+    beside: tuple[Path, ...] = ()  # other logs in its folder, which are not read
+    optional: bool = False  # one of several files of a folder: left out where it holds no losses
 
     @classmethod
     def of_path(cls, path: Path, name: str) -> Source:
@@ -216,33 +199,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Table:
-    """What a reader gives back.
+    """What a reader gives back."""
 
-    Attributes
-    ----------
-    frame : pandas.DataFrame
-        Tidy, with the column names of `lossfit.runs.frames.COLUMNS` where it has them.  A column
-        ``count`` is about the training losses (`lossfit.runs.selection`).
-    row_words : callable
-        The words for a row by position, e.g. "line 7".
-    flags : list of Flag
-        What the reader noticed; a flag of run "" is of every run of the log.
-    loss_flags : list of Flag
-        Flags of the training losses only: left out where other losses are read.
-    long : bool
-        Each row has the value of one column: one without a loss is not missing it.
-    tokens_per_step : float or None
-        Batch size in tokens, if the log says it.
-    planned_steps : float or None
-        Steps that the run was to make, if the log says it: ``meta["planned_steps"]``.
-    """
-
+    # tidy, with the column names of `lossfit.runs.frames.COLUMNS` where it has them.  A column
+    # ``count`` is about the training losses (`lossfit.runs.selection`)
     frame: pd.DataFrame
-    row_words: Callable[[int], str]
+    row_words: Callable[[int], str]  # the words for a row by position, e.g. "line 7"
+    # what the reader noticed; a flag of run "" is of every run of the log
     flags: list[Flag] = field(default_factory=list)
+    # flags of the training losses only: left out where other losses are read
     loss_flags: list[Flag] = field(default_factory=list)
-    long: bool = False
-    tokens_per_step: float | None = None
+    long: bool = False  # each row has the value of one column: one without a loss is not missing it
+    tokens_per_step: float | None = None  # batch size in tokens, if the log says it
+    # steps that the run was to make, if the log says it: ``meta["planned_steps"]``
     planned_steps: float | None = None
 
     @property
@@ -260,18 +229,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Example:
-    """A small log of a format, which the tests of all formats read.
+    """A small log of a format, which the tests of all formats read."""
 
-    Attributes
-    ----------
-    log : str, or function without arguments that gives bytes
-        The log.
-    losses : dict of float to float
-        Its points: training losses (validation losses where it has no others) by step.  Empty for a
-        kind of file that is refused.
-    """
-
-    log: str | Callable[[], bytes]
+    log: str | Callable[[], bytes]  # or what gives its bytes
+    # its points: training losses (validation losses where it has no others)
+    # by step.  Empty for a kind of file that is refused
     losses: dict[float, float]
 
     @property

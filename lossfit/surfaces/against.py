@@ -34,26 +34,17 @@ LEAST_SPAN = 0.1  # sd of log params or log tokens from which a slope is told
 
 @dataclass(frozen=True, eq=False)
 class Against:
-    """What a surface says of runs, and where they ended.
+    """What a surface says of runs, and where they ended."""
 
-    Attributes
-    ----------
-    table : Table
-        The runs.
-    lower, median, upper : ndarray, shape (k,)
-        The surface's predictive interval of each run's final loss, its noise included.
-    p_value : float
-        Probability of runs that lie as far out, if the surface is right; NaN without intervals.
-    moved : float
-        By how much of the loss (root mean square over the runs) level and slopes differ.
-    """
-
-    table: Table
+    table: Table  # the runs
+    # lower, median, upper: shape (k,): the surface's predictive interval of each run's final loss,
+    # its noise included
     lower: Floats
     median: Floats
     upper: Floats
+    # probability of runs that lie as far out, if the surface is right; NaN without intervals
     p_value: float
-    moved: float
+    moved: float  # by how much of the loss (root mean square over the runs) level and slopes differ
 
     @property
     def contradicted(self) -> bool:

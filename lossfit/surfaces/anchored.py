@@ -43,26 +43,14 @@ RECORD = (
 
 @dataclass(frozen=True, eq=False)
 class Anchored:
-    """What is added to the losses of a surface so that they are those of the runs.
+    """What is added to the losses of a surface so that they are those of the runs."""
 
-    Attributes
-    ----------
-    inner : Correction or None
-        What the surface had itself.
-    sizes, budgets : ndarray, shape (k,)
-        Log params and log tokens of the runs.
-    residual : ndarray, shape (draws, k)
-        Logarithm of the runs' losses over those of every draw.
-    sigma : ndarray, shape (draws,)
-        Noise of log loss.
-    seed : int
-    """
-
-    inner: Correction | None
+    inner: Correction | None  # what the surface had itself
+    # sizes, budgets: shape (k,): log params and log tokens of the runs
     sizes: Floats
     budgets: Floats
-    residual: Floats
-    sigma: Floats
+    residual: Floats  # shape (draws, k): logarithm of the runs' losses over those of every draw
+    sigma: Floats  # shape (draws,): noise of log loss
     seed: int
 
     def __getstate__(self) -> dict[str, Any]:

@@ -39,60 +39,31 @@ CELLS = 300_000  # of chains x rows x tables that are sampled at once
 
 
 class Batch(NamedTuple):
-    """B tables of at most k rows; rows that a table lacks, and copies, have ``valid`` false.
+    """B tables of at most k rows; rows that a table lacks, and copies, have ``valid`` false."""
 
-    Attributes
-    ----------
-    n, d : ndarray, shape (B, k)
-        Log params and log tokens less their centres.
-    y : ndarray, shape (B, k)
-        Loss over the level.
-    noise : ndarray, shape (B, k)
-        Noise for sigma = 1.
-    valid : ndarray of bool, shape (B, k)
-    centre : ndarray, shape (B, 2)
-    level : ndarray, shape (B,)
-    pilot : ndarray, shape (B, 6)
-    size : ndarray, shape (B, k)
-        S, by which g is multiplied.
-    turn : ndarray, shape (B, k, k)
-        Residuals times it are independent.
-    eigenvalues : ndarray, shape (B, k)
-    sigma : ndarray, shape (B, 2)
-        Mean and sd of the prior of log sigma.
-    scale : ndarray, shape (B,)
-        Robust scale of the pilot fit's residuals.
-    root : ndarray, shape (B, p, p)
-        Root of the covariance of a normal approximation, in the form's coordinates.
-    """
-
+    # n, d: shape (B, k): log params and log tokens less their centres
     n: Floats
     d: Floats
-    y: Floats
-    noise: Floats
-    valid: Bools
-    centre: Floats
-    level: Floats
-    pilot: Floats
-    size: Floats
-    turn: Floats
-    eigenvalues: Floats
-    sigma: Floats
-    scale: Floats
+    y: Floats  # shape (B, k): loss over the level
+    noise: Floats  # shape (B, k): noise for sigma = 1
+    valid: Bools  # shape (B, k)
+    centre: Floats  # shape (B, 2)
+    level: Floats  # shape (B,)
+    pilot: Floats  # shape (B, 6)
+    size: Floats  # shape (B, k): S, by which g is multiplied
+    turn: Floats  # shape (B, k, k): residuals times it are independent
+    eigenvalues: Floats  # shape (B, k)
+    sigma: Floats  # shape (B, 2): mean and sd of the prior of log sigma
+    scale: Floats  # shape (B,): robust scale of the pilot fit's residuals
+    # shape (B, p, p): root of the covariance of a normal approximation, in the form's coordinates
     root: Floats
 
 
 class Posterior(NamedTuple):
-    """Draws of one table.
+    """Draws of one table."""
 
-    Attributes
-    ----------
-    theta : ndarray, shape (draws, 6)
-    sigma, kappa : ndarray, shape (draws,)
-    rhat, acceptance : float
-    """
-
-    theta: Floats
+    theta: Floats  # shape (draws, 6)
+    # sigma, kappa: shape (draws,)
     sigma: Floats
     kappa: Floats
     rhat: float

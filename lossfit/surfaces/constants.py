@@ -35,26 +35,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Summary:
-    """Draws of a posterior of the coupled law and of what it misses, kept in a file.
+    """Draws of a posterior of the coupled law and of what it misses, kept in a file."""
 
-    Attributes
-    ----------
-    name, source, file : str
-        ``file`` lies in lossfit/data: a row a draw, of the six coordinates of
-        `lossfit.laws.coupled`, sigma, kappa, and g_N and g_D at `KNOTS` places each, even from the
-        lowest to just below the highest size (token count).
-    centre : tuple of float
-        Means of log params and log tokens of the rows.
-    level : float
-        Median loss.
-    seen : Seen
-    """
-
+    # name, source, file: ``file`` lies in lossfit/data: a row a draw, of the six coordinates of
+    # `lossfit.laws.coupled`, sigma, kappa, and g_N and g_D at `KNOTS` places each, even from the
+    # lowest to just below the highest size (token count)
     name: str
     source: str
     file: str
-    centre: tuple[float, float]
-    level: float
+    centre: tuple[float, float]  # means of log params and log tokens of the rows
+    level: float  # median loss
     seen: Seen
 
     def draw(self, draws: int, seed: int) -> tuple[Mapping[str, Floats], Missed]:

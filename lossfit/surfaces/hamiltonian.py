@@ -29,21 +29,13 @@ MOST_ROUNDS = 4  # of the kept trajectories, until the chains agree
 
 
 class Drawn(NamedTuple):
-    """Draws of B posteriors of p coordinates by C chains.
+    """Draws of B posteriors of p coordinates by C chains."""
 
-    Attributes
-    ----------
-    draws : list of ndarray, each of shape (C, D, p)
-        As many as it took for the chains of that posterior to agree.
-    acceptance : ndarray, shape (B,)
-        Mean acceptance of the kept trajectories.
-    rhat : ndarray, shape (B,)
-        Worst split R-hat of the coordinates' normal scores.
-    """
-
+    # each of shape (C, D, p): as many as it took for the chains of that posterior
+    # to agree
     draws: list[Floats]
-    acceptance: Floats
-    rhat: Floats
+    acceptance: Floats  # shape (B,): mean acceptance of the kept trajectories
+    rhat: Floats  # shape (B,): worst split R-hat of the coordinates' normal scores
 
 
 class _State(NamedTuple):

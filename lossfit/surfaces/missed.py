@@ -94,26 +94,13 @@ def nodes_over(low: float, high: float) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Missed:
-    """Draws of what the law misses.
-
-    Attributes
-    ----------
-    paths : Paths
-    centre : tuple of float
-        Of log params and log tokens of the table.
-    level : float
-        Its median loss.
-    log_compute : float
-        Logarithm of the table's largest training FLOP.
-    last : ndarray, shape (draws,)
-        Student-t numbers of the last factor.
-    """
+    """Draws of what the law misses."""
 
     paths: Paths
-    centre: tuple[float, float]
-    level: float
-    log_compute: float
-    last: Floats
+    centre: tuple[float, float]  # of log params and log tokens of the table
+    level: float  # its median loss
+    log_compute: float  # logarithm of the table's largest training FLOP
+    last: Floats  # shape (draws,): Student-t numbers of the last factor
 
     def applied(self, loss: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
         """Losses of the law (draws, ...) with what it misses.
@@ -176,32 +163,22 @@ def along(nodes: Floats, values: Floats, at: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Conditioned:
-    """g given the rows of a table, drawn when it is asked for (Matheron's rule).
+    """g given the rows of a table, drawn when it is asked for (Matheron's rule)."""
 
-    Attributes
-    ----------
-    sizes, budgets : ndarray, shape (k,)
-        Log params and log tokens of the rows.
-    size, noise : ndarray, shape (k,)
-        S and the noise for sigma = 1 at the rows, over the level.
-    residual : ndarray, shape (draws, k)
-        Rows less the law of every draw, over the level.
-    sigma, kappa : ndarray, shape (draws,)
-    turn : ndarray, shape (k, k)
-        U / noise: the eigenvectors of the discrepancy's covariance over that of the noise.
-    eigenvalues : ndarray, shape (k,)
-    seed : int
-    """
-
+    # sizes, budgets: shape (k,): log params and log tokens of the rows
     sizes: Floats
     budgets: Floats
+    # size, noise: shape (k,): S and the noise for sigma = 1 at the rows, over the level
     size: Floats
     noise: Floats
-    residual: Floats
+    residual: Floats  # shape (draws, k): rows less the law of every draw, over the level
+    # sigma, kappa: shape (draws,)
     sigma: Floats
     kappa: Floats
+    # shape (k, k): U / noise: the eigenvectors of the discrepancy's covariance over that of the
+    # noise
     turn: Floats
-    eigenvalues: Floats
+    eigenvalues: Floats  # shape (k,)
     seed: int
 
     def __getstate__(self) -> dict[str, Any]:
@@ -242,22 +219,15 @@ class Conditioned:
 
 @dataclass(frozen=True, eq=False)
 class Outside:
-    """g from a summary: known at knots inside of a table's range, Brownian from its edges outwards.
+    """g from a summary: known at knots within a table's range, Brownian from its edges outwards."""
 
-    Attributes
-    ----------
-    sizes, budgets : tuple of float
-        Lowest and highest log params and log tokens.
-    knots : tuple of ndarray, shape (draws, KNOTS)
-        g_N and g_D at places even from the lowest to just below the highest, where g is 0.
-    kappa : ndarray, shape (draws,)
-    seed : int
-    """
-
+    # sizes, budgets: lowest and highest log params and log tokens
     sizes: tuple[float, float]
     budgets: tuple[float, float]
+    # shape (draws, KNOTS): g_N and g_D at places even from the lowest to just below the highest,
+    # where g is 0
     knots: tuple[Floats, Floats]
-    kappa: Floats
+    kappa: Floats  # shape (draws,)
     seed: int
 
     def __getstate__(self) -> dict[str, Any]:

@@ -35,60 +35,30 @@ MOST_ROUNDS = 4  # of proposals, while too few are effective
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Equally weighted draws and how they were found.
+    """Equally weighted draws and how they were found."""
 
-    Attributes
-    ----------
-    logs, u, log_nu : ndarray, shape (draws, k), (draws, 4), (draws,)
-        Coordinates, as in `Target`.
-    method : {"quadrature", "ensemble"}
-    cells : float
-        Effective number of lattice cells of the posterior (exponential of the entropy).
-    ess : float
-        Effective number of proposals (quadrature) or of draws (ensemble).
-    efficiency : float
-        Effective share of the proposals; NaN for an ensemble.
-    log_evidence : float
-        Log marginal likelihood of the table; NaN for an ensemble.
-    chains : int
-        Chains that the draws make up, one after the other.
-    rhat : float
-        How far the chains differ (1: not at all); NaN for quadrature.
-    """
-
+    # logs, u, log_nu: shape (draws, k), (draws, 4), (draws,): coordinates, as in `Target`
     logs: Floats
     u: Floats
     log_nu: Floats
-    method: str
-    cells: float
-    ess: float
-    efficiency: float
-    log_evidence: float
-    chains: int = 1
-    rhat: float = float("nan")
+    method: str  # {"quadrature", "ensemble"}
+    cells: float  # effective number of lattice cells of the posterior (exponential of the entropy)
+    ess: float  # effective number of proposals (quadrature) or of draws (ensemble)
+    efficiency: float  # effective share of the proposals; NaN for an ensemble
+    log_evidence: float  # log marginal likelihood of the table; NaN for an ensemble
+    chains: int = 1  # chains that the draws make up, one after the other
+    rhat: float = float("nan")  # how far the chains differ (1: not at all); NaN for quadrature
 
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """Cells of the collapsed posterior at one value of nu.
+    """Cells of the collapsed posterior at one value of nu."""
 
-    Attributes
-    ----------
-    centre : ndarray, shape (2,)
-    basis : ndarray, shape (2, 2)
-        A cell's two edges, as columns, in (log alpha, log beta).
-    index : ndarray of int, shape (cells, 2)
-    u : ndarray, shape (cells, 4)
-        Conditional modes.
-    log_mass : ndarray, shape (cells,)
-        Log density at the node times the cell's area.
-    """
-
-    centre: Floats
-    basis: Floats
-    index: Ints
-    u: Floats
-    log_mass: Floats
+    centre: Floats  # shape (2,)
+    basis: Floats  # shape (2, 2): a cell's two edges, as columns, in (log alpha, log beta)
+    index: Ints  # shape (cells, 2)
+    u: Floats  # shape (cells, 4): conditional modes
+    log_mass: Floats  # shape (cells,): log density at the node times the cell's area
 
     def at(self, index: Floats) -> Floats:
         """(log alpha, log beta) at lattice coordinates."""

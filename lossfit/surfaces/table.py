@@ -26,30 +26,18 @@ STILL_HIGH = 0.5  # share of the peak rate at which a run that ends has not anne
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Final losses of n runs.
+    """Final losses of n runs."""
 
-    Attributes
-    ----------
-    params, tokens, loss : ndarray, shape (n,)
-    unique_tokens : ndarray, shape (n,), or None
-        Tokens of which ``tokens`` are repeats; at most ``tokens``.
-    labels : tuple of str, length n
-        What a row is called in messages.
-    error : ndarray, shape (n,), or None
-        Standard errors of the losses.
-    weight : ndarray, shape (n,), or None
-        Relative precision.
-    high_rate : ndarray of bool, shape (n,), or None
-        Rows of runs whose learning rate was still high when they ended.
-    """
-
+    # params, tokens, loss: shape (n,)
     params: Floats
     tokens: Floats
     loss: Floats
+    # shape (n,) or None: tokens of which ``tokens`` are repeats; at most ``tokens``
     unique_tokens: Floats | None
-    labels: tuple[str, ...]
-    error: Floats | None = None
-    weight: Floats | None = None
+    labels: tuple[str, ...]  # length n: what a row is called in messages
+    error: Floats | None = None  # shape (n,) or None: standard errors of the losses
+    weight: Floats | None = None  # shape (n,) or None: relative precision
+    # shape (n,) or None: rows of runs whose learning rate was still high when they ended
     high_rate: Bools | None = None
 
     def __len__(self) -> int:
@@ -110,7 +98,7 @@ def read_table(
     params, tokens, loss, flops : str
         Names of columns; ``flops`` (6 x params x tokens) stands in for params or tokens.
     unique_tokens : str, float or None
-        A column, one number for all rows, or None: there are none.
+        A column, one number for all rows or None: there are none.
     error, weight : str
         Columns that may be there: standard errors of the losses, relative precision.
     least : int

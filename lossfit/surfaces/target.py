@@ -44,26 +44,17 @@ PRIOR_TEXT = (
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Log posterior of many parameter sets at once.
-
-    Attributes
-    ----------
-    law : SurfaceLaw
-    priors : dict of str to Prior
-        Of the law's nonlinear parameters: uniform, normal or log-normal, on positive values.
-    noise : {"student_t", "gaussian"}
-    log_n, log_d : ndarray, shape (n,)
-        Logarithms of params and tokens less their means ``centre``.
-    log_y : ndarray, shape (n,)
-        Logarithm of the loss less that of ``level``.
-    """
+    """Log posterior of many parameter sets at once."""
 
     law: SurfaceLaw
+    # of the law's nonlinear parameters: uniform, normal or log-normal, on
+    # positive values
     priors: Mapping[str, Prior]
-    noise: str
+    noise: str  # {"student_t", "gaussian"}
+    # log_n, log_d: shape (n,): logarithms of params and tokens less their means ``centre``
     log_n: Floats
     log_d: Floats
-    log_y: Floats
+    log_y: Floats  # shape (n,): logarithm of the loss less that of ``level``
     centre: tuple[float, float]
     level: float
     table: Table

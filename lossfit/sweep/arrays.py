@@ -24,29 +24,14 @@ KINDS = {"float64": np.nan, "int32": 0, "int64": 0, "bool": False, "string": ""}
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a store.
+    """One array of a store."""
 
-    Attributes
-    ----------
-    path : str
-        Within the store, e.g. ``posterior/alpha``.
-    dtype : str
-        As Zarr calls it.
-    dims : tuple of str
-    shape : tuple of int
-        0 along the growing dimension.
-    chunks : tuple of int
-    grows : int or None
-        The dimension that grows.
-    attrs : dict
-    """
-
-    path: str
-    dtype: str
+    path: str  # within the store, e.g. ``posterior/alpha``
+    dtype: str  # as Zarr calls it
     dims: tuple[str, ...]
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # 0 along the growing dimension
     chunks: tuple[int, ...]
-    grows: int | None = 0
+    grows: int | None = 0  # the dimension that grows
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
     def metadata(self, length: int = 0) -> dict[str, Any]:

@@ -72,23 +72,12 @@ def _root(data: bytes | None) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store says of itself.
-
-    Attributes
-    ----------
-    plan : Plan or None
-    root : dict or None
-        Its ``zarr.json``.
-    end : dict or None
-        The attributes of a root that is complete.
-    damaged : tuple of str
-        Those of the files that are missing or not whole.
-    """
+    """What a store says of itself."""
 
     plan: Plan | None
-    root: dict[str, Any] | None
-    end: dict[str, Any] | None
-    damaged: tuple[str, ...] = field(default=())
+    root: dict[str, Any] | None  # its ``zarr.json``
+    end: dict[str, Any] | None  # the attributes of a root that is complete
+    damaged: tuple[str, ...] = field(default=())  # those of the files that are missing or not whole
 
     @property
     def attrs(self) -> dict[str, Any]:

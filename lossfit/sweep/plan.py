@@ -19,23 +19,13 @@ __all__ = ["Plan", "plan_of"]
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known of a store before any run is fitted; the store has two copies of it.
-
-    Attributes
-    ----------
-    arrays : list of Array
-    groups : dict
-        Attributes of the groups within the store, by path.
-    fixed : dict
-        The files of the arrays that do not grow, such as the parameters' names.
-    attrs : dict
-        Attributes of the root while the sweep goes on.
-    """
+    """All that is known of a store before any run is fitted; the store has two copies of it."""
 
     arrays: list[Array]
-    groups: dict[str, dict[str, Any]]
+    groups: dict[str, dict[str, Any]]  # attributes of the groups within the store, by path
+    # the files of the arrays that do not grow, such as the parameters' names
     fixed: dict[str, bytes]
-    attrs: dict[str, Any]
+    attrs: dict[str, Any]  # attributes of the root while the sweep goes on
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""

@@ -27,52 +27,29 @@ PARQUET = (".parquet", ".pq", ".parq")
 
 @dataclass
 class Input:
-    """A source that has been opened.
+    """A source that has been opened."""
 
-    Attributes
-    ----------
-    kind : str
-        "runs", "frame", "parquet", "files" or "iterator".
-    pieces : iterator of Piece
-    identity : str
-        A hash of the whole source; "" for an iterator, which is known only as far as it was read.
-    runs, rows : int or None
-        How many there are, where that is known beforehand.
-    changed : callable
-        A file that is not any more what `identity` is of; "" for none.
-    """
-
-    kind: str
+    kind: str  # "runs", "frame", "parquet", "files" or "iterator"
     pieces: Iterator[Piece]
+    # a hash of the whole source; "" for an iterator, which is known only as far as it was read
     identity: str = ""
+    # runs, rows: how many there are, where that is known beforehand
     runs: int | None = None
     rows: int | None = None
+    # a file that is not any more what `identity` is of; "" for none
     changed: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The runs of one chunk of the store.
-
-    Attributes
-    ----------
-    number : int
-    first : int
-        Position of its first run in the source.
-    pieces : list of Piece
-    names : list of str
-    repeats : tuple of int
-        Positions within the chunk of runs whose name came before.
-    hash : str
-        Of all that was read of these runs.
-    """
+    """The runs of one chunk of the store."""
 
     number: int
-    first: int
+    first: int  # position of its first run in the source
     pieces: list[Piece]
     names: list[str]
-    repeats: tuple[int, ...] = ()
-    hash: str = ""
+    repeats: tuple[int, ...] = ()  # positions within the chunk of runs whose name came before
+    hash: str = ""  # of all that was read of these runs
 
     @property
     def rows(self) -> int:

@@ -33,40 +33,22 @@ __all__ = ["Fault", "Verification", "verify"]
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that is not what was written.
+    """A file that is not what was written."""
 
-    Attributes
-    ----------
-    file : str
-        Its name within the store.
-    what : str
-        What is wrong with it.
-    fix : {"repaired", "repair", "resume"}
-        It was written again; ``repair=True`` would write it again; or only the sweep itself can, by
-        ``fit_to(..., resume=True)``, because it holds results.
-    """
-
-    file: str
-    what: str
+    file: str  # its name within the store
+    what: str  # what is wrong with it
+    # {"repaired", "repair", "resume"}: it was written again; ``repair=True`` would write it again;
+    # or only the sweep itself can, by ``fit_to(..., resume=True)``, because it holds results
     fix: str
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `lossfit.sweep.verify` found.
-
-    Attributes
-    ----------
-    path : Path or str
-    complete : bool
-        Whether the sweep was done.
-    runs, chunks, files : int
-        How many of each were checked.
-    faults : tuple of Fault
-    """
+    """What `lossfit.sweep.verify` found."""
 
     path: Path | str
-    complete: bool
+    complete: bool  # whether the sweep was done
+    # runs, chunks, files: how many of each were checked
     runs: int
     chunks: int
     files: int

@@ -36,41 +36,21 @@ MESSAGE = 600  # characters of an error that are kept
 
 @dataclass(frozen=True)
 class Spec:
-    """What is to be done with every run; all "auto" settled but the window's rule.
+    """What is to be done with every run; all "auto" settled but the window's rule."""
 
-    Attributes
-    ----------
-    sampler : Sampler
-        The law, and how each run's posterior is drawn.
-    axis : str
-    window : WindowSpec
-    keep : {"draws", "summary", "quantiles"}
-    at : tuple of float
-        Axis values at which the loss is predicted.
-    horizons : tuple of float
-        The same as multiples of each run's last axis value.
-    probs : tuple of float
-        Probabilities of intervals, the widest first.
-    seed : int
-    device, dtype : str
-        Settled: "cpu", or "cuda:0" and the like.
-    chunk_runs : int
-    version : str
-        Of lossfit.
-    """
-
-    sampler: Sampler
+    sampler: Sampler  # the law, and how each run's posterior is drawn
     axis: str
     window: Any
-    keep: str
-    at: tuple[float, ...]
-    horizons: tuple[float, ...]
-    probs: tuple[float, ...]
+    keep: str  # {"draws", "summary", "quantiles"}
+    at: tuple[float, ...]  # axis values at which the loss is predicted
+    horizons: tuple[float, ...]  # the same as multiples of each run's last axis value
+    probs: tuple[float, ...]  # probabilities of intervals, the widest first
     seed: int
+    # device, dtype: settled: "cpu", or "cuda:0" and the like
     device: str
     dtype: str
     chunk_runs: int
-    version: str
+    version: str  # of lossfit
 
     def __getstate__(self) -> dict[str, Any]:
         # A law of lossfit's own goes by its name: Numba rebuilds pickled functions, and what it
