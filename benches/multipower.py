@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from benches import _report
 from lossfit import schedules
-from lossfit.forecasts.joint import Curve, JointConstants, JointPosterior, fit_jointly
+from lossfit.forecasts.joint import JointConstants, fit_jointly
+from lossfit.forecasts.joint_data import Curve
+from lossfit.forecasts.joint_posterior import JointPosterior
 from lossfit.forecasts.responses import Rate, basis, lr_time
 
 Floats = NDArray[np.float64]

@@ -24,9 +24,10 @@ from lossfit.laws.chinchilla import EPOCH, LAW
 from lossfit.surfaces.batch import KAPPA, SIGMA, posteriors
 from lossfit.surfaces.conditioning import missed_of, values_of
 from lossfit.surfaces.constants import KNOTS
-from lossfit.surfaces.fitting import Surface, _fitted, fit_surface, fit_surfaces
+from lossfit.surfaces.fitting import _fitted, fit_surface, fit_surfaces
 from lossfit.surfaces.forms import Coupled
 from lossfit.surfaces.missed import kernel, usual
+from lossfit.surfaces.result import Surface
 from lossfit.surfaces.table import Table
 from lossfit.surfaces.target import SIGMA_MEDIAN, SIGMA_SD, Target, middle
 

@@ -34,7 +34,8 @@ import lossfit
 from benches import _report
 from benches.multipower import FILE, SIZES, TRAIN, WARMUP, stated_schedule
 from lossfit.answers.what_ifs import WhatIf, what_if
-from lossfit.forecasts.joint import Curve, fit_jointly
+from lossfit.forecasts.joint import fit_jointly
+from lossfit.forecasts.joint_data import Curve
 from lossfit.forecasts.responses import Rate
 from lossfit.runs.collection import Runs
 

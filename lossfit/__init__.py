@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .plans import Plan, plan
     from .races import Race, race
     from .reports import Report, report
-    from .runs.collection import Run, Runs
+    from .runs.collection import Runs
+    from .runs.run import Run
     from .sources import load
     from .surfaces import Surface, fit_surface, fit_surfaces
     from .sweep import StoreError, StoreWriteError, SweepResult, fit_to, open_store
@@ -106,7 +107,7 @@ _HOMES = {
     "Priors": "forecasts.learning",
     "Race": "races",
     "Report": "reports",
-    "Run": "runs.collection",
+    "Run": "runs.run",
     "Runs": "runs.collection",
     "StoreError": "sweep",
     "StoreWriteError": "sweep",

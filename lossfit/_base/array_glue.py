@@ -13,17 +13,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "array_namespace",
-    "covariance",
-    "describe",
-    "mean",
-    "quantiles",
-    "sd",
-    "share_below",
-    "sorted_quantile",
-]
-
 # Typed as Any: arrays of several libraries have no common type.
 Array = Any
 

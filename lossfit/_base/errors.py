@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from .terminal import printable
 
-__all__ = ["DataError", "DeviceError", "LossfitWarning"]
-
 
 class DataError(ValueError):
     """Input that cannot be used as it is; the message names the run, the row and the fix.

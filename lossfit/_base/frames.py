@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ANSWER", "answer_first"]
-
 ANSWER = ("median", "lower", "upper")
 LATE = ("sd", "axis", "prob")
 

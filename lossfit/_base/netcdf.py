@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["FORMAT", "from_netcdf", "write"]
-
 FORMAT = "lossfit.result/1"
 GROUP = "lossfit"
 WHAT = "a result written by its to_netcdf"

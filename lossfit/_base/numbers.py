@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["DRAWS", "decimals_of", "estimate", "interval_text"]
-
 DRAWS = 1000  # of an answer, where nothing else is said
 # Of an end of a 90 % interval of a normal posterior, in sds over the root of the number of draws.
 ERROR_OF_END = 2.1

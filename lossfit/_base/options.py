@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-__all__ = ["check_names", "described"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 ITEM = re.compile(r"^ *(\w+) : .*\n(?:(?: {8,}.*)?\n)*", re.M)

@@ -18,8 +18,6 @@ import numpy as np
 from .errors import DataError
 from .views import view
 
-__all__ = ["Damaged", "given", "pack", "unpack"]
-
 #: Kinds of objects that a view packs in its own way, by the class attribute `_stored_as`.
 KINDS = ("law", "run", "runs")
 PLAIN = (str, bool, int, float, type(None))

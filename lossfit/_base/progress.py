@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["bar", "patience", "quiet", "say", "silence"]
-
 PATIENCE = 2.0  # seconds without a word
 _silent = False
 _speaking = threading.Lock()  # held by the outermost `patience`: those within it are silent

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["rows_of"]
-
 
 def rows_of(frame: pd.DataFrame | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a frame as plain Python values, NaN as None."""

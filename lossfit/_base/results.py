@@ -16,8 +16,6 @@ from .views import view
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Result", "Scale"]
-
 Scale = Literal["auto", "log", "linear"]  # of the axis of compute in figures
 R = TypeVar("R", bound="Result")
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 
-__all__ = ["Seed", "run_keys", "seed_integer"]
-
 Seed = int | np.integer | np.random.Generator | None
 
 

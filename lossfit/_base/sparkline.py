@@ -6,8 +6,6 @@ import numpy as np
 
 from .ragged import Floats
 
-__all__ = ["SPARK_WIDTH", "sparkline"]
-
 SPARK_WIDTH = 32
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-~=+*#"

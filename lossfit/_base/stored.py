@@ -21,8 +21,6 @@ from .errors import DataError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Stored", "opened", "refusing", "sealed"]
-
 SEAL = "json.checksum"
 KINDS = {"float": "f", "int": "iu", "bool": "biu", "text": "OUST"}
 # What code that takes a file at its word may raise.

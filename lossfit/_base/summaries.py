@@ -13,8 +13,6 @@ from . import array_glue
 from .errors import DataError
 from .ragged import Floats
 
-__all__ = ["Moments", "check_prob", "describe", "deviations", "quantiles", "sorted_quantile"]
-
 BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
 
 

@@ -6,8 +6,6 @@ import re
 
 from .errors import DataError
 
-__all__ = ["SIZES", "amount_of", "multiple_of"]
-
 SIZES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 THOUSANDS = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?")
 

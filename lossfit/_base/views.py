@@ -11,8 +11,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["VIEWS", "view"]
-
 # Name of a view, and the module (below lossfit) and the function that it is.
 VIEWS = {
     "answer.plot": ("plotting.answer_plot", "plot_answer"),

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ..runs.axes import Axis
     from ..runs.collection import Runs
 
-__all__ = ["FAR", "Answer"]
-
 FAR = 2.0
 SCHEMA = "lossfit.answer/1"
 

@@ -18,8 +18,6 @@ from .broken import first_lines, without_forecast
 if TYPE_CHECKING:
     from .answer import Answer
 
-__all__ = ["as_dict", "line", "mixture_text", "question_text", "text"]
-
 ROWS_SHOWN = 10
 CAVEAT = (
     "Intervals of laws without a schedule are known to be too narrow on real curves "

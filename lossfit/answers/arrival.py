@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..runs.axes import Axis
     from .answer import Answer
 
-__all__ = ["arrivals", "time_to"]
-
 FIRST_SHARE = 0.1  # of the data, from which the curve is looked at
 BEFORE, BEYOND = 24, 96  # places inside and beyond the data
 WALL = "hours"  # GPU-hours over the number of GPUs

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..runs.axes import AnyAxis, Axis
     from ..runs.collection import Runs
 
-__all__ = ["Answer", "answer_to", "extrapolate"]
-
 COMPUTE_AXES: tuple[Axis, ...] = ("gpu_hours", "flops")
 
 

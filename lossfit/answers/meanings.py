@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["meanings_of", "unlearned"]
-
 BLIND = ("no_plan", "schedule_unknown")
 
 

@@ -43,16 +43,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = [
-    "Drawn",
-    "FittedRun",
-    "Scenario",
-    "fit_alone",
-    "fit_together",
-    "own_rate",
-    "rate_under",
-]
-
 
 class Scenario(NamedTuple):
     """Where a run is looked at, under which learning rate."""
@@ -117,6 +107,7 @@ class Alone(FittedRun):
     question: Question = field(kw_only=True)  # of `lossfit.extrapolate`
 
     def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
+        """See `FittedRun`."""
         every = np.unique(np.concatenate([scenario.at for scenario in scenarios]))
         mixed = curves_of(self.question, self.single, every[None], parameters=True)
         own, hypothesis = mixed.curves[0], _hypotheses(mixed.forecasts[0].parameters)
@@ -134,6 +125,7 @@ class Alone(FittedRun):
         return Drawn(curves, flags)
 
     def laws_at(self, at: float) -> LawDraws:
+        """See `FittedRun`."""
         every = np.array([at])
         mixed = curves_of(self.question, self.single, every[None], parameters=True)
         own = mixed.curves[0, 0]
@@ -171,6 +163,7 @@ class Together(FittedRun):
     key: int = field(kw_only=True)  # of the random numbers
 
     def drawn(self, scenarios: Sequence[Scenario]) -> Drawn:
+        """See `FittedRun`."""
         asked = [
             (one.rate, one.at / self.step_size, self.curve if one.own else None)
             for one in scenarios
@@ -181,6 +174,7 @@ class Together(FittedRun):
         return Drawn(curves, [{"runs_disagree": np.full(len(s.at), apart)} for s in scenarios])
 
     def laws_at(self, at: float) -> LawDraws:
+        """See `FittedRun`."""
         return self.laws
 
 

@@ -22,8 +22,6 @@ from .._base.ragged import Bools, Floats
 from ..forecasts.law_draws import LawDraws
 from ..forecasts.responses import NEAREST, Rate, basis, lr_time, refined
 
-__all__ = ["Found", "Problem", "knots_between", "search", "tail_rate"]
-
 FINE = 4  # pieces of a segment
 TINY = 1e-9
 ROUNDS = 3

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
 
-__all__ = ["BEST", "Tail", "best_tail"]
-
 BEST = "best"
 COOLDOWN = 0.2  # share of the tail that the cooldown of the compared wsd and 1-sqrt takes
 COSINE_FINAL = 0.1  # of the peak: where the compared cosine ends

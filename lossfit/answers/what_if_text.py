@@ -11,8 +11,6 @@ from .broken import first_lines, without_forecast
 if TYPE_CHECKING:
     from .what_ifs import WhatIf
 
-__all__ = ["line", "text"]
-
 ROWS_SHOWN = 24
 
 

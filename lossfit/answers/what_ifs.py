@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
 
-__all__ = ["OWN", "WhatIf", "what_if"]
-
 OWN = "own"  # the schedule that the run had
 LEARNED = 0.35  # relative sd of B above which the run is said not to know it
 LOWER = 0.05  # of the peak: how far below the rates of the data is worth a word

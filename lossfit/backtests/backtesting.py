@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.known import ScheduleByRun
 
-__all__ = ["Check", "backtest", "backtest_question"]
-
 SCHEMA = "lossfit.check/1"
 KNOWLEDGE = ("known", "masked", "none")
 Group = str | Mapping[str, str] | Callable[[str], str] | None

@@ -14,8 +14,6 @@ from ..runs.columns import cut, described, joined
 from ..runs.logged_rate import history_of
 from ..schedules import shapes as kinds
 
-__all__ = ["END", "Cases", "Knowledge", "make_cases"]
-
 END = "end"
 Knowledge = Literal["known", "masked", "none"]
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["LEAST_RUNS", "Calibration", "calibrated"]
-
 LEAST_RUNS = 10
 NEAR = 0.5  # |log of horizon ratios|: a backtest at so different a ratio does not count
 LIMITS = (0.5, 4.0)

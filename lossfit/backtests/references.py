@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["Standing", "moves_of", "rounded", "share_of_plan", "standings"]
-
 HORIZONS = (1.25, 2.0, 4.0, 8.0, 16.0, "end")
 STEP = 0.05  # shares of plans are rounded to it
 LEAST, MOST = 0.05, 0.95  # ... within these

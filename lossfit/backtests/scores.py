@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike
 from .._base.ragged import Bools, Floats
 from .._base.summaries import sorted_quantile
 
-__all__ = ["LEVELS", "Scores", "crps", "score"]
-
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 LEAST_DENSITY = 1e-3  # relative to the loss: one outcome far off must not decide a mean
 

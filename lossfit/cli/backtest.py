@@ -16,8 +16,6 @@ from .common import (
 from .options import options
 from .voice import bars
 
-__all__ = ["command"]
-
 OTHERS = ("others",)
 
 

@@ -9,8 +9,6 @@ import click
 from .common import guarded, print_json, save_plot, say, show_text
 from .options import Output, options
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Batches of up to 1,000 runs, about ten seconds.")

@@ -10,8 +10,6 @@ from .._base.errors import DataError
 from .common import guarded, load_runs, save_plot, say, show, with_finished_runs
 from .options import AMOUNT, Output, options
 
-__all__ = ["command"]
-
 
 @click.command("best-tail")
 @click.option("--start", type=AMOUNT, help="Where the tail begins; the end of the data.")

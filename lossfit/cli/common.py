@@ -21,23 +21,6 @@ from .voice import coloured, colours, in_options, quiet, seconds, verbose
 if TYPE_CHECKING:
     from ..runs.collection import Runs
 
-__all__ = [
-    "guarded",
-    "load_runs",
-    "number",
-    "print_json",
-    "save_plot",
-    "say",
-    "show",
-    "show_arrivals",
-    "show_text",
-    "unicode_out",
-    "where_of",
-    "window_of",
-    "with_finished_runs",
-]
-
-
 SHOWN = "lossfit.shown"  # in the context: flags that were spelt out on stdout
 FLAG = re.compile(r"(?m)^\s*! (\w+)")
 

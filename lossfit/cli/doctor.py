@@ -6,8 +6,6 @@ import click
 
 from .common import guarded, print_json, show_text
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema lossfit.doctor/1).")

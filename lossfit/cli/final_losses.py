@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["COLUMNS", "LAW", "surface_of", "tables_of"]
-
 LEAST_LOG = 20  # rows
 NAMES = ("params", "tokens", "loss", "flops", "unique_tokens", "se", "weight")
 COLUMNS = click.option(
@@ -100,7 +98,7 @@ def _table(path: str) -> pd.DataFrame:
     import pandas as pd
 
     if path != "-" and not Path(path).is_file():
-        from ..surfaces.fitting import PUBLISHED
+        from ..surfaces.constants import PUBLISHED
 
         raise DataError(
             f"there is no file {path!r}, no collection and no surface of that name "

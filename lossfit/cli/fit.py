@@ -15,8 +15,6 @@ from .sweep import cli_fit, is_sweep, needs_store
 from .sweep import options as sweep_options
 from .voice import bars
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option("--law", "-l", default="power_linear", show_default=True, help="Law to fit.")

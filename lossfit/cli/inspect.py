@@ -11,8 +11,6 @@ from .._base.errors import DataError
 from .common import guarded, print_json, save_plot, say, show_text, unicode_out
 from .options import options
 
-__all__ = ["command"]
-
 
 @click.command()
 @options(

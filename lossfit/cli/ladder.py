@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._base.errors import DataError
+from .._base.units import amount_of as number
 from ..runs.schedule_words import shape_of
-from .common import guarded, load_runs, number, save_plot, show, show_arrivals
+from .common import guarded, load_runs, save_plot, show, show_arrivals
 from .options import AMOUNT, by_run, options
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
-
-__all__ = ["command"]
 
 
 @click.command()

@@ -13,8 +13,6 @@ import click
 from .. import __version__
 from .voice import voices
 
-__all__ = ["main"]
-
 # In the order of the help text: a command's file has its name.
 NAMES = (
     "extrapolate",

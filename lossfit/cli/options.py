@@ -18,9 +18,8 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import number, window_of
-
-__all__ = ["AMOUNT", "ASKED", "FIGURE", "OWN", "READING", "Output", "options"]
+from .._base.units import amount_of as number
+from .common import window_of
 
 AXES = ("auto", "tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record")
 

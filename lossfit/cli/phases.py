@@ -10,8 +10,6 @@ from .common import guarded, load_runs, save_plot, show
 from .options import options
 from .voice import bars
 
-__all__ = ["command"]
-
 
 @click.command()
 @options(

@@ -10,8 +10,6 @@ from .common import guarded, save_plot, show
 from .final_losses import COLUMNS, LAW, surface_of, tables_of
 from .options import AMOUNT, options
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.argument("surface")
@@ -78,7 +76,7 @@ def command(
     lossfit plan chinchilla --unique-tokens 1T --params 7B --epochs 7
     """
     from ..plans.build import plan as ask
-    from ..surfaces.fitting import PUBLISHED
+    from ..surfaces.constants import PUBLISHED
 
     with guarded(notes=as_json):
         answer = ask(

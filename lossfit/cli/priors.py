@@ -9,8 +9,6 @@ import click
 from .common import guarded, load_runs, save_plot, say, show
 from .options import Output, options
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option("--out", type=Output(".nc"), help="Write them here, for lossfit.from_netcdf.")

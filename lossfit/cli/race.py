@@ -6,18 +6,10 @@ from typing import Any
 
 import click
 
-from .common import (
-    guarded,
-    load_runs,
-    number,
-    save_plot,
-    show,
-    with_finished_runs,
-)
+from .._base.units import amount_of as number
+from .common import guarded, load_runs, save_plot, show, with_finished_runs
 from .options import FIGURE, options
 from .voice import bars
-
-__all__ = ["command"]
 
 
 @click.command()

@@ -17,8 +17,6 @@ from .common import (
 from .options import Output, options
 from .voice import bars
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option(

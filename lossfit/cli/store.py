@@ -8,8 +8,6 @@ import click
 
 from .common import guarded, print_json, show_text
 
-__all__ = ["command"]
-
 DAMAGED = 1  # exit code: something is damaged still
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from .common import guarded, number, print_json, save_plot, say, show_text
+from .._base.units import amount_of as number
+from .common import guarded, print_json, save_plot, say, show_text
 from .final_losses import COLUMNS, LAW, surface_of
 from .options import Output, options
-
-__all__ = ["command"]
 
 
 @click.command()
@@ -46,7 +45,8 @@ def command(
     lossfit surface losses.csv --predict 7B,1T --plot surface.png
     lossfit surface losses.csv --law chinchilla --columns params=N,tokens=D,loss=final
     """
-    from ..surfaces.fitting import PUBLISHED, published
+    from ..surfaces.constants import PUBLISHED
+    from ..surfaces.fitting import published
 
     places = []
     for word in predict:

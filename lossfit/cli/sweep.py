@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from .._base.errors import DataError
-from .common import guarded, load_runs, number, print_json, show_text
+from .._base.units import amount_of as number
+from .common import guarded, load_runs, print_json, show_text
 from .voice import bars
-
-__all__ = ["cli_fit", "is_sweep", "needs_store", "options"]
 
 SOME_FAILED = 1  # exit code: the sweep is done, and runs are in the table of errors
 

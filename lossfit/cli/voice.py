@@ -12,8 +12,6 @@ import click
 
 from .._base.progress import silence
 
-__all__ = ["bars", "coloured", "colours", "in_options", "quiet", "seconds", "verbose", "voices"]
-
 LEVEL = "lossfit.level"  # in the context: -1 quiet, 0, 1 verbose
 BEGUN = "lossfit.begun"
 COLOURS = {"error": "red", "note": "yellow"}

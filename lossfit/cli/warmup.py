@@ -6,8 +6,6 @@ import click
 
 from .common import guarded, say
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.option("--clear", is_flag=True, help="Remove all compiled kernels from the cache instead.")

@@ -13,8 +13,6 @@ from .options import AMOUNT, options
 if TYPE_CHECKING:
     from ..monitoring.watching import Update
 
-__all__ = ["command"]
-
 
 @click.command()
 @click.argument("file", type=click.Path())

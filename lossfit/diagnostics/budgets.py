@@ -11,8 +11,6 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-__all__ = ["BUDGETS", "Budget", "budget"]
-
 
 class Budget(NamedTuple):
     """Upper limits; spills, stack and local memory are always 0."""

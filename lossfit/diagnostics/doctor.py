@@ -14,8 +14,6 @@ from ..engine import devices
 from ..kernels.gpu.device import incompatible_numpy
 from .speed import machine
 
-__all__ = ["Problem", "doctor", "doctor_text"]
-
 PACKAGES = (
     "lossfit", "numpy", "scipy", "pandas", "numba", "llvmlite", "arviz", "xarray", "matplotlib",
 )  # fmt: skip

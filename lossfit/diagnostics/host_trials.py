@@ -22,8 +22,6 @@ from ..laws import get
 from .random_batches import cut_curves, fit_problem, forecast_problem
 from .speed import problem as many_curves
 
-__all__ = ["HOST_TRIALS"]
-
 Row = dict[str, Any]
 LAW = "power_linear"
 LENGTHS = (3, 129, 20, 60, 5, 40, 33)

@@ -15,8 +15,6 @@ from ..kernels.gpu.launch import built
 from ..kernels.gpu.spec import Kernel
 from ..laws import find, get
 
-__all__ = ["Entry", "catalogue"]
-
 
 class Entry(NamedTuple):
     """A kernel in its precisions."""

@@ -31,8 +31,6 @@ from ..laws import get
 from .kernel_catalogue import Entry, catalogue
 from .random_batches import bent_curves, cut_curves, fit_problem, forecast_problem
 
-__all__ = ["STATUSES", "Outcome", "trial", "trials_of"]
-
 Floats = NDArray[np.float64]
 
 STATUSES = {0: "served", 1: "few draws", 2: "imprecise", 3: "no room"}

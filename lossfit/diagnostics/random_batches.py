@@ -18,8 +18,6 @@ from ..kernels.forecast_driver import Curves, Hypotheses, ResponsePrior
 from ..kernels.paths import ANNEALING, MULTI_POWER, Paths, Shapes
 from ..laws import get
 
-__all__ = ["bent_curves", "cut_curves", "fit_problem", "forecast_problem", "random_grid"]
-
 Fits = tuple[Batch, Program, PriorTable, NDArray[np.uint64]]
 LOGNORMAL = 2.0  # a kind of prior, as a number of a table
 BENT_PRIORS = (

@@ -21,8 +21,6 @@ from ..kernels.driver import Batch, PriorTable, fit_batch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["bench", "bench_text", "plot_bench", "problem"]
-
 LAW = "power_linear"
 NODES = 128  # at which a posterior is tabulated
 RUNS = 1_000

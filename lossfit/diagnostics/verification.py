@@ -23,8 +23,6 @@ from .doctor import doctor
 from .host_trials import HOST_TRIALS
 from .kernel_trials import Outcome, trial, trials_of
 
-__all__ = ["verify", "verify_text"]
-
 TRANSFER = 1 << 26  # bytes
 # Fits a second of 512 points without draws kept, by counted instructions; see docs/gpu.md.
 PREDICTED = {"float64": (9e6, 24e6), "float32": (9e6, 24e6)}

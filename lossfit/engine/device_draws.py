@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..kernels.gpu.device import Device
     from ..laws import Law
 
-__all__ = ["DeviceDraws"]
-
 BLOCK = 1 << 25  # numbers that are computed or summarised at a time: 256 MiB in float64
 
 

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from ..kernels.columns import Program
     from ..kernels.paths import Paths, Shapes
 
-__all__ = [
-    "CURVE_SECONDS",
-    "FIT_SECONDS",
-    "FORECAST_SECONDS",
-    "engine_of",
-    "feature_table",
-    "only_compiled",
-    "predict_batch",
-    "serve",
-]
-
 # Of one run in plain Python, as measured on one core; they decide who serves and nothing else.
 FORECAST_SECONDS = 0.15
 CURVE_SECONDS = 1.5

@@ -8,8 +8,6 @@ from pathlib import Path
 from .. import laws
 from .._base.errors import DataError
 
-__all__ = ["clear_cache", "warm_up"]
-
 
 def warm_up() -> tuple[Path, int]:
     """Compile all kernels and the columns of all laws that are not in the cache, with a bar.

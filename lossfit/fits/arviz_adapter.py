@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["diagnostics", "plot_pair", "summary", "to_datatree", "version"]
-
 
 def version() -> tuple[int, int]:
     """Major and minor version of the installed ArviZ."""

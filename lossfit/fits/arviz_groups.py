@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .posterior import Fit
 
-__all__ = ["datatree", "groups"]
-
 MOST_BYTES = 2 << 30
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .preparing import Prepared
     from .window import Rule
 
-__all__ = ["METHODS", "NOISES", "Block", "Sampler", "fit_block", "work_of"]
-
 METHODS = ("auto", "quadrature", "ensemble", "emcee")
 NOISES = ("gaussian", "student_t")
 CHAINS = 4  # of the samplers, by default

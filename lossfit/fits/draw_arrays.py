@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from .posterior import Fit
 
-__all__ = ["posterior_dataset", "prediction"]
-
 
 def posterior_dataset(fit: Fit, scaled: bool = False) -> xr.Dataset:
     """See `Fit.posterior` and `Fit.scaled_posterior`."""

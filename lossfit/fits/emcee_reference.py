@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Chain", "sample", "sample_batch"]
-
 MOST_STEPS = 200_000
 TIMES = 50  # autocorrelation times that a chain must span
 FIRST_BLOCK = 1_000

@@ -12,8 +12,6 @@ from .flags import FIT_MEANINGS
 if TYPE_CHECKING:
     from .posterior import Fit
 
-__all__ = ["fit_dict", "fit_text"]
-
 RUNS_SHOWN = 12
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.seeds import Seed, seed_integer
+from .._base.summaries import check_prob
 from ..engine.devices import cpu_seconds, place
 from ..engine.serving import FIT_SECONDS, engine_of, serve
-from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, choose_axis, whole
 from .block import Sampler, fit_block
 from .window import WindowSpec, rule_of
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
     from .posterior import Fit
-
-__all__ = ["KEPT", "fit", "fit_quietly"]
 
 KEPT = ("draws", "device", "summary")
 SUMMARY_RUNS = 512  # runs whose draws are held at a time when only a summary is kept

@@ -10,16 +10,6 @@ import numpy as np
 from .._base.ragged import Bools
 from ..runs.labels import names_text
 
-__all__ = [
-    "ANSWER_MEANINGS",
-    "FEW_POINTS",
-    "FIT_MEANINGS",
-    "fit_flags",
-    "flags_text",
-    "runs_by_flag",
-    "warning_text",
-]
-
 FEW_POINTS = 12
 MOST_RHO = 0.5
 MOST_AT_BOUND = 0.05

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["LogPosterior"]
-
 
 class LogPosterior:
     """Log posterior density of all parameters of one run, for many parameter sets at once.

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..laws import Law
     from ..runs.collection import Runs
 
-__all__ = ["Fit"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(Result):

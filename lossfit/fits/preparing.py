@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Flat
     from .window import Rule
 
-__all__ = ["Prepared", "Source", "prepare"]
-
 SECONDS = 5e-6  # of a point, in plain Python
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
 
-__all__ = ["prior_draws", "prior_predictive"]
-
 POINTS = 100
 
 

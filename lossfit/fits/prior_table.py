@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..kernels.driver import PriorTable
     from ..laws import Law, Nonlinear
 
-__all__ = ["prior_table"]
-
 
 def prior_table(
     law: Law,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-__all__ = ["DOF", "Settings"]
-
 DOF = 4.0  # of Student-t noise
 
 

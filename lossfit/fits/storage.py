@@ -17,11 +17,11 @@ import numpy as np
 from .. import laws
 from .._base.errors import DataError
 from .._base.stored import Stored, refusing, sealed
+from .._base.summaries import check_prob
 from ..kernels.records import FIT, as_records, as_table
 from ..laws.priors import checked
 from ..laws.stored import priors_of
 from ..runs.axes import AXES, Columns, check_axis
-from ..runs.checks import check_prob
 from ..runs.cleaning import Flag
 from ..runs.limits import AXIS_LIMIT, MOST_LOSS
 from ..schedules.shapes import Schedule
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from ..laws import Law
     from .posterior import Fit
-
-__all__ = ["FORMAT", "read", "write"]
 
 FORMAT = "lossfit.fit/1"
 GROUP = "lossfit"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .posterior import Fit
 
-__all__ = ["residuals", "summary"]
-
 MOST_RHAT = 1.01
 RESIDUAL_RUNS = 64  # runs whose curves at their own points are held at a time
 
@@ -26,7 +24,7 @@ def summary(fit: Fit, prob: float, scaled: bool = False) -> pd.DataFrame:
     """See `Fit.summary`."""
     import pandas as pd
 
-    from ..runs.checks import check_prob
+    from .._base.summaries import check_prob
 
     prob = check_prob(prob)
     names = fit.parameters

@@ -27,18 +27,6 @@ from ..kernels.windows import MINIMUM_POINTS, Log, Shares, Windows
 if TYPE_CHECKING:
     from ..runs.collection import Flat, Runs
 
-__all__ = [
-    "Rule",
-    "Selection",
-    "WindowSpec",
-    "log_of",
-    "rows_between",
-    "rule_of",
-    "select",
-    "windows_of",
-    "without_outer_spikes",
-]
-
 AUTO_DROP = 0.3
 AUTO_WARMUPS = 1.2
 SECONDS = 1e-7  # of a point, in plain Python

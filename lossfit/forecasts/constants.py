@@ -16,18 +16,6 @@ import numpy as np
 if TYPE_CHECKING:
     from ..kernels.curve_law import CellGrid, HyperPrior
 
-__all__ = [
-    "KINDS",
-    "N_KINDS",
-    "STRENGTHS",
-    "TEXT",
-    "References",
-    "cell_grid",
-    "hyper_prior",
-    "learned_record",
-    "references",
-]
-
 NOISES = (1.5, 8.0)  # factors on the variance of a bin's noise: white, slow
 SIZES = (0.02, 0.07, 0.25, 0.8, 2.5)  # of the discrepancy, in local slopes per sqrt(e-fold)
 ALPHAS = (-0.5, 0.0, 0.2, 0.45, 0.75, 1.25)

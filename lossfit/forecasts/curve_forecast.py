@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..kernels.curve_law import CellGrid, HyperPrior
     from ..runs.collection import Runs
 
-__all__ = ["DOMAINS", "LEARNED", "Cells", "forecast_curves"]
-
 DOMAINS = ("auto", "text", "other")
 LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
 FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be

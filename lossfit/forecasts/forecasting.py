@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..laws import GridLaw, ResponseStrength
     from ..runs.collection import Runs
 
-__all__ = ["ASSUMED_STEPS", "Forecasted", "forecast", "priors_by_run", "step_sizes"]
-
 ASSUMED_STEPS = 20_000  # of a run that counts no steps, at the end of its data
 PRIOR_ONLY = 0.85  # the data say nothing of B: its posterior sd over its prior's
 MAD = 1.4826  # standard deviations in a median absolute deviation

@@ -44,8 +44,6 @@ from .responses import (
     multi_power_units,
 )
 
-__all__ = ["Curve", "JointConstants", "JointPosterior", "fit_jointly"]
-
 FAMILIES = ("annealing", "multi_power")
 
 

@@ -11,8 +11,6 @@ from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
 from .responses import Rate, check_rate
 
-__all__ = ["Binned", "Curve", "binned", "check_curves"]
-
 LEAST_POINTS = 5  # of a curve
 LEAST_TOTAL = 20  # of all curves
 FEW = 40  # points below which a curve is not binned

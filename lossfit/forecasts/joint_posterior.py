@@ -14,8 +14,6 @@ from .joint_data import Binned
 from .law_draws import LawDraws
 from .responses import Grid, Rate, basis, check_rate
 
-__all__ = ["JointPosterior", "brownian", "truncation"]
-
 BLOCK = 256  # draws, or targets, handled at a time: bounds the memory
 
 

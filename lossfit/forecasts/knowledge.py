@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["FARTHEST_TARGET", "check_knowledge", "check_targets", "meant"]
-
 FARTHEST_TARGET = 1e6  # times the data
 OTHER_UNIT = 50.0  # times the data: a planned end so far away may be meant in another unit
 UNITS = {1e3: "k", 1e6: "M", 1e9: "B"}

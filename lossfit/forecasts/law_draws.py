@@ -16,8 +16,6 @@ import numpy as np
 from .._base.ragged import Floats, Ints
 from .responses import Rate, basis
 
-__all__ = ["LawDraws"]
-
 
 class LawDraws(NamedTuple):
     """Equally weighted draws of the parameters of a law."""

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["Priors", "learn_priors", "strength_from"]
-
 LEAST_POINTS = 40
 LEAST_FALL = 0.7  # the learning rate must have fallen below this share of its peak
 WELL_KNOWN = 0.35  # relative sd of B below which a run counts

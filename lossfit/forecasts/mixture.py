@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from .question import Question
 
-__all__ = ["Mixed", "curves_of"]
-
 BLOCK = 2000  # runs whose parameters are held at a time
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from .._base.ragged import Floats
 
-__all__ = ["Moves", "moves_at", "strengths_of"]
-
 
 class Moves(NamedTuple):
     """Of one run, at some horizons."""

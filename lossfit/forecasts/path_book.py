@@ -14,8 +14,6 @@ from ..schedules.shapes import Schedule
 if TYPE_CHECKING:
     from ..kernels.paths import Paths, Shapes
 
-__all__ = ["NODES", "PathBook"]
-
 NODES = 96
 
 

@@ -14,12 +14,13 @@ from .._base.errors import DataError
 from .._base.options import check_names, described
 from .._base.ragged import Bools, Floats
 from .._base.seeds import Seed, seed_integer
+from .._base.summaries import check_prob
 from .._base.units import amount_of
 from ..engine.devices import Place, Work, cpu_seconds, place
 from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
-from ..runs.checks import as_runs, check_prob, whole
+from ..runs.checks import as_runs, whole
 from ..runs.known import NumberByRun, ScheduleByRun, Schedules, for_runs, numbers, schedules_by_run
 from ..runs.limits import AXIS_LIMIT
 from ..runs.schedule_words import schedules_of
@@ -35,21 +36,6 @@ if TYPE_CHECKING:
     from ..fits.window import WindowSpec
     from ..laws.priors import Prior
     from ..runs.collection import Runs
-
-__all__ = [
-    "AUTO_LAWS",
-    "COMPARED_LAWS",
-    "DEFAULTS",
-    "LawOptions",
-    "LawSpec",
-    "Options",
-    "Question",
-    "Sisters",
-    "laws_of",
-    "refuse_unused",
-    "spelt_out",
-    "takes",
-]
 
 AUTO_LAWS = ("learned",)
 COMPARED_LAWS = ("power", "power_linear")  # beside the default answer, for comparison

@@ -11,22 +11,6 @@ from typing import NamedTuple
 
 from .constants import learned_record
 
-__all__ = [
-    "FARTHEST",
-    "FEW",
-    "HORIZONS",
-    "RECORDS",
-    "RUNS",
-    "SOURCES",
-    "Record",
-    "Situation",
-    "default_record",
-    "default_sentence",
-    "farthest",
-    "record_of",
-    "sentence",
-]
-
 RUNS = 155
 SOURCES = 7
 #: Horizon ratios of the backtests.

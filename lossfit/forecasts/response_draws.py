@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from .rates import Plan
 
-__all__ = ["ResponseDraws", "in_order", "response_draws"]
-
 ALPHAS = tuple(np.linspace(0.2, 1.0, 9).tolist())
 BINS = 120
 #: The multi-power responses of joint fits, thinned.

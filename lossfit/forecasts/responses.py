@@ -19,26 +19,6 @@ from .._base.ragged import Floats, Ints
 if TYPE_CHECKING:
     from ..kernels.paths import Paths, Shapes
 
-__all__ = [
-    "BETAS",
-    "GAMMAS",
-    "POWERS",
-    "QS",
-    "RATES",
-    "TAUS",
-    "Grid",
-    "Rate",
-    "annealing_units",
-    "basis",
-    "check_rate",
-    "grid_of",
-    "groups_of",
-    "lr_time",
-    "multi_power_units",
-    "rate_along",
-    "refined",
-]
-
 #: Annealing: time constants in steps, exponents of rho.
 TAUS = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
 POWERS = (0.5, 0.65, 0.8, 1.0)

@@ -17,24 +17,15 @@ from .._base.seeds import run_keys
 from ..fits.window import WindowSpec, rule_of, select
 from ..runs.known import for_runs
 from .forecasting import Forecasted, step_sizes
-from .joint import Curve, JointConstants, JointPosterior, fit_jointly
+from .joint import JointConstants, fit_jointly
+from .joint_data import Curve
+from .joint_posterior import JointPosterior
 from .rates import Plan, Rates, rates
 from .responses import Rate, rate_along
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
     from .learning import Priors
-
-__all__ = [
-    "Members",
-    "Share",
-    "constants_from",
-    "disagree",
-    "fit_members",
-    "forecast_shared",
-    "models_of",
-    "rate_of",
-]
 
 Share = bool | str | Mapping[str, str] | None
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from .parts import LadderParts
 
-__all__ = ["LAW", "LadderAnswer", "LadderLaw", "LadderQuestion", "answer_of"]
-
 SCHEMA = "lossfit.ladder_answer/1"
 
 

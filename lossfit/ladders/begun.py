@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["blended", "joined", "own_share"]
-
 HAND_OVER = 0.25  # share of the way to a place at which the ladder's variance counts double
 STRANGE = 2.0  # sds off the ladder from which its variance counts for more
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, run_keys, seed_integer
-from ..runs.checks import as_runs, check_prob
+from .._base.summaries import check_prob
+from ..runs.checks import as_runs
 from .core import readings
 from .notes import notes_of
 from .result import Ladder
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from ..runs.axes import Axis
     from ..runs.collection import Runs
-
-__all__ = ["Ladder", "fit_ladder"]
 
 
 def fit_ladder(

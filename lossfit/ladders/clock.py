@@ -14,8 +14,6 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 
-__all__ = ["LOG_TAUS", "POWERS", "Clock"]
-
 LOG_TAUS = np.log(np.geomspace(50.0, 3200.0, 13))  # steps
 POWERS = np.linspace(0.4, 1.0, 5)
 NODES = 3000  # of the table along a run

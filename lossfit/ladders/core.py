@@ -12,8 +12,6 @@ from .pooling import ends_share, pooled, sharpened
 from .reading import Reading, read
 from .rows import Rung, levels
 
-__all__ = ["Readings", "grow_together", "readings"]
-
 TOGETHER = 0.8  # correlation of log size and log tokens from which ends can't tell them apart
 APART = 0.3  # sd of log tokens below which they hardly differ
 

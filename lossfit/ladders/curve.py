@@ -12,8 +12,6 @@ from .rows import Rung
 if TYPE_CHECKING:
     from .parts import LadderParts
 
-__all__ = ["DrawnCurve", "LadderCurve"]
-
 
 @dataclass(frozen=True, eq=False)
 class LadderCurve:

@@ -26,17 +26,6 @@ from .._base.ragged import Floats
 from ..surfaces.brownian import brownian, integrated
 from .rows import FARTHEST, Rows
 
-__all__ = [
-    "PRIORS",
-    "SCALES",
-    "Placed",
-    "centred_features",
-    "covariances",
-    "noise",
-    "overlap",
-    "pieces",
-]
-
 SMOOTH = 0.5  # variance of the integrated part of g_N
 ROUGH = 0.1  # of the plain Brownian part of the bends
 SLOPE = 0.1  # sd of s, of R per e-fold

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from .parts import LadderParts
 
-__all__ = ["ends_at", "frontier"]
-
 FLOPS_PER_PARAM_TOKEN = 6.0
 BUDGETS, SIZES = 9, 25
 BEYOND = 4.0  # times the ladder's largest size and compute

@@ -19,8 +19,6 @@ from .._base.ragged import Floats
 from ..laws import coupled
 from .clock import LOG_TAUS, POWERS
 
-__all__ = ["COORDINATES", "PRIOR", "Terms", "log_prior", "push", "terms"]
-
 COORDINATES = 10
 RANGES = ((LOG_TAUS[0], LOG_TAUS[-1]), (POWERS[0], POWERS[-1]))
 #: Mean and sd of log alpha, log beta, log gamma, log c, eta, log tau, p.

@@ -11,8 +11,6 @@ from .pilot import OFF
 from .rows import Rung, levels
 from .rungs import Rungs
 
-__all__ = ["FAR", "NO_VERDICT", "notes_of", "target_notes"]
-
 FAR, NO_VERDICT = 4.5, 6.0  # times the largest size
 BEYOND_TOKENS = 1.5  # times the largest cumulative rate
 FEW_SIZES, NARROW = 3, 2.5

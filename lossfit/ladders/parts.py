@@ -12,8 +12,6 @@ from .rows import Rung
 if TYPE_CHECKING:
     from ..runs.collection import Runs
 
-__all__ = ["LadderParts"]
-
 
 class LadderParts(Protocol):
     """A ladder; see `lossfit.ladders.result.Ladder`."""

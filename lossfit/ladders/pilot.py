@@ -11,17 +11,6 @@ from ..laws.coupled import fold, unfold
 from .discrepancy import PRIORS, Placed, covariances, noise, overlap, pieces
 from .law import COORDINATES, log_prior, push, terms
 
-__all__ = [
-    "OFF",
-    "Pilot",
-    "gradients",
-    "pilot_at",
-    "pilot_fit",
-    "scales_of",
-    "strange_runs",
-    "strangeness",
-]
-
 ROBUST = 0.006  # residual of log loss from which the pilot fit bends
 STARTS = (  # E, exponents, tau in steps
     (0.3, 0.3, 400.0),

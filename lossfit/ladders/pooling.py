@@ -12,8 +12,6 @@ from scipy.special import ndtri
 
 from .._base.ragged import Floats
 
-__all__ = ["ends_share", "half_width", "pooled", "precision_share", "ranks", "sharpened"]
-
 ONE_SD = (0.16, 0.84)
 # Learned with whole sources left out (benches/ladder_pool.py), which scores them so too.
 OF_SIZES = 3.0  # sizes at which the ends of the runs count half of what their precision says

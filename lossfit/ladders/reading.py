@@ -16,8 +16,6 @@ from .law import COORDINATES, log_prior, push, terms
 from .pilot import gradients, normal_root, pilot_at, pilot_fit, scales_of, strange_runs, strangeness
 from .rows import Rows, Rung, joined, target_rows, thinned
 
-__all__ = ["Reading", "read"]
-
 SCALE_SD = 0.3  # prior of the logarithm of s, the factor on all that empirical Bayes scaled
 LAST = 0.002  # exp(LAST rho t4): rho are e-folds of compute beyond the ladder
 JITTER = 1e-12

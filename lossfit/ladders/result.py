@@ -16,9 +16,9 @@ from .._base.numbers import estimate
 from .._base.ragged import Bools, Floats
 from .._base.results import Result, Scale
 from .._base.seeds import Seed, run_keys, seed_integer
-from .._base.summaries import describe
+from .._base.summaries import check_prob, describe
 from .._base.views import view
-from ..runs.checks import axis_values, check_prob, whole
+from ..runs.checks import axis_values, whole
 from ..runs.labels import size_text
 from ..runs.run import Run
 from ..schedules.shapes import Schedule
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
     from ..surfaces.result import Surface
-
-__all__ = ["Ladder"]
 
 FLOPS_PER_PARAM_TOKEN = 6.0
 LEVEL_DRAWS = 0.002  # noise of a run's end, where its log tells none

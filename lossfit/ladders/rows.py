@@ -9,18 +9,6 @@ import numpy as np
 from .._base.ragged import Floats, Ints
 from .clock import LOG_TAUS, POWERS, Clock
 
-__all__ = [
-    "BINS",
-    "FEATURES",
-    "Rows",
-    "Rung",
-    "features_of",
-    "joined",
-    "levels",
-    "target_rows",
-    "thinned",
-]
-
 BINS = 12
 FEWEST_BINS, MOST_ROWS = 5, 600
 START = 0.04  # share of a run that is left out, or twice its warm-up

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["LEAST_POINTS", "Rungs", "planned", "rung_of", "rungs_of"]
-
 LEAST_POINTS = 4  # after twice the warm-up
 STEPS = 20_000  # of a run that does not count them
 NODES = 2000

@@ -15,8 +15,6 @@ from ..surfaces.result import Surface
 from .frontier import ends_at
 from .parts import LadderParts
 
-__all__ = ["Lattice", "surface_of"]
-
 FLOPS_PER_PARAM_TOKEN = 6.0
 SIZES, BUDGETS = 9, 7
 DOWN, UP = 0.5, 10.0  # factors beyond the ladder's sizes and lengths

@@ -12,8 +12,6 @@ from ..runs.labels import AXIS_UNITS, size_text, span
 if TYPE_CHECKING:
     from .result import Ladder
 
-__all__ = ["text"]
-
 
 def text(ladder: Ladder) -> str:
     """A few readable lines."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..kernels.columns import Program
 
-__all__ = ["Example", "Law", "Linear", "Nonlinear", "constant"]
-
 MAX_FIXED = 3  # linear parameters whose basis does not depend on a nonlinear parameter
 MAX_VARYING = 3  # linear parameters whose basis does
 MAX_NONLINEAR = 4

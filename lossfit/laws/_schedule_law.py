@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..kernels.cells import Grid
     from ..kernels.forecast_driver import ResponsePrior
 
-__all__ = ["GridLaw", "ResponseStrength", "ScheduleLaw", "Unit"]
-
 
 @dataclass(frozen=True)
 class Unit:

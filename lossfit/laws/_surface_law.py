@@ -11,8 +11,6 @@ from .priors import Prior
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Published", "SurfaceLaw"]
-
 
 @dataclass(frozen=True)
 class Published:

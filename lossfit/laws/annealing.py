@@ -6,8 +6,6 @@ import math
 
 from ._schedule_law import GridLaw, ResponseStrength, Unit
 
-__all__ = ["LAW"]
-
 ALPHAS = (0.15, 0.45, 0.75)
 SIZES = (0.02, 0.06, 0.18)
 TAUS = ((100.0, 1.0), (400.0, 1.0), (1600.0, 0.5))  # steps, and prior weights

@@ -9,8 +9,6 @@ from . import priors
 from ._law import Law, Nonlinear, constant
 from .power import ALPHA, AMPLITUDE, ASYMPTOTE
 
-__all__ = ["BREAK", "LAW", "RATIO", "WIDTH", "broken_power", "rescale"]
-
 # Most curves do not tell how sharp their break is.  With f = 0.25, 10 to 90 % of the change
 # of the exponent take a factor exp(4.4 f) = 3 of the axis.
 WIDTH = 0.25

@@ -13,8 +13,6 @@ from ._surface_law import Published, SurfaceLaw
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EPOCH", "EXPONENT", "HOFFMANN", "LAW", "log_ratio", "loss", "optimum"]
-
 FLOPS_PER_PARAM_TOKEN = 6.0
 
 # Exponents of published surfaces lie between 0.2 and 0.6; 90 % of this between 0.13 and 0.94.

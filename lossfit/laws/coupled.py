@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = [
-    "GAMMA",
-    "LAW",
-    "REPEATED",
-    "Reducible",
-    "fold",
-    "inner",
-    "pull",
-    "push",
-    "reducible",
-    "unfold",
-]
-
 GAMMA = priors.lognormal(float(np.exp(-0.5)), 0.4)
 
 

@@ -16,8 +16,6 @@ from .chinchilla import log_ratio
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LAW", "MUENNIGHOFF", "REPEATS", "effective_params", "effective_tokens", "loss"]
-
 MUENNIGHOFF = Published(
     name="muennighoff",
     law="data_constrained",

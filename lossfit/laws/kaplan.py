@@ -14,8 +14,6 @@ from .coupled import LAW as COUPLED
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LAW"]
-
 
 def _evaluate(
     values: Mapping[str, Any], params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None

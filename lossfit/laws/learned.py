@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ._schedule_law import ScheduleLaw
 
-__all__ = ["LAW"]
-
 LAW = ScheduleLaw(
     name="learned",
     formula="log L = c - a (1 - (x/xc)^-alpha)/alpha - B (D - Dc) + g",

@@ -7,8 +7,6 @@ from dataclasses import replace
 from ._schedule_law import Unit
 from .annealing import LAW as ANNEALING
 
-__all__ = ["LAW"]
-
 # The paper's constants for 25M, 100M and 400M: C 2.02 to 2.13 per unit of learning rate to the
 # power 1 - gamma, beta .58 to .60, gamma .63 to .66, at a peak of 3e-4: C peak^(1 - gamma) is
 # 0.11 to 0.13 per step at the peak rate.

@@ -8,8 +8,6 @@ from ..kernels.maths import exp, scalar
 from . import priors
 from ._law import Law, Linear, Nonlinear, constant
 
-__all__ = ["ALPHA", "AMPLITUDE", "ASYMPTOTE", "LAW", "power", "rescale"]
-
 ASYMPTOTE = Linear(
     "E", "loss that no amount of training removes", priors.normal(0.0, 2.0, relative=True)
 )

@@ -10,8 +10,6 @@ from ._law import Law, Linear, constant
 from .power import ALPHA, AMPLITUDE, ASYMPTOTE, power
 from .power import rescale as rescale_power
 
-__all__ = ["LAW", "SLOPE", "falling", "rescale"]
-
 SLOPE = Linear(
     "B",
     "slope of the linear decrease (its prior is on the whole decrease up to the window's end)",

@@ -10,8 +10,6 @@ from .power_linear import SLOPE, falling
 from .power_offset import OFFSET, offset_power
 from .power_offset import rescale as rescale_offset
 
-__all__ = ["LAW", "rescale"]
-
 
 def rescale(draws: dict[str, Any], x_ref: Any) -> dict[str, Any]:
     """Amplitude, offset and slope for x in the units of the axis."""

@@ -10,8 +10,6 @@ from ._law import Law, Nonlinear, constant
 from .power import ALPHA, AMPLITUDE, ASYMPTOTE
 from .power import rescale as rescale_power
 
-__all__ = ["LAW", "OFFSET", "offset_power", "rescale"]
-
 # Negative offsets are real: warm-up steps at a low learning rate hardly count.
 OFFSET = Nonlinear(
     "x0",

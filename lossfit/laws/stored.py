@@ -8,8 +8,6 @@ from .._base.errors import DataError
 from . import NAMES, SCHEDULE_NAMES, SURFACE_NAMES, Law, find, surface_law
 from .priors import Prior
 
-__all__ = ["packed", "priors_of", "unpacked"]
-
 
 def packed(law: Any) -> dict[str, Any]:
     """Name, formula, parameters and priors."""

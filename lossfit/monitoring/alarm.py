@@ -10,8 +10,6 @@ import numpy as np
 
 from ..runs.breaks import LASTING_JUMP, LEAST_TAIL, Break, recognise
 
-__all__ = ["Alarm"]
-
 RECENT = 256  # points that are looked at
 LEVEL_EVERY = 32  # points between two levels
 LEAST_POINTS = 40  # before which a run that begins to learn is not judged here

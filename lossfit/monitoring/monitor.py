@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..runs.known import NumberByRun
     from ..schedules.shapes import Schedule
 
-__all__ = ["Monitor"]
-
 log = logging.getLogger("lossfit")
 
 ANSWERS = 40  # in a run, where `every` is not given

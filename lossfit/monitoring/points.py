@@ -10,8 +10,6 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
 
-__all__ = ["COLUMNS", "Points"]
-
 COLUMNS = ("step", "loss", "lr", "tokens")
 LEAST_ROWS = 64
 

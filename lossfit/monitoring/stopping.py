@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["THRESHOLD", "Advice", "Rates", "advise", "hopeless_since", "is_long", "rates"]
-
 THRESHOLD = 0.01  # of P(below the target): stop below it
 FIRST, SPAN = 0.1, 0.05  # of the run: no advice before, and how long a forecast must hold
 

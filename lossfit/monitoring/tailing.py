@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..sources import Source
 
-__all__ = ["AGAIN", "ON", "Log"]
-
 AGAIN = "the log was started again"
 ON = "the log was rotated, and goes on"
 COMPARED = 1 << 16  # bytes at the head of a file, and before what is new, that tell another file

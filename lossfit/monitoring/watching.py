@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from ..runs.run import Run
     from ..schedules.shapes import Schedule
 
-__all__ = ["LEAST_POINTS", "Update", "watch"]
-
 LEAST_POINTS = 8  # fewer say too little of a curve and its noise
 READING = 4.0  # times what a look took: the least wait until the next
 SCHEMA = "lossfit.watch/1"

@@ -12,12 +12,13 @@ from scipy.special import logsumexp
 from .._base.errors import DataError, LossfitWarning
 from .._base.ragged import Bools, Floats, Ints
 from .._base.seeds import Seed, run_keys, seed_integer
+from .._base.summaries import check_prob
 from ..forecasts.constants import TEXT
 from ..forecasts.forecasting import ASSUMED_STEPS
 from ..forecasts.knowledge import check_knowledge
 from ..forecasts.rates import Plan
 from ..races.smoothing import binned, clock, smoothers
-from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, choose_axis, whole
 from ..runs.known import schedules_by_run
 from ..runs.logged_rate import axis_factor, history_of, warmed
 from ..runs.schedule_words import schedules_of
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
     from ..schedules.shapes import Schedule
-
-__all__ = ["Phases", "phases"]
 
 START = 0.03  # share of the run before which points are not used, by default
 PAST = 0.6  # share of the run from which the rest is predicted for the held-out score

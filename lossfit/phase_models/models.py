@@ -40,18 +40,6 @@ from .._base.ragged import Bools, Floats, Ints
 from ..forecasts.responses import Rate, basis, lr_time
 from ..laws.annealing import LAW as ANNEALING
 
-__all__ = [
-    "MODELS",
-    "Curve",
-    "Evidence",
-    "Weights",
-    "columns_at",
-    "evidence",
-    "posterior",
-    "response_columns",
-    "terms",
-]
-
 MODELS = ("power", "linear", "tip", "linear, tip")
 ALPHAS = np.array([0.02, 0.1, 0.18, 0.26, 0.34, 0.42, 0.5, 0.6, 0.72, 0.86, 1.0, 1.2])
 FIRST = np.geomspace(0.06, 0.85, 36)  # t1

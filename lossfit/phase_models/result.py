@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ..runs.collection import Runs
 
-__all__ = ["PHASE_MEANINGS", "Phases", "RunPhases", "verdict_of"]
-
 MOST_BROKEN = 3  # runs that are named
 PHASE_MEANINGS = {
     "schedule_explains": "the learning-rate schedule alone, without phases, predicts held-out "

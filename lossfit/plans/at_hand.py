@@ -16,8 +16,6 @@ from ..surfaces.fitting import fit_surface
 from ..surfaces.result import Surface
 from ..surfaces.table import Table, read_table, table_of_runs
 
-__all__ = ["compared", "words"]
-
 LEVELS = 3  # sizes, and token counts, from which runs tell a surface of their own
 LEVEL = 0.15  # of log params or log tokens within which they count as one
 SHOWN = 3  # runs that are named

@@ -14,9 +14,7 @@ from ..surfaces.fitting import as_surface
 from ..surfaces.result import Surface
 from .at_hand import compared, words
 from .optimum import Problem
-from .result import Choice, Plan, choice_of, resolve
-
-__all__ = ["Choice", "Plan", "plan"]
+from .result import Plan, choice_of, resolve
 
 
 def plan(
@@ -102,7 +100,8 @@ def plan(
     >>> size.shape
     (3,)
     """
-    from ..runs.checks import check_prob, whole
+    from .._base.summaries import check_prob
+    from ..runs.checks import whole
     from ..runs.collection import Runs
 
     draws = whole(draws, "draws", 10)

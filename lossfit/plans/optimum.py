@@ -14,8 +14,6 @@ from ..laws.chinchilla import optimum as closed_form
 from ..laws.coupled import inner
 from ..surfaces.missed import Correction
 
-__all__ = ["Problem"]
-
 FLOPS_PER_PARAM_TOKEN = 6.0
 FLOPS_PER_PARAM_SERVED = 2.0
 HALF_WIDTH = 9.0  # of the first look in log params, about Chinchilla's optimum

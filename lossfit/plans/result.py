@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-__all__ = ["Choice", "Plan", "choice_of", "resolve"]
-
 SCHEMA = "lossfit.plan/1"
 CANNOT_TELL = 10.0  # ratio of the ends of the interval of the best size
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..surfaces.against import Against
     from .result import Choice, Plan
 
-__all__ = ["as_dict", "line", "notes_of", "text"]
-
 SAME_BUDGET = 0.01  # share of the budget by which a choice may miss it without a word
 FIRST = ("surface_contradicted", "runs_unchecked")  # said right below the title
 AGREE = "runs_agree"  # no flag: nothing to be careful of

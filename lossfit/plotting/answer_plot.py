@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from .._base.summaries import quantiles
 from ..answers.broken import without_forecast
 from ..forecasts.mixture import curves_of
@@ -17,7 +18,6 @@ from .style import (
     GREY,
     ORANGE,
     STYLES,
-    Scale,
     axes,
     bands,
     clip_loss,
@@ -31,8 +31,6 @@ from .style import (
 
 if TYPE_CHECKING:
     from ..answers.answer import Answer
-
-__all__ = ["plot_answer", "plot_answers"]
 
 MOST_PANELS = 6
 # Flags of places at which the curve is that of another plan than the run has.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ..backtests.backtesting import Check
 
-__all__ = ["draw_coverage", "plot_check"]
-
 LEVELS = np.linspace(0.05, 0.95, 19)
 MOST_BARS = 400  # forecasts drawn; more hide each other
 PANELS = (11.0, 3.9)  # inches

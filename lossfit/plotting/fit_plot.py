@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from .style import (
     BLUE,
     DATA,
     GREY,
     ORANGE,
-    Scale,
     axes,
     bands,
     clip_loss,
@@ -26,8 +26,6 @@ from .style import (
 
 if TYPE_CHECKING:
     from ..fits.posterior import Fit
-
-__all__ = ["plot_fit", "plot_pair", "plot_residuals"]
 
 
 def plot_fit(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from .._base.results import Result
 
-__all__ = ["as_html", "image"]
-
 ROWS = 6
 SIZE = (4.6, 2.4)  # inches
 DPI = 110

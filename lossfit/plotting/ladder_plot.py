@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from .style import (
     BELOW,
     BLUE,
     GREY,
-    Scale,
     axes,
     bands,
     finish,
@@ -24,8 +24,6 @@ from .style import (
 if TYPE_CHECKING:
     from ..ladders.answer import LadderAnswer
     from ..ladders.result import Ladder
-
-__all__ = ["plot_ladder", "plot_unseen"]
 
 POINTS = 60
 DRAWS = 200

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from .._base.summaries import quantiles
-from .style import BLUE, DATA, GREEN, ORANGE, SKY, Scale, axes, finish, one_run, set_axis
+from .style import BLUE, DATA, GREEN, ORANGE, SKY, axes, finish, one_run, set_axis
 
 if TYPE_CHECKING:
     from ..phase_models.result import Phases
-
-__all__ = ["plot_phases"]
 
 LEAST = 0.05  # probability of a phase that is drawn
 HEIGHT = 0.22  # of the axes that the posteriors take

@@ -11,8 +11,6 @@ from .style import BELOW, BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note, n
 if TYPE_CHECKING:
     from ..plans.result import Plan
 
-__all__ = ["plot_plan"]
-
 POINTS = 160
 REACH = 6.0  # factor about the optimum that is always shown
 

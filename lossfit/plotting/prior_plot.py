@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from ..fits.prior_curves import prior_predictive
 from ..runs.checks import as_runs
-from .style import BLUE, DATA, SKY, Scale, axes, bands, clip_loss, finish, note, one_run, set_axis
+from .style import BLUE, DATA, SKY, axes, bands, clip_loss, finish, note, one_run, set_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from ..laws.priors import Prior
     from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
-
-__all__ = ["plot_prior_predictive"]
 
 
 def plot_prior_predictive(

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ..forecasts.learning import Priors
 
-__all__ = ["plot_priors"]
-
 MOST = 30  # runs drawn
 
 

@@ -7,26 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.results import Scale
 from .._base.summaries import quantiles
 from ..runs.labels import AXIS_UNITS, amount
-from .style import (
-    BELOW,
-    COLOURS,
-    DATA,
-    GREY,
-    Scale,
-    axes,
-    end_labels,
-    finish,
-    note,
-    plain,
-    set_axis,
-)
+from .style import BELOW, COLOURS, DATA, GREY, axes, end_labels, finish, note, plain, set_axis
 
 if TYPE_CHECKING:
     from ..races.result import Race
-
-__all__ = ["plot_leader", "plot_race"]
 
 MOST_NAMED = 12
 MARKED = 0.5  # probability of a crossing that is marked

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._base.results import Scale
 from ..runs.checks import as_runs, choose_axis
-from .style import COLOURS, STYLES, Scale, axes, finish, set_axis
+from .style import COLOURS, STYLES, axes, finish, set_axis
 
 if TYPE_CHECKING:
     from ..runs.axes import AnyAxis
     from ..runs.collection import Runs
-
-__all__ = ["plot_runs"]
 
 MOST_NAMED = 12
 

@@ -26,8 +26,6 @@ from .tail_plot import plot_tail
 if TYPE_CHECKING:
     from .._base.results import Result
 
-__all__ = ["SKETCHES", "sketch"]
-
 MOST_POINTS = 300
 MOST_RUNS = 8
 SMALL = "x-small"

@@ -13,30 +13,6 @@ from .._base.results import Scale
 from .._base.terminal import printable
 from ..runs.labels import AXIS_LABELS, PREFIXES, ratio_text
 
-__all__ = [
-    "BELOW",
-    "BLUE",
-    "COLOURS",
-    "DATA",
-    "GREY",
-    "MARKERS",
-    "STYLES",
-    "Scale",
-    "axes",
-    "bands",
-    "clip_loss",
-    "end_labels",
-    "finish",
-    "grid_between",
-    "ladder_style",
-    "mark_beyond",
-    "note",
-    "number_ticks",
-    "one_run",
-    "plain",
-    "set_axis",
-]
-
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW = "#56B4E9", "#E69F00"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, "#000000")

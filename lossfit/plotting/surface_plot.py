@@ -13,8 +13,6 @@ from .style import BELOW, COLOURS, GREY, STYLES, axes, finish, note, number_tick
 if TYPE_CHECKING:
     from ..surfaces.result import Surface
 
-__all__ = ["plot_surface"]
-
 MOST_SLICES = 6
 NEAR = 0.25  # of a factor e from a slice's compute within which a row is drawn on it
 POINTS = 120

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from ..sweep.result import SweepResult
 
-__all__ = ["plot_sweep"]
-
 BINS = 60
 
 

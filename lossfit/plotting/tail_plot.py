@@ -12,8 +12,6 @@ from .style import BLUE, COLOURS, GREY, STYLES, finish, note, set_axis
 if TYPE_CHECKING:
     from ..answers.tails import Tail
 
-__all__ = ["plot_tail"]
-
 
 def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     """The learning rate of the best tail and of those that it is compared with.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.results import Scale
 from .._base.summaries import quantiles
 from .style import (
     BLUE,
     COLOURS,
     DATA,
     STYLES,
-    Scale,
     clip_loss,
     finish,
     grid_between,
@@ -25,8 +25,6 @@ from .style import (
 
 if TYPE_CHECKING:
     from ..answers.what_ifs import WhatIf
-
-__all__ = ["plot_what_if"]
 
 MOST = 6  # schedules in a picture
 POINTS = 80

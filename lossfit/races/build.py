@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["Race", "axis_of", "race"]
-
 # What runs of different sizes can be compared by.
 COMPUTE_AXES: tuple[Axis, ...] = ("gpu_hours", "flops")
 MOST_KEPT = 128  # runs whose draws are kept; of more, those that ever lead

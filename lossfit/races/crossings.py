@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from .._base.array_glue import array_namespace
 
-__all__ = ["RANKS", "Crossings", "crossings", "interpolated"]
-
 RANKS = 3  # overtakings of one kind that are dated; further ones are counted
 
 Array = Any

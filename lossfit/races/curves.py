@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["RaceCurves", "race_curves"]
-
 TAPER = 0.03
 #: Of the end: where what a law allows for at once is looked at.  A finished run's plan is stretched
 #: to places farther than `rates.STRETCH_MARGIN` beyond it.

@@ -14,8 +14,6 @@ from ..engine.devices import gpu_errors, host_array
 if TYPE_CHECKING:
     from ..forecasts.question import Question
 
-__all__ = ["back", "placed"]
-
 
 @contextmanager
 def placed(question: Question) -> Iterator[Callable[[Any], Any]]:

@@ -10,8 +10,6 @@ from typing import Any
 
 from .._base.array_glue import array_namespace
 
-__all__ = ["best", "leading", "lowest_so_far", "merge_best", "stopped"]
-
 Array = Any
 
 

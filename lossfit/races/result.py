@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..forecasts.question import Question
     from ..runs.collection import Runs
 
-__all__ = ["RACE_MEANINGS", "Race"]
-
 RACE_MEANINGS = {
     "end_disagrees": "the law and a smooth curve through the data differ at the end of the data by "
     "more than both leave open: the forecast starts from a level that the data do not support",

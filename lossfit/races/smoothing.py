@@ -30,8 +30,6 @@ from .._base.ragged import Floats, Ints
 if TYPE_CHECKING:
     from ..runs.collection import Runs
 
-__all__ = ["Smoothers", "binned", "clock", "smoothers"]
-
 Seeds = NDArray[np.uint64]
 
 BINS = 80

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .result import Race
 
-__all__ = ["line", "text"]
-
 SHOWN = 12  # overtakings
 LEAST = 0.05  # their probability
 MOST_NAMED = 12  # runs whose overtakings are told

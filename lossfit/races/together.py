@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .._base.ragged import Floats, Ints
 
-__all__ = ["MARKS", "SHARED", "draw_order"]
-
 MARKS = (1.25, 2.0, 4.0)  # times a run's data: where its draws are told to be low or high
 SHARED = 0.85  # of the variance of the normals that ranks follow
 

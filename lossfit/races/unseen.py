@@ -16,8 +16,6 @@ from ..runs.run import Run
 if TYPE_CHECKING:
     from .curves import RaceCurves
 
-__all__ = ["Unseen", "contestants", "with_unseen"]
-
 POINTS = 48  # places at which an unseen curve stands among the runs
 DRAWS = 200
 

@@ -18,10 +18,11 @@ from .._base.options import check_names
 from .._base.progress import patience
 from .._base.results import Result, Scale
 from .._base.seeds import seed_integer
+from .._base.summaries import check_prob
 from ..answers.broken import without_forecast
 from ..forecasts.question import DEFAULTS, Options, spelt_out, takes
 from ..laws import Law, ScheduleLaw
-from ..runs.checks import as_runs, check_prob, choose_axis, whole
+from ..runs.checks import as_runs, choose_axis, whole
 from .content import Content
 from .curves import MANY, bands, drawing
 from .ladder_part import arrivals_section, ladder_section
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.known import NumberByRun, Schedules
     from .curves import Band
-
-__all__ = ["MENU_LAWS", "Report", "report"]
 
 #: Laws that the page can switch to beside the answer's, and those added where runs are fewer.
 MENU_LAWS = ("learned", "power", "power_linear")

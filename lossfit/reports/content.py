@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from ..answers.answer import Answer
     from .parts import Section
 
-__all__ = ["Content"]
-
 
 @dataclass(frozen=True)
 class Content:

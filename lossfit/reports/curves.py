@@ -29,19 +29,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = [
-    "FEWER_DRAWS",
-    "MANY",
-    "Band",
-    "Drawing",
-    "Drawn",
-    "bands",
-    "drawing",
-    "packed",
-    "points_each",
-    "thinned",
-]
-
 MOST_POINTS = 150_000  # drawn on a page, over all runs
 MOST_EACH, LEAST_EACH = 1200, 48  # and of one run
 MOST_SPIKES = 60  # of one run

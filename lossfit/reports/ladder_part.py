@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .._base.ragged import Floats
     from ..answers.answer import Answer
 
-__all__ = ["arrivals_section", "ladder_section"]
-
 MOST_TRACKED = 20  # runs
 
 

@@ -20,8 +20,6 @@ from .tables import paragraph, safe
 if TYPE_CHECKING:
     from .content import Content
 
-__all__ = ["embedded", "page", "written"]
-
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"

@@ -7,8 +7,6 @@ from typing import Any
 
 from .tables import Cell, name, safe
 
-__all__ = ["Section", "figure", "run_cell"]
-
 
 @dataclass(frozen=True)
 class Section:

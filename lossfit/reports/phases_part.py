@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..phase_models.result import Phases, RunPhases
     from ..runs.collection import Runs
 
-__all__ = ["phases_section"]
-
 PLACES = 80
 RARE = 0.05  # a phase less probable than this has no place worth telling
 TITLE = "Phases"

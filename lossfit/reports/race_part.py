@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..races.result import Race
     from ..runs.collection import Runs
 
-__all__ = ["race_section"]
-
 MOST_RACED = 12  # runs with a band of their own
 MOST_COMPARED = 24  # runs among which overtakings are looked for
 LEAST = 0.05  # probability of an overtaking that is listed

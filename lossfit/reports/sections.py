@@ -29,19 +29,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from .curves import Band, Drawing
 
-__all__ = [
-    "Context",
-    "answer_section",
-    "bands_section",
-    "default_title",
-    "diagnostics_section",
-    "notes",
-    "page_data",
-    "phases_section",
-    "picture_section",
-    "race_section",
-]
-
 NO_HEADLINE = '<p class="number" id="headline" aria-live="polite"><span>No forecast</span></p>'
 MOST_ROWS = 5_000  # of a table
 MOST_FITS = 250  # runs whose parameters are listed

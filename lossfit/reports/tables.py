@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Cell", "name", "number", "paragraph", "safe", "table"]
-
 PRINTED = 60  # rows on paper, as page.css has it
 # Characters of a name that would move or hide the text around it (bidirectional overrides).
 _MOVERS = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["ALIASES", "NESTS", "RUN_LIKE", "VALIDATION"]
-
 # The preferred one first.
 ALIASES: dict[str, tuple[str, ...]] = {
     "run": ("run", "run_name", "run_id"),

@@ -12,8 +12,6 @@ from .._base.ragged import Floats
 from ..engine.devices import host_array
 from .raw import Raw
 
-__all__ = ["raw_from_arrays"]
-
 
 def raw_from_arrays(
     axis: str,

@@ -31,8 +31,6 @@ from .._base.ragged import Bools, Floats, Ints, frozen
 from ..schedules.shapes import Schedule
 from .cleaning import Flag
 
-__all__ = ["AXES", "AnyAxis", "Axis", "Columns", "check_axis", "derive", "needed"]
-
 Axis = Literal["tokens", "step", "gpu_hours", "flops", "epoch", "hours", "record"]
 AnyAxis = Axis | Literal["auto"]
 AXES: tuple[str, ...] = get_args(Axis)

@@ -9,7 +9,6 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Floats
-from .._base.summaries import check_prob
 from .._base.units import amount_of, multiple_of
 from .._base.views import view
 from .axes import AXES, Axis, check_axis
@@ -22,17 +21,6 @@ if TYPE_CHECKING:
 
 FAR = 1e3  # times the data, or a part of them: asked about where another axis would fit
 NEARBY = 100.0
-
-__all__ = [
-    "as_runs",
-    "axis_values",
-    "beyond_reason",
-    "check_meant",
-    "check_prob",
-    "choose_axis",
-    "has_words",
-    "whole",
-]
 
 
 def as_runs(runs: Any) -> Runs:

@@ -24,8 +24,6 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, blocks, counts
 
-__all__ = ["DESCRIBED", "MEANINGS", "Flag", "Inspection", "inspect", "usable_rows"]
-
 TAIL_ROWS, TAIL_SHARE = 3, 0.05  # of a tail: the least number of rows, and share of the run
 
 MEANINGS: dict[str, str] = {

@@ -27,8 +27,6 @@ from .tables import frame_from
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Flat", "Run", "Runs"]
-
 
 class Flat(NamedTuple):
     """Runs end to end on one axis; read-only views."""

@@ -10,8 +10,6 @@ from .._base.ragged import Bools, Floats, Ints, gather
 from .axes import AXES, Columns
 from .cleaning import DESCRIBED, inspect
 
-__all__ = ["cut", "described", "joined"]
-
 
 def cut(table: Columns, runs: Ints, starts: Ints, stops: Ints) -> Columns:
     """The rows ``starts[i]:stops[i]`` of the given runs."""

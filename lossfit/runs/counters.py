@@ -24,8 +24,6 @@ from .._base.ragged import Bools, Floats, Ints, spans
 from .cleaning import MINIMUM_POINTS, Flag
 from .raw import Raw
 
-__all__ = ["untangled"]
-
 NEAR = 5  # points before and after a fall that are compared
 APART = 4.0  # standard deviations that the end must lie from the start, to tell them apart
 SHARE = 0.9  # of the steps that are logged by several ranks

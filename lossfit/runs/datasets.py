@@ -24,8 +24,6 @@ from .intake import clean
 from .known import Known
 from .raw import Raw
 
-__all__ = ["NAMES", "collection"]
-
 NAMES: tuple[str, ...] = ("llama1", "llama2", "llama", "cosine_ablation")
 
 LLAMA_BATCH = 4e6  # tokens; both papers, table of hyperparameters

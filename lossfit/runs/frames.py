@@ -22,8 +22,6 @@ from .raw import Raw
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "RowWords", "raw_from_frame"]
-
 WEIGHTS = ("se", "count", "weight")
 # `spike` is written by `Runs.frame`; it is found again when the frame is read back.
 COLUMNS: tuple[str, ...] = ("run", *AXES, "loss", "lr", "params", *WEIGHTS, "rank", "spike")

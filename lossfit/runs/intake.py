@@ -24,8 +24,6 @@ from .limits import (
 )
 from .raw import Raw
 
-__all__ = ["Raw", "clean", "join"]
-
 # A log is read along the axis with the most values; among equals, steps show restarts best.
 ORDER = ("step", "tokens", "flops", "gpu_hours")
 # Along one of these only where it has none of the others.

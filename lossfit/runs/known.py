@@ -17,19 +17,6 @@ from .._base.units import amount_of
 from ..schedules.shapes import Schedule
 from .limits import NUMBER_LIMIT
 
-__all__ = [
-    "Known",
-    "NumberByRun",
-    "ScheduleByRun",
-    "Schedules",
-    "close_to",
-    "for_runs",
-    "listed",
-    "meta_by_run",
-    "numbers",
-    "schedules_by_run",
-]
-
 LEAST_PARAMS = 100  # of a model
 MOST_COMPARED = 2000  # names that a misspelt one is compared with
 LONGEST_NAME = 60  # of a column or run in a message, in characters

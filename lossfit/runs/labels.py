@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["AXIS_LABELS", "AXIS_UNITS", "amount", "names_text", "ratio_text", "size_text", "span"]
-
 AXIS_LABELS = {
     "tokens": "training tokens",
     "step": "training step",

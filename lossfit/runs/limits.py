@@ -14,17 +14,6 @@ from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
 from .axes import AXES
 
-__all__ = [
-    "AXIS_LIMIT",
-    "LEAST_LOSS",
-    "MOST_LOSS",
-    "NUMBER_LIMIT",
-    "WEIGHT_LIMIT",
-    "check_axis_values",
-    "check_losses",
-    "check_names",
-]
-
 MOST_LOSS = 1e60  # of any point
 LEAST_LOSS = 1e-12  # of a run's largest point, unless all are 0
 AXIS_LIMIT = 1e40  # axis values lie between its inverse and it, or are 0

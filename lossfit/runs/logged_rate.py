@@ -17,24 +17,6 @@ if TYPE_CHECKING:
     from .collection import Runs
     from .run import Run
 
-__all__ = [
-    "BEFORE_END",
-    "CONSTANT",
-    "axis_factor",
-    "axis_factors",
-    "by_schedule",
-    "ends_here",
-    "form_of",
-    "form_to",
-    "has_rate",
-    "history_of",
-    "restarts_of",
-    "warmed",
-    "warmup_in",
-    "warmup_of",
-    "warmups_of",
-]
-
 WARM = 0.98  # of the peak: where a logged warm-up ends
 WARM_SHARE = 0.25  # and it ends within this share of the log
 MOST_NODES = 512

@@ -10,8 +10,6 @@ from typing import Any
 
 from .labels import names_text
 
-__all__ = ["LOUD", "SAID", "loud_notes", "other_notes"]
-
 LOUD = (
     "sampled_history",
     "damaged_lines",

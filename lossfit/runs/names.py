@@ -23,22 +23,6 @@ from .known import close_to, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "falls",
-    "is_component",
-    "is_held_out",
-    "is_loss",
-    "is_moving_average",
-    "is_of_training",
-    "loss_column",
-    "may_be_loss",
-    "named_column",
-    "plain_name",
-    "role_of",
-    "validation_columns",
-    "with_known_names",
-]
-
 RATE = re.compile(
     r"^(?:(?:train|training|trainer|optim\d*|optimizer|opt|scheduler)_)?"
     r"(?:base_|current_|cur_|last_|max_|step_)?(?:lr|lrate|learn_rate|learning_rate|learningrate)"

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from .._base.ragged import Floats, Ints
 from .cleaning import Flag
 
-__all__ = ["Raw"]
-
 
 @dataclass(frozen=True)
 class Raw:

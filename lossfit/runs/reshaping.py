@@ -13,8 +13,6 @@ from .names import may_be_loss, plain_name, role_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["wide", "with_counts"]
-
 # Columns of a table with a row for each value: what a row is about, and the value.
 SUBJECTS = ("tag", "key", "metric", "metric_name", "name", "variable", "measure")
 VALUES = ("value", "metric_value", "val", "scalar")

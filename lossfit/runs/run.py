@@ -40,9 +40,6 @@ class Owner(Protocol):
     def __len__(self) -> int: ...
 
 
-__all__ = ["Owner", "Run"]
-
-
 class Run:
     """One training run; get it from `Runs` by name.
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .known import NumberByRun, ScheduleByRun, Schedules
     from .run import Run
 
-__all__ = ["highest", "peak_of", "schedules_of", "shape_of", "standard_schedule", "with_own"]
-
 KINDS = ("constant", "cosine", "linear", "wsd", "1-sqrt")
 MEANT = (0.98, 50.0)  # times the data: where an end may lie that counts the same as they
 

@@ -34,8 +34,6 @@ from .reshaping import wide, with_counts
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chosen", "chosen_rows", "raw_of", "splits"]
-
 SPLITS = ("train", "val")
 SEEN = 200  # cells of a column that are looked at
 MOST_MODES = 50  # different words in a column that tells training from validation rows

@@ -7,8 +7,6 @@ import html
 from .._base.terminal import printable
 from .run import Owner, Run
 
-__all__ = ["SHOWN", "as_html", "as_text"]
-
 SHOWN = 12  # runs in the table
 HEAD = ("run", "points", "params", "axis to", "loss", "flags")
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from .._base.packing import Damaged
 from .axes import AXES, Columns
-from .collection import Run, Runs
-
-__all__ = ["packed", "run_packed", "run_unpacked", "unpacked"]
+from .collection import Runs
+from .run import Run
 
 
 def packed(runs: Runs) -> Columns:

@@ -12,8 +12,6 @@ from .._base.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_from", "is_table"]
-
 KINDS = (
     "a pandas, polars or pyarrow table, a dict of arrays, a list of dicts, or a run of W&B or Keras"
 )

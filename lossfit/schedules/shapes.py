@@ -39,20 +39,6 @@ from numpy.typing import ArrayLike
 from .._base.errors import DataError
 from .._base.ragged import Floats
 
-__all__ = [
-    "Schedule",
-    "constant",
-    "cosine",
-    "cosine_cycle",
-    "cosine_restarts",
-    "from_points",
-    "linear",
-    "one_minus_sqrt",
-    "stretched",
-    "two_stage",
-    "wsd",
-]
-
 SHAPES = ("linear", "exponential", "sqrt")
 MOST_NODES = 8192
 ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}

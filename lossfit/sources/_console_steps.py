@@ -14,8 +14,6 @@ from ._rows import Rows
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AT", "BAR", "LABEL", "NEXT", "OF", "RANK", "carried_on", "ranks_of", "steps_of"]
-
 # Columns that are not shown: the place and total of a fraction such as 10/2000, a number at the
 # start of a line, a rank, where each progress bar stands before a row and after it.
 AT, OF, LABEL, RANK, BAR, NEXT = (f"\0{n}" for n in ("at", "of", "label", "rank", "bar ", "next "))

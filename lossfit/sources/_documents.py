@@ -18,8 +18,6 @@ from ._source import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["table_of_document"]
-
 MOST_NESTED = 4
 WHOLE = re.compile(r"\s*-?\d{1,18}\s*")
 STEPS = ("steps", "step", "x", "iterations", "epochs", "epoch")

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from .._base.errors import DataError
 from .tensorboard import is_event_file
 
-__all__ = ["FoundLog", "logs_in"]
-
 # What trainers always call the same, the best first: Hugging Face, Lightning, llm.c, YOLO,
 # LLaMA-Factory, MMEngine, detectron2, DETR.
 LOG_NAMES = (

@@ -15,8 +15,6 @@ from ..runs.cleaning import Flag
 from ..runs.intake import join
 from ..runs.raw import Raw
 
-__all__ = ["joined"]
-
 NEAR = 5  # points at the seam that are compared
 NOISES = 4.0  # standard deviations that the losses at the seam may lie apart
 GAPS = 1.5  # strides that may lie between the parts

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .._base.ragged import Floats, Ints
     from ._source import Source, Table
 
-__all__ = ["NUMBER", "LineWords", "numbered", "table_of_lines"]
-
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|inf|Inf|Infinity)"
 """A number as trainers print it, as a regular expression without groups."""
 

@@ -16,8 +16,6 @@ from ._folders import logs_in
 from ._source import Source
 from .tensorboard import is_event_file
 
-__all__ = ["LogSource", "grouped", "items_of", "opened", "told_apart"]
-
 LogSource: TypeAlias = "str | os.PathLike[str] | IO[Any] | Source"
 
 

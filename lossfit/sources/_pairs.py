@@ -14,8 +14,6 @@ from typing import Any
 
 from ..runs.names import HELD_OUT, TRAINED_ON, is_held_out, is_loss, plain_name, role_of
 
-__all__ = ["Pairs", "amount_of", "pairs_of"]
-
 TOKEN = re.compile(
     r"""
     (?P<skip>\d{4}[-/]\d\d?[-/]\d\d?(?:[T\ ]\d\d?:\d\d(?::\d\d)?\S*)?

@@ -11,8 +11,6 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["CONTROL", "PlainLine", "hours_between", "plain"]
-
 CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\^_]"
     r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\ufeff]"

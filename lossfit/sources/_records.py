@@ -13,8 +13,6 @@ from ..runs.names import role_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_CELLS", "frame_of"]
-
 MOST_CELLS = 8_000_000
 KNOWN = frozenset(COLUMNS)
 

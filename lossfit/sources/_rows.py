@@ -14,8 +14,6 @@ from ..runs.names import role_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rows"]
-
 MOST_CELLS = 60_000_000  # of columns that lossfit does not know
 MOST_COLUMNS = 4_000
 MOST_TEXTS = 200_000  # different texts in a column

@@ -23,8 +23,6 @@ from ._prefixes import plain
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LARGEST_FILE", "LONGEST_LINE", "Example", "Reader", "Source", "Table", "read_bounded"]
-
 HEAD = 4096
 SNIFFED = 1 << 22  # of a text, in which a format's lines are looked for: some logs start with code
 CHUNK = 1 << 22

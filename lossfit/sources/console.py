@@ -37,8 +37,6 @@ from ._prefixes import PlainLine, hours_between, plain
 from ._rows import Rows
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """loading shards
 step    10 | loss: 6.186200 | lr 1.0000e-04 | norm: 0.4000 | tok/sec: 163000.00

@@ -30,8 +30,6 @@ from ._source import Example, Source, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXAMPLE", "header", "matches", "read"]
-
 EXAMPLE = Example(
     """step,loss,lr
 10,6.1862,0.001

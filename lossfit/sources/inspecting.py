@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..runs.run import Run
     from . import Log
 
-__all__ = ["inspect_dict", "inspect_text", "noise_of"]
-
 RUNS_SHOWN = 12
 LOGS_SHOWN = 12
 NORMAL_MAD = 0.6744897501960817

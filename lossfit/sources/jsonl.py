@@ -31,8 +31,6 @@ from ._source import LONGEST_LINE, Example, Source, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """{"step": 10, "loss": 6.1862, "lr": 0.001}
 {"step": 20, "loss": 5.4321, "lr": 0.001}

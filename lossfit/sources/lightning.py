@@ -14,8 +14,6 @@ from ..runs.names import plain_name, role_of
 from . import delimited
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """epoch,step,train_loss_step,val_loss
 0,49,6.1862,

@@ -21,8 +21,6 @@ from ._source import Example, Source, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """s:0 tel:11.0102
 s:0 trl:11.0091 lr:0.000001 norm:15.1234

@@ -26,8 +26,6 @@ from ._source import Example, Source, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """using world size: 8, data-parallel size: 8
  iteration      100/    1000 | learning rate: 1.000E-04 | lm loss: 9.123400E+00 |

@@ -16,8 +16,6 @@ from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """import torch
 step:0/1530 val_loss:10.8258 train_time:0ms step_avg:nanms

@@ -19,8 +19,6 @@ from ..runs.cleaning import Flag
 from ._lines import NUMBER, table_of_lines
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """tokens per iteration will be: 491,520
 step 0: train loss 10.9876, val loss 10.9890

@@ -7,8 +7,6 @@ import io
 from .._base.errors import DataError
 from ._source import PARQUET, Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 # A column of one repeated value packs into nothing: a file may claim more rows than memory holds.
 MOST_CELLS = 50_000_000
 MOST_CELLS_A_BYTE = 200

@@ -18,8 +18,6 @@ from .._base.errors import DataError
 from ..runs.cleaning import Flag
 from ._source import EVENTS, Example, Source, Table
 
-__all__ = ["EXAMPLE", "is_event_file", "matches", "read"]
-
 
 def is_event_file(path: Path) -> bool:
     """Whether a file is called as event files are."""

@@ -14,8 +14,6 @@ from ..runs.names import HELD_OUT
 from . import delimited
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """Wall time,Step,Value
 1700000001.5,100,6.1862

@@ -29,8 +29,6 @@ from ._prefixes import plain
 from ._rows import Rows
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """training on 8 devices
 step      train_loss  valid_loss  time

@@ -20,8 +20,6 @@ from ..runs.cleaning import Flag
 from ._records import frame_of
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """{
   "global_step": 40,

@@ -24,8 +24,6 @@ from ._source import Example, Source, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """"train/global_step","a - train/loss","a - train/loss__MIN","a - train/loss__MAX"
 "100","6.1862","6.1862","6.1862"

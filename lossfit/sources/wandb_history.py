@@ -13,8 +13,6 @@ from ..runs.cleaning import Flag
 from . import delimited, jsonl, parquet
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """_step,_runtime,_timestamp,train/loss
 0,1.5,1700000001.5,6.1862

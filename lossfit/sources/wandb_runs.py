@@ -6,8 +6,6 @@ from .._base.errors import DataError
 from . import delimited
 from ._source import Example, Source, Table
 
-__all__ = ["EXAMPLE", "matches", "read"]
-
 EXAMPLE = Example(
     """Name,State,Created,Runtime,train/loss
 a,finished,2025-01-01T00:00:00Z,3600,3.21

@@ -22,8 +22,6 @@ from .table import Table
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["LEAST_P", "Against", "against"]
-
 LEAST_P = 0.01  # share of alarms where the surface is right
 MATERIAL = 0.005  # share of the loss below which a difference moves no plan
 FEWEST_DRAWS = 99  # by which that share can be told

@@ -28,8 +28,6 @@ from .table import Table
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["APART", "APART_SD", "Anchored", "anchored"]
-
 # Scale of a and b, of log loss per e-fold: the least of .01, .015 and .02 with which intervals held
 # 90 % on the other sources, whichever source was left out (benches/at_hand.py).
 APART = 0.015

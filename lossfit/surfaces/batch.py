@@ -25,8 +25,6 @@ from .missed import NU, kernel, usual
 from .table import Table
 from .target import middle
 
-__all__ = ["KAPPA", "Batch", "Posterior", "batch_of", "posteriors"]
-
 KAPPA = (np.log(0.08), 0.35)  # log-normal prior of kappa
 SIGMA = (np.log(0.005), 1.2)  # of sigma, a share of the loss
 SIGMA_GIVEN = 0.5  # log-sd of sigma where standard errors say how large it is

@@ -6,8 +6,6 @@ import numpy as np
 
 from .._base.ragged import Floats
 
-__all__ = ["brownian", "integrated"]
-
 
 def _lengths(u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """Shorter and longer distance of pairs on one side of 0; 0 and 0 across it."""

@@ -15,8 +15,6 @@ from ..runs.labels import names_text
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["notes_of"]
-
 FEW_ROWS = 12
 FEW_LEVELS = 5
 MOST_OF_PRIOR = 0.5  # posterior sd over prior sd of a logarithm

@@ -12,8 +12,6 @@ from .forms import mean
 from .missed import Conditioned, Missed
 from .table import Table
 
-__all__ = ["missed_of", "values_of"]
-
 
 def values_of(batch: Batch, b: int, posterior: Posterior, law: SurfaceLaw) -> dict[str, Floats]:
     """Parameters in their own units, then sigma and kappa, each of shape (draws,)."""

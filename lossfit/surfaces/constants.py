@@ -18,8 +18,6 @@ from ..laws.chinchilla import EPOCH, HOFFMANN
 from ..laws.data_constrained import MUENNIGHOFF
 from .missed import Missed, Outside
 
-__all__ = ["CONSTANTS", "KNOTS", "POINTS", "PUBLISHED", "Seen", "Summary"]
-
 KNOTS = 12  # of each function of what the law misses, that a summary keeps
 CONSTANTS = {one.name: one for one in (EPOCH, HOFFMANN, MUENNIGHOFF)}
 

@@ -17,8 +17,6 @@ from .._base.ragged import Floats
 from .quadrature import Sampled
 from .target import GAUSSIAN, Target, middle
 
-__all__ = ["by_ensemble"]
-
 CHAINS = 4
 FEWEST_WALKERS, MOST_WALKERS = 40, 120  # of one ensemble: more where a step costs little
 WALKER_ROWS = 4000  # walkers times rows of the table that one ensemble has between these

@@ -13,18 +13,8 @@ from .._base.seeds import Seed, run_keys, seed_integer
 from ..laws import SurfaceLaw, surface_law
 from ..laws.priors import Prior
 from .constants import CONSTANTS, POINTS, PUBLISHED
-from .result import FAR, Surface
+from .result import Surface
 from .table import Table, read_table, table_of_runs
-
-__all__ = [
-    "FAR",
-    "PUBLISHED",
-    "Surface",
-    "as_surface",
-    "fit_surface",
-    "fit_surfaces",
-    "published",
-]
 
 AUTO = "coupled"
 WITH_DISCREPANCY = ("coupled", "kaplan")
@@ -215,7 +205,8 @@ def _checked(
     priors: Mapping[str, Prior] | None,
 ) -> tuple[SurfaceLaw, float, int, dict[str, Prior]]:
     """The law, the options, and the law's priors with those given."""
-    from ..runs.checks import check_prob, whole
+    from .._base.summaries import check_prob
+    from ..runs.checks import whole
     from .target import check_prior
 
     found = surface_law(AUTO if isinstance(law, str) and law == "auto" else law)
@@ -371,7 +362,8 @@ def published(name: str, *, prob: float = 0.9, draws: int = 1000, random_seed: S
     >>> surface.law.name  # `coupled` is Chinchilla's law with its two terms coupled
     'coupled'
     """
-    from ..runs.checks import check_prob, whole
+    from .._base.summaries import check_prob
+    from ..runs.checks import whole
 
     prob = check_prob(prob)
     if name == POINTS.name:

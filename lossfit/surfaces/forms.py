@@ -18,8 +18,6 @@ from ..laws.coupled import Reducible, fold, pull, push, reducible, unfold
 from ..laws.priors import Prior
 from .target import log_density_of_log, middle, shape_of_log
 
-__all__ = ["Coupled", "Form", "Kaplan", "form_of"]
-
 AMPLITUDE_SD = 1.0
 NO_FLOOR = -30.0  # log of a floor that is none
 NAMES = ("alpha", "beta", "gamma")

@@ -17,8 +17,6 @@ from scipy.stats import rankdata
 
 from .._base.ragged import Floats
 
-__all__ = ["Density", "Drawn", "draw"]
-
 Density = Callable[[Floats], tuple[Floats, Floats]]
 
 ACCEPTED = 0.8  # share of trajectories that the step size aims at

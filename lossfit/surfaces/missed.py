@@ -23,23 +23,6 @@ from .._base.ragged import Floats
 from ..laws.coupled import reducible
 from .brownian import brownian
 
-__all__ = [
-    "LAST",
-    "NU",
-    "SMOOTH",
-    "Conditioned",
-    "Correction",
-    "Missed",
-    "Outside",
-    "Paths",
-    "along",
-    "error_sd",
-    "errors",
-    "kernel",
-    "nodes_over",
-    "usual",
-]
-
 SMOOTH = 0.5  # variance of the integrated part
 NU = 4.0  # degrees of freedom of a run's noise
 LAST = (

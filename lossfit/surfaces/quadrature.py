@@ -19,8 +19,6 @@ from scipy.special import gammaln, logsumexp
 from .._base.ragged import Floats, Ints
 from .target import GAUSSIAN, NU_EDGES, Target, middle
 
-__all__ = ["Lattice", "Sampled", "by_quadrature"]
-
 COARSE = 9  # nodes a side of the first look
 COARSE_SPREADS = 2.5  # prior sds that it covers either way
 FALL = 12.0  # log density below the maximum at which the lattice ends

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-__all__ = ["FAR", "RECORD", "Surface", "described"]
-
 FAR = 2.0  # factor beyond the table's range from which a prediction is flagged
 # benches/surface.py --beyond: real tables, rows far beyond the fitted compute left out.
 RECORD = (
@@ -183,7 +181,7 @@ class Surface(Result):
         """
         import pandas as pd
 
-        from ..runs.checks import check_prob
+        from .._base.summaries import check_prob
 
         prob = check_prob(self.prob if prob is None else prob)
         moments = described(np.stack([self.values[name] for name in self.parameters]), prob)
@@ -359,7 +357,7 @@ class Surface(Result):
         """
         import pandas as pd
 
-        from ..runs.checks import check_prob
+        from .._base.summaries import check_prob
 
         prob = check_prob(self.prob if prob is None else prob)
         pairs = np.array([first, second], float)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
 
-__all__ = ["MINIMUM_ROWS", "Table", "read_table", "table_of_runs"]
-
 MINIMUM_ROWS = 3
 FINAL_SHARE = 0.99  # of a run's tokens, from which its losses are averaged for the final one
 FLOPS_PER_PARAM_TOKEN = 6.0

@@ -25,8 +25,6 @@ from ..laws._surface_law import SurfaceLaw
 from ..laws.priors import Prior
 from .table import Table
 
-__all__ = ["NU_EDGES", "PRIOR_TEXT", "Target"]
-
 AMPLITUDE_SD = 1.0  # of the half-normal priors of e, a, b, in units of the median loss
 SIGMA_MEDIAN, SIGMA_SD = 0.01, 1.5  # log-normal prior of sigma, a share of the loss
 NU_SHAPE, NU_RATE = 2.0, 0.1  # gamma prior of nu (Juarez and Steel 2010)

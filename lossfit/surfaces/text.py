@@ -12,8 +12,6 @@ from ..runs.labels import size_text
 if TYPE_CHECKING:
     from .result import Surface
 
-__all__ = ["as_dict", "line", "text"]
-
 
 def line(surface: Surface) -> str:
     """The exponents in a line."""

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ERROR_ROWS", "Array", "group", "same", "text", "texts", "unpacked"]
-
 LEVEL = 1  # of zstd: draws hardly compress, and more would cost time only
 ERROR_ROWS = 4096  # rows of the table of errors in a chunk
 KINDS = {"float64": np.nan, "int32": 0, "int64": 0, "bool": False, "string": ""}

@@ -18,8 +18,6 @@ from .layout import LEDGER
 from .ledger import Stored, chunk_number, entry_file, entry_of, fault_of
 from .plan import Plan
 
-__all__ = ["Checked", "checked"]
-
 KEPT = 64  # entries of the ledger that are kept in memory
 
 

@@ -20,8 +20,6 @@ from .making import Made, make
 from .reading import Chunk
 from .work import Spec
 
-__all__ = ["connected", "made_by", "place_on"]
-
 RETRIES = 5  # of a chunk whose worker was lost, beyond the scheduler's own
 CONNECT_SECONDS = 20.0
 AHEAD = 2  # chunks for each slot that are on their way: one is fitted, one waits

@@ -21,18 +21,6 @@ from typing import Any, Protocol
 
 from .._base.errors import DataError
 
-__all__ = [
-    "PARTIAL",
-    "LocalPlace",
-    "Place",
-    "RemotePlace",
-    "StoreError",
-    "StoreWriteError",
-    "checksum",
-    "place_of",
-    "write_error",
-]
-
 PARTIAL = ".partial"  # the ending of a file that is being written
 LOCK = "ledger/zarr.json"  # written in its place, never replaced, as long as there is the store
 STALE = 3600.0  # seconds after which a store that was never finished being made is left rubbish

@@ -11,8 +11,6 @@ from ..runs.labels import AXIS_UNITS
 from .arrays import ERROR_ROWS, Array
 from .work import DIAGNOSTICS, Failure, Fitted, Spec
 
-__all__ = ["END", "LEDGER", "PLANS", "chunk_files", "error_files", "layout"]
-
 LEDGER = "ledger/entry"
 PLANS = ("ledger/plan/c/0", "ledger/plan/c/1")  # the plan of the store, twice
 END = "ledger/end/c/0"  # the root's attributes, once the sweep is done

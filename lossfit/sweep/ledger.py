@@ -15,22 +15,6 @@ from .files import Place, StoreError, checksum
 from .layout import END, LEDGER, PLANS
 from .plan import Plan
 
-__all__ = [
-    "FORMAT",
-    "Entry",
-    "Stored",
-    "chunk_number",
-    "chunk_numbers",
-    "entry_file",
-    "entry_of",
-    "fault_of",
-    "no_store",
-    "sealed",
-    "stored",
-    "stored_attrs",
-    "unsealed",
-]
-
 FORMAT = "lossfit.sweep/2"
 
 Entry = dict[str, Any]

@@ -11,8 +11,6 @@ from ..runs.known import Known
 from ..runs.selection import chosen_rows
 from .pieces import FramePiece
 
-__all__ = ["read_logs"]
-
 
 def read_logs(
     sources: Sequence[Any],

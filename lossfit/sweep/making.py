@@ -10,8 +10,6 @@ from .layout import chunk_files, layout
 from .reading import Chunk
 from .work import Failure, Fitted, Spec, fit_chunk
 
-__all__ = ["Made", "finished", "make"]
-
 
 @dataclass(frozen=True)
 class Made:

@@ -25,8 +25,6 @@ from ..runs.known import Known
 from ..runs.raw import Raw
 from .pieces import FramePiece, LongPiece, Piece, RawPiece
 
-__all__ = ["Parquet"]
-
 BATCH_ROWS = 1 << 19
 MOST_ROWS = 1 << 25  # of one run: it is held, cleaned and fitted as a whole
 HASHED_BYTES = 4 << 30  # datasets up to this size are hashed in full, larger ones by their footers

@@ -20,13 +20,12 @@ from .._base.ragged import Ints, spans
 from ..runs.collection import Runs
 from ..runs.columns import cut
 from ..runs.frames import RowWords
-from ..runs.intake import Raw, clean
+from ..runs.intake import clean
 from ..runs.known import Known
+from ..runs.raw import Raw
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["FramePiece", "LongPiece", "Piece", "RawPiece", "RunsPiece"]
 
 
 class Piece(Protocol):

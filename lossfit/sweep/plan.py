@@ -14,8 +14,6 @@ from .files import checksum
 from .layout import layout
 from .work import Spec
 
-__all__ = ["Plan", "plan_of"]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -19,8 +19,6 @@ from ..runs.collection import Runs
 from ..runs.known import Known
 from .pieces import FramePiece, Piece, RawPiece, RunsPiece
 
-__all__ = ["Chunk", "Input", "Seen", "chunks", "open_source"]
-
 MOST_NAMES = 1 << 24  # names that are remembered to find one that comes again: 8 bytes each
 PARQUET = (".parquet", ".pq", ".parq")
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-__all__ = ["SweepResult", "open_store"]
-
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(Result):

@@ -35,8 +35,6 @@ from .making import Made
 from .plan import Plan, plan_of
 from .work import Failure, Spec
 
-__all__ = ["Store", "failures_of", "root_attrs", "settle", "standing", "tables"]
-
 REFRESH = 15.0  # seconds between looks that the store shows to those who open it meanwhile
 
 

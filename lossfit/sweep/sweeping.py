@@ -21,11 +21,12 @@ from numpy.typing import ArrayLike
 
 from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, seed_integer
+from .._base.summaries import check_prob
 from ..engine.devices import place
 from ..fits.block import Sampler
 from ..fits.flags import FIT_MEANINGS, QUIET
 from ..runs.axes import check_axis
-from ..runs.checks import axis_values, check_prob, choose_axis, whole
+from ..runs.checks import axis_values, choose_axis, whole
 from ..runs.known import Known
 from .files import LocalPlace, Place, StoreError, place_of
 from .ledger import stored_attrs
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from ..laws import Law
     from ..laws.priors import Prior
     from ..runs.axes import AnyAxis
-
-__all__ = ["KEPT", "fit_to"]
 
 KEPT = ("draws", "summary", "quantiles")
 HORIZONS = (1.25, 2.0)  # of keep="quantiles" where none are given

@@ -28,8 +28,6 @@ from .ledger import (
 from .plan import Plan
 from .store import failures_of, settle, standing, tables
 
-__all__ = ["Fault", "Verification", "verify"]
-
 
 @dataclass(frozen=True)
 class Fault:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..laws import Law
     from .reading import Chunk
 
-__all__ = ["DIAGNOSTICS", "Failure", "Fitted", "Spec", "fit_chunk"]
-
 BLOCK_RUNS = 256  # runs that a thread takes at once, for draws that stay in the cache ...
 BLOCK_POINTS = 1 << 18  # ... and their points
 GPU_RUNS = 16384  # the same where a GPU is to be kept busy

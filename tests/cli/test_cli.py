@@ -72,7 +72,7 @@ def test_options_reach_the_library(log):
     ("word", "value"), [("4e12", 4e12), ("4T", 4e12), ("1.5B", 1.5e9), ("500k", 5e5), ("7", 7)]
 )
 def test_numbers_with_suffixes(word, value):
-    from lossfit.cli.common import number
+    from lossfit._base.units import amount_of as number
 
     assert number(word) == pytest.approx(value)
 

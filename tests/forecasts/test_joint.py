@@ -13,8 +13,8 @@ import pytest
 
 from benches import multipower
 from lossfit._base.errors import DataError
-from lossfit.forecasts.joint import Curve, JointConstants, fit_jointly
-from lossfit.forecasts.joint_data import binned
+from lossfit.forecasts.joint import JointConstants, fit_jointly
+from lossfit.forecasts.joint_data import Curve, binned
 from lossfit.forecasts.joint_posterior import truncation
 from lossfit.forecasts.responses import (
     Rate,

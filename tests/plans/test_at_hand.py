@@ -16,7 +16,8 @@ from lossfit._base.errors import DataError, LossfitWarning
 from lossfit.cli.plan import command
 from lossfit.laws.chinchilla import EPOCH, loss
 from lossfit.plans.at_hand import compared
-from lossfit.plans.build import Plan, plan
+from lossfit.plans.build import plan
+from lossfit.plans.result import Plan
 from lossfit.surfaces import anchored as anchors
 from lossfit.surfaces.against import against
 from lossfit.surfaces.anchored import Anchored, anchored

@@ -16,9 +16,10 @@ from lossfit.cli.plan import command
 from lossfit.laws import chinchilla, data_constrained
 from lossfit.laws.chinchilla import EPOCH
 from lossfit.laws.data_constrained import MUENNIGHOFF
-from lossfit.plans.build import Plan, plan
+from lossfit.plans.build import plan
+from lossfit.plans.result import Plan
 from lossfit.surfaces.constants import Seen
-from lossfit.surfaces.fitting import Surface
+from lossfit.surfaces.result import Surface
 
 mpl.use("Agg")
 

@@ -16,8 +16,9 @@ from lossfit.laws import chinchilla, data_constrained, surface_law
 from lossfit.laws.chinchilla import EPOCH, HOFFMANN
 from lossfit.laws.data_constrained import MUENNIGHOFF
 from lossfit.surfaces.ensemble import by_ensemble
-from lossfit.surfaces.fitting import Surface, fit_surface, published
+from lossfit.surfaces.fitting import fit_surface, published
 from lossfit.surfaces.quadrature import by_quadrature
+from lossfit.surfaces.result import Surface
 from lossfit.surfaces.table import read_table
 from lossfit.surfaces.target import Target
 
