@@ -86,15 +86,11 @@ def covariance(draws: Array) -> Array:
     return xp.matmul(gap, xp.matrix_transpose(gap)) / max(draws.shape[-1] - 1, 1)
 
 
-def share_below(draws: Array, level: Array | float) -> Array:
-    """Share of the draws, over the last axis, that lie below a level: P(draw < level).
-
-    Parameters
-    ----------
-    draws : array, shape (..., n)
-    level : float or array, shape (...)
-        One for all rows, or one for each.
-    """
+def share_below(
+    draws: Array,  # shape (..., n)
+    level: Array | float,  # shape (...): one for all rows, or one for each
+) -> Array:
+    """Share of the draws, over the last axis, that lie below a level: P(draw < level)."""
     xp = array_namespace(draws)
     if not isinstance(level, (int, float)):
         level = level[..., None]

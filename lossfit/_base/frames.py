@@ -13,17 +13,13 @@ LATE = ("sd", "axis", "prob")
 
 
 def answer_first(
-    frame: pd.DataFrame, keys: Sequence[str] = (), *, wide: bool = False
+    frame: pd.DataFrame,
+    keys: Sequence[str] = (),  # columns that tell its rows apart
+    *,
+    # whether its numbers are so large that a terminal of 80 columns shows four of them
+    wide: bool = False,
 ) -> pd.DataFrame:
     """The frame with its columns in the order in which they matter.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    keys : sequence of str
-        Columns that tell its rows apart.
-    wide : bool
-        Whether its numbers are so large that a terminal of 80 columns shows four of them.
 
     Returns
     -------

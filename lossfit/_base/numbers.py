@@ -13,15 +13,11 @@ SDS_OF_INTERVAL = 3.3
 MOST = 12  # decimals: losses of 1e-6 are real
 
 
-def decimals_of(width: float, draws: int = DRAWS) -> int:
+def decimals_of(
+    width: float,  # of a 90 % interval, in the unit of the number
+    draws: int = DRAWS,  # from which it was found
+) -> int:
     """Decimals that another seed would leave as they are.
-
-    Parameters
-    ----------
-    width : float
-        Of a 90 % interval, in the unit of the number.
-    draws : int
-        From which it was found.
 
     Examples
     --------
@@ -39,14 +35,11 @@ def interval_text(lower: float, upper: float, places: int, joint: str = " to ") 
     return f"{lower:.{places}f}{joint}{upper:.{places}f}"
 
 
-def estimate(row: Mapping[str, Any], draws: int = DRAWS) -> str:
+def estimate(
+    row: Mapping[str, Any],  # with median, lower and upper
+    draws: int = DRAWS,
+) -> str:
     """A median and its interval: ``2.91 (2.85 to 2.98)``.
-
-    Parameters
-    ----------
-    row : mapping
-        With median, lower and upper.
-    draws : int
 
     Examples
     --------

@@ -39,15 +39,12 @@ def pack(thing: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
     return packer.tree(thing, "result"), packer.arrays
 
 
-def unpack(tree: Any, arrays: Mapping[str, np.ndarray[Any, Any]], law: Any = None) -> Any:
+def unpack(
+    tree: Any,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    law: Any = None,  # stands for laws that are none of lossfit's own
+) -> Any:
     """What `pack` was given.
-
-    Parameters
-    ----------
-    tree : plain data
-    arrays : mapping of str to ndarray
-    law : Law, optional
-        Stands for laws that are none of lossfit's own.
 
     Raises
     ------

@@ -14,18 +14,12 @@ _speaking = threading.Lock()  # held by the outermost `patience`: those within i
 
 
 @contextmanager
-def bar(total: int, what: str, show: bool) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr; gives the function to call with the number of runs done, or None.
-
-    Parameters
-    ----------
-    total : int
-        Runs, or runs times laws.
-    what : str
-        What is done, as in "fitting".
-    show : bool
-        Whether to show a bar; if not, one line says what is done where it takes long.
-    """
+def bar(
+    total: int,  # runs, or runs times laws
+    what: str,  # what is done, as in "fitting"
+    show: bool,  # whether to show a bar; if not, one line says what is done where it takes long
+) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr; gives the function to call with the number of runs done, or None."""
     if not show:
         with patience(what):
             yield None
@@ -105,17 +99,12 @@ def silence(silent: bool = True) -> None:
     _silent = silent
 
 
-def say(text: str, end: str = "\n", again: bool = False) -> None:
-    """A line on stderr, where somebody sees it: a terminal, or a notebook.
-
-    Parameters
-    ----------
-    text : str
-    end : str
-        What follows it.
-    again : bool
-        Whether it takes the place of the line before, which had no end.
-    """
+def say(
+    text: str,
+    end: str = "\n",  # what follows it
+    again: bool = False,  # whether it takes the place of the line before, which had no end
+) -> None:
+    """A line on stderr, where somebody sees it: a terminal, or a notebook."""
     stream = sys.stderr
     with suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
         if not _silent and (stream.isatty() or _is_of_a_notebook(stream)):

@@ -11,18 +11,12 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-~=+*#"
 
 
-def sparkline(loss: Floats, unicode: bool = True, width: int = SPARK_WIDTH) -> str:
-    """The loss in a few characters: medians of equal shares of the points.
-
-    Parameters
-    ----------
-    loss : ndarray, shape (n,)
-        Finite values.
-    unicode : bool
-        Eight heights of block; else eight ASCII characters that rise.
-    width : int
-        Characters, at most.
-    """
+def sparkline(
+    loss: Floats,  # shape (n,): finite values
+    unicode: bool = True,  # eight heights of block; else eight ASCII characters that rise
+    width: int = SPARK_WIDTH,  # characters, at most
+) -> str:
+    """The loss in a few characters: medians of equal shares of the points."""
     shares = np.array_split(loss, min(width, len(loss)))
     heights = np.array([np.median(share) for share in shares])
     low, high = heights.min(), heights.max()

@@ -133,27 +133,15 @@ class Stored:
     def array(
         self,
         name: str,
-        *shape: int | str,
-        kind: str = "float",
+        *shape: int | str,  # lengths; a name stands for the same length wherever it is used
+        kind: str = "float",  # {"float", "int", "bool", "text"}
+        # low, high: the range of its values
         low: float = -np.inf,
         high: float = np.inf,
-        above: float | None = None,
-        missing: bool = False,
+        above: float | None = None,  # what all values must exceed
+        missing: bool = False,  # whether NaN is allowed
     ) -> NDArray[Any]:
         """A variable as an array.
-
-        Parameters
-        ----------
-        name : str
-        *shape : int or str
-            Lengths; a name stands for the same length wherever it is used.
-        kind : {"float", "int", "bool", "text"}
-        low, high : float
-            The range of its values.
-        above : float, optional
-            What all values must exceed.
-        missing : bool
-            Whether NaN is allowed.
 
         Raises
         ------

@@ -22,15 +22,12 @@ BEFORE, BEYOND = 24, 96  # places inside and beyond the data
 WALL = "hours"  # GPU-hours over the number of GPUs
 
 
-def arrivals(curves: Floats, at: Floats, loss: float) -> Floats:
+def arrivals(
+    curves: Floats,  # shape (G, D): curves at increasing places
+    at: Floats,  # shape (G,)
+    loss: float,
+) -> Floats:
     """Where each curve is first at or below a loss; infinite where it never is.
-
-    Parameters
-    ----------
-    curves : ndarray, shape (G, D)
-        Curves at increasing places.
-    at : ndarray, shape (G,)
-    loss : float
 
     Returns
     -------

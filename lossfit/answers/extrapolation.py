@@ -120,28 +120,13 @@ def extrapolate(
 
 def answer_to(
     question: Question,
-    runs: Runs,
-    names: Sequence[str],
-    at: Floats,
-    compute_of: str | None = None,
-    progress: bool = False,
+    runs: Runs,  # all runs of the question
+    names: Sequence[str],  # length R: those that are asked about
+    at: Floats,  # shape (R, T): their targets, NaN where a run has fewer than the others
+    compute_of: str | None = None,  # the run that they are compared with at its end
+    progress: bool = False,  # show a bar
 ) -> Answer:
-    """Calibrate the question if it says so, and answer it.
-
-    Parameters
-    ----------
-    question : Question
-    runs : Runs
-        All runs of the question.
-    names : sequence of str, length R
-        Those that are asked about.
-    at : ndarray, shape (R, T)
-        Their targets, NaN where a run has fewer than the others.
-    compute_of : str, optional
-        The run that they are compared with at its end.
-    progress : bool
-        Show a bar.
-    """
+    """Calibrate the question if it says so, and answer it."""
     if question.models is None:  # a joint fit says what another schedule would have given
         check_knowledge(question.plan, runs, names, question.axis)
     check_targets(runs, names, question.axis, at)

@@ -20,17 +20,11 @@ BLIND = ("no_plan", "schedule_unknown")
 
 
 def meanings_of(
-    question: Question, runs: Runs, flags: Mapping[str, Iterable[str]]
+    question: Question,
+    runs: Runs,
+    flags: Mapping[str, Iterable[str]],  # dict by run: flags of the asked runs
 ) -> dict[str, str]:
-    """A sentence for each flag.
-
-    Parameters
-    ----------
-    question : Question
-    runs : Runs
-    flags : dict by run
-        Flags of the asked runs.
-    """
+    """A sentence for each flag."""
     out = {**MEANINGS, **FIT_MEANINGS, **ANSWER_MEANINGS}
     for flag in BLIND:
         named = [name for name, of_run in flags.items() if flag in of_run and name in runs]

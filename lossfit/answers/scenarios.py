@@ -231,17 +231,12 @@ def own_rate(run: Run, single: Runs, axis: str, end: float, step_size: float) ->
 
 @patience("fitting the law of the learning rate")
 @one_blas_thread()
-def fit_alone(question: Question, runs: Runs, names: Sequence[str]) -> dict[str, FittedRun]:
-    """Fit runs by themselves.
-
-    Parameters
-    ----------
-    question : Question
-        Of `lossfit.extrapolate`, calibrated.
-    runs : Runs
-    names : sequence of str
-        The runs that are asked about.
-    """
+def fit_alone(
+    question: Question,  # of `lossfit.extrapolate`, calibrated
+    runs: Runs,
+    names: Sequence[str],  # the runs that are asked about
+) -> dict[str, FittedRun]:
+    """Fit runs by themselves."""
     from ..kernels.curve_data import PARAMETERS
 
     axis = question.axis
@@ -285,17 +280,12 @@ def fit_alone(question: Question, runs: Runs, names: Sequence[str]) -> dict[str,
 
 @patience("fitting the runs of each model together")
 @one_blas_thread()
-def fit_together(question: Question, runs: Runs, names: Sequence[str]) -> dict[str, FittedRun]:
-    """Fit the runs of every model together; the asked runs by name.
-
-    Parameters
-    ----------
-    question : Question
-        With the model of each run.
-    runs : Runs
-    names : sequence of str
-        The runs that are asked about.
-    """
+def fit_together(
+    question: Question,  # with the model of each run
+    runs: Runs,
+    names: Sequence[str],  # the runs that are asked about
+) -> dict[str, FittedRun]:
+    """Fit the runs of every model together; the asked runs by name."""
     models: Mapping[str, str] = question.models or {}
     axis = question.axis
     out: dict[str, FittedRun] = {}

@@ -241,21 +241,16 @@ def _changes(rate: Rate) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def search(
-    problem: Problem, floor: float, top: float, starts: list[Floats], iterations: int = 400
+    problem: Problem,
+    # floor, top: bounds of the relative rate
+    floor: float,
+    top: float,
+    starts: list[Floats],  # shape (n_knots,): relative rates to begin from
+    iterations: int = 400,  # of each search, at most
 ) -> Found:
     """The best non-increasing tail between two bounds.
 
     Sequential quadratic programming (SLSQP) from every start; the best is kept.
-
-    Parameters
-    ----------
-    problem : Problem
-    floor, top : float
-        Bounds of the relative rate.
-    starts : list of ndarray, shape (n_knots,)
-        Relative rates to begin from.
-    iterations : int
-        Of each search, at most.
     """
     n = len(problem.step)
     low, high = float(np.sqrt(max(floor, 0.0))), float(np.sqrt(top))

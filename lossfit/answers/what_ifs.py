@@ -533,18 +533,13 @@ def question_of(runs: Runs, axis: str, **options: Unpack[LawOptions]) -> Questio
     return Question.of(runs, axis, **options)
 
 
-def fitted(question: Question, runs: Runs, names: Sequence[str], at: Mapping[str, Floats]) -> Fits:
-    """Fit the asked runs: by themselves, or with the other runs of their model.
-
-    Parameters
-    ----------
-    question : Question
-    runs : Runs
-    names : sequence of str
-        The runs that are asked about.
-    at : dict by run
-        Where, for the calibration.
-    """
+def fitted(
+    question: Question,
+    runs: Runs,
+    names: Sequence[str],  # the runs that are asked about
+    at: Mapping[str, Floats],  # dict by run: where, for the calibration
+) -> Fits:
+    """Fit the asked runs: by themselves, or with the other runs of their model."""
     models = question.models or {name: name for name in runs.names}
     of_model = list(models.values())
     together = [name for name in names if of_model.count(models[name]) > 1]

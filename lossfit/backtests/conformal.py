@@ -60,20 +60,12 @@ class Calibration:
 
 
 def calibrated(
-    question: Question, runs: Runs, names: Sequence[str], at: Floats
+    question: Question,
+    runs: Runs,  # runs of the question
+    names: Sequence[str],  # those extrapolated; they are left out of the finished ones
+    at: Floats,  # shape (n_names, n_at): their targets
 ) -> tuple[Question, Calibration | None]:
-    """The question with the factor learned from its ``calibrate_on``, and what was done.
-
-    Parameters
-    ----------
-    question : Question
-    runs : Runs
-        Runs of the question.
-    names : sequence of str
-        Those extrapolated; they are left out of the finished ones.
-    at : ndarray, shape (n_names, n_at)
-        Their targets.
-    """
+    """The question with the factor learned from its ``calibrate_on``, and what was done."""
     if question.by_default and question.priors is not None and question.moves is None:
         question = _with_siblings(question, runs, names)
     finished = question.calibrate_on

@@ -95,19 +95,12 @@ def rounded(share: float) -> float:
 
 
 def moves_of(
-    question: Question, finished: Runs, asked: Mapping[str, Standing], backtest: Backtest
+    question: Question,  # its default law, without what was learned of siblings
+    finished: Runs,
+    asked: Mapping[str, Standing],  # dict by run of Standing
+    backtest: Backtest,  # from runs, a question, a cut and horizons to the frame of a backtest
 ) -> dict[str, Moves]:
-    """How the draws of the asked runs move; runs without enough finished ones are left out.
-
-    Parameters
-    ----------
-    question : Question
-        Its default law, without what was learned of siblings.
-    finished : Runs
-    asked : dict by run of Standing
-    backtest : callable
-        From runs, a question, a cut and horizons to the frame of a backtest.
-    """
+    """How the draws of the asked runs move; runs without enough finished ones are left out."""
     plain = replace(
         question, priors=None, moves=None, widen=1.0, calibrate_on=None, compared=(), prob=0.9
     )

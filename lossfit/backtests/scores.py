@@ -34,17 +34,14 @@ class Scores(NamedTuple):
     width: Floats  # shape (m,): of the 90 % interval, whatever was asked
 
 
-def crps(ordered: Floats, observed: ArrayLike) -> Floats:
+def crps(
+    ordered: Floats,  # shape (..., n): draws, sorted
+    observed: ArrayLike,  # shape (...)
+) -> Floats:
     """Continuous ranked probability score of equally weighted draws.
 
     ``mean |x_i - y| - sum_i (2 i - n + 1) x_i / n^2`` with i from 0 (the energy form, exact for the
     empirical distribution).
-
-    Parameters
-    ----------
-    ordered : ndarray, shape (..., n)
-        Draws, sorted.
-    observed : array_like, shape (...)
 
     Returns
     -------
@@ -56,16 +53,12 @@ def crps(ordered: Floats, observed: ArrayLike) -> Floats:
     return np.asarray(np.abs(ordered - y[..., None]).mean(-1) - ordered @ rank)
 
 
-def score(draws: Floats, observed: Floats, prob: float) -> Scores:
-    """Scores of m forecasts of n draws each.
-
-    Parameters
-    ----------
-    draws : ndarray, shape (m, n)
-    observed : ndarray, shape (m,)
-    prob : float
-        Probability of ``lower`` to ``upper``.
-    """
+def score(
+    draws: Floats,  # shape (m, n)
+    observed: Floats,  # shape (m,)
+    prob: float,  # probability of ``lower`` to ``upper``
+) -> Scores:
+    """Scores of m forecasts of n draws each."""
     x = np.sort(draws, axis=-1)
     n = x.shape[1]
 

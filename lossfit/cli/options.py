@@ -291,17 +291,14 @@ OWN: Table = {
 GROUPS: Mapping[str, tuple[str, ...]] = {"reading": tuple(READING), "place": ("device", "dtype")}
 
 
-def options(*names: str, **changes: Mapping[str, Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Give a command options of the table, in this order.
-
-    Parameters
-    ----------
-    *names : str
-        Keys of the table; ``"source"`` is the argument, ``"reading"`` and ``"place"`` stand for
-        several options.
-    **changes : dict
-        Attributes of an option that are another in this command, such as its help.
-    """
+def options(
+    # keys of the table; ``"source"`` is the argument, ``"reading"`` and ``"place"`` stand for
+    # several options
+    *names: str,
+    # attributes of an option that are another in this command, such as its help
+    **changes: Mapping[str, Any],
+) -> Callable[[Callable[..., Any]], Any]:
+    """Give a command options of the table, in this order."""
     table = {**READING, **ASKED, **OWN}
     listed = [each for name in names for each in GROUPS.get(name, (name,))]
     listed += [name for name in changes if name not in listed]

@@ -66,11 +66,12 @@ def options(command: Any) -> Any:
 
 
 def cli_fit(
-    source: Sequence[str],
+    source: Sequence[str],  # parquet datasets are streamed; other logs are loaded
     *,
-    out: str,
-    reading: Mapping[str, Any],
-    run: Sequence[str] = (),
+    out: str,  # the store
+    reading: Mapping[str, Any],  # what `lossfit.load` takes
+    run: Sequence[str] = (),  # of the runs; by default all
+    # draws, keep, at, chunk, dask, shard, progress, as_json: as the command's options
     draws: int = 1000,
     keep: str | None = None,
     at: Sequence[str] = (),
@@ -79,24 +80,9 @@ def cli_fit(
     shard: str | None = None,
     progress: bool | None = None,
     as_json: bool = False,
-    **asked: Any,
+    **asked: Any,  # what `lossfit.fit_to` takes under the same names
 ) -> int:
     """Do what ``lossfit fit SOURCE --out X.zarr`` asks for.
-
-    Parameters
-    ----------
-    source : sequence of str
-        Parquet datasets are streamed; other logs are loaded.
-    out : str
-        The store.
-    reading : dict
-        What `lossfit.load` takes.
-    run : sequence of str
-        Of the runs; by default all.
-    draws, keep, at, chunk, dask, shard, progress, as_json
-        As the command's options.
-    **asked
-        What `lossfit.fit_to` takes under the same names.
 
     Returns
     -------

@@ -342,23 +342,14 @@ def trials_of(entries: Sequence[Entry] | None = None) -> dict[tuple[str, str], l
 
 
 def trial(
+    # family, dtype: a key of `trials_of`
     family: str,
     dtype: str,
     devices: Sequence[Device],
-    options: Options | None = None,
-    times: int = 2,
+    options: Options | None = None,  # two runs a chunk by default
+    times: int = 2,  # how often to compute; what the last one gives is compared
 ) -> Outcome:
     """Compare a family of kernels with the CPU.
-
-    Parameters
-    ----------
-    family, dtype : str
-        A key of `trials_of`.
-    devices : sequence of Device
-    options : Options, optional
-        Two runs a chunk by default.
-    times : int
-        How often to compute; what the last one gives is compared.
 
     Returns
     -------

@@ -33,21 +33,13 @@ def _batch(xs: Sequence[Any], ys: Sequence[Any], weight: NDArray[np.float64]) ->
 
 
 def fit_problem(
-    law: str, lengths: Sequence[int], seed: int, sd: float = 0.01, slope: float = 0.1
+    law: str,  # with one nonlinear parameter
+    lengths: Sequence[int],  # points of the runs
+    seed: int,
+    sd: float = 0.01,  # of the noise, within a factor of 2
+    slope: float = 0.1,  # of a falling line, where the law has one
 ) -> Fits:
     """Power laws with noise, and random priors.
-
-    Parameters
-    ----------
-    law : str
-        With one nonlinear parameter.
-    lengths : sequence of int
-        Points of the runs.
-    seed : int
-    sd : float
-        Of the noise, within a factor of 2.
-    slope : float
-        Of a falling line, where the law has one.
 
     Returns
     -------
@@ -80,15 +72,12 @@ def fit_problem(
     return batch, program, table, rng.integers(0, 2**63, n_runs).astype(np.uint64)
 
 
-def cut_curves(law: str, lengths: Sequence[int], seed: int) -> Fits:
+def cut_curves(
+    law: str,
+    lengths: Sequence[int],  # points of the runs
+    seed: int,
+) -> Fits:
     """Curves whose constraints leave a small part of their posteriors: for exact draws.
-
-    Parameters
-    ----------
-    law : str
-    lengths : sequence of int
-        Points of the runs.
-    seed : int
 
     Returns
     -------
@@ -120,16 +109,12 @@ def cut_curves(law: str, lengths: Sequence[int], seed: int) -> Fits:
     return _batch(xs, ys, rng.uniform(0.5, 2.0, sum(lengths))), program, table, keys
 
 
-def bent_curves(law: str, lengths: Sequence[int], seed: int) -> Fits:
+def bent_curves(
+    law: str,  # "power" or "broken_power"
+    lengths: Sequence[int],  # points of the runs
+    seed: int,
+) -> Fits:
     """Curves with a bend; the constraints cut some of them: for the ensemble sampler.
-
-    Parameters
-    ----------
-    law : str
-        "power" or "broken_power".
-    lengths : sequence of int
-        Points of the runs.
-    seed : int
 
     Returns
     -------
@@ -192,32 +177,17 @@ def _random_shape(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArra
 
 def forecast_problem(
     seed: int,
-    lengths: Sequence[int],
+    lengths: Sequence[int],  # points of the runs
     *,
+    # n_at, n_paths: targets, and hypotheses about the schedule, of each run
     n_at: int = 3,
     n_paths: int = 1,
-    multi_power: bool = False,
-    past: bool = False,
-    gaps: bool = False,
-    unit: float = 1.0,
+    multi_power: bool = False,  # whether some responses are those of the multi-power law
+    past: bool = False,  # whether some targets lie within the data
+    gaps: bool = False,  # whether some targets are NaN; takes two runs or more
+    unit: float = 1.0,  # losses are of its size
 ) -> tuple[Any, ...]:
     """Everything random, also the schedules.
-
-    Parameters
-    ----------
-    seed : int
-    lengths : sequence of int
-        Points of the runs.
-    n_at, n_paths : int
-        Targets, and hypotheses about the schedule, of each run.
-    multi_power : bool
-        Whether some responses are those of the multi-power law.
-    past : bool
-        Whether some targets lie within the data.
-    gaps : bool
-        Whether some targets are NaN; takes two runs or more.
-    unit : float
-        Losses are of its size.
 
     Returns
     -------

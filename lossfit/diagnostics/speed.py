@@ -36,10 +36,6 @@ ISSUE_SLOTS = {"float64": 26_002, "float32": 46_384}
 def problem(n_runs: int, n_points: int, seed: int) -> tuple[Batch, PriorTable, Any]:
     """Synthetic curves E + A x^-alpha - B x with noise, and weak priors.
 
-    Parameters
-    ----------
-    n_runs, n_points, seed : int
-
     Returns
     -------
     Batch, PriorTable, keys
@@ -87,28 +83,17 @@ def machine() -> dict[str, Any]:
 
 
 def bench(
+    # device, dtype: as in `lossfit.fit`; ``dtype="both"`` times both precisions of a GPU
     device: str = "auto",
     dtype: str = "auto",
     *,
+    # about how long it may take; larger batches are left out when it is over
     seconds: float = 60.0,
-    most: int = 1_000_000,
-    seed: int = 0,
-    say: Callable[[str], None] | None = None,
+    most: int = 1_000_000,  # largest batch
+    seed: int = 0,  # of the synthetic curves
+    say: Callable[[str], None] | None = None,  # called with a line of text for each measurement
 ) -> dict[str, Any]:
     """Time fits and forecasts.
-
-    Parameters
-    ----------
-    device, dtype : str
-        As in `lossfit.fit`; ``dtype="both"`` times both precisions of a GPU.
-    seconds : float
-        About how long it may take; larger batches are left out when it is over.
-    most : int
-        Largest batch.
-    seed : int
-        Of the synthetic curves.
-    say : callable, optional
-        Called with a line of text for each measurement.
 
     Returns
     -------

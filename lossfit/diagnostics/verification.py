@@ -29,24 +29,14 @@ PREDICTED = {"float64": (9e6, 24e6), "float32": (9e6, 24e6)}
 
 
 def verify(
-    device: str = "cuda",
+    device: str = "cuda",  # as in `lossfit.fit`; a GPU
     *,
-    devices: Sequence[Device] | None = None,
+    devices: Sequence[Device] | None = None,  # instead of the GPUs that ``device`` names: for tests
+    # only these kernels, by the keys of `kernel_trials.trials_of`
     families: Sequence[str] | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] | None = None,  # called with a line of text for each result
 ) -> dict[str, Any]:
     """Run every kernel and the ways to it on a GPU, and compare with the CPU.
-
-    Parameters
-    ----------
-    device : str
-        As in `lossfit.fit`; a GPU.
-    devices : sequence of Device, optional
-        Instead of the GPUs that ``device`` names: for tests.
-    families : sequence of str, optional
-        Only these kernels, by the keys of `kernel_trials.trials_of`.
-    say : callable, optional
-        Called with a line of text for each result.
 
     Returns
     -------

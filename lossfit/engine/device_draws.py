@@ -98,15 +98,12 @@ class DeviceDraws:
                 parts.append(xp.take(source, index, axis=0))
         return DeviceDraws(tuple(parts), tuple(devices))
 
-    def curves(self, law: Law, at: Floats) -> Floats:
+    def curves(
+        self,
+        law: Law,  # with one column that depends on nonlinear parameters
+        at: Floats,  # shape (n_runs, n_at): scaled axis values; NaN gives NaN
+    ) -> Floats:
         """Loss of every draw, computed on the GPUs; the losses come back.
-
-        Parameters
-        ----------
-        law : Law
-            With one column that depends on nonlinear parameters.
-        at : ndarray, shape (n_runs, n_at)
-            Scaled axis values; NaN gives NaN.
 
         Returns
         -------
@@ -131,18 +128,13 @@ class DeviceDraws:
 
     def describe(
         self,
-        prob: float,
+        prob: float,  # probability of lower to upper
+        # law, end: Law and ndarray of shape (n_runs,): describe the parameters in units of the axis
+        # (`Law.in_axis_units`) instead
         law: Law | None = None,
         end: Floats | None = None,
     ) -> Floats:
         """Mean, sd, lower, median and upper of each parameter; only these leave the GPUs.
-
-        Parameters
-        ----------
-        prob : float
-            Probability of lower to upper.
-        law, end : Law and ndarray of shape (n_runs,), optional
-            Describe the parameters in units of the axis (`Law.in_axis_units`) instead.
 
         Returns
         -------

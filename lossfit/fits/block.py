@@ -109,47 +109,22 @@ class Block(NamedTuple):
 
 
 def fit_block(
-    flat: Flat,
-    names: tuple[str, ...],
-    rule: Rule,
+    flat: Flat,  # columns of all runs on the axis
+    names: tuple[str, ...],  # names of all runs
+    rule: Rule,  # which part of each run is fitted
     sampler: Sampler,
     seed: int,
     first: int,
     last: int,
     *,
-    where: Place,
-    driver: Any = None,
-    on_gpu: bool = False,
-    same_bits: bool = False,
-    threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    where: Place,  # the CPU or GPUs
+    driver: Any = None,  # the kernels' driver that serves on the CPU; by default the compiled one
+    on_gpu: bool = False,  # leave the draws on the GPU
+    same_bits: bool = False,  # only compiled kernels serve
+    threads: int | None = None,  # of the CPU; by default one for each processor
+    progress: Callable[[int], None] | None = None,  # called with the number of runs that are done
 ) -> Block:
-    """Draw the posteriors of the runs ``first`` to ``last`` (exclusive).
-
-    Parameters
-    ----------
-    flat : Flat
-        Columns of all runs on the axis.
-    names : tuple of str
-        Names of all runs.
-    rule : Rule
-        Which part of each run is fitted.
-    sampler : Sampler
-    seed : int
-    first, last : int
-    where : Place
-        The CPU or GPUs.
-    driver : module, optional
-        The kernels' driver that serves on the CPU; by default the compiled one.
-    on_gpu : bool
-        Leave the draws on the GPU.
-    same_bits : bool
-        Only compiled kernels serve.
-    threads : int, optional
-        Of the CPU; by default one for each processor.
-    progress : callable, optional
-        Called with the number of runs that are done.
-    """
+    """Draw the posteriors of the runs ``first`` to ``last`` (exclusive)."""
     source = Source(
         flat,
         names,

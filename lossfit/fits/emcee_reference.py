@@ -44,27 +44,14 @@ def sample_batch(
     law: Law,
     batch: Batch,
     table: PriorTable,
-    keys: NDArray[np.uint64],
+    keys: NDArray[np.uint64],  # shape (n_runs,): seed of each run
     *,
     draws: int,
     chains: int = 4,
-    dof: float | None = None,
-    progress: Callable[[int], None] | None = None,
+    dof: float | None = None,  # degrees of freedom of Student-t noise; Gaussian by default
+    progress: Callable[[int], None] | None = None,  # called with 1 after each run
 ) -> tuple[Array, NDArray[np.void]]:
     """Sample many runs, one after the other.
-
-    Parameters
-    ----------
-    law : Law
-    batch : Batch
-    table : PriorTable
-    keys : ndarray of uint64, shape (n_runs,)
-        Seed of each run.
-    draws, chains : int
-    dof : float, optional
-        Degrees of freedom of Student-t noise; Gaussian by default.
-    progress : callable, optional
-        Called with 1 after each run.
 
     Returns
     -------
@@ -113,25 +100,14 @@ def _residual_autocorrelation(target: LogPosterior, draws: Array) -> float:
 def sample(
     target: LogPosterior,
     *,
+    # draws, chains: draws for each chain; a chain is a group of walkers
     draws: int,
     chains: int = 4,
-    seed: int = 0,
-    most_steps: int = MOST_STEPS,
-    progress: Callable[[int], None] | None = None,
+    seed: int = 0,  # seed of the walkers and of their moves
+    most_steps: int = MOST_STEPS,  # give up (with ``converged=False``) after that many steps
+    progress: Callable[[int], None] | None = None,  # called with the number of steps done
 ) -> Chain:
     """Sample one run's posterior with emcee's affine-invariant ensemble.
-
-    Parameters
-    ----------
-    target : LogPosterior
-    draws, chains : int
-        Draws for each chain; a chain is a group of walkers.
-    seed : int
-        Seed of the walkers and of their moves.
-    most_steps : int
-        Give up (with ``converged=False``) after that many steps.
-    progress : callable, optional
-        Called with the number of steps done.
 
     Returns
     -------

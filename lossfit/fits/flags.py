@@ -148,19 +148,14 @@ def warning_text(
 
 
 def runs_by_flag(
-    fit: Mapping[str, Bools], data: Mapping[int, Sequence[str]]
+    fit: Mapping[str, Bools],  # shape (n_runs,): what `fit_flags` gives
+    # dict of sequence of str: flags of the data by the number of the run
+    data: Mapping[int, Sequence[str]],
 ) -> dict[str, list[int]]:
     """The runs that have each flag that matters, by their numbers.
 
     Flags are in the order of their first runs; those of one run in the order in which it has them,
     the fit's own first.
-
-    Parameters
-    ----------
-    fit : dict of ndarray of bool, shape (n_runs,)
-        What `fit_flags` gives.
-    data : dict of sequence of str
-        Flags of the data by the number of the run.
     """
     runs: dict[str, list[int]] = {}
     place: dict[tuple[str, int], int] = {}  # of a flag in a run

@@ -107,16 +107,13 @@ def prior_predictive(
     )
 
 
-def prior_draws(table: PriorTable, run: int, draws: int, rng: np.random.Generator) -> Floats:
+def prior_draws(
+    table: PriorTable,
+    run: int,  # row of the table
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
     """Scaled parameters from the prior of one run.
-
-    Parameters
-    ----------
-    table : PriorTable
-    run : int
-        Row of the table.
-    draws : int
-    rng : numpy.random.Generator
 
     Returns
     -------

@@ -18,20 +18,15 @@ if TYPE_CHECKING:
 
 def prior_table(
     law: Law,
+    # loss, noise: shape (n_runs,): scales of the loss and of its noise
+    # (`lossfit.kernels.scales.run_scales`)
     loss: NDArray[np.float64],
     noise: NDArray[np.float64],
+    # x_start, x_ref: shape (n_runs,): first and last axis value in the window, in units of the axis
     x_start: NDArray[np.float64],
     x_ref: NDArray[np.float64],
 ) -> PriorTable:
     """Priors of a law for runs of given scales.
-
-    Parameters
-    ----------
-    law : Law
-    loss, noise : ndarray, shape (n_runs,)
-        Scales of the loss and of its noise (`lossfit.kernels.scales.run_scales`).
-    x_start, x_ref : ndarray, shape (n_runs,)
-        First and last axis value in the window, in units of the axis.
 
     Returns
     -------

@@ -50,41 +50,24 @@ def forecast_curves(
     runs: Runs,
     axis: str,
     window: WindowSpec,
+    # shape (R, T): targets in units of the axis, NaN where a run has fewer.  A draw at one of them
+    # depends on no other
     at: Floats,
-    plan: Plan,
+    plan: Plan,  # what the caller says of the future
     *,
     draws: int,
     seed: int,
+    # {"auto", "text", "other"}: whether the runs are of language models; by default their curves
+    # tell
     domain: str = "auto",
-    parameters: bool = False,
+    parameters: bool = False,  # whether to keep the parameters of the draws
+    # dict by run: what finished runs say of errors and of B
     moves: Mapping[str, Moves] | None = None,
-    cells: Cells = LEARNED,
+    cells: Cells = LEARNED,  # the law's constants, by default those of the default forecast
+    # called with the number of runs that were finished
     progress: Callable[[int], None] | None = None,
 ) -> Forecasted:
-    """Fit the law to every run and draw its curve at the targets.
-
-    Parameters
-    ----------
-    runs : Runs
-    axis : str
-    window : WindowSpec
-    at : ndarray, shape (R, T)
-        Targets in units of the axis, NaN where a run has fewer.  A draw at one of them depends on
-        no other.
-    plan : Plan
-        What the caller says of the future.
-    draws, seed : int
-    domain : {"auto", "text", "other"}
-        Whether the runs are of language models; by default their curves tell.
-    parameters : bool
-        Whether to keep the parameters of the draws.
-    moves : dict by run, optional
-        What finished runs say of errors and of B.
-    cells : Cells
-        The law's constants, by default those of the default forecast.
-    progress : callable, optional
-        Called with the number of runs that were finished.
-    """
+    """Fit the law to every run and draw its curve at the targets."""
     rule = rule_of(window, runs)
     groups = [np.flatnonzero(rule.auto), np.flatnonzero(~rule.auto)]
     parts = []

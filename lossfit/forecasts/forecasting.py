@@ -61,38 +61,19 @@ def forecast(
     law: GridLaw,
     axis: str,
     window: WindowSpec,
-    at: Floats,
-    plan: Plan,
+    at: Floats,  # shape (R, T): targets in units of the axis, NaN where a run has fewer
+    plan: Plan,  # what the caller says of the future
+    # from the last losses, shape (R,), to the prior of the response
     prior: Callable[[Floats], ResponsePrior],
     *,
     draws: int,
     seed: int,
-    parameters: bool = False,
-    where: Place = CPU,
+    parameters: bool = False,  # whether to keep the parameters of the draws
+    where: Place = CPU,  # what computes it
+    # called with the number of runs that were finished
     progress: Callable[[int], None] | None = None,
 ) -> Forecasted:
-    """Fit the law to every run and evaluate it at the targets.
-
-    Parameters
-    ----------
-    runs : Runs
-    law : GridLaw
-    axis : str
-    window : WindowSpec
-    at : ndarray, shape (R, T)
-        Targets in units of the axis, NaN where a run has fewer.
-    plan : Plan
-        What the caller says of the future.
-    prior : callable
-        From the last losses, shape (R,), to the prior of the response.
-    draws, seed : int
-    parameters : bool
-        Whether to keep the parameters of the draws.
-    where : Place
-        What computes it.
-    progress : callable, optional
-        Called with the number of runs that were finished.
-    """
+    """Fit the law to every run and evaluate it at the targets."""
     from ..kernels.bins import SPIKE_POINTS
     from ..kernels.forecast_driver import Curves
 

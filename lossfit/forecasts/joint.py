@@ -95,19 +95,12 @@ class _Cells(NamedTuple):
 
 
 def fit_jointly(
+    # the runs, from the end of their warm-up or later; 5 points or more of each
     curves: Sequence[Curve],
     constants: JointConstants | None = None,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,  # names of the runs, for messages
 ) -> JointPosterior:
     """Fit one curve to several runs of a model.
-
-    Parameters
-    ----------
-    curves : sequence of Curve
-        The runs, from the end of their warm-up or later; 5 points or more of each.
-    constants : JointConstants, optional
-    names : sequence of str, optional
-        Names of the runs, for messages.
 
     Returns
     -------

@@ -45,18 +45,15 @@ class JointPosterior:
     _chol: Floats = field(repr=False)  # of the covariance of the bins
     _white: Floats = field(repr=False)  # chol^-1 (1, loss, -phi, -D)
 
-    def moments(self, rate: Rate, at: ArrayLike, curve: int | None = None) -> tuple[Floats, Floats]:
+    def moments(
+        self,
+        rate: Rate,  # the schedule; it may differ from those that were fitted
+        at: ArrayLike,  # shape (n_at,): steps, in any order, inside or beyond the data
+        # the fitted curve that this run is: its own discrepancy is then known where it was
+        # observed.  By default a new run of the model
+        curve: int | None = None,
+    ) -> tuple[Floats, Floats]:
         """Mean and sd of the curve, without noise, each of shape (n_at,).
-
-        Parameters
-        ----------
-        rate : Rate
-            The schedule; it may differ from those that were fitted.
-        at : array_like, shape (n_at,)
-            Steps, in any order, inside or beyond the data.
-        curve : int, optional
-            The fitted curve that this run is: its own discrepancy is then known where it was
-            observed.  By default a new run of the model.
 
         Raises
         ------
@@ -88,24 +85,17 @@ class JointPosterior:
 
     def forecast(
         self,
+        # rate, at, curve: as in `moments`
         rate: Rate,
         at: ArrayLike,
+        # key of the random numbers, 0 to 2^64 - 1: the same draws for the same key.  The grid cell
+        # and (L0, a, B) of a draw depend on the key and on ``draws`` alone, so that draws under
+        # several schedules belong together as far as the law goes
         key: int = 0,
-        draws: int = 1000,
+        draws: int = 1000,  # how many, equally weighted
         curve: int | None = None,
     ) -> Floats:
         """Draws of the curve without noise, shape (n_at, n_draws): one draw is one whole curve.
-
-        Parameters
-        ----------
-        rate, at, curve
-            As in `moments`.
-        key : int
-            Key of the random numbers, 0 to 2^64 - 1: the same draws for the same key.  The grid
-            cell and (L0, a, B) of a draw depend on the key and on ``draws`` alone, so that draws
-            under several schedules belong together as far as the law goes.
-        draws : int
-            How many, equally weighted.
 
         Raises
         ------
@@ -122,19 +112,14 @@ class JointPosterior:
 
     def forecast_all(
         self,
+        # sequence of (rate, at, curve): each as of `forecast`.  Those without a curve are one new
+        # run of the model under several schedules: they share its own discrepancy
         asked: Sequence[tuple[Rate, ArrayLike, int | None]],
+        # key, draws: as of `forecast`
         key: int = 0,
         draws: int = 1000,
     ) -> list[Floats]:
         """Draws of several curves that belong together: the same draw is the same model.
-
-        Parameters
-        ----------
-        asked : sequence of (rate, at, curve)
-            Each as of `forecast`.  Those without a curve are one new run of the model under several
-            schedules: they share its own discrepancy.
-        key, draws : int
-            As of `forecast`.
 
         Returns
         -------

@@ -25,17 +25,13 @@ UNITS = {1e3: "k", 1e6: "M", 1e9: "B"}
 MOST_STEPS = 1e8  # that anyone plans: more are tokens
 
 
-def check_knowledge(plan: Plan, runs: Runs, names: Sequence[str], axis: str) -> None:
+def check_knowledge(
+    plan: Plan,  # what was given for the future of runs
+    runs: Runs,
+    names: Sequence[str],  # those that are asked about
+    axis: str,
+) -> None:
     """Refuse planned ends and schedules that the data contradict.
-
-    Parameters
-    ----------
-    plan : Plan
-        What was given for the future of runs.
-    runs : Runs
-    names : sequence of str
-        Those that are asked about.
-    axis : str
 
     Raises
     ------
@@ -109,16 +105,13 @@ def meant(total: float, run: Run, axis: str) -> str:
     return ""
 
 
-def check_targets(runs: Runs, names: Sequence[str], axis: str, at: Floats) -> None:
+def check_targets(
+    runs: Runs,
+    names: Sequence[str],  # length R
+    axis: str,
+    at: Floats,  # shape (R, T): axis values; NaN is no target
+) -> None:
     """Refuse targets before a run's first point, or a million times beyond its last one.
-
-    Parameters
-    ----------
-    runs : Runs
-    names : sequence of str, length R
-    axis : str
-    at : ndarray, shape (R, T)
-        Axis values; NaN is no target.
 
     Raises
     ------

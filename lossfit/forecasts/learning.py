@@ -376,18 +376,14 @@ def _priors(
     return Priors(strength, weights, used, names, b, sd, reasons, slope, level, units, runs)
 
 
-def strength_from(b: Floats, sd: Floats, slope: Floats, shipped: float) -> ResponseStrength:
-    """Prior of the next run's B from those of finished runs.
-
-    Parameters
-    ----------
-    b, sd : ndarray, shape (n_runs,)
-        Posterior means and sds.
-    slope : ndarray, shape (n_runs,)
-        Local slopes.
-    shipped : float
-        The shipped B0.
-    """
+def strength_from(
+    # b, sd: shape (n_runs,): posterior means and sds
+    b: Floats,
+    sd: Floats,
+    slope: Floats,  # shape (n_runs,): local slopes
+    shipped: float,  # the shipped B0
+) -> ResponseStrength:
+    """Prior of the next run's B from those of finished runs."""
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(9)
     node_weights = node_weights / node_weights.sum()
     mu = np.log(shipped) + np.linspace(-4.0, 2.0, 61)

@@ -71,24 +71,13 @@ class Mixed:
 def curves_of(
     question: Question,
     runs: Runs,
-    at: Floats,
+    at: Floats,  # shape (R, T): targets in units of the axis; NaN gives NaN
+    # called with a number of runs times laws that were finished
     progress: Callable[[int], None] | None = None,
     *,
-    parameters: bool = False,
+    parameters: bool = False,  # whether to keep the parameters of the default law's draws
 ) -> Mixed:
-    """Fit the runs and evaluate the mixture.
-
-    Parameters
-    ----------
-    question : Question
-    runs : Runs
-    at : ndarray, shape (R, T)
-        Targets in units of the axis; NaN gives NaN.
-    progress : callable, optional
-        Called with a number of runs times laws that were finished.
-    parameters : bool
-        Whether to keep the parameters of the default law's draws.
-    """
+    """Fit the runs and evaluate the mixture."""
     n_runs, n_at = at.shape
     n_laws = len(question.laws)
     alone = n_laws == 1 and isinstance(question.laws[0], ScheduleLaw)

@@ -29,16 +29,12 @@ class Moves(NamedTuple):
         return self.shift[which], self.factor[which]
 
 
-def moves_at(moves: Mapping[str, Moves] | None, names: Sequence[str], log_ratio: Floats) -> Floats:
-    """Shifts and factors of runs at targets, shape (R, T, 2); (0, 1) where nothing is said.
-
-    Parameters
-    ----------
-    moves : dict by run or None
-    names : sequence of str, length R
-    log_ratio : ndarray, shape (R, T)
-        Log of target over the end of the data.
-    """
+def moves_at(
+    moves: Mapping[str, Moves] | None,  # dict by run or None
+    names: Sequence[str],  # length R
+    log_ratio: Floats,  # shape (R, T): log of target over the end of the data
+) -> Floats:
+    """Shifts and factors of runs at targets, shape (R, T, 2); (0, 1) where nothing is said."""
     out = np.empty((*log_ratio.shape, 2))
     out[..., 0], out[..., 1] = 0.0, 1.0
     for r, name in enumerate(names):

@@ -220,23 +220,12 @@ class Question:
     @classmethod
     def of(
         cls,
-        runs: Runs,
-        axis: str,
-        asked: Sequence[str] | None = None,
-        **options: Unpack[Options],
+        runs: Runs,  # all runs of the question
+        axis: str,  # an axis that those have which are asked about
+        asked: Sequence[str] | None = None,  # those, if not all are
+        **options: Unpack[Options],  # see `Options`
     ) -> Question:
         """Check the options of a function.
-
-        Parameters
-        ----------
-        runs : Runs
-            All runs of the question.
-        axis : str
-            An axis that those have which are asked about.
-        asked : sequence of str, optional
-            Those, if not all are.
-        **options
-            See `Options`.
 
         Raises
         ------

@@ -110,16 +110,11 @@ def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] 
     return float(horizon), float(share), float(error), int(sources)
 
 
-def farthest(by_default: bool, longer: bool = False) -> float:
-    """The farthest horizon at which forecasts were checked against real runs, times the data.
-
-    Parameters
-    ----------
-    by_default : bool
-        Of the default law, else of the laws by name.
-    longer : bool
-        Of finished runs under a longer plan.
-    """
+def farthest(
+    by_default: bool,  # of the default law, else of the laws by name
+    longer: bool = False,  # of finished runs under a longer plan
+) -> float:
+    """The farthest horizon at which forecasts were checked against real runs, times the data."""
     if not by_default:
         return FARTHEST
     tables = learned_record()["longer" if longer else "known"]

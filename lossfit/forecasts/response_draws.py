@@ -65,36 +65,21 @@ class ResponseDraws(NamedTuple):
 
 
 def response_draws(
-    single: Runs,
+    single: Runs,  # the run
+    # axis, window, plan: as of `curve_forecast.forecast_curves`; the automatic window begins after
+    # the warm-up
     axis: str,
     window: WindowSpec,
     plan: Plan,
-    rate: Rate,
-    step_size: float,
-    strength: ResponseStrength | None,
+    rate: Rate,  # the rate that it had
+    step_size: float,  # axis units in an optimiser step
+    strength: ResponseStrength | None,  # what finished runs say of B, instead of the shipped prior
     *,
     draws: int,
     seed: int,
-    domain: str = "auto",
+    domain: str = "auto",  # {"auto", "text", "other"}: as of `curve_forecast.forecast_curves`
 ) -> ResponseDraws:
-    """Fit the response of one run.
-
-    Parameters
-    ----------
-    single : Runs
-        The run.
-    axis, window, plan
-        As of `curve_forecast.forecast_curves`; the automatic window begins after the warm-up.
-    rate : Rate
-        The rate that it had.
-    step_size : float
-        Axis units in an optimiser step.
-    strength : ResponseStrength or None
-        What finished runs say of B, instead of the shipped prior.
-    draws, seed : int
-    domain : {"auto", "text", "other"}
-        As of `curve_forecast.forecast_curves`.
-    """
+    """Fit the response of one run."""
     end = single[single.names[0]].end(axis)
     units = _units(end / step_size)
     cells = Cells("response", partial(_grid, units, strength), partial(_prior, units, strength))
@@ -116,19 +101,15 @@ def response_draws(
     return ResponseDraws(laws, (float(mean), float(sd)), float(fitted.start[0]))
 
 
-def in_order(laws: LawDraws, rate: Rate, last: float, planned: float, strength: Floats) -> LawDraws:
-    """The draws in the order of those of a forecast.
-
-    Parameters
-    ----------
-    laws : LawDraws
-    rate : Rate
-        The rate that the run had and will have.
-    last, planned : float
-        Steps at the end of the data and of the plan.
-    strength : ndarray, shape (n_draws,)
-        B of the forecast's draws.
-    """
+def in_order(
+    laws: LawDraws,
+    rate: Rate,  # the rate that the run had and will have
+    # last, planned: steps at the end of the data and of the plan
+    last: float,
+    planned: float,
+    strength: Floats,  # shape (n_draws,): B of the forecast's draws
+) -> LawDraws:
+    """The draws in the order of those of a forecast."""
     wins = laws.beta[:, 2]
     if planned > last:
         response = laws.columns(rate, np.array([last, planned]))[1]

@@ -89,26 +89,16 @@ def lr_time(rate: Rate, step: Floats) -> Floats:
 
 
 def grid_of(
-    reference: float,
-    first: float,
+    reference: float,  # reference step
+    first: float,  # LR time of the earliest point
+    # alphas, offsets: exponents; offsets x0 in units of the reference, for curves that begin at
+    # `FIRST` of it or later.  Where the data begin earlier they shrink in proportion, so that x +
+    # x0 stays positive
     alphas: Sequence[float],
     offsets: Sequence[float],
-    families: Sequence[Floats],
+    families: Sequence[Floats],  # shape (n_units, 4) or (n_units, 5)
 ) -> Grid:
-    """The grid of a fit.
-
-    Parameters
-    ----------
-    reference : float
-        Reference step.
-    first : float
-        LR time of the earliest point.
-    alphas, offsets : sequence of float
-        Exponents; offsets x0 in units of the reference, for curves that begin at `FIRST` of it or
-        later.  Where the data begin earlier they shrink in proportion, so that x + x0 stays
-        positive.
-    families : sequence of ndarray, shape (n_units, 4) or (n_units, 5)
-    """
+    """The grid of a fit."""
     shrink = min(1.0, first / (FIRST * reference))
     pairs = [(alpha, shrink * x0) for alpha in alphas for x0 in offsets]
     family = np.repeat(np.arange(len(families)), [len(units) for units in families])
@@ -156,18 +146,14 @@ def multi_power_units(
 
 
 def basis(
-    rate: Rate, step: Floats, reference: float, shapes: Floats, units: Floats
+    rate: Rate,
+    step: Floats,  # shape (n,)
+    reference: float,
+    shapes: Floats,  # shape (n_shapes, 2)
+    # shape (n_units, 4) or (n_units, 5): without a fifth column multi-power responses have q = 1
+    units: Floats,
 ) -> tuple[Floats, Floats]:
     """Columns of the model at some steps under a rate.
-
-    Parameters
-    ----------
-    rate : Rate
-    step : ndarray, shape (n,)
-    reference : float
-    shapes : ndarray, shape (n_shapes, 2)
-    units : ndarray, shape (n_units, 4) or (n_units, 5)
-        Without a fifth column multi-power responses have q = 1.
 
     Returns
     -------

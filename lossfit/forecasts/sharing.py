@@ -83,32 +83,22 @@ def _named_models(runs: Runs, share: str | bool | Mapping[str, str]) -> dict[str
 @patience("fitting the runs of each model together")
 @one_blas_thread()
 def forecast_shared(
-    runs: Runs,
-    models: Mapping[str, str],
-    asked: tuple[str, ...],
+    runs: Runs,  # all runs; every schedule must be known
+    models: Mapping[str, str],  # dict by run: which model each run is of
+    asked: tuple[str, ...],  # length R
+    # axis, window, plan, draws, seed: as in `forecasting.forecast`; the automatic window starts
+    # after the warm-up
     axis: str,
     window: WindowSpec,
-    at: Floats,
+    at: Floats,  # shape (R, T)
     plan: Plan,
     *,
     draws: int,
     seed: int,
+    # dict by run: what finished runs say of B, for the asked ones
     learned: Mapping[str, Priors | None] | None = None,
 ) -> Forecasted:
     """Fit the runs of every model together and forecast the asked ones.
-
-    Parameters
-    ----------
-    runs : Runs
-        All runs; every schedule must be known.
-    models : dict by run
-        Which model each run is of.
-    asked : tuple of str, length R
-    axis, window, plan, draws, seed
-        As in `forecasting.forecast`; the automatic window starts after the warm-up.
-    at : ndarray, shape (R, T)
-    learned : dict by run, optional
-        What finished runs say of B, for the asked ones.
 
     Raises
     ------
@@ -196,24 +186,15 @@ class Members(NamedTuple):
 
 
 def fit_members(
-    some: Runs,
+    some: Runs,  # the runs; every schedule must be known
+    # axis, window, plan: as of `forecast_shared`
     axis: str,
     window: WindowSpec,
-    at: Floats,
+    at: Floats,  # shape (n_runs, n_at): targets, not decreasing, NaN last
     plan: Plan,
     constants: JointConstants | None = None,
 ) -> Members:
     """Fit the runs of one model together.
-
-    Parameters
-    ----------
-    some : Runs
-        The runs; every schedule must be known.
-    axis, window, plan
-        As of `forecast_shared`.
-    at : ndarray, shape (n_runs, n_at)
-        Targets, not decreasing, NaN last.
-    constants : JointConstants, optional
 
     Raises
     ------

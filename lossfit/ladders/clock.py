@@ -37,20 +37,15 @@ class Clock:
 
     @classmethod
     def of(
-        cls, tokens: Floats, rate: Floats, end: float, batch: float, peak: float = np.nan
+        cls,
+        # tokens, rate: shape (k,)
+        tokens: Floats,
+        rate: Floats,
+        end: float,  # tokens to which the run goes
+        batch: float,  # tokens of a step
+        peak: float = np.nan,  # the highest rate in the units of the log, where it is known
     ) -> Clock:
-        """The clock of a rate given at some tokens, held beyond them, up to ``end``.
-
-        Parameters
-        ----------
-        tokens, rate : ndarray, shape (k,)
-        end : float
-            Tokens to which the run goes.
-        batch : float
-            Tokens of a step.
-        peak : float
-            The highest rate in the units of the log, where it is known.
-        """
+        """The clock of a rate given at some tokens, held beyond them, up to ``end``."""
         if not rate.max() > 0:
             raise DataError("the learning rate is 0 throughout: give the schedule that was used")
         t = np.linspace(0.0, end, NODES)

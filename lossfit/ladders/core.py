@@ -68,17 +68,12 @@ def grow_together(rungs: list[Rung]) -> bool:
 
 
 @one_blas_thread()
-def readings(rungs: list[Rung], seed: int, begun: Rung | None = None) -> Readings:
-    """Fit both readings.
-
-    Parameters
-    ----------
-    rungs : list of Rung
-        Finished runs.
-    seed : int
-    begun : Rung, optional
-        A run of the target's size that is still in training.
-    """
+def readings(
+    rungs: list[Rung],  # finished runs
+    seed: int,
+    begun: Rung | None = None,  # a run of the target's size that is still in training
+) -> Readings:
+    """Fit both readings."""
     rng = np.random.default_rng(seed)
     if begun is not None:
         return Readings(read([*rungs, begun], rng, begun=True), None, False, True, levels(rungs))

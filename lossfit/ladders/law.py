@@ -67,17 +67,14 @@ def _response(theta: Floats, q: Floats) -> tuple[Floats, Floats, Floats]:
     return value, by_tau, by_p
 
 
-def terms(theta: Floats, n: Floats, x: Floats, q: Floats | None) -> Terms:
-    """The law at rows.
-
-    Parameters
-    ----------
-    theta : ndarray, shape (..., 10 or more)
-    n, x : ndarray, shape (k,)
-        Centred log params and log cumulative rate.
-    q : ndarray, shape (taus, powers, k) or None
-        Responses; None where no row has any.
-    """
+def terms(
+    theta: Floats,  # shape (..., 10 or more)
+    # n, x: shape (k,): centred log params and log cumulative rate
+    n: Floats,
+    x: Floats,
+    q: Floats | None,  # shape (taus, powers, k) or None: responses; None where no row has any
+) -> Terms:
+    """The law at rows."""
     above = coupled.reducible(theta, n, x)
     if q is None:
         none = np.zeros(1)

@@ -205,19 +205,13 @@ def off_by(placed: Placed, scales: Floats, residual: Floats, slopes: Floats) -> 
     return out
 
 
-def normal_root(slopes: Floats, precision: Floats, theta: Floats, extra: Floats) -> Floats:
-    """Root of the covariance of a normal approximation in the coordinates of `fold`: (p, p).
-
-    Parameters
-    ----------
-    slopes : ndarray, shape (k, 10)
-        Derivatives of the whitened mean.
-    precision : ndarray, shape (k,)
-        Of the whitened rows.
-    theta : ndarray, shape (10,)
-    extra : ndarray
-        Variances of further coordinates.
-    """
+def normal_root(
+    slopes: Floats,  # shape (k, 10): derivatives of the whitened mean
+    precision: Floats,  # shape (k,): of the whitened rows
+    theta: Floats,  # shape (10,)
+    extra: Floats,  # variances of further coordinates
+) -> Floats:
+    """Root of the covariance of a normal approximation in the coordinates of `fold`: (p, p)."""
     information = (slopes.T * precision) @ slopes
     step = 1e-4
     for k in range(COORDINATES):

@@ -41,14 +41,11 @@ def ends_share(curves: Floats, ends: Floats, sizes: int) -> float:
     return precision_share(curves, ends) * sizes / (sizes + OF_SIZES)
 
 
-def sharpened(draws: Floats, ratio: float) -> Floats:
+def sharpened(
+    draws: Floats,  # shape (k, D)
+    ratio: float,  # size over the largest of the ladder
+) -> Floats:
     """Draws (k, D) with their middle half narrower, in the same order; outer quantiles stay.
-
-    Parameters
-    ----------
-    draws : ndarray, shape (k, D)
-    ratio : float
-        Size over the largest of the ladder.
 
     Notes
     -----
@@ -75,17 +72,12 @@ def ranks(values: Floats) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return out
 
 
-def pooled(curves: Floats, end: Floats, share: float) -> Floats:
-    """Curves (k, D) moved so that their last place is pooled with another forecast of it.
-
-    Parameters
-    ----------
-    curves : ndarray, shape (k, D)
-    end : ndarray, shape (D,)
-        Draws of the last place.
-    share : float
-        Of the other forecast, 0 to 1.
-    """
+def pooled(
+    curves: Floats,  # shape (k, D)
+    end: Floats,  # shape (D,): draws of the last place
+    share: float,  # of the other forecast, 0 to 1
+) -> Floats:
+    """Curves (k, D) moved so that their last place is pooled with another forecast of it."""
     last = curves[-1]
     own, other = np.sort(last), np.sort(end)
     target = (1 - share) * own + share * other

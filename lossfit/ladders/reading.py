@@ -58,24 +58,15 @@ class Reading:
 
     def curves(
         self,
+        # its data do not matter; where it is ``begun`` its rows are among the reading's
         rung: Rung,
-        tokens: Floats,
+        tokens: Floats,  # shape (k,): increasing
         rng: np.random.Generator,
         draws: int,
-        noisy: bool = False,
+        noisy: bool = False,  # add a row's noise
         begun: bool = False,
     ) -> Floats:
-        """Joint draws of the loss of a run at some tokens, shape (k, draws).
-
-        Parameters
-        ----------
-        rung : Rung
-            Its data do not matter; where it is ``begun`` its rows are among the reading's.
-        tokens : ndarray, shape (k,)
-            Increasing.
-        noisy : bool
-            Add a row's noise.
-        """
+        """Joint draws of the loss of a run at some tokens, shape (k, draws)."""
         run, weight = int(self.placed.rows.run.max()) + 1, 1.0
         if begun:
             run -= 1  # the last of the rungs
@@ -160,35 +151,23 @@ def _some(q: Floats) -> Floats | None:
 
 
 def read(
-    rungs: list[Rung],
+    rungs: list[Rung],  # where ``begun``, the last of them is the run that has begun
     rng: np.random.Generator,
     *,
-    ends: bool = False,
+    ends: bool = False,  # only the last row of every run
     begun: bool = False,
+    # chains, keep: see `lossfit.surfaces.hamiltonian.draw`
     chains: int = 24,
     keep: int = 60,
+    # shape (6,): scales to use in place of empirical Bayes (for simulation-based calibration)
     scales: Floats | None = None,
+    # shape (10,): the law of whose R and c q misses are shares, in place of the pilot fit (for the
+    # same)
     reference: Floats | None = None,
+    # unit of the losses in the priors, in place of the median loss (for the same)
     level: float | None = None,
 ) -> Reading:
-    """Fit a reading of a ladder.
-
-    Parameters
-    ----------
-    rungs : list of Rung
-        Where ``begun``, the last of them is the run that has begun.
-    rng : numpy.random.Generator
-    ends : bool
-        Only the last row of every run.
-    chains, keep : int
-        See `lossfit.surfaces.hamiltonian.draw`.
-    scales : ndarray, shape (6,), optional
-        Scales to use in place of empirical Bayes (for simulation-based calibration).
-    reference : ndarray, shape (10,), optional
-        The law of whose R and c q misses are shares, in place of the pilot fit (for the same).
-    level : float, optional
-        Unit of the losses in the priors, in place of the median loss (for the same).
-    """
+    """Fit a reading of a ladder."""
     rows = thinned(rungs)
     if ends:
         rows = rows.last_of_each()

@@ -53,15 +53,12 @@ def rungs_of(runs: Runs, axis: str) -> Rungs:
     return Rungs(rungs, unscheduled, stepless)
 
 
-def rung_of(run: Run, axis: str, total: float | None = None) -> tuple[Rung, bool, bool]:
+def rung_of(
+    run: Run,
+    axis: str,  # {"tokens", "step"}
+    total: float | None = None,  # axis value to which its clock reaches, at least
+) -> tuple[Rung, bool, bool]:
     """A run as a rung; whether its schedule and its batch are known.
-
-    Parameters
-    ----------
-    run : Run
-    axis : {"tokens", "step"}
-    total : float, optional
-        Axis value to which its clock reaches, at least.
 
     Raises
     ------

@@ -74,18 +74,13 @@ def log_ratio(values: Mapping[str, Any]) -> Any:
 
 
 def optimum(
-    compute: ArrayLike, values: Mapping[str, Any]
+    compute: ArrayLike,  # training FLOP
+    # A, B, alpha, beta; numbers or arrays that broadcast with ``compute``
+    values: Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Size and tokens of least loss for ``compute = 6 params tokens``, in closed form.
 
     Hoffmann et al. 2022, equation 4: ``params = G (C/6)^(beta / (alpha + beta))``.
-
-    Parameters
-    ----------
-    compute : array_like
-        Training FLOP.
-    values : dict
-        A, B, alpha, beta; numbers or arrays that broadcast with ``compute``.
 
     Returns
     -------

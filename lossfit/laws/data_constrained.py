@@ -76,17 +76,14 @@ def _worth(
 
 
 def loss(
-    params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike, values: Mapping[str, Any]
+    # params, tokens, unique_tokens: where ``unique_tokens`` exceeds ``tokens``, nothing is
+    # repeated, and the loss is that of Chinchilla's law up to the size that suits ``unique_tokens``
+    params: ArrayLike,
+    tokens: ArrayLike,
+    unique_tokens: ArrayLike,
+    values: Mapping[str, Any],  # E, A, B, alpha, beta, R_D, R_N; numbers or arrays that broadcast
 ) -> NDArray[np.float64]:
     """Loss of a model of that size after that many tokens, of which some are unique.
-
-    Parameters
-    ----------
-    params, tokens, unique_tokens : array_like
-        Where ``unique_tokens`` exceeds ``tokens``, nothing is repeated, and the loss is that of
-        Chinchilla's law up to the size that suits ``unique_tokens``.
-    values : dict
-        E, A, B, alpha, beta, R_D, R_N; numbers or arrays that broadcast.
 
     Returns
     -------

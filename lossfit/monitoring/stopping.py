@@ -65,19 +65,12 @@ class Advice:
 
 
 def hopeless_since(
-    before: float | None, share: float, prob_below: float | None, threshold: float
+    before: float | None,  # what this said at the forecast before
+    share: float,  # how much of the run there is at this forecast
+    prob_below: float | None,
+    threshold: float,
 ) -> float | None:
-    """Where the forecasts that are all below the threshold began, None where the last one is not.
-
-    Parameters
-    ----------
-    before : float or None
-        What this said at the forecast before.
-    share : float
-        How much of the run there is at this forecast.
-    prob_below : float or None
-    threshold : float
-    """
+    """Where the forecasts that are all below the threshold began; None if the last is not."""
     if prob_below is None or prob_below >= threshold or share < FIRST:
         return None
     return share if before is None else before
@@ -89,25 +82,13 @@ def is_long(since: float | None, share: float) -> bool:
 
 
 def advise(
-    prob_below: float | None,
+    prob_below: float | None,  # probability of ending below the target
     target: float | None,
-    broken: str,
-    threshold: float = THRESHOLD,
-    long: bool = False,
+    broken: str,  # what broke, "" for nothing
+    threshold: float = THRESHOLD,  # one of those of `rates`
+    long: bool = False,  # whether the probability has been below the threshold for long enough
 ) -> Advice:
     """Advice from what is known of a run.
-
-    Parameters
-    ----------
-    prob_below : float or None
-        Probability of ending below the target.
-    target : float or None
-    broken : str
-        What broke, "" for nothing.
-    threshold : float
-        One of those of `rates`.
-    long : bool
-        Whether the probability has been below the threshold for long enough.
 
     Examples
     --------

@@ -143,18 +143,15 @@ def columns_at(t: Floats) -> Floats:
     return out
 
 
-def response_columns(t: Floats, rho: Floats, at: Floats, step: float) -> tuple[Floats, Floats]:
-    """Cumulative learning rate over that at the last place, and the responses, at places.
-
-    Parameters
-    ----------
-    t, rho : ndarray, shape (n,)
-        Learning rate over its peak at increasing axis values (the warm-up at the peak).
-    at : ndarray, shape (K,)
-        Axis values, increasing.
-    step : float
-        Axis units in an optimiser step.
-    """
+def response_columns(
+    # t, rho: shape (n,): learning rate over its peak at increasing axis values (the warm-up at the
+    # peak)
+    t: Floats,
+    rho: Floats,
+    at: Floats,  # shape (K,): axis values, increasing
+    step: float,  # axis units in an optimiser step
+) -> tuple[Floats, Floats]:
+    """Cumulative learning rate over that at the last place, and the responses, at places."""
     rate, steps = Rate(t / step, rho), at / step
     lr_time_at = lr_time(rate, steps)
     no_shape = np.array([[1.0, 0.0]])
@@ -162,15 +159,11 @@ def response_columns(t: Floats, rho: Floats, at: Floats, step: float) -> tuple[F
     return lr_time_at / lr_time_at[-1], response
 
 
-def evidence(curve: Curve, rows: Bools | None = None) -> Evidence:
-    """Marginal likelihoods of all cells of all models.
-
-    Parameters
-    ----------
-    curve : Curve
-    rows : ndarray of bool, shape (K,), optional
-        Bins to use; all by default.
-    """
+def evidence(
+    curve: Curve,
+    rows: Bools | None = None,  # shape (K,): bins to use; all by default
+) -> Evidence:
+    """Marginal likelihoods of all cells of all models."""
     parts = _parts(curve, np.ones(len(curve.t), bool) if rows is None else rows)
     n_errors = len(ERRORS)
     alpha, second = np.arange(N_ALPHA), N_FIRST + np.arange(N_SECOND)

@@ -22,21 +22,15 @@ SHOWN = 3  # runs that are named
 
 
 def compared(
-    surface: Surface, runs: Any, prob: float, unique_tokens: float | None, draws: int, seed: int
+    surface: Surface,
+    runs: Any,  # finished runs, one at least
+    prob: float,  # probability of the intervals
+    unique_tokens: float | None,  # tokens that there are
+    # draws, seed: of a fit, if one is made
+    draws: int,
+    seed: int,
 ) -> tuple[Surface, Against, str]:
     """The surface of a plan beside runs at hand.
-
-    Parameters
-    ----------
-    surface : Surface
-    runs : Runs, pandas.DataFrame or mapping of columns
-        Finished runs, one at least.
-    prob : float
-        Probability of the intervals.
-    unique_tokens : float or None
-        Tokens that there are.
-    draws, seed : int
-        Of a fit, if one is made.
 
     Returns
     -------

@@ -27,10 +27,6 @@ DPI = 110
 def as_html(result: Result) -> str:
     """The result for a notebook, names escaped.
 
-    Parameters
-    ----------
-    result : Result
-
     Returns
     -------
     str

@@ -67,18 +67,11 @@ def plot_unseen(
     answer: LadderAnswer,
     *,
     ax: Any = None,
-    scale: Scale = "log",
+    scale: Scale = "log",  # {"auto", "log", "linear"}
+    # probabilities of the bands; 0.5 and the answer's by default
     probs: Sequence[float] | None = None,
 ) -> Any:
     """The ladder's curves in grey, and the band of the unseen run up to its last place.
-
-    Parameters
-    ----------
-    answer : LadderAnswer
-    ax : matplotlib axes, optional
-    scale : {"auto", "log", "linear"}
-    probs : sequence of float, optional
-        Probabilities of the bands; 0.5 and the answer's by default.
 
     Returns
     -------

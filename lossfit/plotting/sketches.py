@@ -32,13 +32,7 @@ SMALL = "x-small"
 
 
 def sketch(result: Result, ax: Any) -> bool:
-    """Draw what a result holds; gives whether there was something to draw.
-
-    Parameters
-    ----------
-    result : Result
-    ax : matplotlib axes
-    """
+    """Draw what a result holds; gives whether there was something to draw."""
     for kind in type(result).__mro__:
         draw = SKETCHES.get(kind.__name__)
         if draw is not None:

@@ -99,15 +99,11 @@ def number_ticks(ax: Any) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def end_labels(ax: Any, ends: Sequence[tuple[float, float, str, Any]]) -> None:
-    """Names at the right ends of lines, apart from each other: a legend that needs no colours.
-
-    Parameters
-    ----------
-    ax : matplotlib axes
-        With its final limits.
-    ends : sequence of (x, y, name, colour)
-    """
+def end_labels(
+    ax: Any,  # with its final limits
+    ends: Sequence[tuple[float, float, str, Any]],  # (x, y, name, colour) of each
+) -> None:
+    """Names at the right ends of lines, apart from each other: a legend that needs no colours."""
     low, high = ax.get_ylim()
     gap = 0.045 * (high - low)
     ordered = sorted(ends, key=lambda end: end[1])
@@ -128,19 +124,13 @@ def end_labels(ax: Any, ends: Sequence[tuple[float, float, str, Any]]) -> None:
 def bands(
     ax: Any,
     x: Floats,
-    draws: Floats,
+    draws: Floats,  # shape (n_at, n_draws)
     probs: Sequence[float],
     colour: str,
     what: str,
-    median: bool = True,
+    median: bool = True,  # whether to draw the median
 ) -> Floats:
     """Draw equal-tailed bands and the median.
-
-    Parameters
-    ----------
-    draws : ndarray, shape (n_at, n_draws)
-    median : bool
-        Whether to draw the median.
 
     Returns
     -------

@@ -83,15 +83,12 @@ def crossings(gap: Array, place: Array, margin: Array) -> Crossings:
     return Crossings(stacked, xp.stack(counts), first, state)
 
 
-def interpolated(curves: Array, place: Array, where: Array) -> Array:
+def interpolated(
+    curves: Array,  # shape (R, G, D)
+    place: Array,  # shape (G,): increasing
+    where: Array,  # shape (T,)
+) -> Array:
     """Curves at other places, by linear interpolation; NaN beyond them.
-
-    Parameters
-    ----------
-    curves : array, shape (R, G, D)
-    place : array, shape (G,)
-        Increasing.
-    where : array, shape (T,)
 
     Returns
     -------

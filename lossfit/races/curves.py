@@ -64,20 +64,13 @@ class RaceCurves(NamedTuple):
 
 
 def race_curves(
-    runs: Runs, at: Floats, question: Question, broken: Collection[str] = ()
+    runs: Runs,
+    at: Floats,  # shape (G,): increasing axis values
+    question: Question,  # how what lies beyond the data is forecast
+    # names of runs without a forecast: they are out of the race where their data end
+    broken: Collection[str] = (),
 ) -> RaceCurves:
-    """Draw the curves.
-
-    Parameters
-    ----------
-    runs : Runs
-    at : ndarray, shape (G,)
-        Increasing axis values.
-    question : Question
-        How what lies beyond the data is forecast.
-    broken : collection of str
-        Names of runs without a forecast: they are out of the race where their data end.
-    """
+    """Draw the curves."""
     ended = np.array([name in broken for name in runs.names])
     smooth = smoothers(runs, question.axis)
     end = smooth.end

@@ -13,14 +13,11 @@ from .._base.array_glue import array_namespace
 Array = Any
 
 
-def best(curves: Array, first: int = 0) -> tuple[Array, Array]:
+def best(
+    curves: Array,  # shape (R, G, D)
+    first: int = 0,  # number of the first of these runs
+) -> tuple[Array, Array]:
     """The lowest loss at every place in every draw, and which run it is.
-
-    Parameters
-    ----------
-    curves : array, shape (R, G, D)
-    first : int
-        Number of the first of these runs.
 
     Returns
     -------
@@ -43,14 +40,11 @@ def merge_best(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple
     return xp.where(lower, second[0], first[0]), xp.where(lower, second[1], first[1])
 
 
-def leading(run: Array, n_runs: int) -> Array:
-    """Share of the draws in which each run is the best: shape (G, R).
-
-    Parameters
-    ----------
-    run : array of int, shape (G, D)
-    n_runs : int
-    """
+def leading(
+    run: Array,  # shape (G, D)
+    n_runs: int,
+) -> Array:
+    """Share of the draws in which each run is the best: shape (G, R)."""
     xp = array_namespace(run)
     shares = [
         xp.mean(xp.astype(run == r, xp.float64), axis=1) for r in range(n_runs)

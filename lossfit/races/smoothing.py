@@ -63,19 +63,16 @@ class Smoothers(NamedTuple):
     slope: Floats  # shape (R, 3): size, exponent and least value of the local slope
     points: Ints  # shape (R,): points used
 
-    def draw(self, at: Floats, keys: Seeds, draws: int, ends: Floats | None = None) -> Floats:
+    def draw(
+        self,
+        at: Floats,  # shape (R, G): axis values within each run's data
+        keys: Seeds,  # shape (R,): random-number key of each run: its draws depend on nothing else
+        draws: int,
+        # shape (R, draws): standard normal scores that the curve is to have at the end of the data,
+        # given its constants: ties it to something else
+        ends: Floats | None = None,
+    ) -> Floats:
         """Curves.
-
-        Parameters
-        ----------
-        at : ndarray, shape (R, G)
-            Axis values within each run's data.
-        keys : ndarray of uint64, shape (R,)
-            Random-number key of each run: its draws depend on nothing else.
-        draws : int
-        ends : ndarray, shape (R, draws), optional
-            Standard normal scores that the curve is to have at the end of the data, given its
-            constants: ties it to something else.
 
         Returns
         -------
@@ -161,15 +158,11 @@ def _waves(t: Floats, start: Floats, end: Floats, slope: Floats) -> Floats:
     return np.asarray(waves * local[..., None])
 
 
-def smoothers(runs: Runs, axis: str) -> Smoothers:
-    """Fit every run.
-
-    Parameters
-    ----------
-    runs : Runs
-        Spikes are left out, and points at 0 of the axis.
-    axis : str
-    """
+def smoothers(
+    runs: Runs,  # spikes are left out, and points at 0 of the axis
+    axis: str,
+) -> Smoothers:
+    """Fit every run."""
     t, y, w, floor, points = binned(runs, axis)
     weighted = w > 0
     start = np.array([row[ok][0] for row, ok in zip(t, weighted, strict=True)])

@@ -24,19 +24,13 @@ MARKS = (1.25, 2.0, 4.0)  # times a run's data: where its draws are told to be l
 SHARED = 0.85  # of the variance of the normals that ranks follow
 
 
-def draw_order(curves: Floats, names: Sequence[str], seed: int, shared: float = SHARED) -> Ints:
-    """Which of its draws each run has at each place, shape (R, D).
-
-    Parameters
-    ----------
-    curves : ndarray, shape (R, len(MARKS), D)
-        Draws of the runs at the marks.
-    names : sequence of str, length R
-    seed : int
-        A run's order depends on it, its name and its own draws only.
-    shared : float
-        Part of the normals' variance that all runs share.
-    """
+def draw_order(
+    curves: Floats,  # shape (R, len(MARKS), D): draws of the runs at the marks
+    names: Sequence[str],  # length R
+    seed: int,  # a run's order depends on it, its name and its own draws only
+    shared: float = SHARED,  # part of the normals' variance that all runs share
+) -> Ints:
+    """Which of its draws each run has at each place, shape (R, D)."""
     n_draws = curves.shape[2]
     common = _normals(int(run_keys(seed, [""], "together")[0]), n_draws)
     out = np.empty((len(names), n_draws), np.int64)

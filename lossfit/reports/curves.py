@@ -119,26 +119,13 @@ def thinned(x: Floats, loss: Floats, most: int) -> Ints:
 
 def bands(
     runs: Runs,
-    question: Question,
+    question: Question,  # of the answer
     beside: Sequence[Law | ScheduleLaw],
-    last: Floats,
-    at: Floats,
-    count: int,
+    last: Floats,  # shape (R,): where the curves end
+    at: Floats,  # shape (R, K): targets, NaN where a run has fewer
+    count: int,  # places on each grid
 ) -> tuple[Floats, list[Band], list[Floats]]:
     """Bands of runs from the start of their windows on, by the answer and by other laws.
-
-    Parameters
-    ----------
-    runs : Runs
-    question : Question
-        Of the answer.
-    beside : sequence of laws
-    last : ndarray, shape (R,)
-        Where the curves end.
-    at : ndarray, shape (R, K)
-        Targets, NaN where a run has fewer.
-    count : int
-        Places on each grid.
 
     Returns
     -------

@@ -29,22 +29,13 @@ TITLE = "Phases"
 
 
 def phases_section(
-    runs: Runs, axis: str, place: dict[str, int], most: int, asked: Mapping[str, Any]
+    runs: Runs,  # the most wanted first
+    axis: str,
+    place: dict[str, int],  # from names to positions on the page
+    most: int,  # runs that are looked at
+    asked: Mapping[str, Any],  # keywords for `lossfit.phases`
 ) -> Section:
-    """Where the power law hands over to a line, and where the end flattens.
-
-    Parameters
-    ----------
-    runs : Runs
-        The most wanted first.
-    axis : str
-    place : dict
-        From names to positions on the page.
-    most : int
-        Runs that are looked at.
-    asked : mapping
-        Keywords for `lossfit.phases`.
-    """
+    """Where the power law hands over to a line, and where the end flattens."""
     if most < 1:
         return Section("phases", TITLE, "", why="Phases were not asked for.")
     try:

@@ -30,19 +30,13 @@ PLACES = 120
 MOST_MARKS = 40
 
 
-def race_section(runs: Runs, axis: AnyAxis, place: dict[str, int], options: Options) -> Section:
-    """Who leads, who overtakes whom.
-
-    Parameters
-    ----------
-    runs : Runs
-    axis : str
-        Of the race; "auto" takes GPU-hours, FLOPs or what the runs share.
-    place : dict
-        From names to positions on the page.
-    options : dict
-        Of the question.
-    """
+def race_section(
+    runs: Runs,
+    axis: AnyAxis,  # of the race; "auto" takes GPU-hours, FLOPs or what the runs share
+    place: dict[str, int],  # from names to positions on the page
+    options: Options,  # of the question
+) -> Section:
+    """Who leads, who overtakes whom."""
     if len(runs) < 2:
         return Section("race", "Race", "", why="A race needs at least two runs.")
     try:

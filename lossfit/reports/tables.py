@@ -56,25 +56,13 @@ def number(value: float, form: str = ".4g", unit: str = "") -> Cell:
 
 def table(
     caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[Cell]],
+    head: Sequence[str],  # plain text
+    rows: Iterable[Sequence[Cell]],  # iterable of sequences of Cell
     *,
-    runs: Sequence[int] | None = None,
-    kind: str = "",
+    runs: Sequence[int] | None = None,  # the run of each row, by which the page filters and chooses
+    kind: str = "",  # class of the table
 ) -> str:
-    """A table whose columns sort by a click.
-
-    Parameters
-    ----------
-    caption : str
-    head : sequence of str
-        Plain text.
-    rows : iterable of sequences of Cell
-    runs : sequence of int, optional
-        The run of each row, by which the page filters and chooses.
-    kind : str
-        Class of the table.
-    """
+    """A table whose columns sort by a click."""
     body = []
     numeric = [False] * len(head)
     for i, row in enumerate(rows):

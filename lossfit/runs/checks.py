@@ -66,14 +66,11 @@ def choose_axis(runs: Runs, axis: str) -> Axis:
     )
 
 
-def axis_values(at: Any, end: float | None = None) -> Floats:
+def axis_values(
+    at: Any,  # number, word such as "2T" or "40k", or a list of them
+    end: float | None = None,  # where the data end: what "2x" is a multiple of
+) -> Floats:
     """Positive axis values as a flat array.
-
-    Parameters
-    ----------
-    at : number, word such as "2T" or "40k", or a list of them
-    end : float, optional
-        Where the data end: what "2x" is a multiple of.
 
     Raises
     ------

@@ -107,27 +107,15 @@ def _plural(count: int, word: str) -> str:
 
 
 def usable_rows(
-    names: tuple[str, ...],
+    names: tuple[str, ...],  # length R: names of the runs
+    # x, loss: shape (N,): axis value and loss of each row, in log order
     x: Floats,
     loss: Floats,
-    offsets: Ints,
-    axis_of: Callable[[int], str],
-    where: Callable[[int], str],
+    offsets: Ints,  # shape (R + 1,): where each run starts
+    axis_of: Callable[[int], str],  # name of the axis ``x`` of a run (by number), for messages
+    where: Callable[[int], str],  # the words for a row (by number), for messages
 ) -> tuple[Bools, list[Flag]]:
     """Which rows of the logs can be used, by rules 1 to 3 of this module.
-
-    Parameters
-    ----------
-    names : tuple of str, length R
-        Names of the runs.
-    x, loss : ndarray, shape (N,)
-        Axis value and loss of each row, in log order.
-    offsets : ndarray of int, shape (R + 1,)
-        Where each run starts.
-    axis_of : callable
-        Name of the axis ``x`` of a run (by number), for messages.
-    where : callable
-        The words for a row (by number), for messages.
 
     Returns
     -------

@@ -41,16 +41,12 @@ class _Part:
     loss: Floats
 
 
-def untangled(raw: Raw, x: Floats, axes: list[str]) -> tuple[Raw, Floats, list[str]]:
+def untangled(
+    raw: Raw,
+    x: Floats,  # shape (N,): values of the axis that each run is read along
+    axes: list[str],  # length R: the name of that axis
+) -> tuple[Raw, Floats, list[str]]:
     """The rows with axes that go on, each run by itself.
-
-    Parameters
-    ----------
-    raw : Raw
-    x : ndarray, shape (N,)
-        Values of the axis that each run is read along.
-    axes : list of str, length R
-        The name of that axis.
 
     Returns
     -------

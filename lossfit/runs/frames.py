@@ -42,24 +42,15 @@ RowWords = Callable[[int], str]
 
 
 def raw_from_frame(
+    # columns `COLUMNS`; ``loss`` and one axis are needed, other columns are flagged
     frame: pd.DataFrame,
     *,
-    name: str = "run",
+    name: str = "run",  # name of the run of a frame without a column ``run``
+    # the words for a row by position; by default ``row LABEL`` with the frame's index
     row_words: RowWords | None = None,
-    flags: Sequence[Flag] = (),
+    flags: Sequence[Flag] = (),  # flags to pass on
 ) -> Raw:
     """Rows of a tidy frame, grouped by run.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Columns `COLUMNS`; ``loss`` and one axis are needed, other columns are flagged.
-    name : str
-        Name of the run of a frame without a column ``run``.
-    row_words : callable, optional
-        The words for a row by position; by default ``row LABEL`` with the frame's index.
-    flags : sequence of Flag
-        Flags to pass on.
 
     Raises
     ------

@@ -397,18 +397,14 @@ def _form_between(
     return _dear(best, 1, len(t)), form
 
 
-def restarts_of(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
-    """The cosine with warm restarts that a logged rate has followed up to now, if it has.
-
-    Parameters
-    ----------
-    t, rho : ndarray, shape (n,)
-        As `warmed` gives them.
-    warmup : float
-        Its end.
-    total : float
-        Where the schedule is to end.
-    """
+def restarts_of(
+    # t, rho: shape (n,): as `warmed` gives them
+    t: Floats,
+    rho: Floats,
+    warmup: float,  # its end
+    total: float,  # where the schedule is to end
+) -> Schedule | None:
+    """The cosine with warm restarts that a logged rate has followed up to now, if it has."""
     main = t >= warmup
     t, rho = t[main], rho[main]
     starts = np.flatnonzero(np.diff(rho) > LEAP) + 1

@@ -44,15 +44,12 @@ SAID = (
 )
 
 
-def loud_notes(runs: Any, names: Sequence[str] | None = None) -> dict[str, str]:
-    """Loud flags of some runs, each with who has it and what it says.
-
-    Parameters
-    ----------
-    runs : Runs
-    names : sequence of str, optional
-        Of these runs, and of the whole collection; all by default.
-    """
+def loud_notes(
+    runs: Any,
+    # of these runs, and of the whole collection; all by default
+    names: Sequence[str] | None = None,
+) -> dict[str, str]:
+    """Loud flags of some runs, each with who has it and what it says."""
     return _notes(runs, names, LOUD)
 
 

@@ -146,15 +146,11 @@ def validation_columns(columns: Sequence[str]) -> list[str]:
     return found + [c for c in losses if c not in found and not is_component(c)]
 
 
-def loss_column(columns: Sequence[str], loss: str) -> tuple[str | None, str]:
+def loss_column(
+    columns: Sequence[str],  # columns of the log that hold numbers
+    loss: str,  # "train", "val" or the name of a column
+) -> tuple[str | None, str]:
     """The column to read as the loss, and what it holds: "train", "val" or "named".
-
-    Parameters
-    ----------
-    columns : sequence of str
-        Columns of the log that hold numbers.
-    loss : str
-        "train", "val" or the name of a column.
 
     Returns
     -------
@@ -247,16 +243,11 @@ def named_column(name: object, columns: Sequence[str], who: str, besides: str = 
 
 
 def with_known_names(
-    frame: pd.DataFrame, columns: Mapping[str, str] | None = None
+    frame: pd.DataFrame,  # columns as in the log
+    # what the user says: ``{"loss": "val/loss"}`` reads that column as the loss
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[Flag]]:
     """The frame with the names that lossfit knows, and a flag that says what was renamed.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Columns as in the log.
-    columns : dict, optional
-        What the user says: ``{"loss": "val/loss"}`` reads that column as the loss.
 
     Raises
     ------

@@ -25,24 +25,16 @@ MEANT = (0.98, 50.0)  # times the data: where an end may lie that counts the sam
 
 
 def schedules_of(
+    # Schedule, str, dict of these by run, or None: a word is KIND, KIND@END or the path of a CSV;
+    # KIND:N is N cycles of a cosine
     schedule: ScheduleByRun,
     runs: Runs,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,  # the runs that a word for all is for; all by default
+    # float or dict by run: planned end on `axis`, where a word names none
     total: NumberByRun = None,
     axis: str = "step",
 ) -> Schedules:
     """A schedule for all, or by run, with words spelt out.
-
-    Parameters
-    ----------
-    schedule : Schedule, str, dict of these by run, or None
-        A word is KIND, KIND@END or the path of a CSV; KIND:N is N cycles of a cosine.
-    runs : Runs
-    names : sequence of str, optional
-        The runs that a word for all is for; all by default.
-    total : float or dict by run, optional
-        Planned end on `axis`, where a word names none.
-    axis : str
 
     Raises
     ------
@@ -107,22 +99,18 @@ def _counted(run: Run, end: float | None) -> str:
 
 
 def standard_schedule(
-    run: Run, kind: str, total: float | None = None, cycles: int = 1, axis: str | None = None
+    run: Run,
+    # {"cosine", "linear", "wsd", "1-sqrt", "constant"}: cosine to 10 % of the peak, straight line
+    # to 0, and the peak with a straight or a 1 - sqrt cooldown to 0 over the last 20 %
+    kind: str,
+    # the end, in units of `axis`; by default the own schedule's, or that of the data
+    total: float | None = None,
+    cycles: int = 1,  # of a cosine that starts again; each of several ends at 0
+    # {"step", "tokens"}: by default that of the run's own schedule (steps, or tokens, where the
+    # rate was logged)
+    axis: str | None = None,
 ) -> Schedule:
     """A schedule of some kind with the peak, the warm-up and the end of a run's own.
-
-    Parameters
-    ----------
-    run : Run
-    kind : {"cosine", "linear", "wsd", "1-sqrt", "constant"}
-        Cosine to 10 % of the peak, straight line to 0, and the peak with a straight or a 1 - sqrt
-        cooldown to 0 over the last 20 %.
-    total : float, optional
-        The end, in units of `axis`; by default the own schedule's, or that of the data.
-    cycles : int
-        Of a cosine that starts again; each of several ends at 0.
-    axis : {"step", "tokens"}, optional
-        By default that of the run's own schedule (steps, or tokens, where the rate was logged).
 
     Raises
     ------

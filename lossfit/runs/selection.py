@@ -83,34 +83,20 @@ def splits(frame: pd.DataFrame) -> list[str]:
 
 def raw_of(
     frame: pd.DataFrame,
+    # loss, columns: as in `chosen_rows`
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
     *,
-    name: str = "run",
-    ending: str = "",
-    row_words: RowWords | None = None,
+    name: str = "run",  # name of the run of a frame without a column that names runs
+    ending: str = "",  # what to add to the names of runs
+    row_words: RowWords | None = None,  # the words for a row by position
+    # flags, loss_flags: flags to pass on; ``loss_flags`` where training losses are read.  Those of
+    # run "" are of every run
     flags: Sequence[Flag] = (),
     loss_flags: Sequence[Flag] = (),
-    long: bool = False,
+    long: bool = False,  # each row has the value of one column
 ) -> tuple[Raw, Chosen]:
     """Rows of a frame whose columns have any names, grouped by run.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    loss, columns
-        As in `chosen_rows`.
-    name : str
-        Name of the run of a frame without a column that names runs.
-    ending : str
-        What to add to the names of runs.
-    row_words : callable, optional
-        The words for a row by position.
-    flags, loss_flags : sequence of Flag
-        Flags to pass on; ``loss_flags`` where training losses are read.  Those of run "" are of
-        every run.
-    long : bool
-        Each row has the value of one column.
 
     Returns
     -------
@@ -147,28 +133,18 @@ class _Labels:
 
 def chosen_rows(
     frame: pd.DataFrame,
-    row_words: RowWords,
-    loss: str,
+    row_words: RowWords,  # the words for a row by position
+    loss: str,  # {"train", "val"} or str: which losses; a name is that of a column
+    # the user's names, as in `lossfit.load`; its ``"loss"`` goes before ``loss``
     columns: Mapping[str, str] | None,
     *,
+    # each row has the value of one column: one without a loss is not missing it
     long: bool = False,
 ) -> Chosen:
     """The rows with the losses asked for, under the names that lossfit knows.
 
     Rows that hold other losses only are left out with a flag; a learning rate that was logged in a
     row of its own joins the row of the same run and step.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    row_words : callable
-        The words for a row by position.
-    loss : {"train", "val"} or str
-        Which losses; a name is that of a column.
-    columns : dict, optional
-        The user's names, as in `lossfit.load`; its ``"loss"`` goes before ``loss``.
-    long : bool
-        Each row has the value of one column: one without a loss is not missing it.
 
     Raises
     ------

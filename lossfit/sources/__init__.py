@@ -155,22 +155,16 @@ def load(
 
 
 def survey(
+    # source, format, loss, columns, join: as in `load`
     source: LogSource | Sequence[LogSource],
     *,
     format: str | None = None,
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
     join: bool | None = None,
-    known: Known | None = None,
+    known: Known | None = None,  # what the user knows besides
 ) -> tuple[Runs, list[Log]]:
     """What `load` reads, and what was found in each log.
-
-    Parameters
-    ----------
-    source, format, loss, columns, join
-        As in `load`.
-    known : Known, optional
-        What the user knows besides.
 
     Returns
     -------
@@ -245,13 +239,7 @@ def _all_pieces(
 
 
 def tables(paths: Sequence[LogSource], format: str | None = None) -> Iterator[tuple[Source, Table]]:
-    """Each log with its table, before any loss is chosen.
-
-    Parameters
-    ----------
-    paths : sequence
-    format : str, optional
-    """
+    """Each log with its table, before any loss is chosen."""
     logs = [log for item in paths for log in opened(item)]
     for log in told_apart(grouped(logs)):
         name = _format_of(log) if format is None else format

@@ -25,15 +25,11 @@ VALUES = ("values", "value", "y")
 EPOCH_SECONDS = 1e9  # wall times are counted from 1970
 
 
-def table_of_document(document: Any, name: str) -> Table:
+def table_of_document(
+    document: Any,  # as the parser gives it
+    name: str,  # what to call the file in messages
+) -> Table:
     """The rows of a JSON document.
-
-    Parameters
-    ----------
-    document : list or dict
-        As the parser gives it.
-    name : str
-        What to call the file in messages.
 
     Raises
     ------

@@ -43,17 +43,13 @@ class _Ends:
         return float(np.median(np.abs(np.diff(self.loss[len(self.loss) // 2 :])))) * 1.05
 
 
-def joined(raws: Sequence[Raw], join_all: bool | None) -> list[Raw]:
+def joined(
+    raws: Sequence[Raw],  # one for each log
+    # True: logs of one run each are one run, and runs of equal names are one.  None: logs whose
+    # names differ in numbers only are one run where each begins where another ends.  False: never
+    join_all: bool | None,
+) -> list[Raw]:
     """The logs' rows, those of one run together.
-
-    Parameters
-    ----------
-    raws : sequence of Raw
-        One for each log.
-    join_all : bool or None
-        True: logs of one run each are one run, and runs of equal names are one.  None: logs whose
-        names differ in numbers only are one run where each begins where another ends.  False:
-        never.
 
     Returns
     -------

@@ -50,26 +50,17 @@ class LineWords:
 
 def table_of_lines(
     source: Source,
+    # a line's point as a dict of columns, None for another line
     point: Callable[[str], dict[str, float] | None],
     *,
-    like: re.Pattern[str],
-    example: str,
+    like: re.Pattern[str],  # where it is found in a line that is no point, the line is damaged
+    example: str,  # a line of the format, for messages
 ) -> Table:
     """The points of a log, a row a line; everything else in it is counted.
 
     A line is tried as it is, and without the prefixes of launchers (`_prefixes.plain`).  Where
     several ranks print, a column ``rank`` tells them apart; where every point has a time, a column
     ``hours`` has the hours since the first.
-
-    Parameters
-    ----------
-    source : Source
-    point : callable
-        A line's point as a dict of columns, None for another line.
-    like : Pattern
-        Where it is found in a line that is no point, the line is damaged.
-    example : str
-        A line of the format, for messages.
 
     Raises
     ------

@@ -252,16 +252,12 @@ class Reader(Protocol):
         """The log as a tidy frame; `DataError` for what is wrong in it."""
 
 
-def read_bounded(chunks: Iterator[bytes], name: str, suffix: str = "") -> bytes:
+def read_bounded(
+    chunks: Iterator[bytes],
+    name: str,  # what to call the log in messages
+    suffix: str = "",  # ending of its name; one of Parquet's lets binary contents through
+) -> bytes:
     """All chunks in one, unless they cannot be a log: then no more of them is taken than needed.
-
-    Parameters
-    ----------
-    chunks : iterator of bytes
-    name : str
-        What to call the log in messages.
-    suffix : str
-        Ending of its name; one of Parquet's lets binary contents through.
 
     Raises
     ------

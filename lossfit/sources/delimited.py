@@ -140,16 +140,13 @@ class _Head:
         return names
 
 
-def read(source: Source, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> Table:
+def read(
+    source: Source,
+    text_columns: tuple[str, ...] = TEXT_COLUMNS,  # columns that stay text, in plain form
+) -> Table:
     """The table as a frame; rows are called by their line.
 
     Headers that are repeated, and a few lines that have too many cells, are left out with a flag.
-
-    Parameters
-    ----------
-    source : Source
-    text_columns : tuple of str
-        Columns that stay text, in plain form.
 
     Raises
     ------

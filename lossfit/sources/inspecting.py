@@ -39,16 +39,12 @@ def noise_of(run: Run) -> float | None:
     return float(np.median(off) / (NORMAL_MAD * np.sqrt(1.5)))
 
 
-def inspect_text(runs: Runs, unicode: bool = True, logs: Sequence[Log] = ()) -> str:
+def inspect_text(
+    runs: Runs,
+    unicode: bool = True,  # whether the output takes more than ASCII
+    logs: Sequence[Log] = (),  # what `lossfit.sources.survey` found in each log
+) -> str:
     """What was found, in words.
-
-    Parameters
-    ----------
-    runs : Runs
-    unicode : bool
-        Whether the output takes more than ASCII.
-    logs : sequence of Log
-        What `lossfit.sources.survey` found in each log.
 
     Returns
     -------

@@ -60,16 +60,12 @@ class Against:
         return int(((self.table.loss < self.lower) | (self.table.loss > self.upper)).sum())
 
 
-def against(surface: Surface, table: Table, prob: float) -> Against:
+def against(
+    surface: Surface,
+    table: Table,  # final losses of the runs
+    prob: float,  # probability of the intervals
+) -> Against:
     """Compare a surface with runs.
-
-    Parameters
-    ----------
-    surface : Surface
-    table : Table
-        Final losses of the runs.
-    prob : float
-        Probability of the intervals.
 
     Raises
     ------

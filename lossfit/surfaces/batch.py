@@ -69,19 +69,13 @@ class Posterior(NamedTuple):
 
 
 def batch_of(
-    tables: Sequence[Table], form: Form, robust: bool = True, level: float | None = None
+    tables: Sequence[Table],
+    form: Form,
+    robust: bool = True,  # whether rows far from the pilot fit weigh less
+    # unit of the losses in the priors; each table's median loss by default
+    level: float | None = None,
 ) -> Batch:
-    """Tables side by side, with their pilot fits.
-
-    Parameters
-    ----------
-    tables : sequence of Table
-    form : Form
-    robust : bool
-        Whether rows far from the pilot fit weigh less.
-    level : float, optional
-        Unit of the losses in the priors; each table's median loss by default.
-    """
+    """Tables side by side, with their pilot fits."""
     most = max(len(table) for table in tables)
     shape = (len(tables), most)
     n, d, y = np.zeros(shape), np.zeros(shape), np.ones(shape)

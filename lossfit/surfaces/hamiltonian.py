@@ -43,36 +43,21 @@ class _State(NamedTuple):
 
 
 def draw(
+    # log densities, shape (B, C), and their gradients, shape (B, C, p), at coordinates of shape (B,
+    # C, p).  Values that are not finite are outside of the support
     density: Density,
-    start: Floats,
-    root: Floats,
+    start: Floats,  # shape (B, p): near the modes
+    root: Floats,  # shape (B, p, p): roots of approximate covariances (root @ root.T) there
     rng: np.random.Generator,
     *,
     chains: int = 24,
+    # rounds of `ROUND` trajectories before draws are kept; the metric is adapted after each
     rounds: int = 3,
+    # trajectories that are kept at first; as many again while a posterior's R-hat is large
     keep: int = 60,
-    steps: tuple[int, int] = (4, 20),
+    steps: tuple[int, int] = (4, 20),  # fewest and most steps of a trajectory
 ) -> Drawn:
-    """Draw from a batch of posteriors.
-
-    Parameters
-    ----------
-    density : callable
-        Log densities, shape (B, C), and their gradients, shape (B, C, p), at coordinates of shape
-        (B, C, p).  Values that are not finite are outside of the support.
-    start : ndarray, shape (B, p)
-        Near the modes.
-    root : ndarray, shape (B, p, p)
-        Roots of approximate covariances (root @ root.T) there.
-    rng : numpy.random.Generator
-    chains : int
-    rounds : int
-        Rounds of `ROUND` trajectories before draws are kept; the metric is adapted after each.
-    keep : int
-        Trajectories that are kept at first; as many again while a posterior's R-hat is large.
-    steps : tuple of int
-        Fewest and most steps of a trajectory.
-    """
+    """Draw from a batch of posteriors."""
     batch, p = start.shape
     x = start[:, None] + rng.standard_normal((chains, p)) @ np.swapaxes(root, 1, 2)
     state = _State(x, *_safe(density, x))

@@ -77,30 +77,22 @@ def _levels(values: Floats) -> int:
 
 
 def read_table(
-    table: Any,
+    table: Any,  # pandas.DataFrame or mapping of columns
     *,
+    # params, tokens, loss, flops: names of columns; ``flops`` (6 x params x tokens) stands in for
+    # params or tokens
     params: str,
     tokens: str,
     loss: str,
     flops: str,
+    # str, float or None: a column, one number for all rows or None: there are none
     unique_tokens: str | float | None,
+    # error, weight: columns that may be there: standard errors of the losses, relative precision
     error: str = "se",
     weight: str = "weight",
-    least: int = MINIMUM_ROWS,
+    least: int = MINIMUM_ROWS,  # fewest rows
 ) -> Table:
     """Check a frame of final losses.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame or mapping of columns
-    params, tokens, loss, flops : str
-        Names of columns; ``flops`` (6 x params x tokens) stands in for params or tokens.
-    unique_tokens : str, float or None
-        A column, one number for all rows or None: there are none.
-    error, weight : str
-        Columns that may be there: standard errors of the losses, relative precision.
-    least : int
-        Fewest rows.
 
     Raises
     ------

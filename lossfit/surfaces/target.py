@@ -123,17 +123,13 @@ class Target:
             "B": self.level * np.exp(u[:, 2:3] + values["beta"] * self.centre[1]),
         }
 
-    def log_posterior(self, logs: Floats, u: Floats, log_nu: Floats) -> Floats:
-        """Log joint density of data and coordinates, shape (M,).
-
-        Parameters
-        ----------
-        logs : ndarray, shape (M, k)
-            Logarithms of the nonlinear parameters.
-        u : ndarray, shape (M, 4)
-            Logarithms of e, a, b, sigma.
-        log_nu : ndarray, shape (M,)
-        """
+    def log_posterior(
+        self,
+        logs: Floats,  # shape (M, k): logarithms of the nonlinear parameters
+        u: Floats,  # shape (M, 4): logarithms of e, a, b, sigma
+        log_nu: Floats,  # shape (M,)
+    ) -> Floats:
+        """Log joint density of data and coordinates, shape (M,)."""
         out = self.log_prior_nonlinear(logs) + self.log_prior_scales(u)
         if self.noise == "student_t":
             out += self.log_prior_nu(log_nu)

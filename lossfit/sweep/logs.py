@@ -13,23 +13,15 @@ from .pieces import FramePiece
 
 
 def read_logs(
-    sources: Sequence[Any],
-    known: Known,
+    sources: Sequence[Any],  # paths, collections or "-"
+    known: Known,  # what the user knows of the runs
+    # format, loss, columns, join: as in `lossfit.load`
     format: str | None = None,
     loss: str = "train",
     columns: Mapping[str, str] | None = None,
     join: bool | None = None,
 ) -> Runs | list[FramePiece]:
     """The runs, as `lossfit.load` gives them; if it refuses them, their rows as they are.
-
-    Parameters
-    ----------
-    sources : sequence
-        Paths, collections or "-".
-    known : Known
-        What the user knows of the runs.
-    format, loss, columns, join
-        As in `lossfit.load`.
 
     Raises
     ------

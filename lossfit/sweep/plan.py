@@ -57,16 +57,12 @@ class Plan:
         """The arrays by path."""
         return {array.path: array for array in self.arrays}
 
-    def tree(self, lengths: Mapping[str, int], attrs: Mapping[str, Any]) -> dict[str, bytes]:
-        """All ``zarr.json`` of a store by path, the root's last; it has a copy of the others.
-
-        Parameters
-        ----------
-        lengths : dict
-            Lengths of the dimensions that grow: run, row, chunk.
-        attrs : dict
-            Of the root; it gets a checksum too.
-        """
+    def tree(
+        self,
+        lengths: Mapping[str, int],  # lengths of the dimensions that grow: run, row, chunk
+        attrs: Mapping[str, Any],  # of the root; it gets a checksum too
+    ) -> dict[str, bytes]:
+        """All ``zarr.json`` of a store by path, the root's last; it has a copy of the others."""
         nodes = {path: group(of_group) for path, of_group in self.groups.items()}
         for array in self.arrays:
             length = 0 if array.grows is None else lengths[array.dims[array.grows]]

@@ -139,20 +139,10 @@ class Fitted:
 def fit_chunk(
     chunk: Chunk,
     spec: Spec,
-    threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    threads: int | None = None,  # by default one for each processor
+    progress: Callable[[int], None] | None = None,  # called with the number of runs that are done
 ) -> Fitted:
-    """Fit the runs of a chunk.
-
-    Parameters
-    ----------
-    chunk : Chunk
-    spec : Spec
-    threads : int, optional
-        By default one for each processor.
-    progress : callable, optional
-        Called with the number of runs that are done.
-    """
+    """Fit the runs of a chunk."""
     from ..engine.devices import Place
     from ..engine.serving import only_compiled
     from ..kernels.driver import tables
