@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-F = TypeVar("F", bound=Callable[..., Any])
+from .documented import documented, entries_of, sections_of
 
-ITEM = re.compile(r"^ *(\w+) : .*\n(?:(?: {8,}.*)?\n)*", re.M)
-PLACE = re.compile(r"^ *\*\*options\b.*\n(?: {8,}.*\n)*", re.M)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def described(taken: type, text: str | None, defaults: Mapping[str, Any]) -> Callable[[F], F]:
@@ -25,31 +23,26 @@ def described(taken: type, text: str | None, defaults: Mapping[str, Any]) -> Cal
     taken : TypedDict class
         The options that the function takes.
     text : str or None
-        Docstring with an entry ``name : type`` for each; they stand where the function's docstring
-        has ``**options``.
+        Docstring with an entry ``name : type`` for each, among its attributes.
     defaults : dict
         By option.
     """
     kinds = {n: getattr(kind, "__forward_arg__", kind) for n, kind in taken.__annotations__.items()}
-    entries = {m[1]: m[0].rstrip() + "\n" for m in ITEM.finditer((text or "").rstrip() + "\n")}
+    more = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kinds[name]
+        )
+        for name, value in defaults.items()
+        if name in kinds
+    ]
 
     def finish(function: F) -> F:
         signature = inspect.signature(function)
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        names = [name for name in defaults if name in kinds]
-        more = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kinds[name]
-            )
-            for name in names
-        ]
         function.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *more]
         )
-        if function.__doc__:  # there is none under python -OO
-            told = "".join(entries[name] for name in names)
-            function.__doc__ = PLACE.sub(lambda _: told, function.__doc__, count=1)
-        return function
+        return documented(entries_of(sections_of(text).get("Attributes", "")))(function)
 
     return finish
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats
@@ -642,6 +643,7 @@ class Answer(Result):
             raise DataError("its curves, targets and runs do not match")
         super()._checked()
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form.
 
@@ -649,15 +651,11 @@ class Answer(Result):
         random_seed, device, dtype), laws, rows, by_law (of the answer's own laws), compare (null
         without ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate),
         record (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
         """
         plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
         return plain
 
+    @figure_options
     def plot(
         self,
         ax: Axes | None = None,
@@ -666,24 +664,7 @@ class Answer(Result):
         scale: Scale = "auto",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        run : str, optional
-            Which run; the first by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        probs : sequence of float, optional
-            Probabilities of the bands.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Data, curve and intervals up to the target; see `lossfit.plotting.plot_answer`."""
         axes: Axes = view("answer.plot")(self, ax=ax, run=run, scale=scale, probs=probs)
         return axes
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from .._base.blas import one_blas_thread
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.numbers import decimals_of, estimate
@@ -269,16 +270,12 @@ class Tail(Result):
             f"{amount(self.total, self.axis)}: loss {estimate(best)}"
         )
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON.
 
         Keys schema, lossfit (version), run, axis, start, total, prob, tail (its knots), rows and
         within (the loss that staying within the data's rates costs, or null).
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -297,21 +294,9 @@ class Tail(Result):
             "within": None if within is None else float(within.expected[0] - self.expected[0]),
         }
 
+    @figure_options
     def plot(self, ax: Axes | None = None, *, gains: bool = True) -> Axes:
-        """The tail beside those that it is compared with; see `lossfit.plotting.plot_tail`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        gains : bool
-            Whether to draw the gains with their intervals beside the tail.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """The tail beside those that it is compared with; see `lossfit.plotting.plot_tail`."""
         axes: Axes = view("tail.plot")(self, ax=ax, gains=gains)
         return axes
 

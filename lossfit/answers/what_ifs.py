@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.options import check_names
@@ -339,14 +340,9 @@ class WhatIf(Result):
         """Runs that broke: what happened, and whether no forecast holds for the run."""
         return broken_runs(self.runs, self.names, self.axis)
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), question, rows and strength.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """Plain data for JSON: schema, lossfit (version), question, rows and strength."""
         from .. import __version__
         from .._base.records import rows_of
 
@@ -374,6 +370,7 @@ class WhatIf(Result):
         words: str = view("what_if.line")(self)
         return words
 
+    @figure_options
     def plot(
         self,
         ax: Axes | None = None,
@@ -383,26 +380,7 @@ class WhatIf(Result):
         scale: Scale = "auto",
         rates: bool = True,
     ) -> Axes:
-        """Data, curves with bands and schedules; see `lossfit.plotting.plot_what_if`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        run : str, optional
-            Which run; the first by default.
-        schedules : sequence of str, optional
-            Which schedules; the first six by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        rates : bool
-            Whether to draw the learning rates below.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Data, curves with bands and schedules; see `lossfit.plotting.plot_what_if`."""
         axes: Axes = view("what_if.plot")(
             self, ax=ax, run=run, schedules=schedules, scale=scale, rates=rates
         )

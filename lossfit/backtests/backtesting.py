@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.progress import bar
@@ -142,14 +143,9 @@ class Check(Result):
             f"held {100 * cover:.0f} % of the outcomes"
         )
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """The backtest as plain data for JSON: schema, question, summary, rows, skipped.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """The backtest as plain data for JSON: schema, question, summary, rows, skipped."""
         from .. import __version__
         from .._base.records import rows_of
 
@@ -163,21 +159,9 @@ class Check(Result):
             "skipped": rows_of(self.skipped),
         }
 
+    @figure_options
     def plot(self, ax: Axes | None = None, *, panels: bool = True) -> Axes:
-        """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        panels : bool
-            Whether to draw PIT and outcomes beside the coverage.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Calibration, PIT and forecasts against outcomes; see `lossfit.plotting.plot_check`."""
         axes: Axes = view("check.plot")(self, ax=ax, panels=panels)
         return axes
 

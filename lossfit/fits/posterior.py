@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._base.documented import figure_options
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats, run_of_row
@@ -441,6 +442,7 @@ class Fit(Result):
         """
         view("fit.storage")(self, path)
 
+    @figure_options
     def plot(
         self,
         run: str | None = None,
@@ -451,28 +453,7 @@ class Fit(Result):
         probs: Sequence[float] = (0.5, 0.9),
         noise: bool = True,
     ) -> Axes:
-        """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`.
-
-        Parameters
-        ----------
-        run : str, optional
-            Which run; the first by default.
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        until : float, optional
-            Axis value up to which the curve is drawn; by default 1.3 times the end of the data.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        probs : sequence of float, optional
-            Probabilities of the bands.
-        noise : bool
-            Whether the bands are for observations (with noise) or for the curve.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Data, curve and bands of one run; see `lossfit.plotting.plot_fit`."""
         axes: Axes = view("fit.plot")(
             self, run, ax=ax, until=until, scale=scale, probs=probs, noise=noise
         )

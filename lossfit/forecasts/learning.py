@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Floats
@@ -150,14 +151,9 @@ class Priors(Result):
             table["lower"], table["upper"] = self._ends(check_prob(prob))
         return table
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), used, strength (of B) and rows.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """Plain data for JSON: schema, lossfit (version), used, strength (of B) and rows."""
         from .. import __version__
 
         return {
@@ -168,19 +164,9 @@ class Priors(Result):
             "rows": rows_of(self.frame),
         }
 
+    @figure_options
     def plot(self, ax: Axes | None = None) -> Axes:
-        """B of every finished run with its interval; see `lossfit.plotting.plot_priors`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """B of every finished run with its interval; see `lossfit.plotting.plot_priors`."""
         axes: Axes = view("priors.plot")(self, ax=ax)
         return axes
 

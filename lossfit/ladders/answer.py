@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options
 from .._base.errors import DataError
 from .._base.numbers import decimals_of, interval_text
 from .._base.ragged import Floats
@@ -169,6 +170,7 @@ class LadderAnswer(Answer):
             "notes": dict(self.target_notes),
         }
 
+    @figure_options
     def plot(
         self,
         ax: Axes | None = None,
@@ -177,24 +179,7 @@ class LadderAnswer(Answer):
         scale: Scale = "log",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """The ladder's curves, and the band of the unseen one.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        run : str, optional
-            Which run; the first by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        probs : sequence of float, optional
-            Probabilities of the bands.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """The ladder's curves, and the band of the unseen one."""
         axes: Axes = view("ladder.answer_plot")(self, ax=ax, scale=scale, probs=probs)
         return axes
 

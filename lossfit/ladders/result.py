@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.numbers import estimate
@@ -478,14 +479,9 @@ class Ladder(Result):
     def _row_draws(self) -> Floats:
         return self._parameters()[1]
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """The ladder as plain data for JSON; ``schema`` names its form.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """The ladder as plain data for JSON; ``schema`` names its form."""
         from .. import __version__
         from .._base.records import rows_of
 
@@ -502,21 +498,9 @@ class Ladder(Result):
             "notes": dict(self.notes),
         }
 
+    @figure_options
     def plot(self, ax: Axes | None = None, *, scale: Scale = "log") -> Axes:
-        """Curves of the runs, and what the law makes of them.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Curves of the runs, and what the law makes of them."""
         axes: Axes = view("ladder.plot")(self, ax=ax, scale=scale)
         return axes
 

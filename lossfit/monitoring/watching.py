@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats
@@ -202,14 +203,9 @@ class Update(Result):
         if self.answer is not None:
             super()._checked()
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """The update as plain data for JSON, schema ``lossfit.watch/1``.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """The update as plain data for JSON, schema ``lossfit.watch/1``."""
         from .. import __version__
 
         answered = self.answer is not None
@@ -242,6 +238,7 @@ class Update(Result):
             "note": self.note or None,
         }
 
+    @figure_options
     def plot(
         self,
         ax: Axes | None = None,
@@ -249,22 +246,7 @@ class Update(Result):
         scale: Scale = "auto",
         probs: Sequence[float] | None = None,
     ) -> Axes:
-        """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        probs : sequence of float, optional
-            Probabilities of the bands.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`."""
         if self.answer is None:
             raise DataError(f"there is nothing to plot: {self.problem}")
         return self.answer.plot(ax=ax, scale=scale, probs=probs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Floats
@@ -257,16 +258,12 @@ class Phases(Result):
             attrs={"axis": self.axis},
         )
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON.
 
         Keys schema, lossfit (version), axis, prob, random_seed, phases and models (rows of `frame`
         and `models`).
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -314,25 +311,11 @@ class Phases(Result):
             f"P(flat end) {first.prob_tip:.2f}{more}"
         )
 
+    @figure_options
     def plot(
         self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "linear"
     ) -> Axes:
-        """The curve with its phases shaded; see `lossfit.plotting.plot_phases`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        run : str, optional
-            Which run; the first by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """The curve with its phases shaded; see `lossfit.plotting.plot_phases`."""
         axes: Axes = view("phases.plot")(self, ax=ax, run=run, scale=scale)
         return axes
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Floats
@@ -287,30 +288,15 @@ class Plan(Result):
         words: str = view("plan.line")(self)
         return words
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain data for JSON; ``schema`` names its form.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """The plan as plain data for JSON; ``schema`` names its form."""
         plain: dict[str, Any] = view("plan.dict")(self, SCHEMA)
         return plain
 
+    @figure_options
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Loss along the budget's sizes; see `lossfit.plotting.plot_plan`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Loss along the budget's sizes; see `lossfit.plotting.plot_plan`."""
         axes: Axes = view("plan.plot")(self, ax=ax)
         return axes
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from .._base.summaries import quantiles
 from ..answers.broken import without_forecast
@@ -37,6 +38,7 @@ MOST_PANELS = 6
 OTHER_PLAN = ("longer_plan", "schedule_stretched")
 
 
+@figure_options
 def plot_answer(
     answer: Answer,
     *,
@@ -51,19 +53,10 @@ def plot_answer(
     ----------
     answer : Answer
         What `lossfit.extrapolate` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
     run : str, optional
         Which run of the answer; the first by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis of compute.
     probs : sequence of float, optional
         Probabilities of the bands of the loss curve (no noise); 0.5 and the answer's by default.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

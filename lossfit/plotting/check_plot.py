@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .style import COLOURS, GREY, MARKERS, STYLES, axes, finish
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ MOST_BARS = 400  # forecasts drawn; more hide each other
 PANELS = (11.0, 3.9)  # inches
 
 
+@figure_options
 def plot_check(check: Check, *, ax: Axes | None = None, panels: bool = True) -> Any:
     """Coverage against the nominal level; beside it the PIT and the outcomes.
 
@@ -27,8 +29,6 @@ def plot_check(check: Check, *, ax: Axes | None = None, panels: bool = True) -> 
         What `lossfit.backtest` gave.
     ax : matplotlib axes, optional
         For the coverage; the others are then left out.
-    panels : bool
-        Whether to draw the others too.
 
     Returns
     -------

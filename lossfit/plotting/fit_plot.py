@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from .style import (
     BLUE,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..fits.posterior import Fit
 
 
+@figure_options
 def plot_fit(
     fit: Fit,
     run: str | None = None,
@@ -44,24 +46,6 @@ def plot_fit(
     ----------
     fit : Fit
         What `lossfit.fit` gave.
-    run : str, optional
-        The first by default.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    until : float, optional
-        Axis value up to which the curve is drawn; by default 1.3 times the end of the data.  The
-        figure starts at half the start of the window.
-    scale : {"auto", "log", "linear"}
-        Of the axis.
-    probs : sequence of float
-        Probabilities of the bands.
-    noise : bool
-        Whether the bands are for observations (with noise) or for the curve.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------
@@ -103,6 +87,7 @@ def plot_fit(
     return finish(ax, f"{name}: {fit.law.formula}", "lower left")
 
 
+@figure_options
 def plot_residuals(
     fit: Fit, run: str | None = None, *, ax: Any = None, scale: Scale = "auto"
 ) -> Any:
@@ -112,17 +97,6 @@ def plot_residuals(
     ----------
     fit : Fit
         What `lossfit.fit` gave.
-    run : str, optional
-        The first by default.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------
@@ -158,6 +132,7 @@ def plot_residuals(
     return finish(ax, title, "upper right")
 
 
+@figure_options
 def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None = None) -> Any:
     """Posterior of pairs of parameters of a run, drawn by ArviZ.
 
@@ -165,8 +140,6 @@ def plot_pair(fit: Fit, run: str | None = None, var_names: Sequence[str] | None 
     ----------
     fit : Fit
         What `lossfit.fit` gave.
-    run : str, optional
-        The first by default.
     var_names : sequence of str, optional
         All by default.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from .style import (
     BELOW,
@@ -30,15 +31,13 @@ DRAWS = 200
 MOST_CURVES = 12
 
 
+@figure_options
 def plot_ladder(ladder: Ladder, *, ax: Any = None, scale: Scale = "log") -> Any:
     """Curves of the runs, with the law's draws along each.
 
     Parameters
     ----------
     ladder : Ladder
-    ax : matplotlib axes, optional
-    scale : {"auto", "log", "linear"}
-        Of the axis.
 
     Returns
     -------

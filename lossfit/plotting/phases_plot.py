@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from .._base.summaries import quantiles
 from .style import BLUE, DATA, GREEN, ORANGE, SKY, axes, finish, one_run, set_axis
@@ -17,6 +18,7 @@ LEAST = 0.05  # probability of a phase that is drawn
 HEIGHT = 0.22  # of the axes that the posteriors take
 
 
+@figure_options
 def plot_phases(
     phases: Phases, *, ax: Any = None, run: str | None = None, scale: Scale = "linear"
 ) -> Any:
@@ -26,17 +28,6 @@ def plot_phases(
     ----------
     phases : Phases
         What `lossfit.phases` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    run : str, optional
-        Which run; the first by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis of compute.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .style import BELOW, BLUE, DATA, GREEN, GREY, ORANGE, axes, finish, note, number_ticks
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ POINTS = 160
 REACH = 6.0  # factor about the optimum that is always shown
 
 
+@figure_options
 def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     """Loss along the sizes that spend the budget, with band; the optimum's posterior below.
 
@@ -22,13 +24,6 @@ def plot_plan(plan: Plan, *, ax: Any = None) -> Any:
     ----------
     plan : Plan
         What `lossfit.plan` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

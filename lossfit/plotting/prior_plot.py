@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from ..fits.prior_curves import prior_predictive
 from ..runs.checks import as_runs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
 
 
+@figure_options
 def plot_prior_predictive(
     runs: Runs,
     law: str | Law = "power_linear",
@@ -45,12 +47,6 @@ def plot_prior_predictive(
         The runs; one of them is drawn.
     law : str or Law
         As in `lossfit.fit`.
-    run : str, optional
-        The first by default.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis.
     curves : int
         Single curves to draw.
     axis : str
@@ -65,11 +61,6 @@ def plot_prior_predictive(
         As in `lossfit.fit`.
     until : float
         Where the curves end, as a multiple of the window's end.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .style import BLUE, DATA, GREY, axes, finish, plain
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 MOST = 30  # runs drawn
 
 
+@figure_options
 def plot_priors(priors: Priors, *, ax: Axes | None = None) -> Any:
     """B of every finished run with its interval, and the prior that they give.
 
@@ -23,8 +25,6 @@ def plot_priors(priors: Priors, *, ax: Axes | None = None) -> Any:
     ----------
     priors : Priors
         What `lossfit.learn_priors` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
 
     Returns
     -------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.errors import DataError
 from .._base.results import Scale
 from .._base.summaries import quantiles
@@ -34,6 +35,7 @@ def colours_of(race: Race) -> dict[str, str]:
     return {name: palette[i % len(palette)] for i, name in enumerate(names)}
 
 
+@figure_options
 def plot_race(
     race: Race,
     *,
@@ -51,24 +53,6 @@ def plot_race(
     ----------
     race : Race
         What `lossfit.race` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis of compute.
-    data : bool
-        Draw the points.
-    frontier, truncated : bool
-        Draw the Pareto frontier; and, where it differs, the one that would be seen had runs been
-        stopped when first overtaken (both of the data, without forecasts).
-    crossings : bool
-        Mark overtakings of probability 1/2 or more, with their intervals (of up to 12 runs).
-    forecast : bool
-        Draw runs beyond their data (dashed).
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------
@@ -171,6 +155,7 @@ def _title(race: Race) -> str:
     return f"{race.names[best]} leads at {amount(race.until, race.axis)}: probability {share}"
 
 
+@figure_options
 def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: bool = True) -> Any:
     """Probability that each run leads, stacked, against compute.
 
@@ -178,17 +163,6 @@ def plot_leader(race: Race, *, ax: Any = None, scale: Scale = "log", forecast: b
     ----------
     race : Race
         What `lossfit.race` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis of compute.
-    forecast : bool
-        Whether runs go on beyond their data.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from ..runs.checks import as_runs, choose_axis
 from .style import COLOURS, STYLES, axes, finish, set_axis
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 12
 
 
+@figure_options
 def plot_runs(runs: Runs, axis: AnyAxis = "auto", *, ax: Any = None, scale: Scale = "log") -> Any:
     """Loss of several runs along one axis, e.g. of compute.
 
@@ -25,15 +27,6 @@ def plot_runs(runs: Runs, axis: AnyAxis = "auto", *, ax: Any = None, scale: Scal
     axis : str
         ``"auto"`` prefers what runs of different sizes can be compared by: GPU-hours, then FLOPs;
         else the first axis that all runs have.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Examples
     --------

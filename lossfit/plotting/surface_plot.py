@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.errors import DataError
 from .style import BELOW, COLOURS, GREY, STYLES, axes, finish, note, number_ticks
 
@@ -18,6 +19,7 @@ NEAR = 0.25  # of a factor e from a slice's compute within which a row is drawn 
 POINTS = 120
 
 
+@figure_options
 def plot_surface(
     surface: Surface,
     *,
@@ -30,10 +32,6 @@ def plot_surface(
     ----------
     surface : Surface
         What `lossfit.fit_surface` or `lossfit.surfaces.published` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    compute : sequence of float, optional
-        Budgets in FLOP; by default up to six at which the table has most rows.
 
     Returns
     -------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.errors import DataError
 from .style import BLUE, DATA, axes, finish
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 BINS = 60
 
 
+@figure_options
 def plot_sweep(result: SweepResult, *, ax: Axes | None = None, parameter: str | None = None) -> Any:
     """Posterior medians of a parameter over all runs of a store.
 
@@ -24,15 +26,6 @@ def plot_sweep(result: SweepResult, *, ax: Axes | None = None, parameter: str | 
     ----------
     result : SweepResult
         What `lossfit.fit_to` gave.
-    ax : matplotlib axes, optional
-        Where to draw; a new figure by default.
-    parameter : str, optional
-        Which parameter; the first of the law by default.
-
-    Returns
-    -------
-    matplotlib axes
-        What was drawn on.
 
     Raises
     ------

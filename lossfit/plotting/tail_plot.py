@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from ..runs.labels import amount
 from .style import BLUE, COLOURS, GREY, STYLES, finish, note, set_axis
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ..answers.tails import Tail
 
 
+@figure_options
 def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
     """The learning rate of the best tail and of those that it is compared with.
 
@@ -22,8 +24,6 @@ def plot_tail(tail: Tail, *, ax: Any = None, gains: bool = True) -> Any:
         What `lossfit.best_tail` gave.
     ax : matplotlib axes, optional
         For the learning rates; the gains are then left out.
-    gains : bool
-        Whether to draw the gains with their intervals beside them.
 
     Returns
     -------

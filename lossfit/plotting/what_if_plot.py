@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options
 from .._base.results import Scale
 from .._base.summaries import quantiles
 from .style import (
@@ -30,6 +31,7 @@ MOST = 6  # schedules in a picture
 POINTS = 80
 
 
+@figure_options
 def plot_what_if(
     answer: WhatIf,
     *,
@@ -47,14 +49,6 @@ def plot_what_if(
         What `lossfit.what_if` gave.
     ax : matplotlib axes, optional
         For the losses; the learning rates are then left out.
-    run : str, optional
-        Which run; the first by default.
-    schedules : sequence of str, optional
-        Which schedules; the first six by default.
-    scale : {"auto", "log", "linear"}
-        Of the axis of compute.
-    rates : bool
-        Whether to draw the learning rates below.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Bools, Floats, Ints
@@ -599,6 +600,7 @@ class Race(Result):
         }
         return answer_first(pd.DataFrame(table), ("at",))
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
         """The race as plain data for JSON; ``schema`` names its form.
 
@@ -606,11 +608,6 @@ class Race(Result):
         (name, start, end, flags, probability of leading at the horizon), leader (at, and for each
         run that ever leads its probabilities), overtakes, frontier, truncated_frontier and bias (of
         the data, without forecasts) as lists of rows.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -659,6 +656,7 @@ class Race(Result):
         words: str = view("race.line")(self)
         return words
 
+    @figure_options
     def plot(
         self,
         ax: Axes | None = None,
@@ -670,54 +668,17 @@ class Race(Result):
         crossings: bool = True,
         forecast: bool = True,
     ) -> Axes:
-        """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        data : bool
-            Whether to draw the points.
-        frontier : bool
-            Whether to draw the frontier.
-        truncated : bool
-            Whether to draw the truncated frontier, where it differs.
-        crossings : bool
-            Whether to mark where runs overtake.
-        forecast : bool
-            Whether runs go on beyond their data.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Loss against compute, bands, frontier and crossings: `lossfit.plotting.plot_race`."""
         axes: Axes = view("race.plot")(
             self, ax=ax, scale=scale, data=data, frontier=frontier, truncated=truncated,
             crossings=crossings, forecast=forecast,
         )  # fmt: skip
         return axes
 
+    @figure_options
     def plot_leader(
         self, ax: Axes | None = None, *, scale: Scale = "log", forecast: bool = True
     ) -> Axes:
-        """Stacked probability of leading; see `lossfit.plotting.plot_leader`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-        forecast : bool
-            Whether runs go on beyond their data.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Stacked probability of leading; see `lossfit.plotting.plot_leader`."""
         axes: Axes = view("race.leader_plot")(self, ax=ax, scale=scale, forecast=forecast)
         return axes

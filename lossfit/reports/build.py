@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import laws as registry
+from .._base.documented import figure_options
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.progress import patience
@@ -111,25 +112,11 @@ class Report(Result):
         page = {"path": str(self.path), "size": self.size, "missing": dict(self.missing)}
         return {**self.answer.to_dict(), "page": page}
 
+    @figure_options
     def plot(
         self, ax: Axes | None = None, *, run: str | None = None, scale: Scale = "auto"
     ) -> Axes:
-        """The picture of the answer; see `lossfit.plotting.plot_answer`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        run : str, optional
-            Which run; the first by default.
-        scale : {"auto", "log", "linear"}
-            Of the axis.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """The picture of the answer; see `lossfit.plotting.plot_answer`."""
         return self.answer.plot(ax, run=run, scale=scale)
 
     def __fspath__(self) -> str:

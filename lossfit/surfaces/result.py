@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
 from .._base.ragged import Floats
@@ -471,32 +472,15 @@ class Surface(Result):
         words: str = view("surface.line")(self)
         return words
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """The surface as plain data for JSON; ``schema`` names its form.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """The surface as plain data for JSON; ``schema`` names its form."""
         plain: dict[str, Any] = view("surface.dict")(self, SCHEMA)
         return plain
 
+    @figure_options
     def plot(self, ax: Axes | None = None, *, compute: Sequence[float] | None = None) -> Axes:
-        """IsoFLOP slices with the data; see `lossfit.plotting.plot_surface`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        compute : sequence of float, optional
-            Budgets in FLOP; by default up to six at which the table has most rows.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """IsoFLOP slices with the data; see `lossfit.plotting.plot_surface`."""
         axes: Axes = view("surface.plot")(self, ax=ax, compute=compute)
         return axes
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._base.documented import figure_options, plain_data
 from .._base.frames import answer_first
 from .._base.results import Result
 from .._base.views import view
@@ -111,21 +112,9 @@ class SweepResult(Result):
         stacked = np.stack(draws, axis=-1)
         return stacked.reshape(-1, stacked.shape[2] * stacked.shape[3]).T
 
+    @figure_options
     def plot(self, ax: Axes | None = None, *, parameter: str | None = None) -> Axes:
-        """Medians of a parameter over the runs; see `lossfit.plotting.plot_sweep`.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure by default.
-        parameter : str, optional
-            Which parameter; the first of the law by default.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            What was drawn on.
-        """
+        """Medians of a parameter over the runs; see `lossfit.plotting.plot_sweep`."""
         axes: Axes = view("sweep.plot")(self, ax=ax, parameter=parameter)
         return axes
 
@@ -169,14 +158,9 @@ class SweepResult(Result):
             f"{self.failed:,} with an error"
         )
 
+    @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, schema ``lossfit.sweep_result/1``.
-
-        Returns
-        -------
-        dict
-            Numbers, strings, lists and dicts.
-        """
+        """As plain data, schema ``lossfit.sweep_result/1``."""
         from .. import __version__
 
         return {

@@ -44,7 +44,8 @@ def test_an_option_that_one_function_has_all_have(name):
     assert "options" not in own
     for option in set(ASKED) & set(own):
         assert own[option].default == DEFAULTS[option], option
-        assert re.search(rf"^    (?:\w+, )*{option}(?:, \w+)* : ", function.__doc__, re.M), option
+        told = inspect.getdoc(function)
+        assert re.search(rf"^(?:\w+, )*{option}(?:, \w+)* : ", told, re.M), option
 
 
 @pytest.mark.parametrize("name", LACKING)
