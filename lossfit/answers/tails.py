@@ -29,7 +29,7 @@ from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
 from ..runs.schedule_words import peak_of, with_own
-from ..schedules import shapes as make
+from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
 from .broken import broken_runs, first_lines, without_forecast
 from .scenarios import FittedRun, Scenario

@@ -12,7 +12,8 @@ from .._base.ragged import Floats, Ints
 from ..runs.collection import Runs
 from ..runs.columns import cut, described, joined
 from ..runs.logged_rate import history_of
-from ..schedules import shapes as kinds
+from ..schedules import kinds
+from ..schedules.shapes import Schedule
 
 END = "end"
 Knowledge = Literal["known", "masked", "none"]
@@ -181,7 +182,7 @@ def _cut(
     return Runs._of(described(parts)).select(names)
 
 
-def _logged(run: Any, axis: str) -> kinds.Schedule | None:
+def _logged(run: Any, axis: str) -> Schedule | None:
     """The whole logged learning rate as a schedule."""
     for own in ("step", "tokens"):
         if run.has(own):

@@ -223,7 +223,7 @@ def _answers(
     """Default answers: `lossfit.extrapolate` with three targets, everything included."""
     from ..answers.extrapolation import extrapolate
     from ..runs.collection import Runs
-    from ..schedules.shapes import cosine
+    from ..schedules.kinds import cosine
 
     rng = np.random.default_rng(seed)
     step = np.linspace(20.0, 10_000.0, 500)

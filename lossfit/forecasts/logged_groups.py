@@ -20,7 +20,8 @@ from ..runs.logged_rate import (
     warmed,
     warmup_of,
 )
-from ..schedules.shapes import Schedule, from_points
+from ..schedules.kinds import from_points
+from ..schedules.shapes import Schedule
 from .path_book import NODES, PathBook
 from .rate_groups import (
     MENU,

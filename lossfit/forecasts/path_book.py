@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.ragged import Floats, Ints
 from ..runs.logged_rate import warmed
-from ..schedules import shapes as kinds
+from ..schedules import kinds
 from ..schedules.shapes import Schedule
 
 if TYPE_CHECKING:

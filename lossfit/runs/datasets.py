@@ -18,7 +18,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import spans
-from ..schedules import shapes as schedules
+from ..schedules import kinds as schedules
 from .collection import Runs
 from .intake import clean
 from .known import Known

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts
-from ..schedules import shapes as kinds
+from ..schedules import kinds
 from ..schedules.shapes import Schedule
 
 if TYPE_CHECKING:

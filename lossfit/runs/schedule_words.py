@@ -10,7 +10,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from .._base.units import amount_of
-from ..schedules import shapes as make
+from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
 from .known import schedules_by_run
 from .logged_rate import history_of, warmup_of

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .shapes import (
-    Schedule,
+from .kinds import (
     constant,
     cosine,
     cosine_cycle,
@@ -15,6 +14,7 @@ from .shapes import (
     two_stage,
     wsd,
 )
+from .shapes import Schedule
 
 __all__ = [
     "Schedule",

@@ -29,7 +29,6 @@ length, and `Schedule.stretched` from another schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,12 +40,11 @@ from .._base.ragged import Floats
 
 SHAPES = ("linear", "exponential", "sqrt")
 MOST_NODES = 8192
-ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning-rate schedule; make one with the functions of this module.
+    """A learning-rate schedule; make one with the functions of `lossfit.schedules`.
 
     Attributes
     ----------
@@ -207,11 +205,11 @@ class Schedule:
         """
         if self.total is None:
             return self
-        total = _positive(total, "total")
+        total = positive(total, "total")
         if self.kind == "points":
             steps = tuple(step * (total / self.total) for step in self.steps)
             return replace(self, steps=steps, total=total)
-        return _checked(replace(self, total=total))
+        return checked(replace(self, total=total))
 
     def scaled(self, factor: float, axis: str) -> Schedule:
         """The same schedule as a function of ``factor`` x its axis.
@@ -230,7 +228,7 @@ class Schedule:
         Schedule
             A new schedule.
         """
-        factor = _positive(factor, "factor")
+        factor = positive(factor, "factor")
         return replace(
             self,
             total=None if self.total is None else self.total * factor,
@@ -238,7 +236,7 @@ class Schedule:
             switch=self.switch * factor,
             cycle=self.cycle * factor,
             steps=tuple(step * factor for step in self.steps),
-            axis=_axis(axis),
+            axis=axis_of(axis),
         )
 
     def __str__(self) -> str:
@@ -258,474 +256,54 @@ class Schedule:
         return ", ".join(words)
 
 
-def constant(peak: float, warmup: float = 0, *, axis: str = "step") -> Schedule:
-    """One learning rate for ever, after the warm-up.
-
-    Parameters
-    ----------
-    peak : float
-        The learning rate.
-    warmup : float
-        Steps of linear warm-up from 0.
-    axis : {"step", "tokens"}
-        What `warmup` is measured in, and the schedule is called with.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> float(lossfit.schedules.constant(3e-4)(1_000_000))
-    0.0003
-    """
-    return _checked(Schedule("constant", peak, warmup=warmup, axis=axis))
-
-
-def cosine(
-    peak: float, total: float, warmup: float = 0, final_ratio: float = 0.1, *, axis: str = "step"
-) -> Schedule:
-    """Half a cosine from the peak to ``final_ratio * peak`` at ``total``.
-
-    Parameters
-    ----------
-    peak : float
-        Highest learning rate.
-    total : float
-        Step at which the final rate is reached (warm-up included).
-    warmup : float
-        Steps of linear warm-up.
-    final_ratio : float
-        Final rate over peak, 0 to 1.
-    axis : {"step", "tokens"}
-        What ``total`` and ``warmup`` are measured in, and the schedule is called with.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.cosine(peak=3e-4, total=20_000, warmup=200)
-    >>> round(float(schedule(20_000)), 6)  # a tenth of the peak
-    3e-05
-    """
-    return _checked(Schedule("cosine", peak, total, warmup, final_ratio, axis=axis))
-
-
-def linear(
-    peak: float, total: float, warmup: float = 0, final_ratio: float = 0.0, *, axis: str = "step"
-) -> Schedule:
-    """A straight line from the peak to ``final_ratio * peak`` at ``total``.
-
-    Parameters
-    ----------
-    peak : float
-        Highest learning rate.
-    total : float
-        Step at which the final rate is reached (warm-up included).
-    warmup : float
-        Steps of linear warm-up.
-    final_ratio : float
-        Final rate over peak, 0 to 1.
-    axis : {"step", "tokens"}
-        What ``total`` and ``warmup`` are measured in, and the schedule is called with.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.linear(peak=3e-4, total=20_000)
-    >>> float(schedule(10_000))
-    0.00015
-    """
-    return _checked(Schedule("linear", peak, total, warmup, final_ratio, axis=axis))
-
-
-def wsd(
-    peak: float,
-    total: float,
-    warmup: float = 0,
-    decay: float = 0.2,
-    final_ratio: float = 0.0,
-    shape: str = "linear",
-    *,
-    axis: str = "step",
-) -> Schedule:
-    """Warm-up, stable, decay: the peak until the last ``decay`` of the run, then down.
-
-    Parameters
-    ----------
-    peak, total, warmup : float
-        As in `cosine`.
-    decay : float
-        Share of ``total`` that the decay takes, 0 to 1.
-    final_ratio : float
-        As in `cosine`.
-    shape : {"linear", "exponential", "sqrt"}
-        Form of the decay; an exponential one needs ``final_ratio > 0``; ``"1-sqrt"`` is ``"sqrt"``.
-    axis : {"step", "tokens"}
-        As in `cosine`.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range or an unknown shape.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.wsd(peak=3e-4, total=20_000, decay=0.2)
-    >>> float(schedule(16_000)), float(schedule(18_000))
-    (0.0003, 0.00015)
-    """
-    shape = ALIASES.get(shape, shape)
-    return _checked(Schedule("wsd", peak, total, warmup, final_ratio, decay, shape, axis=axis))
-
-
-def one_minus_sqrt(
-    peak: float,
-    total: float,
-    warmup: float = 0,
-    decay: float = 0.2,
-    final_ratio: float = 0.0,
-    *,
-    axis: str = "step",
-) -> Schedule:
-    """The peak until the last ``decay`` of the run, then down by 1 - sqrt; `wsd` of that shape.
-
-    Parameters
-    ----------
-    peak, total, warmup : float
-        As in `cosine`.
-    decay : float
-        Share of ``total`` that the decay takes, 0 to 1.
-    final_ratio : float
-        As in `cosine`.
-    axis : {"step", "tokens"}
-        As in `cosine`.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.one_minus_sqrt(peak=3e-4, total=20_000)
-    >>> float(schedule(20_000))
-    0.0
-    """
-    return wsd(peak, total, warmup, decay, final_ratio, "sqrt", axis=axis)
-
-
-def cosine_cycle(
-    peak: float,
-    length: float,
-    cycle: float = 1.0,
-    warmup: float = 0,
-    final_ratio: float = 0.1,
-    *,
-    axis: str = "step",
-) -> Schedule:
-    """A cosine whose cycle is ``cycle`` times the length of the run.
-
-    With ``cycle=1`` the cosine ends with the run.  A run that ends at `length` under a longer cycle
-    ends with its learning rate still high (Hoffmann et al. 2022, arXiv 2203.15556, figure A1).
-
-    Parameters
-    ----------
-    peak : float
-        As in `cosine`.
-    length : float
-        Length of the run.
-    cycle : float
-        Length of the cosine over that of the run.
-    warmup, final_ratio : float
-        As in `cosine`.
-    axis : {"step", "tokens"}
-        As in `cosine`.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.cosine_cycle(peak=3e-4, length=10_000, cycle=2)
-    >>> schedule.total
-    20000.0
-    """
-    return cosine(
-        peak,
-        _positive(length, "length") * _positive(cycle, "cycle"),
-        warmup,
-        final_ratio,
-        axis=axis,
-    )
-
-
-def cosine_restarts(
-    peak: float,
-    total: float,
-    cycles: float,
-    warmup: float = 0,
-    final_ratio: float = 0.0,
-    growth: float = 1.0,
-    *,
-    axis: str = "step",
-) -> Schedule:
-    """Cosines that each start again from the peak: warm restarts (SGDR, arXiv 1608.03983).
-
-    Parameters
-    ----------
-    peak : float
-        Learning rate at the start of each cycle.
-    total : float
-        Step at which the last cycle ends.
-    cycles : float
-        How many cycles there are; the last may be cut off.
-    warmup : float
-        Steps of linear warm-up from 0, before the first cycle.
-    final_ratio : float
-        Rate at the end of a cycle, as a share of the peak.
-    growth : float
-        Length of each cycle over that of the one before, 1 or more (PyTorch's ``T_mult``).
-    axis : {"step", "tokens"}
-        What the steps are measured in, and the schedule is called with.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.cosine_restarts(3e-4, total=1000, cycles=4)
-    >>> float(schedule(250)), float(schedule(375))
-    (0.0003, 0.00015)
-    """
-    number, growth = _positive(cycles, "number of cycles"), _positive(growth, "growth")
-    lengths = number if growth == 1 else (growth**number - 1) / (growth - 1)
-    # What is no number is refused below.
-    cycle = (_positive(total, "total") - (warmup if _is_number(warmup) else 0)) / lengths
-    schedule = Schedule(
-        "restarts", peak, total, warmup, final_ratio, cycle=cycle, growth=growth, axis=axis
-    )
-    return _checked(schedule)
-
-
-def stretched(schedule: Schedule, total: float) -> Schedule:
-    """The same kind of schedule with another length; see `Schedule.stretched`.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        Any schedule.
-    total : float
-        The new length, in the units of the schedule's axis.
-
-    Returns
-    -------
-    Schedule
-        A new schedule.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> short = lossfit.schedules.cosine(peak=3e-4, total=10_000, warmup=200)
-    >>> lossfit.schedules.stretched(short, 40_000).total
-    40000.0
-    """
-    if not isinstance(schedule, Schedule):
-        raise DataError(f"stretched needs a schedule, got {type(schedule).__name__}")
-    return schedule.stretched(total)
-
-
-def two_stage(
-    first: float, second: float, switch: float, warmup: float = 0, *, axis: str = "step"
-) -> Schedule:
-    """The first rate until the step ``switch``, the second from there on.
-
-    Parameters
-    ----------
-    first : float
-        Learning rate before `switch`.
-    second : float
-        Learning rate from there on.
-    switch : float
-        Step at which the rate changes.
-    warmup : float
-        Steps of linear warm-up from 0 to `first`.
-    axis : {"step", "tokens"}
-        What the steps are measured in, and the schedule is called with.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        A number out of range.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.two_stage(3e-4, 1e-4, switch=8000)
-    >>> float(schedule(7999)), float(schedule(8000))
-    (0.0003, 0.0001)
-    """
-    schedule = Schedule("two_stage", first, warmup=warmup, second=second, switch=switch, axis=axis)
-    return _checked(schedule)
-
-
-def from_points(step: Iterable[float], lr: Iterable[float], *, axis: str = "step") -> Schedule:
-    """Straight lines between given points; the first and the last value are held beyond them.
-
-    Parameters
-    ----------
-    step, lr : array_like, shape (n,)
-        Increasing steps and the learning rates there, n >= 1.
-    axis : {"step", "tokens"}
-        What the steps are measured in.
-
-    Returns
-    -------
-    Schedule
-        Call it with steps for the learning rate there.
-
-    Raises
-    ------
-    DataError
-        Arrays of different lengths, steps that do not increase, numbers that are not finite or
-        negative; the message names the point.
-
-    Examples
-    --------
-    >>> import lossfit
-    >>> schedule = lossfit.schedules.from_points([0, 100, 1000], [0, 3e-4, 1e-4])
-    >>> float(schedule(50)), float(schedule(5000))
-    (0.00015, 0.0001)
-    """
-    steps, rates = np.asarray(step, dtype=np.float64), np.asarray(lr, dtype=np.float64)
-    if steps.ndim != 1 or steps.shape != rates.shape or not len(steps):
-        raise DataError(
-            f"from_points needs as many steps as rates, at least one; got shapes {steps.shape} "
-            f"and {rates.shape}"
-        )
-    bad = np.flatnonzero(~(np.isfinite(steps) & np.isfinite(rates)) | (rates < 0))
-    if not len(bad):
-        bad = np.flatnonzero(np.diff(steps, prepend=-np.inf) <= 0)
-    if len(bad):
-        i = int(bad[0])
-        raise DataError(
-            f"from_points: point {i} (step {steps[i]:g}, lr {rates[i]:g}) must have a finite step "
-            "above the one before and a rate of 0 or more"
-        )
-    return Schedule(
-        "points",
-        float(rates.max()),
-        total=float(steps[-1]),
-        steps=tuple(steps.tolist()),
-        rates=tuple(rates.tolist()),
-        axis=_axis(axis),
-    )
-
-
-def _positive(value: float, what: str) -> float:
-    if not _is_number(value) or value <= 0:
+def positive(value: float, what: str) -> float:
+    """A positive number as a float."""
+    if not is_number(value) or value <= 0:
         raise DataError(f"a schedule's {what} must be a positive number, got {value!r}")
     return float(value)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a finite number."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
         value, bool
     )
     return number and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
-def _axis(axis: str) -> str:
+def axis_of(axis: str) -> str:
+    """What a schedule is a function of."""
     if axis not in ("step", "tokens"):
         raise DataError(f"a schedule's axis is 'step' or 'tokens', got {axis!r}")
     return axis
 
 
-def _checked(s: Schedule) -> Schedule:
+def checked(s: Schedule) -> Schedule:
     """The schedule with its numbers checked and made floats."""
-    _axis(s.axis)
-    values: dict[str, float] = {"peak": _positive(s.peak, "peak")}
+    axis_of(s.axis)
+    values: dict[str, float] = {"peak": positive(s.peak, "peak")}
     for name in ("warmup", "final_ratio", "decay"):
         value = getattr(s, name)
-        if not _is_number(value) or value < 0:
+        if not is_number(value) or value < 0:
             raise DataError(f"a schedule's {name} must be 0 or more, got {value!r}")
         values[name] = float(value)
     if s.kind == "two_stage":
-        values["second"] = _positive(s.second, "second rate")
-        values["switch"] = _positive(s.switch, "switch")
+        values["second"] = positive(s.second, "second rate")
+        values["switch"] = positive(s.switch, "switch")
     for name in ("final_ratio", "decay"):
         if values[name] > 1:
             raise DataError(f"a schedule's {name} is a share, 0 to 1, got {values[name]:g}")
     if s.kind not in ("constant", "two_stage"):
         total = 0.0 if s.total is None else s.total
-        values["total"] = _positive(total, "total")
+        values["total"] = positive(total, "total")
         if values["total"] <= values["warmup"]:
             raise DataError(
                 f"a schedule's total must exceed its warm-up, got total {total:g} and warm-up "
                 f"{values['warmup']:g}"
             )
     if s.kind == "restarts":
-        values["cycle"] = _positive(s.cycle, "cycle")
-        values["growth"] = _positive(s.growth, "growth")
+        values["cycle"] = positive(s.cycle, "cycle")
+        values["growth"] = positive(s.growth, "growth")
         if values["growth"] < 1:
             raise DataError(f"a schedule's growth is 1 or more, got {s.growth:g}")
     if s.kind == "wsd":
