@@ -3,15 +3,18 @@
     python -m benches.broken_runs CURVES
 
 CURVES is a folder of public curves (see `benches.forecast_cases`).  Hits: healthy public curves,
-broken at a random point in each way.  False alarms: the same curves as they are, whole and cut.
-Runs that are documented as broken by their source are left out of the healthy ones.  Counters that
-began before the run are looked at apart: hits are the same curves with steps counted from 1, 3, 10
-and 1,000 times their length, false alarms the later parts of curves, which begin late too.
+broken at a random point in each way; the last way is a second beginning.  False alarms: the same
+curves as they are, whole and cut.  Runs that are documented as broken by their source are left out
+of the healthy ones.  Counters that began before the run are looked at apart: hits are the same
+curves with steps counted from 1, 3, 10 and 1,000 times their length, false alarms the later parts
+of curves, which begin late too.  All whole curves are then looked at together, which must tell the
+same and is timed.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pandas as pd
 
 from benches.forecast_cases import Curve, all_curves
 from lossfit.runs.breaks import recognise
+from lossfit.runs.suspects import recognise_all
 
 Floats = np.ndarray
 CUTS = (0.1, 0.3, 0.5, 0.7, 1.0)
@@ -36,7 +40,7 @@ def documented(curve: Curve) -> bool:
 
 
 def broken(curve: Curve, rng: np.random.Generator) -> dict[str, Floats]:
-    """The curve broken in seven ways at one point between 40 and 85 % of its rows."""
+    """The curve broken in eight ways at one point between 40 and 85 % of its rows."""
     t, loss, n = curve.t, curve.loss, len(curve.t)
     j = int(rng.uniform(0.4, 0.85) * n)
     since = np.arange(n) - j
@@ -61,6 +65,7 @@ def broken(curve: Curve, rng: np.random.Generator) -> dict[str, Floats]:
         "diverged": with_end(level * np.exp(rise * up + noise)),
         "restarted": with_end(loss[after] * np.exp(rise * decay)),
         "overfitting": with_end(loss[after] * (t[after] / t[j]) ** steepness),
+        "began_again": with_end(np.interp(t[after] - t[j] + t[0], t, loss)),
     }
 
 
@@ -88,6 +93,19 @@ def counters(curves: list[Curve]) -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.DataFrame(hits, columns=["source", "offset", "fell", "counter"]),
         pd.DataFrame(parts, columns=["source", "first", "counter"]),
     )
+
+
+def together(curves: list[Curve]) -> tuple[bool, float, float]:
+    """Whether all curves at once are told the same as each, and CPU ms a run for both."""
+    offsets = np.cumsum([0, *(len(c.t) for c in curves)])
+    t, loss = np.concatenate([c.t for c in curves]), np.concatenate([c.loss for c in curves])
+    start = time.process_time()
+    at_once = recognise_all(t, loss, offsets, [c.is_validation for c in curves])
+    middle = time.process_time()
+    each = [recognise(c.t, c.loss, c.is_validation) for c in curves]
+    end = time.process_time()
+    same = list(map(str, at_once)) == list(map(str, each))
+    return same, 1e3 * (middle - start) / len(curves), 1e3 * (end - middle) / len(curves)
 
 
 def main(folder: Path) -> int:
@@ -125,6 +143,12 @@ def main(folder: Path) -> int:
     late = parts.groupby(["first", "source"])["counter"].mean().groupby("first").mean()
     print("later parts of curves taken for that, by where they begin:")
     print(late.round(4).to_string())
+    same, at_once, each = together(curves)
+    points = sum(len(c.t) for c in curves) / len(curves)
+    print(
+        f"{len(curves)} curves of {points:.0f} points: {at_once:.3f} CPU ms a run together, "
+        f"{each:.3f} each by itself; told {'the same' if same else 'OTHER THINGS'}"
+    )
     rate = float(alarms["alarm"].mean())
     by_source = float(alarms.groupby("source")["alarm"].mean().mean())
     of_parts = float(parts.groupby("source")["counter"].mean().mean())
@@ -138,6 +162,7 @@ def main(folder: Path) -> int:
         max(rate, of_parts) <= BARS["false alarms"]
         and fewest >= BARS["hits"]
         and float(caught.mean()[10]) >= BARS["late counters"]
+        and same
     )
     return 0 if good else 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,3 +41,10 @@ def answer_first(
     last = [name for name in (*LATE, *ends) if name in columns]
     middle = [name for name in columns if name not in (*first, *last)]
     return frame[[*first, *middle, *last]]
+
+
+def word_column(words: Iterable[str | None]) -> pd.Series:
+    """A column of words, with None for none: pandas by itself may make that NaN."""
+    import pandas as pd
+
+    return pd.Series(list(words), dtype=object)

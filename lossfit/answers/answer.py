@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats
 from .._base.results import Result, Scale
 from .._base.summaries import describe, quantiles
 from .._base.views import view
 from ..fits.flags import warning_text
 from ..forecasts.mixture import Mixed, curves_of
+from ..runs.broken import broken_runs, words_of
 from ..runs.checks import axis_values
 from ..runs.labels import AXIS_UNITS
-from .broken import broken_runs
 from .meanings import meanings_of, unlearned
 
 if TYPE_CHECKING:
@@ -321,12 +321,14 @@ class Answer(Result):
     def frame(self) -> pd.DataFrame:
         """One row a run and target.
 
-        Columns median, lower, upper, horizon_ratio, mean, notes (a tuple of flags; see
-        `lossfit.fits.flags`), sd, axis, prob, run and at.
+        Columns median, lower, upper, horizon_ratio, mean, broken (what broke in the run, in words;
+        None for a sound one, and no forecast may hold where it is not), notes (a tuple of flags;
+        see `lossfit.fits.flags`), sd, axis, prob, run and at.
         """
         import pandas as pd
 
         columns = self._columns(self._moments, self._flags_there)
+        columns["broken"] = word_column(columns["broken"])
         return answer_first(pd.DataFrame(columns), self._keys)
 
     @cached_property
@@ -361,14 +363,11 @@ class Answer(Result):
         """
         import pandas as pd
 
-        tables = [
-            pd.DataFrame(part)
-            for part in self._of_laws(self.question, self.mixed, self.question.weights)
-        ]
+        parts = self._of_laws(self.question, self.mixed, self.question.weights)
         if self._compared is not None and self.question.comparison is not None:
             weights = np.zeros(len(self.question.compared))
-            parts = self._of_laws(self.question.comparison, self._compared, weights)
-            tables += [pd.DataFrame(part) for part in parts]
+            parts += self._of_laws(self.question.comparison, self._compared, weights)
+        tables = [pd.DataFrame({**p, "broken": word_column(p["broken"])}) for p in parts]
         return answer_first(pd.concat(tables, ignore_index=True), ("law", *self._keys))
 
     @property
@@ -406,6 +405,7 @@ class Answer(Result):
         for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
             data[name] = values[there]
         data["prob"] = self.prob
+        data["broken"] = np.array(words_of(self.broken, self.names), dtype=object)[which]
         data["notes"] = np.fromiter(flags, dtype=object, count=len(flags))
         return data
 
@@ -564,7 +564,8 @@ class Answer(Result):
         pandas.DataFrame
             A row a run and loss: run, loss, lower, median, upper (units of the axis; infinite where
             that share of the draws does not get there within the horizon), prob_reached within the
-            horizon, horizon (the run's farthest target) and axis.
+            horizon, horizon (the run's farthest target), axis and broken (what broke in the run, in
+            words, or None).
 
         Raises
         ------

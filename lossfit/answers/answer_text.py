@@ -12,8 +12,8 @@ from .._base.summaries import quantiles
 from ..fits.flags import QUIET
 from ..forecasts.logged_groups import LOGGED
 from ..laws import ScheduleLaw
+from ..runs.broken import first_lines, without_forecast
 from ..runs.labels import AXIS_UNITS, amount, ratio_text
-from .broken import first_lines, without_forecast
 
 if TYPE_CHECKING:
     from .answer import Answer

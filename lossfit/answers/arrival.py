@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
+from .._base.frames import word_column
 from .._base.ragged import Floats
 from ..runs.axes import AXES, check_axis
+from ..runs.broken import words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +79,9 @@ def time_to(
                     "axis": answer.axis if axis is None else axis,
                 }
             )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame["broken"] = word_column(words_of(answer.broken, frame["run"]))
+    return frame
 
 
 def _places(end: float, horizon: float) -> Floats:

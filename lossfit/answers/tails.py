@@ -13,7 +13,7 @@ import numpy as np
 from .._base.blas import one_blas_thread
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.numbers import decimals_of, estimate
 from .._base.options import check_names
 from .._base.progress import patience
@@ -25,13 +25,13 @@ from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.question import LawOptions, takes
 from ..forecasts.record import farthest
 from ..forecasts.responses import Rate
+from ..runs.broken import broken_runs, first_lines, without_forecast, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
 from ..runs.schedule_words import peak_of, with_own
 from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
-from .broken import broken_runs, first_lines, without_forecast
 from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
 from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
@@ -141,7 +141,8 @@ class Tail(Result):
         Columns median, lower, upper, mean (the loss at the end, without noise), gain,
         gain_lower, gain_upper (mean and interval of the loss that the best tail saves over this
         one, over joint draws), prob_better (that it saves any), expected (the law's expected
-        loss), notes (a tuple of flags), sd, axis, prob, run, schedule and at.
+        loss), broken (what broke in the run, in words, or None), notes (a tuple of flags), sd,
+        axis, prob, run, schedule and at.
         """
         import pandas as pd
 
@@ -166,6 +167,7 @@ class Tail(Result):
                 "gain_upper": high,
                 "prob_better": np.where(best, np.nan, (gain > 0).mean(axis=1)),
                 "expected": self.expected,
+                "broken": word_column(words_of(self.broken, [self.run.name] * len(self.names))),
                 "notes": pd.Series([self.flags] * len(self.names), dtype=object),
             }
         )
@@ -274,8 +276,9 @@ class Tail(Result):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON.
 
-        Keys schema, lossfit (version), run, axis, start, total, prob, tail (its knots), rows and
-        within (the loss that staying within the data's rates costs, or null).
+        Keys schema, lossfit (version), run, axis, start, total, prob, broken (what broke in the
+        run, by name), tail (its knots), rows and within (the loss that staying within the data's
+        rates costs, or null).
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -289,6 +292,7 @@ class Tail(Result):
             "start": self.start,
             "total": self.total,
             "prob": self.prob,
+            "broken": {name: words for name, (words, _) in self.broken.items()},
             "tail": rows_of(self.tail),
             "rows": rows_of(self.frame),
             "within": None if within is None else float(within.expected[0] - self.expected[0]),
@@ -397,6 +401,8 @@ def best_tail(
         tail = _with(tail, within)
     if without_forecast(tail.broken, name):  # other flags would be about a curve that ended
         tail = replace(tail, flags=("broken",))
+    elif tail.broken:
+        tail = replace(tail, flags=("broken", *tail.flags))
     text = tail.warning
     if text:
         warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._base.numbers import decimals_of, estimate
+from ..runs.broken import first_lines, without_forecast
 from ..runs.labels import amount
-from .broken import first_lines, without_forecast
 
 if TYPE_CHECKING:
     from .what_ifs import WhatIf

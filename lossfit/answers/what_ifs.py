@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
@@ -25,11 +25,11 @@ from ..forecasts.knowledge import check_targets
 from ..forecasts.learning import Priors
 from ..forecasts.question import LawOptions, Question, takes
 from ..forecasts.record import farthest
+from ..runs.broken import broken_runs, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.logged_rate import axis_factor
 from ..runs.schedule_words import highest, peak_of, schedules_of, with_own
 from ..schedules.shapes import Schedule
-from .broken import broken_runs
 from .meanings import meanings_of
 from .scenarios import (
     FittedRun,
@@ -148,8 +148,8 @@ class WhatIf(Result):
 
         Columns median, lower, upper, then horizon_ratio, mean, difference,
         difference_lower, difference_upper (to the run's own schedule at the same place: below 0 is
-        better; median and interval over joint draws), prob_better, notes (a tuple of flags), sd,
-        axis, prob, run, schedule and at.
+        better; median and interval over joint draws), prob_better, broken (what broke in the run,
+        in words, or None), notes (a tuple of flags), sd, axis, prob, run, schedule and at.
         """
         import pandas as pd
 
@@ -176,6 +176,7 @@ class WhatIf(Result):
                 "difference_lower": edges[0],
                 "difference_upper": edges[2],
                 "prob_better": np.where(own, np.nan, (gap < 0).mean(axis=1)),
+                "broken": word_column(words_of(self.broken, (row.run for row in self.rows))),
                 "notes": pd.Series([row.flags for row in self.rows], dtype=object),
             }
         )
@@ -342,7 +343,7 @@ class WhatIf(Result):
 
     @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), question, rows and strength."""
+        """Plain data for JSON: schema, lossfit (version), question, broken, rows and strength."""
         from .. import __version__
         from .._base.records import rows_of
 
@@ -358,6 +359,7 @@ class WhatIf(Result):
                     for name in self.schedules
                 },
             },
+            "broken": {name: words for name, (words, _) in self.broken.items()},
             "rows": rows_of(self.frame),
             "strength": {name: {"mean": m, "sd": s} for name, (m, s) in self.strength.items()},
         }
@@ -470,8 +472,10 @@ def what_if(
     rows: list[_Row] = []
     curves: list[Floats] = []
     bases: list[Floats] = []
+    broken = broken_runs(runs, names, axis)
     for name in names:
-        asked_rows, values, base = _one_run(fits.runs[name], asked, places[name], fits.flags)
+        extra = (*(["broken"] if name in broken else []), *fits.flags)
+        asked_rows, values, base = _one_run(fits.runs[name], asked, places[name], extra)
         rows += asked_rows
         curves.append(values)
         bases.append(base)

@@ -175,7 +175,7 @@ def show_arrivals(answer: Any, target: Sequence[float], as_json: bool) -> None:
 
         print_json({**answer.to_dict(), "time_to": rows_of(table)})
         return
-    from ..answers.broken import without_forecast
+    from ..runs.broken import without_forecast
 
     show_text(str(answer))
     draws = answer._row_draws().shape[-1]

@@ -22,10 +22,10 @@ from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
-from ..answers.broken import TAIL, without_forecast
 from ..forecasts.question import Options, spelt_out, takes
 from ..forecasts.rates import chosen
 from ..runs.axes import check_axis
+from ..runs.broken import TAIL, without_forecast
 from ..runs.known import Known
 from ..runs.labels import amount
 from .tailing import AGAIN, Log

@@ -10,13 +10,13 @@ import numpy as np
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from .._base.summaries import check_prob, quantiles
 from .._base.views import view
-from ..answers.broken import broken_runs
-from ..fits.flags import warning_text
+from ..fits.flags import ANSWER_MEANINGS, warning_text
+from ..runs.broken import broken_runs, without_forecast, words_of
 from ..runs.labels import amount
 from .models import MODELS
 
@@ -35,6 +35,7 @@ PHASE_MEANINGS = {
     "about equally well, or the end and the rest say different things: these data can't tell",
     "schedule_unknown": "the learning-rate schedule is not known, so that its part in the shape of "
     "the curve can't be told: give schedule= or an lr column",
+    "broken": ANSWER_MEANINGS["broken"],
 }
 SCHEMA = "lossfit.phases/1"
 
@@ -119,12 +120,15 @@ class Phases(Result):
     @property
     def flags(self) -> dict[str, tuple[str, ...]]:
         """Flags of each run (`PHASE_MEANINGS`)."""
-        return {result.name: result.flags for result in self.by_run}
+        return {
+            result.name: (*(["broken"] if result.name in self.broken else []), *result.flags)
+            for result in self.by_run
+        }
 
     @property
     def warning(self) -> str:
         """What the one `LossfitWarning` says; "" for nothing."""
-        return warning_text(self.names, [result.flags for result in self.by_run], PHASE_MEANINGS)
+        return warning_text(self.names, list(self.flags.values()), PHASE_MEANINGS)
 
     def __getitem__(self, run: str) -> RunPhases:
         """The phases of one run."""
@@ -149,8 +153,9 @@ class Phases(Result):
         it), prob_exists (P that the phase exists), share_lower,
         share_median, share_upper (the same over the end of the data), slope (median, in loss per
         unit of the axis), schedule_gain (held-out log scores of the schedule's model less those of
-        the phases, NaN where no schedule is known), schedule_explains (bool), notes (a tuple of
-        flags), axis, prob, run and phase ("linear" or "tip").
+        the phases, NaN where no schedule is known), schedule_explains (bool), broken (what broke
+        in the run, in words, or None), notes (a tuple of flags), axis, prob, run and phase
+        ("linear" or "tip").
         """
         import pandas as pd
 
@@ -184,10 +189,13 @@ class Phases(Result):
                         "slope": float(np.median(slope)) if slope.size else np.nan,
                         "schedule_gain": np.nan if result.gain is None else result.gain,
                         "schedule_explains": "schedule_explains" in result.flags,
-                        "notes": result.flags,
+                        "notes": self.flags[result.name],
                     }
                 )
-        return answer_first(pd.DataFrame(rows), self._keys)
+        frame = pd.DataFrame(rows)
+        words = word_column(words_of(self.broken, frame["run"]))
+        frame.insert(list(frame).index("notes"), "broken", words)
+        return answer_first(frame, self._keys)
 
     def _row_draws(self) -> Floats:
         return np.stack(
@@ -262,8 +270,8 @@ class Phases(Result):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON.
 
-        Keys schema, lossfit (version), axis, prob, random_seed, phases and models (rows of `frame`
-        and `models`).
+        Keys schema, lossfit (version), axis, prob, random_seed, broken (what broke, by run), phases
+        and models (rows of `frame` and `models`).
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -274,6 +282,7 @@ class Phases(Result):
             "axis": self.axis,
             "prob": self.prob,
             "random_seed": self.seed,
+            "broken": {name: words for name, (words, _) in self.broken.items()},
             "phases": rows_of(self.frame),
             "models": rows_of(self.models),
         }
@@ -291,6 +300,9 @@ class Phases(Result):
         )
         table = self.frame
         for result in self.by_run[:10]:
+            if without_forecast(self.broken, result.name):
+                lines.append(f"  {result.name}: no phases (phases.frame takes it for a sound run)")
+                continue
             lines.append(f"  {result.name}: {verdict_of(result)}")
             for _, row in table[table["run"] == result.name].iterrows():
                 lines.append(f"    {_phase(row, self)}")

@@ -10,8 +10,8 @@ import numpy as np
 from .._base.documented import figure_options
 from .._base.results import Scale
 from .._base.summaries import quantiles
-from ..answers.broken import without_forecast
 from ..forecasts.mixture import curves_of
+from ..runs.broken import without_forecast
 from .style import (
     BLUE,
     COLOURS,

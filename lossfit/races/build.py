@@ -15,12 +15,12 @@ from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats, Ints
-from ..answers.broken import broken_runs, without_forecast
 from ..answers.meanings import unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import Options, Question, takes
 from ..forecasts.record import farthest
+from ..runs.broken import broken_runs, without_forecast
 from ..runs.checks import axis_values, choose_axis, whole
 from . import frontier as front
 from .curves import RaceCurves, race_curves
@@ -233,6 +233,7 @@ def _run_it(
                 flags_of_run.append("end_disagrees")
             ratio = grid[-1] / part.end[r]
             name = runs.names[len(flags)]
+            flags_of_run += ["broken"] * (name in breaks)
             flags_of_run += ["siblings_unused"] * unlearned(question, name)
             checked = farthest(question.by_default, "longer_plan" in flags_of_run)
             flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > checked)

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats, Ints
 from .._base.results import Result, Scale
 from .._base.summaries import quantiles
 from .._base.views import view
-from ..answers.broken import broken_runs
 from ..answers.meanings import meanings_of
 from ..fits.flags import warning_text
+from ..runs.broken import broken_runs, words_of
 from ..runs.checks import axis_values
 from ..runs.labels import AXIS_UNITS
 from . import crossings as crossing
@@ -178,7 +178,8 @@ class Race(Result):
         """One row a kept run and place.
 
         Columns median, lower, upper, mean, leads (probability of leading), beyond (whether it is
-        forecast), horizon_ratio, notes (a tuple of flags), sd, axis, prob, run and at.
+        forecast), horizon_ratio, broken (what broke in the run, in words, or None), notes (a tuple
+        of flags), sd, axis, prob, run and at.
         """
         import pandas as pd
 
@@ -199,6 +200,7 @@ class Race(Result):
         flags = [
             self.run_flags[i] if far else () for i, far in zip(r, frame["beyond"], strict=True)
         ]
+        frame["broken"] = word_column(words_of(self.broken, frame["run"]))
         frame["notes"] = pd.Series(flags, dtype=object)
         return answer_first(frame, self._keys)
 
@@ -605,9 +607,9 @@ class Race(Result):
         """The race as plain data for JSON; ``schema`` names its form.
 
         Keys schema, lossfit (version), question (axis, until, prob, draws, random_seed, laws), runs
-        (name, start, end, flags, probability of leading at the horizon), leader (at, and for each
-        run that ever leads its probabilities), overtakes, frontier, truncated_frontier and bias (of
-        the data, without forecasts) as lists of rows.
+        (name, start, end, broken, flags, probability of leading at the horizon), leader (at, and
+        for each run that ever leads its probabilities), overtakes, frontier, truncated_frontier and
+        bias (of the data, without forecasts) as lists of rows.
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -631,6 +633,7 @@ class Race(Result):
                     "start": float(self.starts[r]),
                     "end": float(self.ends[r]),
                     "leads_at_horizon": float(self.leads[-1, r]),
+                    "broken": self.broken.get(name, (None,))[0],
                     "notes": list(self.run_flags[r]),
                 }
                 for r, name in enumerate(self.names)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..answers.answer_text import probability
-from ..answers.broken import first_lines
 from ..fits.flags import QUIET
+from ..runs.broken import first_lines
 from ..runs.labels import AXIS_UNITS, amount, names_text, ratio_text, span
 
 if TYPE_CHECKING:

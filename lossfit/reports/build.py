@@ -20,9 +20,9 @@ from .._base.progress import patience
 from .._base.results import Result, Scale
 from .._base.seeds import seed_integer
 from .._base.summaries import check_prob
-from ..answers.broken import without_forecast
 from ..forecasts.question import DEFAULTS, Options, spelt_out, takes
 from ..laws import Law, ScheduleLaw
+from ..runs.broken import without_forecast
 from ..runs.checks import as_runs, choose_axis, whole
 from .content import Content
 from .curves import MANY, bands, drawing

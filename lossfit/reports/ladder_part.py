@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from ..answers.answer_text import probability
-from ..answers.broken import without_forecast
+from ..runs.broken import without_forecast
 from ..runs.labels import AXIS_UNITS, amount
 from .parts import Section, run_cell
 from .sections import MOST_ROWS

@@ -12,6 +12,7 @@ import numpy as np
 from .._base.errors import DataError, LossfitWarning
 from .._base.summaries import quantiles
 from ..runs.axes import check_axis
+from ..runs.broken import without_forecast
 from ..runs.known import for_runs
 from ..runs.labels import AXIS_UNITS, amount
 from ..runs.logged_rate import history_of
@@ -73,9 +74,9 @@ def phases_section(
         )
     ]
     flags: dict[str, list[str]] = {}
-    for result in results:
-        for flag in result.flags:
-            flags.setdefault(flag, []).append(result.name)
+    for name, noted in made.flags.items():
+        for flag in noted:
+            flags.setdefault(flag, []).append(name)
     text.append(flag_list(flags, PHASE_MEANINGS, len(results)))
     text.append(_table(made, [verdict_of(result) for result in results], place))
     small = []
@@ -85,7 +86,8 @@ def phases_section(
     text += [paragraph(" ".join(small), "small")] if small else []
     text.append(figure("phase", "The chosen run with its phases shaded", "", "wide"))
     text.append(f"<details><summary>As printed</summary><pre>{safe(made)}</pre></details>")
-    data = {"phases": [_data(result, place.get(result.name), made.prob) for result in results]}
+    told = [result for result in results if not without_forecast(made.broken, result.name)]
+    data = {"phases": [_data(result, place.get(result.name), made.prob) for result in told]}
     return Section("phases", TITLE, "\n".join(text), data, made=made)
 
 
@@ -98,6 +100,10 @@ def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
     rows, which = [], []
     frame = made.frame
     for name, verdict in zip(made.names, verdicts, strict=True):
+        which.append(place.get(name, -1))
+        if without_forecast(made.broken, name):
+            rows.append([run_cell(name), Cell(safe(made.broken[name][0])), *[Cell("")] * 6])
+            continue
         cells = [run_cell(name), Cell(safe(verdict))]
         for row in frame[frame["run"] == name].itertuples(index=False):
             cells.append(number(row.prob_exists, ".2f"))
@@ -111,7 +117,6 @@ def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
             cells.append(Cell(safe(words[1]), float(row.median)))
             cells.append(Cell(safe(f"{words[0]} to {words[2]}"), float(row.lower)))
         rows.append(cells)
-        which.append(place.get(name, -1))
     return table("Phases, run by run", head, rows, runs=which, kind="phases")
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..answers import answer_text
-from ..answers.broken import first_lines, without_forecast
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..forecasts.record import record_of
 from ..runs.axes import check_axis
+from ..runs.broken import first_lines, without_forecast
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import AXIS_LABELS, AXIS_UNITS, amount, ratio_text, span
 from .parts import Section, figure, run_cell

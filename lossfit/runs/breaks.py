@@ -11,6 +11,7 @@ kind                what the curve shows
 ``scale_jump``      from one point on every loss is multiplied by a factor
 ``diverged``        the loss rose far above its best level and stayed there
 ``restarted``       the loss jumped up and is falling back from there
+``began_again``     the loss jumped up to where it began and has fallen as low again
 ``overfitting``     a validation loss that rises slowly from its minimum
 ``rising``          a training loss that rises slowly from its minimum
 ``sudden_fall``     a long plateau, then a steep fall that still goes on
@@ -18,7 +19,8 @@ kind                what the curve shows
 ==================  ===============================================================================
 
 Everything is measured on running medians against the scatter about them, so that single spikes,
-noise and slow waves are no breaks.  A value at or below 0 is read on the linear scale.
+noise and slow waves are no breaks.  A value at or below 0 is read on the linear scale.  Many curves
+at once: `lossfit.runs.suspects` leaves out those that none of the rules can hold for.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ Kind = Literal[
     "scale_jump",
     "diverged",
     "restarted",
+    "began_again",
     "overfitting",
     "rising",
     "sudden_fall",
@@ -60,12 +63,18 @@ SCATTERS = 6.0  # a jump, or a rise, in units of the scatter
 SAME_SCATTER = 3.0  # a factor multiplies the scatter too: its log scatter stays within this ratio
 FACTOR = 0.6  # of the log loss: the least factor taken for a change of unit
 WHOLE = 0.05  # of such a factor: how near to a whole number
+SHARP = 0.6  # of a jump: so much of it between two points
+BACK = 0.3  # of the least jump: ending no higher over the level before, a jump was a spike
 RECOVERED = 0.25  # of a jump: so much fallen back is a restart
+TO_FIRST = 0.7  # of the way back to the first losses: a jump to there is a new beginning
+AS_SLOWLY = 0.4  # of what it stood above the level, over as many points of the first beginning
 RISE, SLOW_RISE = 0.35, 0.10  # of the log loss above the best level: diverged, slowly rising
 SURE = 0.25  # of the log loss: a rise that needs no comparison with the fall
 CLEAR_RISE, CLEAR = 0.05, 10.0  # of the log loss, and in scatters: a small rise beyond doubt
 MEDIAN = (np.pi / 2) ** 0.5  # sd of a median over that of a mean
 SHARE = 0.25  # of the run's own fall, that a rise must reach too
+REACH = 10.0  # the end over the first axis value that a plateau is looked for at
+STILL = 0.9  # of the way from the end up to it: so high it still lasts
 PLATEAU = 1.2  # e-folds of the axis without a fall, before a sudden one
 EARLIER = 2.0  # times the first axis value: where a log ends that may have begun before
 LATE = 10.0  # spacings of the points: the least first axis value of such a log
@@ -91,9 +100,10 @@ class Break:
     row : int
         That point's place among the points given.
     size : float
-        Factor of the loss there: after over before (``scale_jump``, ``restarted``), the end over
-        the best level (``diverged``, ``overfitting``, ``rising``), the end over the plateau
-        (``sudden_fall``); 1 for ``frozen``; NaN for tails that are no losses.
+        Factor of the loss there: after over before (``scale_jump``, ``restarted``,
+        ``began_again``), the end over the best level (``diverged``, ``overfitting``, ``rising``),
+        the end over the plateau (``sudden_fall``); 1 for ``frozen``; NaN for tails that are no
+        losses.
     origin : float
         Where the run's own axis seems to begin (``counter``); else 0.
     """
@@ -113,6 +123,8 @@ class Break:
             "scale_jump": f"the loss is multiplied by {self.size:.3g} from {where} on",
             "diverged": f"diverged at {where}",
             "restarted": f"jumped up by a factor of {self.size:.3g} at {where} and is recovering",
+            "began_again": f"began again at {where}: the loss jumped up by a factor of "
+            f"{self.size:.3g}, to its first level",
             "overfitting": f"over-fitting: the validation loss rises since {where}",
             "rising": f"the loss rises since {where}",
             "sudden_fall": f"fell suddenly after a plateau, at {where}",
@@ -199,7 +211,7 @@ def _tail(x: Floats, y: Floats, rows: np.ndarray) -> Break | None:
         before = np.abs(finite[other][-50:])
         digits = np.diff(np.unique(before))
         unit = float(digits.min()) if len(digits) else 0.0
-        if np.median(before[-5:]) > DIGITS * unit:
+        if _median(before[-5:]) > DIGITS * unit:
             row = int(rows[other[-1] + 1])
             return Break("zeros", float(x[row]), row, float("nan"))
     return None
@@ -220,9 +232,16 @@ def _frozen(y: Floats) -> int | None:
 def _scatter(z: Floats) -> float:
     """Robust sd of one point about its neighbours."""
     bend = z[1:-1] - (z[:-2] + z[2:]) / 2
-    return (
-        float(1.4826 * np.median(np.abs(bend - np.median(bend))) / 1.5**0.5) if len(bend) else 0.0
-    )
+    return 1.4826 * _median(np.abs(bend - _median(bend))) / 1.5**0.5 if len(bend) else 0.0
+
+
+def _median(z: Floats) -> float:
+    """As NumPy's, which takes several times as long for a few hundred points."""
+    middle = len(z) // 2
+    if len(z) % 2:
+        return float(np.partition(z, middle)[middle])
+    part = np.partition(z, (middle - 1, middle))
+    return float(part[middle - 1] + part[middle]) / 2
 
 
 def _running_medians(z: Floats, side: int) -> Floats:
@@ -260,11 +279,11 @@ def _edge(
     left, right = z[max(row - side, 0) : row], z[row : row + side]
     if len(right) < max(side // 2, 3):
         return None
-    size = float(np.median(right[:3]) - np.median(left[-3:]))
+    size = _median(right[:3]) - _median(left[-3:])
     if sign * size < JUMP:
         return None
     scatter = max(float(np.std(left - _line(left))), _scatter(left), 1e-4)
-    if sign * size < SCATTERS * scatter or sign * (z[row] - z[row - 1]) < 0.6 * sign * size:
+    if sign * size < SCATTERS * scatter or sign * (z[row] - z[row - 1]) < SHARP * sign * size:
         return None
     return row, left, right, size
 
@@ -276,24 +295,36 @@ def _jump(z: Floats) -> Broken:
     if edge is None:
         edge = _edge(z, medians, -1)
         if edge is not None and edge[3] < -1.5 * FACTOR and _same_curve(z, edge):
-            return "scale_jump", edge[0], float(np.median(edge[2]) - np.median(edge[1]))
+            return "scale_jump", edge[0], _median(edge[2]) - _median(edge[1])
         return None
     row, left, right, size = edge
-    level = float(np.median(left[-3:]))
-    over = float(np.median(z[-max(3, len(z) // 40) :])) - level
-    if over < 0.3 * JUMP:  # back where it was: a spike
-        return None
+    level = _median(left[-3:])
+    over = _median(z[-max(3, len(z) // 40) :]) - level
+    if over < BACK * JUMP:  # back where it was: a spike, or a second beginning
+        return ("began_again", row, size) if _is_beginning(z, row, level, size) else None
     if over < (1 - RECOVERED) * size:
         return "restarted", row, size
     if size > FACTOR and _same_curve(z, edge):
-        return "scale_jump", row, float(np.median(right) - np.median(left))
+        return "scale_jump", row, _median(right) - _median(left)
     return ("diverged", row, over) if size > LASTING_JUMP else None
+
+
+def _is_beginning(z: Floats, row: int, level: float, size: float) -> bool:
+    """Whether a jump led to the first losses, and the loss fell from there as from a start."""
+    first = _median(z[:3])
+    if first - level < JUMP or size < TO_FIRST * (first - level):
+        return False
+    if _median(z[row : row + 2 * LEAST_TAIL]) < level + BACK * size:  # a spike of a few points
+        return False
+    points = min(row, len(z) - row)
+    above = np.maximum(z - level, 0.0)
+    return bool(above[row : row + points].sum() > AS_SLOWLY * above[:points].sum())
 
 
 def _same_curve(z: Floats, edge: tuple[int, Floats, Floats, float]) -> bool:
     """Whether the curve goes on as before, times a whole number (accumulated steps, devices)."""
     row, left, right, _ = edge
-    factor = float(np.exp(abs(np.median(right) - np.median(left))))
+    factor = float(np.exp(abs(_median(right) - _median(left))))
     if abs(factor - round(factor)) > WHOLE * factor:
         return False
     ratio = max(_scatter(right), 1e-4) / max(_scatter(left), 1e-4)
@@ -301,13 +332,13 @@ def _same_curve(z: Floats, edge: tuple[int, Floats, Floats, float]) -> bool:
 
 
 def _line(z: Floats) -> Floats:
-    u = np.arange(len(z), dtype=float)
-    return np.polyval(np.polyfit(u, z, 1), u)
+    u = np.arange(len(z)) - (len(z) - 1) / 2
+    return np.asarray(z.mean() + u * (u @ z) / max(float(u @ u), 1.0))
 
 
 def _rises_on(z: Floats) -> bool:
     third = max(len(z) // 3, 1)
-    return bool(np.median(z[-third:]) > np.median(z[:third]) + 2 * _scatter(z))
+    return bool(_median(z[-third:]) > _median(z[:third]) + 2 * _scatter(z))
 
 
 Smooth = tuple[Floats, int, float]
@@ -327,7 +358,7 @@ def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
     low = int(np.argmin(m))
     if len(m) - low < side:  # the last points are among the best ones
         return None
-    best, start, end = float(m[low]), float(m[: low + 1].max()), float(np.median(z[-side:]))
+    best, start, end = float(m[low]), float(m[: low + 1].max()), _median(z[-side:])
     rise = end - best
     least = max(SLOW_RISE, min(SHARE * (start - best), SURE))
     if rise < SCATTERS * scatter or (rise < least and rise < max(CLEAR_RISE, CLEAR * scatter)):
@@ -343,7 +374,7 @@ def _rise(z: Floats, smooth: Smooth, is_validation: bool) -> Broken:
 
 
 def _spacing(x: Floats) -> float:
-    return float(np.median(np.diff(x)))
+    return _median(np.diff(x))
 
 
 def _counter(x: Floats, z: Floats, smooth: Smooth, is_log: bool) -> Broken:
@@ -373,7 +404,7 @@ def _bent_as_from(x: Floats, z: Floats, gap: float) -> float:
     share = (since - since[0]) / (since[-1] - since[0])
     bins = np.minimum((share * BENT_BINS).astype(int), BENT_BINS - 1)
     used, which, count = np.unique(bins, return_inverse=True, return_counts=True)
-    middle = np.array([np.median(z[which == k]) for k in range(len(used))])
+    middle = np.array([_median(z[which == k]) for k in range(len(used))])
     places = np.bincount(which, x) / count
     weight = np.sqrt(np.minimum(count, MOST_EACH))
 
@@ -400,11 +431,11 @@ def _sudden_fall(x: Floats, z: Floats, smooth: Smooth) -> Broken:
     """A plateau over most of log time, then a steep fall that reaches the end."""
     m, side, scatter = smooth
     at = np.log(x[side // 2 : side // 2 + len(m)])
-    end = float(np.median(z[-side:]))
+    end = _median(z[-side:])
     # plateau: the medians from a tenth of the run on until the fall begins
-    first = int(np.searchsorted(at, at[-1] - np.log(10)))
+    first = int(np.searchsorted(at, at[-1] - np.log(REACH)))
     level = m[first:]
-    begun = np.flatnonzero(level > end + 0.9 * (level[0] - end))
+    begun = np.flatnonzero(level > end + STILL * (level[0] - end))
     if not len(begun):
         return None
     last = first + int(begun[-1])

@@ -56,10 +56,11 @@ class Runs:
     6700000000.0
     """
 
-    __slots__ = ("_cache", "_columns", "_positions")
+    __slots__ = ("_breaks", "_cache", "_columns", "_positions")
     _stored_as: ClassVar[str] = "runs"
 
     _columns: Columns
+    _breaks: dict[str, dict[str, tuple[str, bool] | None]]  # by axis (`lossfit.runs.broken`)
     _cache: dict[str, tuple[Floats, Bools]]
     _positions: dict[str, int]
 
@@ -70,6 +71,7 @@ class Runs:
     def _of(cls, columns: Columns) -> Runs:
         runs = object.__new__(cls)
         object.__setattr__(runs, "_columns", columns)
+        object.__setattr__(runs, "_breaks", {})
         object.__setattr__(runs, "_cache", {})
         positions = {name: i for i, name in enumerate(columns.names)}
         object.__setattr__(runs, "_positions", positions)

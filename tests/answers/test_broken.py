@@ -123,6 +123,76 @@ def test_races_and_other_schedules_name_broken_runs_first() -> None:
     assert len(str(alone).splitlines()) == 3  # nothing of what a fall of the rate would win
 
 
+def restarted() -> np.ndarray:
+    t, loss = curve("r")
+    return loss * np.where(t > 1500, np.exp(0.6 * np.exp(-(t - 1500) / 900)), 1.0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["extrapolate", "by_law", "what_if", "best_tail", "race", "phases"]
+)
+def test_frames_and_json_say_what_broke_beside_the_numbers(kind: str) -> None:
+    t, loss = curve("w")
+    plan = lossfit.schedules.cosine(1e-3, 4000)
+    runs = runs_of(broke=diverged(), again=restarted(), well=loss).with_schedule(plan)
+    options = {"axis": "step", "draws": 100}
+    if kind in ("extrapolate", "by_law"):
+        made = lossfit.extrapolate(runs, at=2 * t[-1], **options)
+    elif kind == "what_if":
+        made = lossfit.what_if(runs, schedules=["wsd"], **options)
+    elif kind == "best_tail":
+        tails = [
+            lossfit.best_tail(runs, 4000, run=name, segments=4, **options) for name in runs.names
+        ]
+        frame = pd.concat([tail.frame for tail in tails])
+        plain = {"rows": [row for tail in tails for row in tail.to_dict()["rows"]]}
+        plain["broken"] = {k: v for tail in tails for k, v in tail.to_dict()["broken"].items()}
+    elif kind == "race":
+        made = lossfit.race(runs, until=2 * t[-1], **options)
+    else:
+        made = lossfit.phases(runs, **options)
+    if kind != "best_tail":
+        frame, plain = made.by_law if kind == "by_law" else made.frame, made.to_dict()
+    broken = dict(zip(frame["run"], frame["broken"], strict=True))
+    assert broken["broke"].startswith("diverged at 1,2")
+    assert broken["again"].startswith("jumped up by a factor of 1.78 at 1,510")
+    assert broken["well"] is None
+    assert (frame.groupby("run", sort=False)["broken"].nunique(dropna=False) == 1).all()
+    words = {name: words for name, words in broken.items() if words}
+    if kind == "race":
+        assert {row["run"]: row["broken"] for row in plain["runs"]} == broken
+    else:
+        rows = plain[{"phases": "phases", "by_law": "by_law"}.get(kind, "rows")]
+        assert {row["run"]: row["broken"] for row in rows} == broken
+        assert plain["broken"] == words
+    noted = {run for run, notes in zip(frame["run"], frame["notes"], strict=True)
+             if "broken" in notes}  # fmt: skip
+    assert noted == {"race": {"again"}, "by_law": set()}.get(kind, set(words))
+
+
+def test_each_of_many_runs_is_looked_at() -> None:
+    """... however many they are."""
+    t, _ = curve("w")
+    rng = np.random.default_rng(0)
+    sound = {
+        f"run {i}": (2.6 + 12 * t**-0.4) * np.exp(rng.normal(0, 0.01, len(t))) for i in range(300)
+    }
+    runs = runs_of(**sound, broke=diverged())
+    answer = lossfit.extrapolate(runs, at=2 * t[-1], draws=20, laws="power")
+    assert list(answer.broken) == ["broke"]
+    assert answer.broken["broke"][1]
+
+
+def test_a_run_whose_meta_says_so_is_taken_for_sound() -> None:
+    t, loss = curve("w")
+    frame = pd.concat(
+        [pd.DataFrame({"run": k, "step": t, "loss": v}) for k, v in
+         {"broke": diverged(), "well": loss}.items()]
+    )  # fmt: skip
+    runs = lossfit.Runs.from_frame(frame, meta={"broke": {"broken": False}})
+    assert not lossfit.extrapolate(runs, at=2 * t[-1], draws=20, laws="power").broken
+
+
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 def test_tails_and_phases_of_broken_runs_say_so_first() -> None:
     _, loss = curve("w")

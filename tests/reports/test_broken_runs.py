@@ -32,8 +32,9 @@ def runs(*names: str) -> lossfit.Runs:
     return lossfit.Runs.from_frame(pd.concat(frames))
 
 
-def page_of(path: Path, *names: str) -> tuple[str, dict[str, Any]]:
-    lossfit.report(runs(*names), path, draws=100, beside=[], most_phases=0, target=2.0)
+def page_of(path: Path, *names: str, most_phases: int = 0) -> tuple[str, dict[str, Any]]:
+    options = {"draws": 100, "beside": [], "most_phases": most_phases, "target": 2.0}
+    lossfit.report(runs(*names), path, **options)
     page = path.read_text(encoding="utf-8")
     data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     return page.split("<script")[0] + page.partition("</head>")[2], json.loads(data)
@@ -42,6 +43,19 @@ def page_of(path: Path, *names: str) -> tuple[str, dict[str, Any]]:
 def words(html: str) -> str:
     html = re.sub(r"<(script|style|svg)\b.*?</\1>", "", html, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_phases_of_a_run_that_broke_are_words(tmp_path: Path) -> None:
+    page, data = page_of(tmp_path / "page.html", "stuck", "well", most_phases=2)
+    table = page.split('<table class="phases')[1].split("</table>")[0]
+    of_rows = [words(f"<tr{row}").strip() for row in table.split("<tr")[1:]]
+    rows = {row.split()[0]: row for row in of_rows}
+    broke = "the loss is the same to the last digit from 1,510 steps on"
+    assert rows["stuck"] == f"stuck {broke}"
+    assert re.search(r" [01]\.\d\d ", rows["well"])
+    place = [run["n"] for run in data["runs"]].index("well")
+    assert [one["i"] for one in data["phases"]] == [place]
+    assert "stuck: no phases" in words(page)
 
 
 def test_a_page_of_several_runs(tmp_path: Path) -> None:

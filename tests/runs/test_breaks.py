@@ -36,6 +36,10 @@ def broken(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         loss[after] = 6.9 * np.exp(rng.normal(0, 0.01, after.sum()))
     elif kind == "restarted":
         loss *= np.where(after, np.exp(0.8 * np.exp(-since / 120.0)), 1.0)
+    elif kind == "began_again":  # and learns faster, to below where it was
+        again = np.interp(2 * (t - t[BROKEN]) + t[0], t, 2.6 + 20 * t**-0.5)
+        noises = np.random.default_rng(seed).normal(0, 0.02, N)
+        loss = np.where(after, again * np.exp(noises), loss)
     elif kind in ("overfitting", "rising"):
         loss *= np.where(after, (t / t[BROKEN]) ** 0.6, 1.0)
     elif kind == "sudden_fall":
@@ -51,6 +55,7 @@ KINDS = (
     "scale_jump",
     "diverged",
     "restarted",
+    "began_again",
     "overfitting",
     "rising",
     "sudden_fall",
@@ -124,11 +129,18 @@ def test_noise_is_no_break(seed: int, noise: float) -> None:
     assert recognise(*healthy(seed, noise)) is None
 
 
-@pytest.mark.parametrize("what", ["spike", "cooldown", "waves", "rounded", "plateau at the start"])
+@pytest.mark.parametrize(
+    "what",
+    ["spike", "high spike", "slow spike", "cooldown", "waves", "rounded", "plateau at the start"],
+)
 def test_what_looks_like_a_break_but_is_none(what: str) -> None:
     t, loss = healthy()
     if what == "spike":
         loss[200:206] *= 2.5
+    elif what == "high spike":  # to the first losses and beyond, gone within a few points
+        loss[200:] *= 1 + 3 * np.exp(-np.arange(N - 200) / 3)
+    elif what == "slow spike":  # falls as at a start, but did not rise so high
+        loss[200:] *= 1 + 0.8 * np.exp(-np.arange(N - 200) / 20)
     elif what == "cooldown":
         loss *= np.where(t > 3000, 1 - 0.08 * (t - 3000) / 1000, 1.0)
     elif what == "waves":
