@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benches import _sass
-from lossfit.kernels.gpu import port
+from lossfit.kernels.gpu import backend
 from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.launch import built
 from lossfit.kernels.gpu.spec import Kernel
@@ -44,13 +44,13 @@ class _Lined:
 @contextmanager
 def _with_lines() -> Iterator[None]:
     """Build kernels whose device functions keep their lines."""
-    before: Any = port.cuda
-    port.cuda = _Lined(before)
+    before: Any = backend.cuda
+    backend.cuda = _Lined(before)
     built.cache_clear()
     try:
         yield
     finally:
-        port.cuda = before
+        backend.cuda = before
         built.cache_clear()
 
 

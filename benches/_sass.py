@@ -183,11 +183,10 @@ def count(blocks: list[Block], report: Any) -> list[Block]:
     opcode: dict[int, str] = {}
     for start, ptx_block in program.blocks.items():
         for place in range(start, ptx_block.end):
-            if place not in program.is_pseudo:
-                line = program.instructions[place].line
-                executed[line] = report.warp_counts[place]
-                block_of[line] = start
-                opcode[line] = program.instructions[place].opcode
+            line = program.instructions[place].line
+            executed[line] = report.warp_counts[place]
+            block_of[line] = start
+            opcode[line] = program.instructions[place].opcode
     main = [block for block in blocks if block.main]
     seen: dict[int, Counter[str]] = defaultdict(Counter)
     for block in main:

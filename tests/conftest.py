@@ -30,7 +30,6 @@ SLOW = (
     "kernels/test_exact.py",
     "project/test_docs.py",
     "gpu/test_verify.py",
-    "gpu/test_launch.py::test_kernels_run_under_the_simulator",
     "gpu/test_compiled.py",
     "gpu/test_fit.py",
     "gpu/test_forecast.py",

@@ -24,7 +24,6 @@ from .spec import Kernel
 
 __all__ = [
     "OPTIONS",
-    "SIMULATED",
     "as_dtype",
     "assembly",
     "cuda",
@@ -39,7 +38,6 @@ __all__ = [
 ]
 
 _settings: Any = config  # made at run time, so no type checker sees them
-SIMULATED = bool(_settings.ENABLE_CUDASIM)  # Numba's own simulator, in the place of a compiler
 
 # The one place for options.  Kernels are optimised by NVVM and linked from PTX: by default
 # numba-cuda links by LTO instead, and then other code runs than was counted and checked.
@@ -50,8 +48,6 @@ log = logging.getLogger("lossfit")
 
 def device_function(function: Callable[..., Any]) -> Any:
     """A device function, inlined by force: what is not goes through local memory."""
-    if SIMULATED:
-        return cuda.jit(device=True)(function)
     return cuda.jit(device=True, forceinline=True)(function)
 
 
@@ -76,8 +72,6 @@ def kernel_for_gpu(kernel: Kernel, cache: Path | None) -> Any:
         that what runs is what was checked, whatever is passed.
     """
     options = {"func_or_sig": kernel.signature, "fastmath": kernel.fastmath, **OPTIONS}
-    if SIMULATED:  # it takes no options of a compiler
-        return cuda.jit(func_or_sig=kernel.signature, fastmath=kernel.fastmath)(kernel.function)
     if cache is None:
         return cuda.jit(**options)(kernel.function)
     before = _settings.CACHE_DIR

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import team
 from ..fingerprint import fingerprint
-from .backend import SIMULATED, cuda, device_function, is_device_function
+from .backend import device_function, is_device_function
 
 __all__ = ["Port", "rebind"]
 
@@ -120,17 +120,12 @@ def _device(function: Callable[..., Any]) -> Any:
 
     So it is compiled once for all of them: half of the time that a second kernel takes.
     """
-    if not SIMULATED:
-        made_of = fingerprint(function)
-        if made_of is None:
-            return device_function(function)
-        if made_of not in _shared:
-            _shared[made_of] = device_function(function)
-        return _shared[made_of]
-    # The simulator runs plain functions; it has to know those that ask for threads.
-    if cuda in function.__globals__.values():
+    made_of = fingerprint(function)
+    if made_of is None:
         return device_function(function)
-    return function
+    if made_of not in _shared:
+        _shared[made_of] = device_function(function)
+    return _shared[made_of]
 
 
 def rebind(function: Any, table: Mapping[Any, Any]) -> Callable[..., Any]:

@@ -7,13 +7,11 @@ thousands of instructions that costs a hundred registers.  Here it is made to fo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .. import philox as cpu
 from .. import team
-from .backend import SIMULATED, assembly, cuda, types
+from .backend import assembly, types
 
 __all__ = ["SPARING", "hidden", "lane", "philox"]
 
@@ -24,17 +22,8 @@ W1 = np.uint64(0xBB67AE85)
 SHIFT = np.uint64(32)
 ONE = np.int32(1)
 
-if SIMULATED:
-
-    def _thread() -> Any:
-        return np.int32(cuda.threadIdx.x)
-
-    def _copy(number: Any) -> Any:
-        return number
-
-else:
-    _thread = assembly("mov.u32 $0, %tid.x;", "=r")
-    _copy = assembly("mov.u32 $0, $1;", "=r,r", types.int32)
+_thread = assembly("mov.u32 $0, %tid.x;", "=r")
+_copy = assembly("mov.u32 $0, $1;", "=r,r", types.int32)
 
 
 def lane():

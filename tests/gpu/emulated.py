@@ -39,7 +39,7 @@ def linked_resources(kernel: Kernel, cc: tuple[int, int]) -> dict[str, int]:
 
 
 class EmulatedDevice(SimulatedDevice):
-    """`SimulatedDevice` with real PTX in the place of Numba's simulator.
+    """`SimulatedDevice` that executes PTX.
 
     Parameters
     ----------

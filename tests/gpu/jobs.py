@@ -1,4 +1,4 @@
-"""Jobs to test the launch layer with; they need neither numba-cuda nor its simulator."""
+"""Jobs to test the launch layer with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ragged(lengths, seed=0):
 
 
 class Sums(Job):
-    """Sum and first value of each run by array operations: needs no kernel and no simulator.
+    """Sum and first value of each run by array operations: needs no kernel.
 
     Each run also says which chunk it was in, so that tests see the chunks.
     """

@@ -11,24 +11,20 @@ driver. It needs numpy and Numba only.
 
 How it works
     Every register is a numpy array over the threads that run. The threads at the lowest place of
-    the program run next, together, whatever their block or warp; threads that parted meet again
-    when their places agree. Threads wait at barriers, and at shuffles and votes with a mask, for
-    those that must take part. See `emulator.machine` and, for memory, `emulator.memory`.
+    the program run next, together, whatever their block; threads that parted meet again when their
+    places agree. A block is one warp, all of whose threads wait for one another at barriers,
+    shuffles and votes. See `emulator.machine` and, for memory, `emulator.memory`.
 
 What it checks (PtxError, unless another error is named)
-    * OutOfBoundsError (an IndexError): an access outside the arrays of global, shared or local
-      memory. There are gaps between arrays, and between the elements of a strided view.
-    * A misaligned access, and a write to an array that is not writeable or to constant memory.
+    * OutOfBoundsError (an IndexError): an access outside the arrays of global or shared memory.
+      There are gaps between arrays.
+    * A misaligned access, and a write to an array that is not writeable.
     * "shared memory race", "global memory race": two threads access one element, at least one of
-      them writes, and no barrier orders them: a block barrier if they are of one block, or a warp
-      barrier if they are of one warp. Neither shuffles nor fences order memory. Atomics race with
-      plain accesses only. Two writers of the same value race as well.
-    * "uninitialised shared memory" or local memory: a read of what nothing wrote before.
-    * "divergent barrier": the threads of a block wait at different barriers, or some have ended.
-      "divergent warp barrier": a live thread that the mask of a warp barrier, shuffle or vote names
-      never comes.
-    * A shuffle that reads a lane which has ended or which the mask leaves out; a mask that leaves
-      out the thread itself; `trap`.
+      them writes, and no barrier of their block orders them. Shuffles and votes do not order
+      memory. Two writers of the same value race as well.
+    * "uninitialised shared memory": a read of what nothing wrote before.
+    * "divergent barrier": threads of a block wait at different barriers, shuffles or votes, or some
+      have ended. A mask that leaves lanes out.
     * NotImplementedError: an instruction, or a modifier of one, that is not known.
 
 Limits
@@ -37,12 +33,8 @@ Limits
     * The approximate instructions for float32 (ex2, lg2, rcp, rsqrt, sqrt, div.full) are correctly
       rounded; the hardware is off by about 2 units in the last place. An add and a mul that ptxas
       might fuse are two instructions.
-    * Stricter than the hardware: a thread that returns before a block barrier is an error.
-    * Not there: what no kernel of the library needs, such as carries, fields and permutations of
-      bits, funnel shifts, branch tables, reductions of a warp or block, trigonometry.
-    * Not there: barriers of a part of a block, recursion, calls through pointers and of functions
-      outside the module (printf, malloc), bf16 and packed types, tensor cores, asynchronous copies,
-      clusters, textures, %clock.
+    * Not there: what no kernel of the library needs. Kernels are single functions of blocks of one
+      warp, without local memory, atomics, guards but of branches, and masks of some lanes only.
 """
 
 from __future__ import annotations
@@ -50,9 +42,8 @@ from __future__ import annotations
 import numpy as np
 
 from tests.gpu.emulator.machine import Machine
-from tests.gpu.emulator.memory import Memory, OutOfBoundsError, PtxError
-from tests.gpu.emulator.parse import DTYPES, parse_module
-from tests.gpu.emulator.program import Program
+from tests.gpu.emulator.memory import WARP, Memory, OutOfBoundsError, PtxError
+from tests.gpu.emulator.parse import DTYPES, parse
 from tests.gpu.emulator.report import Report
 
 __all__ = ["OutOfBoundsError", "PtxError", "PtxModule", "numba_kernel_args"]
@@ -110,71 +101,32 @@ class PtxModule:
     Attributes
     ----------
     entries : dict
-        Name of a kernel -> its parsed function.
-    instruction_counts : dict
-        Opcode -> how often threads executed it, over all launches of this object.
+        Name of a kernel -> its parsed `Program`.
     report : Report
         What the last launch executed.
     """
 
     def __init__(self, ptx):
-        self.functions, self.variables = parse_module(ptx)
-        self.entries = {name: f for name, f in self.functions.items() if f.is_entry}
-        self.instruction_counts = {}
+        self.entries = parse(ptx)
         self.report = None
-        self._programs = {}
         self._machines = {}
 
-    def program(self, name):
-        """The kernel `name` with all that it calls."""
-        if name not in self._programs:
-            self._programs[name] = Program(self.functions, self.variables, name)
-        return self._programs[name]
-
-    def launch(
-        self,
-        name,
-        grid,
-        block,
-        args,
-        dynamic_shared=0,
-        check_races=True,
-        check_global=True,
-        check_uninitialised=True,
-        threads_at_once=512,
-        max_steps=None,
-    ):
-        """Run a kernel to its end.
+    def launch(self, name, grid, block, args, threads_at_once=512, max_steps=None):
+        """Run a kernel to its end; arrays are changed in place.
 
         Parameters
         ----------
         name : str
             A key of `entries`.
-        grid, block : int or tuple of up to three int
-            Blocks in the grid, and threads in a block.
+        grid, block : int
+            Blocks in the grid, and threads in a block: 32.
         args : list
             The kernel's parameters in order: scalars, and arrays as ('ptr', array).
             `numba_kernel_args` makes this list for a kernel of numba-cuda.
-        dynamic_shared : int, optional
-            Bytes of dynamic shared memory of a block.
-        check_races : bool, optional
-            Look for races in shared memory.
-        check_global : bool or 'strict', optional
-            Look for races in global memory. If 'strict', two threads must not write one element
-            even if a barrier lies between.
-        check_uninitialised : bool, optional
-            Look for reads of shared and local memory that nothing wrote.
         threads_at_once : int, optional
             Blocks are run in batches of about so many threads, one batch after the other.
         max_steps : int, optional
             Give up after so many basic blocks have been executed.
-
-        Returns
-        -------
-        arrays : list of numpy.ndarray
-            The arrays of `args` in order, which have been changed in place.
-        steps : int
-            Instructions issued, one for each group of threads that executed it together.
 
         Raises
         ------
@@ -185,60 +137,34 @@ class PtxModule:
         NotImplementedError
             It has an instruction that is not known.
         """
-        program = self.program(name)
-        grid, block = _three(grid), _three(block)
-        block_size, num_blocks = int(np.prod(block)), int(np.prod(grid))
-        num_slots = max(1, min(num_blocks, threads_at_once // block_size))
-        arrays = [arg[1] for arg in args if isinstance(arg, tuple)]
-        checks = {
-            "shared": bool(check_races),
-            "global": bool(check_global),
-            "strict": check_global == "strict",
-            "uninitialised": bool(check_uninitialised),
-        }
-        memory = Memory(program, num_slots, block_size, dynamic_shared, checks)
-        parameters = program.functions[-1].parameters
-        if len(parameters) != len(args):
-            raise TypeError(f"{name} takes {len(parameters)} parameters, not {len(args)}")
-        memory.fill(arrays)
+        program = self.entries[name]
+        if block != WARP:
+            raise NotImplementedError(f"blocks of {block} threads")
+        if len(program.parameters) != len(args):
+            raise TypeError(f"{name} takes {len(program.parameters)} parameters, not {len(args)}")
+        num_slots = max(1, min(grid, threads_at_once // WARP))
+        memory = Memory(program, num_slots, [arg[1] for arg in args if isinstance(arg, tuple)])
         values = {
-            parameter.name: _parameter_bytes(parameter, arg, memory)
-            for parameter, arg in zip(parameters, args, strict=True)
+            name: _value(name, kind, arg, memory)
+            for (name, kind), arg in zip(program.parameters.items(), args, strict=True)
         }
-        key = name, num_slots, block_size
+        key = name, num_slots
         if key not in self._machines:
-            self._machines[key] = Machine(program, num_slots, block_size)
+            self._machines[key] = Machine(program, num_slots)
         machine = self._machines[key]
-        machine.prepare(memory, grid, block, values)
+        machine.prepare(memory, values)
         budget = 1 << 62 if max_steps is None else max_steps
         with np.errstate(all="ignore"):
-            for first in range(0, num_blocks, num_slots):
-                budget = machine.run(first, min(num_slots, num_blocks - first), budget)
+            for first in range(0, grid, num_slots):
+                budget = machine.run(first, min(num_slots, grid - first), budget)
         memory.copy_back()
         self.report = Report(machine)
-        for opcode, count in self.report.thread_counts_by_opcode().items():
-            self.instruction_counts[opcode] = self.instruction_counts.get(opcode, 0) + count
-        return arrays, self.report.steps
 
 
-def _three(extent):
-    extent = (extent,) if np.ndim(extent) == 0 else tuple(extent)
-    return tuple(int(x) for x in (*extent, 1, 1)[:3])
-
-
-def _parameter_bytes(parameter, arg, memory):
-    """Bytes of the value of a parameter, which must have its width and kind."""
-    if isinstance(arg, tuple):
-        arg = np.uint64(memory.address_of(arg[1]))
-    if isinstance(arg, (bytes, np.void)):
-        value = bytes(arg)
-    elif isinstance(arg, (int, float)) and not isinstance(arg, np.generic):
-        value = np.array(arg).astype(DTYPES[parameter.type]).tobytes()
-    else:
-        value = np.asarray(arg)
-        if (value.dtype.kind == "f") != (parameter.type[0] == "f") and parameter.type[0] != "b":
-            raise TypeError(f"{parameter.name} is {parameter.type}, not {value.dtype}")
-        value = value.tobytes()
-    if len(value) != parameter.size:
-        raise TypeError(f"{parameter.name} has {parameter.size} bytes, not {len(value)}")
-    return value
+def _value(name, kind, arg, memory):
+    """The value of a parameter, which must have its width and kind."""
+    value = np.uint64(memory.address_of(arg[1])) if isinstance(arg, tuple) else np.asarray(arg)[()]
+    dtype = np.dtype(DTYPES[kind])
+    if (value.dtype.kind == "f") != (kind[0] == "f") or value.dtype.itemsize != dtype.itemsize:
+        raise TypeError(f"{name} is {kind}, not {value.dtype}")
+    return value.view(dtype)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossfit.kernels.gpu.device import Event, Memory, checked, dispatcher, full_rate_double
+from lossfit.kernels.gpu.device import Event, Memory, full_rate_double
 from lossfit.kernels.gpu.spec import Kernel
 
 Bytes = NDArray[np.uint8]
@@ -51,15 +51,12 @@ class _SimulatedEvent:
             self._stream.run(1)
 
 
-_simulating = threading.Lock()  # Numba's simulator runs one kernel at a time
-
-
 class SimulatedDevice:
-    """A device on NumPy arrays and Numba's CUDA simulator; see `Device`.
+    """A device on NumPy arrays; see `Device`.
 
     Streams run as late as they may: only when an event in them is waited for, so that host memory
-    that is touched too early spoils the results.  Kernels need ``NUMBA_ENABLE_CUDASIM=1``; array
-    operations do not.
+    that is touched too early spoils the results.  Kernels are launched by the classes that inherit
+    from it.
 
     Parameters
     ----------
@@ -149,17 +146,6 @@ class SimulatedDevice:
         stream.waiting.append(task)
         busy = sum(bool(s.waiting) for s in self._streams)
         self.most_streams = max(self.most_streams, busy)
-
-    def launch(
-        self, kernel: Kernel, grid: int, arguments: Sequence[Any], stream: _SimulatedStream
-    ) -> None:
-        """Run a kernel in Numba's simulator."""
-        if grid == 0:
-            return
-        self.launches.append((kernel.name, grid, kernel.block))
-        passed = checked(kernel, arguments)
-        with _simulating:
-            dispatcher(kernel, self.compute_capability)[grid, kernel.block](*passed)
 
     def mark(self, stream: _SimulatedStream) -> Event:
         """An event after all that the stream was given."""

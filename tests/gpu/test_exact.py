@@ -58,7 +58,6 @@ def test_constraints_that_cut_off_much(new_device):
     agree(found, expected)
     assert [name for name, _, _ in device.launches] == ["fit", "exact"]
     assert device.launches[1][1] >= 3
-    assert all(r.local_loads == r.local_stores == 0 for r in device.reports)
 
 
 def test_peaks_that_the_nodes_do_not_resolve(new_device):

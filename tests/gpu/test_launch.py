@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 import threading
 import time
 from itertools import pairwise
@@ -25,9 +22,13 @@ from lossfit.kernels.gpu.chunks import (
     views,
 )
 from lossfit.kernels.gpu.device import full_rate_double, on_host, out_of_memory
-from lossfit.kernels.gpu.launch import DeviceMemoryError, Options, run
-from tests.gpu import compiled
+from lossfit.kernels.gpu.launch import DeviceMemoryError, Job, Options, built, run
+from lossfit.kernels.gpu.spec import Kernel
+from lossfit.kernels.maths import exp, inline, log
+from lossfit.kernels.philox import normal_pair, philox
+from lossfit.kernels.team import any_lane, lane, real, sync, team_argbest, team_max, team_sum, width
 from tests.gpu.jobs import KeptSums, Sums, ragged
+from tests.gpu.native import NativeError
 from tests.gpu.simulated_device import SimulatedDevice
 
 LENGTHS = (3, 1, 40, 7, 100, 2, 5, 64, 33, 9, 1)
@@ -291,20 +292,151 @@ def test_host_arrays_stay_what_they_are():
     assert on_host([1, 2]).tolist() == [1, 2]
 
 
-def test_kernels_run_under_the_simulator(root):
-    """The other half of these tests, where Numba has its simulator."""
-    if (reason := compiled.missing()) is not None:
-        pytest.skip(reason)
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-            "tests/gpu/simulated_launch.py",
-        ],
-        cwd=root,
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
+# -- with a kernel -------------------------------------------------------------------------------
+
+
+@inline
+def describe(values, place, out):
+    """Largest value, its place, the sum of exp, and whether one is above 3; by a team."""
+    best = -1e300
+    at = 0
+    total = real(0.0)
+    above = False
+    for i in range(lane(), values.size, width()):
+        total += exp(values[i])
+        above = above or values[i] > 3.0
+        if values[i] > best:
+            best = values[i]
+            at = i
+    total = team_sum(total)
+    at = team_argbest(best, at)
+    best = team_max(best)
+    above = any_lane(above)
+    if lane() == 0:
+        place[0] = at
+    sync()
+    out[0] = best
+    out[1] = real(place[0])
+    out[2] = log(total)
+    out[3] = real(1.0) if above else real(0.0)
+
+
+@inline
+def normals(key, out):
+    """Normal numbers of a key, by a team."""
+    for i in range(lane(), out.size, width()):
+        w0, w1, _, _ = philox(np.uint64(i), np.uint64(0), np.uint64(1), np.uint64(0), key)
+        out[i] = normal_pair(w0, w1)[0]
+
+
+def build(single, beyond=False):
+    """Describes each run, and draws for it; perhaps with a write out of bounds."""
+    from numba import cuda, types
+
+    from lossfit.kernels.gpu.port import Port
+    from lossfit.kernels.gpu.warp import TABLE
+
+    def body(values, offsets, keys, scale, out, drawn):
+        place = cuda.shared.array(1, np.int64)
+        r = cuda.blockIdx.x
+        describe(values[offsets[r] : offsets[r + 1]], place, out[r])
+        normals(keys[r], drawn[r])
+        sync()
+        for i in range(lane(), drawn.shape[1], width()):
+            drawn[r, i] = drawn[r, i] * scale
+        if beyond and lane() == 3:
+            out[out.shape[0], 3] = scale
+
+    number = types.float32 if single else types.float64
+    matrix = types.Array(number, 2, "C")
+    signature = (
+        types.Array(number, 1, "C"), types.Array(types.uint32, 1, "C"),
+        types.Array(types.uint64, 1, "C"), number, matrix, matrix,
     )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "passed" in done.stdout
+    return Kernel("describe", Port(TABLE, single).rebound(body), signature, 32, single)
+
+
+class Described(Job):
+    """Runs the kernel; `expected` has what the same functions give on the CPU."""
+
+    def __init__(self, lengths=LENGTHS, n_draws=5, single=False, kernel=None):
+        self.values, self.offsets = ragged(lengths)
+        self.n_runs, self.n_draws = len(lengths), n_draws
+        self.keys = np.random.default_rng(1).integers(0, 2**63, self.n_runs, dtype=np.uint64)
+        self.dtype = np.float32 if single else np.float64
+        self.kernel = kernel or built(build, single)
+        self.out = np.full((self.n_runs, 4), np.nan)
+        self.drawn = np.full((self.n_runs, n_draws), np.nan)
+
+    def points(self, start, stop):
+        return int(self.offsets[stop] - self.offsets[start])
+
+    def inputs(self, start, stop):
+        runs = stop - start
+        n_points = self.points(start, stop)
+        return tuple(map(Spec, ((n_points,), (runs + 1,), (runs,)), (self.dtype, "u4", "u8")))
+
+    def fill(self, start, stop, inputs):
+        inputs[0][...] = self.values[self.offsets[start] : self.offsets[stop]]
+        inputs[1][...] = self.offsets[start : stop + 1] - self.offsets[start]
+        inputs[2][...] = self.keys[start:stop]
+
+    def outputs(self, start, stop):
+        runs = stop - start
+        return Spec((runs, 4), self.dtype), Spec((runs, self.n_draws), self.dtype)
+
+    def launch(self, chunk):
+        chunk.launch(self.kernel, *chunk.inputs, 2, *chunk.outputs)
+
+    def collect(self, start, stop, outputs):
+        self.out[start:stop], self.drawn[start:stop] = outputs
+
+    def expected(self):
+        out, drawn = np.empty_like(self.out), np.empty_like(self.drawn)
+        for r in range(self.n_runs):
+            a, b = self.offsets[r], self.offsets[r + 1]
+            describe(self.values[a:b], np.zeros(1, np.int64), out[r])
+            normals(self.keys[r], drawn[r])
+        return out, 2 * drawn
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n_draws", "single"),
+    [((1, 2, 31, 32, 33, 64, 100), 70, False), ((1, 2, 31, 32, 33, 64, 100), 70, True),
+     ((7,), 1, False), ((1,), 33, False), ((2, 2), 0, False)],
+)  # fmt: skip
+def test_a_kernel_does_what_the_cpu_does(lengths, n_draws, single, new_device):
+    job, device = Described(lengths, n_draws, single), new_device()
+    run(job, [device])
+    assert device.launches == [("describe", len(lengths), 32)]
+    tolerance = 2e-6 if single else 1e-14
+    for actual, expected in zip((job.out, job.drawn), job.expected(), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("how", ["chunks of 2", "little memory", "several devices"])
+def test_chunks_and_devices_change_no_bit(how, new_device):
+    whole, cut = Described(), Described()
+    run(whole, [new_device()])
+    devices = [new_device()]
+    if how == "little memory":
+        devices = [new_device(memory=2600, claimed=1 << 28)]
+    elif how == "several devices":
+        devices = [new_device(i, multiprocessors=n) for i, n in enumerate((2, 1, 1))]
+    run(cut, devices, options=Options(runs=None if how == "little memory" else 2))
+    assert all(len(device.launches) > 1 for device in devices)
+    assert (devices[0].refused > 0) == (how == "little memory")
+    grids = [grid for device in devices for _, grid, _ in device.launches]
+    assert sum(grids) == len(LENGTHS)
+    np.testing.assert_array_equal(cut.out, whole.out)
+    np.testing.assert_array_equal(cut.drawn, whole.drawn)
+
+
+def test_an_error_in_a_kernel_reaches_the_caller(new_device):
+    with pytest.raises((NativeError, IndexError), match="out of bounds"):
+        run(Described(kernel=build(False, beyond=True)), [new_device()])
+
+
+def test_arguments_of_another_type_are_refused(new_device):
+    with pytest.raises(TypeError, match="argument 0: expected a 1-dimensional array of float32"):
+        run(Described(kernel=built(build, True)), [new_device()])

@@ -13,7 +13,7 @@ from tests.gpu import compiled
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
-from numba import config, cuda, types, uint64
+from numba import cuda, types, uint64
 
 from lossfit.kernels import driver
 from lossfit.kernels.compress import compress
@@ -27,8 +27,6 @@ from lossfit.kernels.work import LANES, RunPrior, make_work
 from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
 from tests.kernels.oracles import random_problem
-
-pytestmark = pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="needs the real compiler")
 
 N_FIXED = 2  # of power_linear
 P = N_FIXED + 1

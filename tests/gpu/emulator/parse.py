@@ -1,4 +1,4 @@
-"""PTX text into functions, instructions and variables."""
+"""PTX text into kernels: registers, instructions, shared memory and basic blocks."""
 
 from __future__ import annotations
 
@@ -7,42 +7,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["DTYPES", "Function", "Instruction", "Parameter", "Variable", "parse_module", "width_of"]
+__all__ = ["DTYPES", "Block", "Instruction", "Program", "is_collective", "parse", "width_of"]
 
 DTYPES = {
-    "u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64,
-    "s8": np.int8, "s16": np.int16, "s32": np.int32, "s64": np.int64,
-    "b8": np.uint8, "b16": np.uint16, "b32": np.uint32, "b64": np.uint64,
-    "f16": np.float16, "f32": np.float32, "f64": np.float64, "pred": np.bool_,
+    **{f"{kind}{8 * width}": np.dtype(f"{number}{width}").type
+       for kind, number in (("u", "u"), ("s", "i"), ("b", "u")) for width in (1, 2, 4, 8)},
+    "f32": np.float32, "f64": np.float64, "pred": np.bool_,
 }  # fmt: skip
+SHARED_GAP = 64  # unmapped bytes after each shared array, to notice overruns
 
-_NAME = r"[\w$%]+"
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*\.(?:loc|file)\b[^\n]*", re.S | re.M)
-_FUNCTION = re.compile(
-    rf"\.(entry|func)\s+(?:\(([^)]*)\)\s*)?({_NAME})\s*(?:\(([^)]*)\))?([^{{;]*)([{{;])"
-)
-_PARAMETER = re.compile(
-    r"\.(?:param|reg)\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+"
-    r"(?:\.ptr\s+(?:\.(?:global|shared|local|const)\s+)?(?:\.align\s+\d+\s+)?)?"
-    rf"({_NAME})(?:\[(\d+)\])?"
-)
-_VARIABLE = re.compile(
-    r"\.(global|shared|const|local)\s+(?:\.(?:attribute\([^)]*\)|relocatable)\s+)?"
-    rf"(?:\.align\s+(\d+)\s+)?\.(\w+)\s+({_NAME})((?:\[\d*\])*)\s*(?:=(.*))?$",
-    re.S,
-)
-_REGISTER_RANGE = re.compile(r"(%\w+?)<(\d+)>")
-_LABEL = re.compile(r"([$\w]+)\s*:(?!:)")
-_INSTRUCTION = re.compile(r"(?:@(!?[%$\w#]+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
-_OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|generic\([^)]*\)|[^,\s]+")
-_BRACE = re.compile(r"[{}]")
-_SPACE = re.compile(r"\s+")
+_ENTRY = re.compile(r"\.entry\s+([\w$]+)\s*\(([^)]*)\)[^{]*\{")
+_PARAMETER = re.compile(r"\.param\s+\.(\w+)\s+(?:\.ptr\s[^,]*?)?([\w$]+)\s*(?:,|$)")
+_SHARED = re.compile(r"\.shared\s+(?:\.align\s+(\d+)\s+)?\.(\w+)\s+([\w$]+)\s*\[(\d+)\]")
+_STATEMENT = re.compile(r"\s*(?:([{}])|([$\w]+)\s*:(?!:)|([^;{}]+(?:\{[^}]*\}[^;{}]*)*);)")
+_INSTRUCTION = re.compile(r"(?:@(!?%\w+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
+_OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|generic\([^)]*\)|[^,\s]+")
 _TOKEN = re.compile(r"[%$\w]+")
 
 
 @dataclass(slots=True)
 class Instruction:
-    """One instruction, e.g. '@%p1 ld.global.f32 %f1, [%rd1+4]'."""
+    """One instruction, e.g. '@%p1 bra LOOP'."""
 
     guard: str  # '', '%p1' or '!%p1'
     opcode: str  # 'ld.global.f32'
@@ -63,211 +49,152 @@ class Instruction:
 
 
 @dataclass
-class Parameter:
-    """A parameter of a function or of a call."""
+class Block:
+    """Instructions that are executed one after the other: from `start` up to `end`.
 
-    name: str
-    type: str
-    size: int  # bytes
+    The last one alone may be a jump. A collective instruction is a block of its own.
+    """
 
-
-@dataclass
-class Variable:
-    """A variable in shared, local, global or constant memory."""
-
-    name: str
-    space: str
-    alignment: int
-    size: int  # bytes; 0 for an array without a size
-    initial: bytes | None = None
+    start: int
+    end: int
+    next: tuple  # starts of the blocks that may follow
 
 
 @dataclass
-class Function:
-    """A kernel or device function."""
+class Program:
+    """A kernel.
+
+    Attributes
+    ----------
+    parameters, registers : dict
+        Name -> PTX type.
+    shared : dict
+        Name -> (offset, size) in shared memory, of `shared_end` bytes.
+    instructions : list of Instruction
+    labels : dict
+        Label -> place of the instruction after it.
+    blocks : dict
+        The basic blocks, by where they start.
+    unit : int
+        Bytes of the narrowest access to memory.
+    """
 
     name: str
-    is_entry: bool
-    returns: list
-    parameters: list
+    parameters: dict
+    shared: dict
+    shared_end: int
+    registers: dict = field(default_factory=dict)
     instructions: list = field(default_factory=list)
-    labels: dict = field(default_factory=dict)  # label -> index of the instruction after it
-    registers: dict = field(default_factory=dict)  # register -> PTX type
-    call_parameters: dict = field(default_factory=dict)  # name -> Parameter
-    variables: list = field(default_factory=list)  # local and shared, declared inside
+    labels: dict = field(default_factory=dict)
+    blocks: dict = field(default_factory=dict)
+    unit: int = 8
 
-    def called(self):
-        """Names of the functions that this one calls."""
-        names = []
-        for instruction in self.instructions:
-            if instruction.name == "call":
-                name = next(x for x in instruction.operands if not x.startswith("("))
-                if name not in names:
-                    names.append(name)
-        return names
+    def describe(self, place):
+        """An instruction for an error message."""
+        instruction = self.instructions[place]
+        return f"line {instruction.line}: {instruction.text}"
 
 
 def width_of(ptx_type):
-    """Size in bytes of a value of a PTX type such as 'f32' or 'pred'."""
-    return 1 if ptx_type == "pred" else int(ptx_type[1:]) // 8
+    """Bytes of a type."""
+    return np.dtype(DTYPES[ptx_type]).itemsize
 
 
-def parse_module(ptx):
-    """Functions (by name) and variables of a PTX text."""
-    ptx = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), ptx)
-    functions, outside, end = {}, [], 0
-    while match := _FUNCTION.search(ptx, end):
-        outside.append(ptx[end : match.start()])
-        kind, returns, name, parameters, _, opening = match.groups()
-        end = match.end()
-        if opening == ";":  # a declaration
-            continue
-        depth = 1
-        while depth:
-            brace = _BRACE.search(ptx, end)
-            depth += 1 if brace[0] == "{" else -1
-            end = brace.end()
-        function = Function(name, kind == "entry", _parameters(returns), _parameters(parameters))
-        first_line = ptx.count("\n", 0, match.end()) + 1
-        _BodyParser(function).parse(ptx[match.end() : end - 1], first_line)
-        functions[name] = function
-    outside.append(ptx[end:])
-    return functions, _module_variables("".join(outside))
+def is_collective(instruction):
+    """Whether the threads of a block wait for one another at an instruction."""
+    return instruction.name in ("bar", "barrier", "shfl", "vote")
 
 
-def _parameters(text):
-    return [
-        Parameter(name, ptx_type, width_of(ptx_type) * int(count or 1))
-        for _, ptx_type, name, count in _PARAMETER.findall(text or "")
-    ]
+def parse(ptx):
+    """The kernels of a PTX text, by name.
 
-
-def _module_variables(text):
-    variables = []
-    for statement in text.split(";"):
-        # Directives such as .version end with their line, not with a semicolon.
-        start = re.search(r"\.(global|shared|const)\b", statement)
-        if start and (match := _VARIABLE.match(statement[start.start() :].strip())):
-            variables.append(_variable(match))
-    return variables
-
-
-def _variable(match):
-    space, alignment, ptx_type, name, dimensions, initial = match.groups()
-    width = width_of(ptx_type)
-    counts = re.findall(r"\[(\d*)\]", dimensions)
-    size = width
-    for count in counts:
-        size *= int(count or 0)
-    if initial is not None:
-        initial = _initial_bytes(initial, ptx_type)
-        size = max(size, len(initial))
-        initial = initial.ljust(size, b"\0")
-    return Variable(name, space, int(alignment or width), size, initial)
-
-
-def _initial_bytes(text, ptx_type):
-    raw = b""
-    for value in text.replace("{", " ").replace("}", " ").split(","):
-        value = value.strip()
-        if value[:2].lower() in ("0f", "0d"):
-            bits = int(value[2:], 16)
-        elif re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)U?", value):
-            bits = int(value.rstrip("U"), 0)
-        elif ptx_type[0] == "f":
-            bits = int.from_bytes(DTYPES[ptx_type](float(value)).tobytes(), "little")
-        else:
-            raise NotImplementedError(f"initial value {value!r}")
-        width = width_of(ptx_type)
-        raw += (bits & ((1 << 8 * width) - 1)).to_bytes(width, "little")
-    return raw
-
-
-class _BodyParser:
-    """Fills a Function from the text between its braces.
-
-    Braces inside a body open a scope, whose registers and parameters may have the names of others
-    outside (inline assembly does so); here they get names of their own.
+    Raises
+    ------
+    NotImplementedError
+        It has what no kernel of the library needs: functions, or memory other than global and
+        shared.
     """
+    ptx = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), ptx)
+    if match := re.search(r"\.(func|local|const|extern)\b", ptx):
+        raise NotImplementedError(f"PTX with {match[0]}")
+    shared, end = {}, 0
+    for alignment, kind, name, count in _SHARED.findall(ptx):
+        multiple = max(int(alignment or 0), 16)
+        start = -(-end // multiple) * multiple
+        size = width_of(kind) * int(count)
+        shared[name], end = (start, size), start + size + SHARED_GAP
+    programs = {}
+    for match in _ENTRY.finditer(ptx):
+        kinds = {name: kind for kind, name in _PARAMETER.findall(match[2])}
+        program = Program(match[1], kinds, shared, -(-end // 128) * 128)
+        _parse_body(program, ptx, match.end())
+        _find_blocks(program)
+        programs[program.name] = program
+    return programs
 
-    def __init__(self, function):
-        self.function = function
-        self.scopes = [{}]
-        self.suffixes = [""]
-        self.num_scopes = 0
 
-    def parse(self, text, line):
-        position = 0
-        while position < len(text):
-            character = text[position]
-            if character in "{}":
-                if character == "{":
-                    self.num_scopes += 1
-                    self.scopes.append({})
-                    self.suffixes.append(f"#{self.num_scopes}")
-                else:
-                    self.scopes.pop()
-                    self.suffixes.pop()
-                position += 1
-            elif match := _SPACE.match(text, position):
-                line += match[0].count("\n")
-                position = match.end()
-            elif match := _LABEL.match(text, position):
-                self.function.labels[match[1]] = len(self.function.instructions)
-                position = match.end()
-            else:
-                end = text.index(";", position)
-                self._statement(text[position:end].strip(), line)
-                line += text.count("\n", position, end)
-                position = end + 1
+def _parse_body(program, text, position):
+    """Read statements up to the brace that closes the kernel.
 
-    def _statement(self, text, line):
-        if text.startswith(".reg"):
-            self._declare_registers(text)
-        elif text.startswith(".param"):
-            for parameter in _parameters(text):
-                parameter.name = self._declare(parameter.name)
-                self.function.call_parameters[parameter.name] = parameter
-        elif match := _VARIABLE.match(text):
-            self.function.variables.append(_variable(match))
-        elif text.startswith((".pragma", ".callprototype")):
-            pass
-        elif text.startswith("."):
-            raise NotImplementedError(f"line {line}: {text}")
-        else:
-            self._instruction(text, line)
+    Braces inside open a scope, whose registers may have the names of others outside (inline
+    assembly does so); here they get names of their own.
+    """
+    scopes, n_scopes = [{}], 0
+    line = text.count("\n", 0, position) + 1
+    while scopes:
+        match = _STATEMENT.match(text, position)
+        start = match.start(match.lastindex)
+        line += text.count("\n", position, start)
+        brace, label, statement = match.groups()
+        if brace == "{":
+            n_scopes += 1
+            scopes.append({})
+        elif brace == "}":
+            scopes.pop()
+        elif label:
+            program.labels[label] = len(program.instructions)
+        elif statement.startswith(".reg"):
+            kind, names = re.match(r"\.reg\s+\.(\w+)\s+(.*)", statement, re.S).groups()
+            for name in map(str.strip, names.split(",")):
+                span = re.match(r"(%\w+?)<(\d+)>", name)
+                for single in [f"{span[1]}{i}" for i in range(int(span[2]))] if span else [name]:
+                    scopes[-1][single] = single + (f"#{n_scopes}" if len(scopes) > 1 else "")
+                    program.registers[scopes[-1][single]] = kind
+        elif not statement.startswith((".shared", ".visible", ".pragma")):
+            program.instructions.append(_instruction(statement, line, scopes))
+        line += text.count("\n", start, match.end())
+        position = match.end()
 
-    def _declare(self, name):
-        unique = name + self.suffixes[-1]
-        self.scopes[-1][name] = unique
-        return unique
 
-    def _declare_registers(self, text):
-        ptx_type, names = re.match(r"\.reg\s+\.(\w+)\s+(.*)", text, re.S).groups()
-        for name in names.split(","):
-            name = name.strip()
-            if span := _REGISTER_RANGE.match(name):
-                expanded = [f"{span[1]}{i}" for i in range(int(span[2]))]
-            else:
-                expanded = [name]
-            for one in expanded:
-                self.function.registers[self._declare(one)] = ptx_type
+def _instruction(statement, line, scopes):
+    def resolve(match):
+        return next((s[match[0]] for s in reversed(scopes) if match[0] in s), match[0])
 
-    def _resolve(self, match):
-        for scope in reversed(self.scopes[1:]):
-            if match[0] in scope:
-                return scope[match[0]]
-        return match[0]
+    shown = " ".join(statement.split())
+    match = _INSTRUCTION.fullmatch(_TOKEN.sub(resolve, statement) if len(scopes) > 1 else statement)
+    if match is None:
+        raise SyntaxError(f"line {line}: {shown}")
+    guard, opcode, operands = match.groups()
+    operands = [operand.strip() for operand in _OPERAND.findall(operands)]
+    if guard and opcode.split(".")[0] != "bra":
+        raise NotImplementedError(f"line {line}: {shown}")
+    return Instruction(guard or "", opcode, opcode.split("."), operands, line, shown)
 
-    def _instruction(self, text, line):
-        shown = " ".join(text.split())
-        if len(self.scopes) > 1:
-            text = _TOKEN.sub(self._resolve, text)
-        match = _INSTRUCTION.match(text)
-        if match is None:
-            raise SyntaxError(f"line {line}: {shown}")
-        guard, opcode, operands = match.groups()
-        operands = [operand.strip() for operand in _OPERAND.findall(operands)]
-        self.function.instructions.append(
-            Instruction(guard or "", opcode, opcode.split("."), operands, line, shown)
-        )
+
+def _find_blocks(program):
+    instructions = program.instructions
+    starts = {0, *program.labels.values()}
+    for place, instruction in enumerate(instructions):
+        if is_collective(instruction):
+            starts |= {place, place + 1}
+        elif instruction.name in ("bra", "ret"):
+            starts.add(place + 1)
+        elif instruction.name in ("ld", "st") and "param" not in instruction.parts:
+            program.unit = min(program.unit, width_of(instruction.type))
+    places = sorted(starts - {len(instructions)})
+    for start, end in zip(places, [*places[1:], len(instructions)], strict=True):
+        last = instructions[end - 1]
+        following = () if last.name == "ret" or (last.name == "bra" and not last.guard) else (end,)
+        if last.name == "bra":
+            following = (program.labels[last.operands[0]], *following)
+        program.blocks[start] = Block(start, end, following)
