@@ -6,8 +6,7 @@
 
 Needs no GPU.  A row for each kernel and precision: registers where the compiler and the linker made
 machine code of it for an architecture, and the largest error against the CPU where it was executed
-(`lossfit.diagnostics.kernel_trials`: posterior standard deviations of draws, or relative).  What
-keeps numba-cuda-mlir from being a second back end: `python -m benches.mlir_faults`.
+(`lossfit.diagnostics.kernel_trials`: posterior standard deviations of draws, or relative).
 """
 
 from __future__ import annotations

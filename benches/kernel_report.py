@@ -1,7 +1,6 @@
 """What the CUDA kernels need of a GPU, and what GPUs can make of them: no GPU is used.
 
     python -m benches.kernel_report            # or python benches/kernel_report.py
-    python -m benches.kernel_report --hot      # and where a run's instructions are
 
 Kernels are compiled and linked; typical runs are executed by the tests' PTX emulator, whose counts
 become counts of machine instructions (`_sass`); from these and the GPUs' data (`_gpus`) follow
@@ -19,7 +18,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "benches"
 
-from benches import _expansion, _gpus, _report, _sass
+from benches import _gpus, _report, _sass
 from benches._gpus import GPUS
 from benches._workloads import Device, Workload, workloads
 from lossfit.diagnostics.budgets import budget
@@ -46,8 +45,6 @@ class Cost(NamedTuple):
     code : int
         Machine instructions in the kernel.
     resources : compiled.Resources
-    executed : dict
-        PTX opcode -> executions.
     """
 
     kernel: str
@@ -57,7 +54,6 @@ class Cost(NamedTuple):
     alone: float
     code: int
     resources: compiled.Resources
-    executed: dict[str, float]
 
 
 def costs_of(
@@ -86,7 +82,6 @@ def costs_of(
                 _sass.alone(main, latency) / runs,
                 sum(len(block.instructions) for block in blocks),
                 made.resources,
-                {name: n / runs for name, n in report.warp_counts_by_opcode().items()},
             )
         )
     return found, n_bytes
@@ -160,7 +155,7 @@ def sass_size(cubin: bytes) -> int | str:
     return sum(one.name != "NOP" for one in _sass._parse(text))
 
 
-def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
+def predictions(only: str = "") -> list[dict[str, Any]]:
     """Print what each GPU can make of typical runs, with the arithmetic."""
     rows = []
     for workload in workloads():
@@ -178,20 +173,15 @@ def predictions(hot: bool, only: str = "") -> list[dict[str, Any]]:
                 costs, n_bytes = found[gpu.architecture.capability]
                 row = one_prediction(gpu, costs, n_bytes)
                 rows.append({"workload": workload.name, "dtype": dtype, **row})
-            if hot:
-                hot_spots(workload, single)
     return rows
 
 
 def explain(costs: list[Cost], n_bytes: float) -> None:
     """The counts of a run on sm_90."""
     for one in costs:
-        other, known = _expansion.estimate(one.executed, MAIN)
         print(
             f"{one.kernel} on sm_90: a run's warp executes {one.ptx:,.0f} PTX instructions = "
-            f"{one.sass:,.0f} machine instructions\n"
-            f"  by the line table ({other:,.0f}, {other / one.sass - 1:+.0%}, by what single PTX "
-            f"instructions become, {known:.0%} of them measured); code {one.code / 64:.0f} KB"
+            f"{one.sass:,.0f} machine instructions; code {one.code / 64:.0f} KB"
         )
         units = ", ".join(f"{unit} {one.units[unit]:,.0f}" for unit in _gpus.HOPPER.rates)
         print(f"  by unit: {units}; {one.alone:,.0f} cycles alone")
@@ -258,20 +248,8 @@ def one_prediction(gpu: _gpus.Gpu, costs: list[Cost], n_bytes: float) -> dict[st
     }
 
 
-def hot_spots(workload: Workload, single: bool) -> None:
-    """Print in which functions of the sources a run's machine instructions are."""
-    from benches._hot import by_function
-
-    for kernel, counts in by_function(workload.run, single, MAIN).items():
-        total = sum(counts.values())
-        print(f"  {kernel}: {total:,.0f} machine instructions a run, of which")
-        for name, number in list(counts.items())[:20]:
-            print(f"  {number:12,.0f} {number / total:6.1%} {name}")
-
-
 def main() -> None:
     parser = _report.parser(__doc__)
-    parser.add_argument("--hot", action="store_true", help="show where the instructions are")
     parser.add_argument("--only", default="", help="predict workloads whose names start so")
     parser.add_argument("--no-table", action="store_true", help="predictions only")
     options = parser.parse_args()
@@ -283,7 +261,7 @@ def main() -> None:
         sys.exit(2)
     record = _report.start("kernel_report")
     record["kernels"] = [] if options.no_table else table_of_kernels()
-    record["predictions"] = predictions(options.hot, options.only)
+    record["predictions"] = predictions(options.only)
     failures = [
         f"{row['kernel']} {row['dtype']} {row['arch']}: spills or over its budget"
         for row in record["kernels"]
