@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+import numpy as np
 
 DRAWS = 1000  # of an answer, where nothing else is said
 # Of an end of a 90 % interval of a normal posterior, in sds over the root of the number of draws.
 ERROR_OF_END = 2.1
 SDS_OF_INTERVAL = 3.3
 MOST = 12  # decimals: losses of 1e-6 are real
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number, and not a truth value."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    return number and not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def decimals_of(

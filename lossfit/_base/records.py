@@ -25,3 +25,9 @@ def rows_of(frame: pd.DataFrame | list[dict[str, Any]]) -> list[dict[str, Any]]:
             clean[str(key)] = value
         out.append(clean)
     return out
+
+
+def rows_of_columns(columns: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Rows of columns, of which some hold one value for all."""
+    filled = [[value] * count if np.isscalar(value) else list(value) for value in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*filled, strict=True)]

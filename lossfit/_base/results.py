@@ -30,11 +30,14 @@ class Result:
     ----------
     _keys : tuple of str
         Columns of the frame that tell its rows apart.
+    _view : str
+        The name before the dot of its views ``text`` and ``line``; "" where it has its own methods.
     _transient : dict of str to callable
         Fields that are made again and never stored, with what stands in their place.
     """
 
     _keys: ClassVar[tuple[str, ...]] = ()
+    _view: ClassVar[str] = ""
     _transient: ClassVar[Mapping[str, Callable[[], Any]]] = {}
 
     if TYPE_CHECKING:
@@ -179,21 +182,24 @@ class Result:
 
     def _text(self) -> str:
         """A few readable lines: what ``print`` shows."""
-        return self._line()
+        return str(view(f"{self._view}.text")(self)) if self._view else self._line()
 
     def _line(self) -> str:
         """The answer in a line: what an interpreter shows."""
-        raise NotImplementedError
+        return str(view(f"{self._view}.line")(self))
 
     def _of_the_data(self) -> list[str]:
         """What was done to the logs and must be known: lines for the end of the text."""
-        runs = getattr(self, "runs", None)
+        runs, names = self._read()
         if not hasattr(runs, "_columns"):
             return []
-        names = getattr(self, "names", None)
         lines = [f"  ! {words}" for words in view("runs.loud")(runs, names).values()]
         others = view("runs.said")(runs, names)
         return [*lines, f"  As read: {'; '.join(others.values())}."] if others else lines
+
+    def _read(self) -> tuple[Any, Any]:
+        """The runs that the result is about, and the names of some if it is not about all."""
+        return getattr(self, "runs", None), getattr(self, "names", None)
 
     # The one place where names of runs could reach a terminal: without codes that control it.
     def __str__(self) -> str:

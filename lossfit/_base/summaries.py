@@ -116,3 +116,12 @@ class Moments:
     def _set(self, rows: slice, values: Floats) -> None:
         mantissa, exponent = np.frexp(values)
         self.mantissa[rows], self.exponent[rows] = mantissa, exponent
+
+
+def prob_less(draws: Floats, other: Floats) -> Floats:
+    """Probability that a draw, over the last axis, is less than one of independent others.
+
+    All pairs are compared.
+    """
+    above = other.size - np.searchsorted(np.sort(other), draws, side="right")
+    return np.asarray(above.mean(axis=-1) / other.size)

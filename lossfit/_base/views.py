@@ -13,6 +13,8 @@ from typing import Any
 
 # Name of a view, and the module (below lossfit) and the function that it is.
 VIEWS = {
+    "answer.draws": ("answers.draw_array", "draws_of"),
+    "answer.flags": ("answers.row_flags", "flags_of"),
     "answer.plot": ("plotting.answer_plot", "plot_answer"),
     "answer.line": ("answers.answer_text", "line"),
     "answer.text": ("answers.answer_text", "text"),
@@ -52,6 +54,7 @@ VIEWS = {
     "priors.plot": ("plotting.priors_plot", "plot_priors"),
     "race.leader_plot": ("plotting.race_plot", "plot_leader"),
     "race.line": ("races.text", "line"),
+    "race.overtakes": ("races.overtakings", "overtakes"),
     "race.plot": ("plotting.race_plot", "plot_race"),
     "race.text": ("races.text", "text"),
     "runs.load": ("sources", "load"),  # paths in the place of runs
@@ -62,6 +65,8 @@ VIEWS = {
     "surface.plot": ("plotting.surface_plot", "plot_surface"),
     "surface.text": ("surfaces.text", "text"),
     "sweep.plot": ("plotting.sweep_plot", "plot_sweep"),
+    "tail.line": ("answers.tail_text", "line"),
+    "tail.text": ("answers.tail_text", "text"),
     "tail.plot": ("plotting.tail_plot", "plot_tail"),
     "what_if.line": ("answers.what_if_text", "line"),
     "what_if.plot": ("plotting.what_if_plot", "plot_what_if"),

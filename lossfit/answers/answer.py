@@ -15,15 +15,15 @@ from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
 from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats
+from .._base.records import rows_of_columns
 from .._base.results import Result, Scale
-from .._base.summaries import describe, quantiles
+from .._base.summaries import describe, prob_less, quantiles
 from .._base.views import view
 from ..fits.flags import warning_text
 from ..forecasts.mixture import Mixed, curves_of
 from ..runs.broken import broken_runs, words_of
 from ..runs.checks import axis_values
-from ..runs.labels import AXIS_UNITS
-from .meanings import meanings_of, unlearned
+from .meanings import meanings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..runs.axes import Axis
     from ..runs.collection import Runs
 
-FAR = 2.0
 SCHEMA = "lossfit.answer/1"
 
 
@@ -75,6 +74,7 @@ class Answer(Result):
     """
 
     _keys = ("run", "at")
+    _view = "answer"
 
     runs: Runs
     names: tuple[str, ...]
@@ -148,19 +148,6 @@ class Answer(Result):
         return np.array([self.runs[name].end(self.axis) for name in self.names])
 
     @cached_property
-    def _spans(self) -> Floats:
-        """End of the data of each run over their first point above 0, shape (R,)."""
-        out = np.full(len(self.names), np.inf)
-        there = [r for r, name in enumerate(self.names) if name in self.runs]
-        if there:  # a run of a ladder may not exist yet
-            every = self.names == self.runs.names
-            runs = self.runs if every else self.runs.select([self.names[r] for r in there])
-            flat = runs.flat(self.axis)
-            x = np.where(flat.x > 0, flat.x, np.inf)
-            out[there] = flat.x[flat.offsets[1:] - 1] / np.minimum.reduceat(x, flat.offsets[:-1])
-        return out
-
-    @cached_property
     def broken(self) -> dict[str, tuple[str, bool]]:
         """Runs that broke: what happened, and whether no forecast holds for the run."""
         return broken_runs(self.runs, self.names, self.axis)
@@ -178,40 +165,8 @@ class Answer(Result):
     @cached_property
     def _flags(self) -> list[list[tuple[str, ...]]]:
         """Flags by run and target; a row's own first, then the fits'."""
-        from ..forecasts.record import farthest
-
-        ratio = self.at / self.ends[:, None]
-        checked = np.full(ratio.shape, farthest(self.question.by_default))
-        if "longer_plan" in self.mixed.row_flags:
-            checked[self.mixed.row_flags["longer_plan"]] = farthest(True, longer=True)
-        rows: dict[str, Bools] = {
-            "interpolation": ratio <= 1,
-            "far": ratio > FAR,
-            "untested": ratio > checked,
-            "short_span": ratio > self._spans[:, None],
-            "below_zero": self.mixed.below_zero,
-            "below_floor": np.asarray(self.mixed.below_floor.any(axis=0)),
-        }
-        rows.update(self.mixed.row_flags)
-        if len(self.question.laws) > 1:
-            _, _, lower, medians, upper = self.mixed.by_law.swapaxes(0, 1)
-            widest = (upper - lower).max(axis=0)
-            rows["law_disagreement"] = np.ptp(medians, axis=0) > widest
-        out = _sets(rows)
-        more = []
-        if self.calibration is not None:
-            more.append("calibrated" if self.calibration.factor else "not_calibrated")
-        for r, name in enumerate(self.names):
-            fits = [flag for law in self.mixed.flags for flag in law[r]]
-            if name in self.broken:
-                fits.insert(0, "broken")
-            if unlearned(self.question, name):
-                fits.append("siblings_unused")
-            fits += more
-            if fits:
-                fits = list(dict.fromkeys(fits))
-                out[r] = [(*row, *fits) for row in out[r]]
-        return out
+        flags: list[list[tuple[str, ...]]] = view("answer.flags")(self)
+        return flags
 
     def record(self, ratio: float) -> str:
         """The record of the answer's law at a horizon, in one line.
@@ -334,7 +289,9 @@ class Answer(Result):
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `frame`; without pandas, whose import takes longer than an answer."""
-        return _rows_of(self._columns(self._moments, self._flags_there))
+        return rows_of_columns(
+            self._columns(self._moments, self._flags_there), int(self._there.sum())
+        )
 
     @property
     def _flags_there(self) -> list[tuple[str, ...]]:
@@ -374,7 +331,7 @@ class Answer(Result):
     def rows_by_law(self) -> list[dict[str, Any]]:
         """The rows of `by_law` of the answer's own laws: nothing is computed for them."""
         parts = self._of_laws(self.question, self.mixed, self.question.weights)
-        return [row for part in parts for row in _rows_of(part)]
+        return [row for part in parts for row in rows_of_columns(part, int(self._there.sum()))]
 
     def _of_laws(self, question: Question, mixed: Mixed, weights: Floats) -> list[dict[str, Any]]:
         """The columns of each law's part of `by_law`."""
@@ -417,29 +374,8 @@ class Answer(Result):
         at), the axis values (NaN where a run has fewer targets); ``law`` (draw).  Where all runs
         have the same targets these are the coordinate ``at`` too.
         """
-        import xarray as xr
-
-        n_draws = self.mixed.curves.shape[2]
-        shared = bool((self.at == self.at[0]).all())
-        units = {"units": AXIS_UNITS[self.axis], "long_name": self.axis}
-        laws = np.array([law.name for law in self.question.laws])
-        return xr.DataArray(
-            self.mixed.curves,
-            dims=("run", "at", "draw"),
-            coords={
-                "run": list(self.names),
-                "at": (
-                    "at",
-                    self.at[0] if shared else np.arange(self.at.shape[1]),
-                    units if shared else {},
-                ),
-                "draw": np.arange(n_draws),
-                "target": (("run", "at"), self.at, units),
-                "law": ("draw", laws[np.arange(n_draws) % len(laws)]),
-            },
-            name="loss",
-            attrs={"axis": self.axis},
-        )
+        array: xr.DataArray = view("answer.draws")(self)
+        return array
 
     def quantile(self, q: ArrayLike) -> Any:
         """Quantiles of the loss.
@@ -503,14 +439,11 @@ class Answer(Result):
         below = np.empty(where.shape)
         if isinstance(other, str):
             final = self.final_loss(other)
-            ordered = np.sort(final)
             for r, name in enumerate(self.names):
-                if name == other:
-                    below[r] = (curves[r] < final).mean(axis=-1)
-                else:
-                    # Final losses above each draw, over all of them.
-                    above = final.size - np.searchsorted(ordered, curves[r], side="right")
-                    below[r] = above.mean(axis=-1) / final.size
+                same = name == other
+                below[r] = (
+                    (curves[r] < final).mean(axis=-1) if same else prob_less(curves[r], final)
+                )
         else:
             try:
                 level = float(other)
@@ -519,8 +452,7 @@ class Answer(Result):
                     f"prob_below compares with a run or a loss, got {other!r}"
                 ) from None
             below = (curves < level).mean(axis=-1)
-        there = ~np.isnan(where)
-        values = below[there]
+        values = below[~np.isnan(where)]
         if values.size == 1:
             return float(values[0])
         import pandas as pd
@@ -631,14 +563,6 @@ class Answer(Result):
         names = np.asarray(self.names, dtype=object)[np.nonzero(there)[0]]
         return pd.MultiIndex.from_arrays([names, at[there]], names=["run", "at"])
 
-    def _text(self) -> str:
-        words: str = view("answer.text")(self)
-        return words
-
-    def _line(self) -> str:
-        words: str = view("answer.line")(self)
-        return words
-
     def _checked(self) -> None:
         if self.mixed.curves.shape[:2] != self.at.shape or len(self.at) != len(self.names):
             raise DataError("its curves, targets and runs do not match")
@@ -670,29 +594,8 @@ class Answer(Result):
         return axes
 
 
-def _rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of columns, of which some hold one value for all."""
-    count = len(columns["at"])
-    filled = [[value] * count if np.isscalar(value) else list(value) for value in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*filled, strict=True)]
-
-
 def _final_loss(question: Question, runs: Runs, name: str) -> Floats:
     """Draws of a run's loss at the end of its own data, shape (D,)."""
     run = runs.select([name])
     end = np.array([[run[name].end(question.axis)]])
     return np.asarray(curves_of(question, run, end).curves[0, 0])
-
-
-def _sets(rows: dict[str, Bools]) -> list[list[tuple[str, ...]]]:
-    """By row and column, the names of the arrays that are true there."""
-    words = list(rows)
-    codes = np.zeros(rows[words[0]].shape, np.int64)
-    for k, has in enumerate(rows.values()):
-        codes |= has.astype(np.int64) << k
-    different, which = np.unique(codes, return_inverse=True)
-    sets = [
-        tuple(word for k, word in enumerate(words) if code >> k & 1) for code in different.tolist()
-    ]
-    places: Any = which.reshape(codes.shape).tolist()
-    return [[sets[i] for i in row] for row in places]

@@ -14,7 +14,7 @@ from .._base.blas import one_blas_thread
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first, word_column
-from .._base.numbers import decimals_of, estimate
+from .._base.numbers import is_number
 from .._base.options import check_names
 from .._base.progress import patience
 from .._base.ragged import Floats
@@ -23,18 +23,25 @@ from .._base.summaries import describe
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.question import LawOptions, takes
-from ..forecasts.record import farthest
 from ..forecasts.responses import Rate
-from ..runs.broken import broken_runs, first_lines, without_forecast, words_of
+from ..runs.broken import broken_runs, without_forecast, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
 from ..runs.schedule_words import peak_of, with_own
 from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
+from .fitted import (
+    DISTANCE_MEANINGS,
+    LOWER,
+    check_known,
+    distance_flags,
+    fitted,
+    is_unsure,
+    question_of,
+)
 from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
-from .what_ifs import FAR, LEARNED, LOWER, _known, fitted, question_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +65,7 @@ MEANINGS = {
     "rate_above_data": "the best tail stays above every learning rate in the data for a part",
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
     "known worse than to 35 %): the shape of the tail follows the prior",
-    "far": "more than twice as far as the data reach",
-    "untested": "beyond the farthest horizon at which forecasts were checked against real runs: "
-    "16x the data (3.3x with share=)",
+    **DISTANCE_MEANINGS,
     "one_run": "the law saw one schedule only, and optima lie where laws are wrong: runs under "
     "other schedules (share=True) would sharpen it",
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, and "
@@ -114,6 +119,7 @@ class Tail(Result):
     """
 
     _keys = ("run", "schedule", "at")
+    _view = "tail"
 
     run: Run
     axis: str
@@ -224,53 +230,10 @@ class Tail(Result):
         flags = tuple(flag for flag in self.flags if flag not in QUIET)
         return warning_text([self.run.name], [flags], MEANINGS)
 
-    def _text(self) -> str:
-        table, draws = self.frame, self.curves.shape[1]
-        percent = f"{100 * self.prob:g} %"
-        lines = [
-            *first_lines(self.broken),
-            f"{self.run.name}: the best tail from {amount(self.start, self.axis)} to "
-            f"{amount(self.total, self.axis)}",
-        ]
-        if without_forecast(self.broken, self.run.name):
-            return "\n".join(
-                [*lines, "  no forecast (tail.frame takes the run to go on as it did)"]
-            )
-        lines.append(f"  {_shape(self)}")
-        width = max(map(len, self.names))
-        for _, r in table.iterrows():
-            line = f"  {r['schedule']:<{width}}  ends at {estimate(r, draws)}"
-            if r["schedule"] != BEST:
-                low, high = r["gain_lower"], r["gain_upper"]
-                places = decimals_of(high - low, draws)
-                line += f"; the best saves {r['gain']:+.{places}f} "
-                line += f"({low:+.{places}f} to {high:+.{places}f})"
-            lines.append(line)
-        lines.append(f"  Medians and {percent} intervals of the loss without noise.")
-        if self.below > 0:
-            lines.append(
-                f"  {100 * self.below:.0f} % of the tail lie below {_rate(self, self.seen[0])}, "
-                f"the lowest learning rate in the data."
-            )
-        if self.within is not None:
-            cost = self.within.expected[0] - self.expected[0]
-            lines.append(
-                f"  The best tail that stays at or above it ends {cost:.4f} higher, by the law."
-            )
-        lines += [f"  ! {flag}: {MEANINGS[flag]}" for flag in self.flags if flag not in QUIET]
-        return "\n".join(lines)
-
     @property
     def runs(self) -> Any:
         """The run, as a collection of its own."""
         return self.run.alone()
-
-    def _line(self) -> str:
-        best = self.frame.iloc[0]
-        return (
-            f"Tail of {self.run.name} from {amount(self.start, self.axis)} to "
-            f"{amount(self.total, self.axis)}: loss {estimate(best)}"
-        )
 
     @plain_data
     def to_dict(self) -> dict[str, Any]:
@@ -388,7 +351,7 @@ def best_tail(
     if segments > 128:
         raise DataError(f"segments must be 128 at most, got {segments}")
     question = question_of(runs, axis, **options)
-    _known(runs, name, axis)
+    check_known(runs, name, axis)
     end = _end(runs[name], axis, total)
     fits = fitted(question, runs, [name], {name: np.array([end])})
     engine = fits.runs[name]
@@ -398,7 +361,7 @@ def best_tail(
     lowest = engine.seen[0]
     if "rate_below_data" in tail.flags and low < lowest < top:
         within = _solve(engine, begin, end, lowest, top, segments, question.prob, fits.flags)
-        tail = _with(tail, within)
+        tail = replace(tail, within=within)
     if without_forecast(tail.broken, name):  # other flags would be about a curve that ended
         tail = replace(tail, flags=("broken",))
     elif tail.broken:
@@ -407,10 +370,6 @@ def best_tail(
     if text:
         warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)
     return tail
-
-
-def _with(tail: Tail, within: Tail) -> Tail:
-    return replace(tail, within=within)
 
 
 def _end(run: Run, axis: str, total: float | None) -> float:
@@ -454,8 +413,7 @@ def _bounds(
     unit = peak_of(engine.run)
     here = float(np.interp(begin / engine.step_size, engine.rate.step, engine.rate.rho))
     for value, what in ((floor, "floor"), (here * unit if peak is None else peak, "peak")):
-        good = isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value)
-        if not good or isinstance(value, bool) or value < 0:
+        if not is_number(value) or value < 0:
             raise DataError(f"{what} must be a learning rate of 0 or more, got {value!r}")
     low, top = float(floor) / unit, here if peak is None else float(peak) / unit
     if not low < top:
@@ -548,13 +506,8 @@ def _flags(engine: FittedRun, at: Floats, rho: Floats, end: float) -> tuple[list
         below = 0.0
     if rho.max() > high + LOWER:
         flags.append("rate_above_data")
-    ratio = end / engine.end
-    if ratio > farthest(engine.fitted == 1):
-        flags.append("untested")
-    elif ratio > FAR:
-        flags.append("far")
-    mean, sd = engine.strength
-    if sd > LEARNED * max(float(mean), 1e-12):
+    flags += distance_flags(engine, end)
+    if is_unsure(engine):
         flags.append("response_unsure")
     if engine.fitted < 2:
         flags.append("one_run")
@@ -587,25 +540,3 @@ def _schedule(engine: FittedRun, rate: Rate, begin: float, tail: tuple[Floats, F
             lr[: (before < at[0] - gap).sum()], here
         )  # fmt: skip
     return make.from_points(np.append(before, at), np.append(lr, rho), axis=axis)
-
-
-def _rate(tail: Tail, value: float) -> str:
-    """A learning rate; a share of the peak where only the shape of the schedule is known."""
-    relative = value > 0 and tail.run.lr is None and peak_of(tail.run) == 1
-    return f"{value:.3g} of the peak" if relative else f"{value:.3g}"
-
-
-def _shape(tail: Tail) -> str:
-    """The tail in words: where it leaves the top, halves it, and ends."""
-    fine = np.linspace(tail.start, tail.total, 2001)
-    at, lr = tail._tails[BEST]
-    rate = np.interp(fine, at, lr)
-    top = rate[0]
-    words = []
-    for share, what in ((0.95, "is held to"), (0.5, "halves by"), (0.1, "is down to a tenth by")):
-        under = np.flatnonzero(rate < share * top)
-        if len(under):
-            done = (fine[under[0]] - tail.start) / (tail.total - tail.start)
-            words.append(f"{what} {100 * done:.0f} %")
-    ends = f"ends at {_rate(tail, tail.lr[-1])}"
-    return f"the rate of {_rate(tail, top)} " + ", ".join([*words, ends]) + " (shares of the tail)"

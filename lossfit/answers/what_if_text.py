@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .._base.numbers import decimals_of, estimate
 from ..runs.broken import first_lines, without_forecast
 from ..runs.labels import amount
-
-if TYPE_CHECKING:
-    from .what_ifs import WhatIf
+from .what_if_rows import OWN
+from .what_ifs import QUIET, WhatIf
 
 ROWS_SHOWN = 24
 
 
 def text(answer: WhatIf) -> str:
     """A few readable lines."""
-    from .what_ifs import OWN, QUIET
-
     table, draws = answer.frame, answer.curves.shape[1]
     percent = f"{100 * answer.prob:g} %"
     lines = first_lines(answer.broken)
@@ -65,8 +60,6 @@ def text(answer: WhatIf) -> str:
 
 def line(answer: WhatIf) -> str:
     """The numbers of a what-if in a line."""
-    from .what_ifs import OWN
-
     rows = answer.frame
     others = rows[rows["schedule"] != OWN]
     row = others.iloc[0]

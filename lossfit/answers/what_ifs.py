@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -19,26 +19,17 @@ from .._base.ragged import Floats
 from .._base.results import Result, Scale
 from .._base.summaries import describe
 from .._base.views import view
-from ..backtests.conformal import Calibration, calibrated
+from ..backtests.conformal import Calibration
 from ..fits.flags import ANSWER_MEANINGS
-from ..forecasts.knowledge import check_targets
-from ..forecasts.learning import Priors
 from ..forecasts.question import LawOptions, Question, takes
-from ..forecasts.record import farthest
 from ..runs.broken import broken_runs, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis
-from ..runs.logged_rate import axis_factor
-from ..runs.schedule_words import highest, peak_of, schedules_of, with_own
+from ..runs.schedule_words import with_own
 from ..schedules.shapes import Schedule
+from .fitted import DISTANCE_MEANINGS, check_known, fitted, question_of
 from .meanings import meanings_of
-from .scenarios import (
-    FittedRun,
-    Scenario,
-    fit_alone,
-    fit_together,
-    own_rate,
-    rate_under,
-)
+from .scenarios import FittedRun
+from .what_if_rows import OWN, all_places, asked_schedules, rows_of_run, scenario_of, schedule_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,11 +41,7 @@ if TYPE_CHECKING:
     from ..runs.known import ScheduleByRun
     from ..runs.run import Run
 
-OWN = "own"  # the schedule that the run had
-LEARNED = 0.35  # relative sd of B above which the run is said not to know it
-LOWER = 0.05  # of the peak: how far below the rates of the data is worth a word
 SCHEMA = "lossfit.what_if/1"
-FAR = 2.0
 
 MEANINGS = {
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
@@ -65,9 +52,7 @@ MEANINGS = {
     "peak_differs": "the schedule has another peak than the run's, for which no law here was "
     "checked",
     "schedule_held": "the place lies beyond the end of a schedule, whose last rate is held there",
-    "far": "more than twice as far as the data reach",
-    "untested": "beyond the farthest horizon at which forecasts were checked against real runs: "
-    "16x the data (3.3x with share=)",
+    **DISTANCE_MEANINGS,
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, "
     "which only matters for how fast the loss responds to the learning rate",
     "siblings_unused": ANSWER_MEANINGS["siblings_unused"],
@@ -120,6 +105,7 @@ class WhatIf(Result):
     """
 
     _keys = ("run", "schedule", "at")
+    _view = "what_if"
 
     runs: Runs
     names: tuple[str, ...]
@@ -304,12 +290,12 @@ class WhatIf(Result):
             Losses without noise.
         """
         engine = self._engines[run]
-        scenario = _scenario(engine, self._schedule_of(run, schedule), axis_values(at))
+        scenario = scenario_of(engine, self._schedule_of(run, schedule), axis_values(at))
         return engine.curves([scenario])[0]
 
     def _schedule_of(self, run: str, schedule: str) -> Schedule | None:
         """None for the run's own."""
-        return None if schedule == OWN else _of_run(self.schedules[schedule], run, schedule)
+        return None if schedule == OWN else schedule_of(self.schedules[schedule], run, schedule)
 
     def summary(self) -> pd.DataFrame:
         """The frame without notes and axis, losses rounded to 4 decimals.
@@ -363,14 +349,6 @@ class WhatIf(Result):
             "rows": rows_of(self.frame),
             "strength": {name: {"mean": m, "sd": s} for name, (m, s) in self.strength.items()},
         }
-
-    def _text(self) -> str:
-        words: str = view("what_if.text")(self)
-        return words
-
-    def _line(self) -> str:
-        words: str = view("what_if.line")(self)
-        return words
 
     @figure_options
     def plot(
@@ -460,13 +438,15 @@ def what_if(
     """
     check_names(options, LawOptions.__annotations__, "what_if")
     runs = with_own(as_runs(runs), own)
-    names = runs.names if run is None else runs.select(_list(run)).names
+    names = runs.names
+    if run is not None:
+        names = runs.select([run] if isinstance(run, str) else list(run)).names
     axis = choose_axis(runs.select(names), axis)
     question = question_of(runs, axis, **options)
     for name in names:
-        _known(runs, name, axis)
-    asked = _schedules(schedules, runs, names)
-    places = {name: _all_places(runs[name], axis, asked, at) for name in names}
+        check_known(runs, name, axis)
+    asked = asked_schedules(schedules, runs, names)
+    places = {name: all_places(runs[name], axis, asked, at) for name in names}
     fits = fitted(question, runs, names, {name: np.unique(np.concatenate([*each.values()]))
                                           for name, each in places.items()})  # fmt: skip
     rows: list[_Row] = []
@@ -475,8 +455,8 @@ def what_if(
     broken = broken_runs(runs, names, axis)
     for name in names:
         extra = (*(["broken"] if name in broken else []), *fits.flags)
-        asked_rows, values, base = _one_run(fits.runs[name], asked, places[name], extra)
-        rows += asked_rows
+        asked_rows, values, base = rows_of_run(fits.runs[name], asked, places[name], extra)
+        rows += [_Row(*row) for row in asked_rows]
         curves.append(values)
         bases.append(base)
     answer = WhatIf(
@@ -498,210 +478,3 @@ def what_if(
     if text:
         warnings.warn(LossfitWarning(f"what if: {text}"), stacklevel=2)
     return answer
-
-
-class Fits(NamedTuple):
-    """The fits of the asked runs by name, what ``calibrate_on`` did, and flags of all rows."""
-
-    runs: dict[str, FittedRun]
-    calibration: Calibration | None
-    flags: tuple[str, ...]
-
-
-def question_of(runs: Runs, axis: str, **options: Unpack[LawOptions]) -> Question:
-    """The question to runs under other schedules; with `share` runs of one model are one."""
-    if not isinstance(options.get("priors"), Priors | None):
-        raise DataError("priors= is what lossfit.learn_priors gives")
-    return Question.of(runs, axis, **options)
-
-
-def fitted(
-    question: Question,
-    runs: Runs,
-    names: Sequence[str],  # the runs that are asked about
-    at: Mapping[str, Floats],  # dict by run: where, for the calibration
-) -> Fits:
-    """Fit the asked runs: by themselves, or with the other runs of their model."""
-    models = question.models or {name: name for name in runs.names}
-    of_model = list(models.values())
-    together = [name for name in names if of_model.count(models[name]) > 1]
-    alone = [name for name in names if name not in together]
-    made: dict[str, FittedRun] = {}
-    calibration = None
-    if alone:
-        where = np.full((len(alone), max(len(at[name]) for name in alone)), np.nan)
-        for row, name in zip(where, alone, strict=True):
-            row[: len(at[name])] = at[name]
-        check_targets(runs, alone, question.axis, where)
-        by_itself = replace(question, models=None, company=None)
-        by_itself, calibration = calibrated(by_itself, runs, alone, where)
-        made.update(fit_alone(by_itself, runs, alone))
-    if together:
-        made.update(fit_together(question, runs, together))
-    flags: tuple[str, ...] = ()
-    learned = [question.learned(name) for name in names]
-    if any(priors is not None and not priors.used for priors in learned):
-        flags += ("siblings_unused",)
-    if calibration is not None:
-        flags += ("calibrated" if calibration.factor else "not_calibrated",)
-    return Fits({name: made[name] for name in names}, calibration, flags)
-
-
-def _list(run: str | Sequence[str]) -> list[str]:
-    return [run] if isinstance(run, str) else list(run)
-
-
-def _known(runs: Runs, name: str, axis: str) -> None:
-    """Raise where the learning rate of a run is not known."""
-    single = runs.select([name])
-    end = single[name].end(axis)
-    own_rate(single[name], single, axis, end, 1.0)
-
-
-def _schedules(given: Any, runs: Runs, names: Sequence[str]) -> dict[str, Any]:
-    """Schedules by name, words spelt out by run."""
-    if isinstance(given, Schedule):
-        given = {str(given.kind): given}
-    elif isinstance(given, str):
-        given = {given: given}
-    elif not isinstance(given, Mapping):
-        try:
-            given = {str(kind): kind for kind in given}
-        except TypeError:
-            raise DataError(
-                "schedules= is a dict of lossfit.schedules by name, such as "
-                "{'linear': lossfit.schedules.linear(...)}"
-            ) from None
-    if not given:
-        raise DataError("schedules= is empty: give at least one, such as {'wsd': schedule}")
-    out: dict[str, Any] = {}
-    for name, value in given.items():
-        if not isinstance(name, str) or name == OWN:
-            raise DataError(
-                f"a schedule cannot be called {name!r}: {OWN!r} is the one that the run had"
-            )
-        if isinstance(value, str):
-            value = schedules_of(value, runs, names)
-        each = value.values() if isinstance(value, Mapping) else [value]
-        if isinstance(value, Mapping):
-            lacking = [run for run in names if run not in value]
-            if lacking:
-                raise DataError(f"schedules[{name!r}] has none for run {lacking[0]!r}")
-            for run in value:
-                _ = runs[run]
-        for kind in each:
-            if not isinstance(kind, Schedule):
-                raise DataError(
-                    f"schedules[{name!r}] must be made with lossfit.schedules, e.g. "
-                    f"lossfit.schedules.linear(...); got {type(kind).__name__}"
-                )
-        out[name] = value
-    return out
-
-
-def _of_run(value: Any, run: str, name: str) -> Schedule:
-    schedule = value[run] if isinstance(value, Mapping) else value
-    assert isinstance(schedule, Schedule), name
-    return schedule
-
-
-def _scenario(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scenario:
-    if schedule is None or schedule == engine.run.schedule:
-        return Scenario(engine.rate, at, True)
-    rate = rate_under(engine.run, schedule, engine.axis, engine.step_size)
-    return Scenario(rate, at, False)
-
-
-def _end_of(run: Run, axis: str, schedule: Schedule | None) -> float:
-    """Where a schedule ends on the axis; the run's own, or its data, where it has no end."""
-    for candidate in (schedule, run.schedule):
-        if candidate is not None and candidate.total is not None:
-            return candidate.total * axis_factor(run, candidate, axis)
-    return run.end(axis)
-
-
-def _all_places(
-    run: Run, axis: str, asked: Mapping[str, Any], at: Any
-) -> dict[str, Floats]:  # fmt: skip
-    """Where each schedule of a run is asked for."""
-    chosen: dict[str, Schedule | None] = {OWN: None}
-    chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
-    if isinstance(at, Mapping):
-        for name in at:
-            if name not in chosen:
-                raise DataError(f"at= names a schedule {name!r} that is not asked for")
-    return {name: _places(run, axis, name, one, at) for name, one in chosen.items()}
-
-
-def _places(run: Run, axis: str, name: str, schedule: Schedule | None, at: Any) -> Floats:
-    if at is None or (isinstance(at, Mapping) and name == OWN and name not in at):
-        return np.array([_end_of(run, axis, schedule)])
-    if isinstance(at, Mapping):
-        if name not in at:
-            raise DataError(f"at= has no value for schedule {name!r}")
-        return axis_values(at[name])
-    return axis_values(at)
-
-
-def _one_run(
-    engine: FittedRun,
-    asked: Mapping[str, Any],
-    places: Mapping[str, Floats],
-    extra: tuple[str, ...],
-) -> tuple[list[_Row], Floats, Floats]:
-    """Rows of a run, their curves, and its own schedule's at the same places."""
-    run = engine.run
-    chosen: dict[str, Schedule | None] = {OWN: None}
-    chosen.update({name: _of_run(value, run.name, name) for name, value in asked.items()})
-    scenarios = {name: _scenario(engine, one, places[name]) for name, one in chosen.items()}
-    others = [scenario for scenario in scenarios.values() if not scenario.own]
-    every = np.unique(np.concatenate(list(places.values())))
-    drawn = engine.drawn([_scenario(engine, None, every), *others])
-    under_others = iter(drawn.curves[1:])
-    rows, curves, own = [], [], []
-    for name, scenario in scenarios.items():
-        which = np.searchsorted(every, scenario.at)
-        own.append(drawn.curves[0][which])
-        curves.append(own[-1] if scenario.own else next(under_others))
-        for k, place in zip(which, scenario.at, strict=True):
-            flags = _flags(engine, chosen[name], scenario, float(place))
-            if scenario.own:
-                said = (flag for flag, has in drawn.flags[0].items() if has[k])
-                flags += [flag for flag in said if flag not in flags]
-            rows.append(_Row(run.name, name, float(place), (*flags, *extra)))
-    return rows, np.concatenate(curves), np.concatenate(own)
-
-
-def _flags(
-    engine: FittedRun, schedule: Schedule | None, scenario: Scenario, at: float
-) -> list[str]:
-    flags = []
-    run = engine.run
-    ratio = at / engine.end
-    low, _ = engine.seen
-    if ratio > farthest(engine.fitted == 1):
-        flags.append("untested")
-    elif ratio > FAR:
-        flags.append("far")
-    ends = (schedule or run.schedule) is None or (schedule or run.schedule).total is not None  # type: ignore[union-attr]
-    stretched = scenario.own and engine.fitted == 1
-    if ends and not stretched and at > _end_of(run, engine.axis, schedule) * (1 + 1e-3):
-        flags.append("schedule_held")
-    if not scenario.own:
-        mean, sd = engine.strength
-        if sd > LEARNED * max(mean, 1e-12):
-            flags.append("response_unsure")
-        before = np.linspace(0.0, at / engine.step_size, 400)
-        lowest = float(np.interp(before, scenario.rate.step, scenario.rate.rho).min())
-        if lowest < low - LOWER:
-            flags.append("rate_below_data")
-        assert schedule is not None
-        if abs(np.log(_ratio(run, schedule))) > 0.02:
-            flags.append("peak_differs")
-    if engine.assumed:
-        flags.append("steps_unknown")
-    return flags
-
-
-def _ratio(run: Run, schedule: Schedule) -> float:
-    return highest(schedule) / peak_of(run)

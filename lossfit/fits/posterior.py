@@ -74,6 +74,7 @@ class Fit(Result):
     """
 
     _keys = ("run", "parameter")
+    _view = "fit"
 
     runs: Runs
     law: Law
@@ -103,10 +104,6 @@ class Fit(Result):
 
     def _of_the_data(self) -> list[str]:
         return []  # the text has all flags of the data
-
-    def _text(self) -> str:
-        words: str = view("fit.text")(self)
-        return words
 
     def to_dict(self, prob: float | None = None) -> dict[str, Any]:
         """Plain data for JSON, schema ``lossfit.fit_summary/1``.

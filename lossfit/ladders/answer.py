@@ -15,6 +15,7 @@ from .._base.errors import DataError
 from .._base.numbers import decimals_of, interval_text
 from .._base.ragged import Floats
 from .._base.results import Scale
+from .._base.summaries import prob_less
 from .._base.views import view
 from ..answers.answer import Answer
 from ..forecasts.mixture import Mixed
@@ -110,8 +111,7 @@ class LadderAnswer(Answer):
         if at is not None:
             curves = self.curves_at(self.names[0], np.atleast_1d(np.asarray(at, float)))
         final = self.final_loss(other) if isinstance(other, str) else np.array([float(other)])
-        above = final.size - np.searchsorted(np.sort(final), curves, side="right")
-        below = above.mean(axis=-1) / final.size
+        below = prob_less(curves, final)
         return float(below[0]) if below.size == 1 else below
 
     @property
@@ -146,10 +146,8 @@ class LadderAnswer(Answer):
             lines.append(f"  ! {flag}: {note}")
         return "\n".join(lines)
 
-    def _of_the_data(self) -> list[str]:
-        lines = [f"  ! {words}" for words in view("runs.loud")(self.runs).values()]
-        others = view("runs.said")(self.runs)
-        return [*lines, f"  As read: {'; '.join(others.values())}."] if others else lines
+    def _read(self) -> tuple[Any, None]:
+        return self.runs, None
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data for JSON; ``schema`` names its form."""

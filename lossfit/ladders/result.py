@@ -74,6 +74,7 @@ class Ladder(Result):
     """
 
     _keys = ("parameter",)
+    _view = "ladder"
     _transient = {"_begun": dict}  # noqa: RUF012
 
     runs: Runs
@@ -438,10 +439,6 @@ class Ladder(Result):
         noise = float(np.exp(self.readings.whole.scales[3])) * end
         rng = np.random.default_rng(int(run_keys(self.random_seed, [name], "end")[0]))
         return np.asarray(end + noise * rng.standard_normal(draws))
-
-    def _text(self) -> str:
-        words: str = view("ladder.text")(self)
-        return words
 
     def _line(self) -> str:
         sizes = sorted(rung.params for rung in self.rungs)

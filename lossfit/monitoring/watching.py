@@ -19,15 +19,18 @@ import numpy as np
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
+from .._base.numbers import is_number
 from .._base.options import check_names
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
+from .._base.summaries import prob_less
 from ..forecasts.question import Options, spelt_out, takes
 from ..forecasts.rates import chosen
 from ..runs.axes import check_axis
 from ..runs.broken import TAIL, without_forecast
 from ..runs.known import Known
 from ..runs.labels import amount
+from .reference import reference_of
 from .tailing import AGAIN, Log
 
 if TYPE_CHECKING:
@@ -348,9 +351,9 @@ def watch(
     else:
         numbers["total"] = total
     for name, value in numbers.items():
-        if value is not None and not (_is_number(value) and (name == "target" or value > 0)):
+        if value is not None and not (is_number(value) and (name == "target" or value > 0)):
             raise DataError(f"{name} must be a {'' if name == 'target' else 'positive '}number")
-    if not (_is_number(interval) and interval >= 0):
+    if not (is_number(interval) and interval >= 0):
         raise DataError(f"interval must be seconds, 0 or more, got {interval!r}")
     question = _Watched(
         run=run,
@@ -369,13 +372,8 @@ def watch(
     }
     if os.fspath(path) in ("", "-"):
         raise DataError(f"watch follows a file or a folder, not {os.fspath(path)!r}: give its path")
-    given = _reference(reference)
+    given = reference_of(reference)
     return _updates(Log(Path(os.fspath(path)), reading), question, given, interval, once, sleep)
-
-
-def _is_number(value: object) -> bool:
-    ours = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return ours and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def _updates(
@@ -484,7 +482,7 @@ class _Watched:
             compared = final[axis]
         x = one.axis(axis)
         spacing = float(np.median(np.diff(x))) if len(x) > 1 else 0.0
-        ahead = None if compared is None else _share_below(curves, compared[1])
+        ahead = None if compared is None else float(prob_less(curves, compared[1]))
         return Update(
             path=str(log.path),
             run=one.name,
@@ -498,7 +496,7 @@ class _Watched:
             prob_below=None if self.target is None else float((curves < self.target).mean()),
             reference=None if compared is None else compared[0],
             prob_ahead=ahead,
-            prob_behind=None if compared is None else _share_below(compared[1], curves),
+            prob_behind=None if compared is None else float(prob_less(compared[1], curves)),
             answer=answer,
             finished=bool(x[-1] + 1.5 * spacing > end),
             note=note,
@@ -560,48 +558,3 @@ class _Watched:
 def _ends_in_nothing(one: Run) -> int:
     """How many losses at the end of a run are NaN or infinite."""
     return sum(flag.count for flag in one.flags if flag.flag == TAIL)
-
-
-def _share_below(a: Floats, b: Floats) -> float:
-    """P(a < b) over all pairs of draws."""
-    ordered = np.sort(a)
-    return float(np.searchsorted(ordered, b, side="left").mean() / len(ordered))
-
-
-def _reference(reference: Any) -> Runs | str | None:
-    """The reference's run alone, or the name of a run of the log."""
-    from ..runs.collection import Runs
-    from ..runs.run import Run
-
-    if reference is None:
-        return None
-    if isinstance(reference, Run):
-        from ..runs.checks import as_runs
-
-        return as_runs(reference)
-    if isinstance(reference, Runs):
-        return _only(reference, "reference")
-    name = os.fspath(reference)
-    if not isinstance(name, str):
-        raise DataError(f"reference must be a run, a path or a name, got {reference!r}")
-    from ..runs.datasets import NAMES
-    from ..sources import load
-
-    if Path(name).exists() or name in NAMES:
-        return _only(load(reference), name)
-    place, there, run = name.rpartition(":")
-    if there and (Path(place).exists() or place in NAMES):
-        return load(place).select([run])
-    for collection in NAMES:  # a run of a built-in collection by its name
-        if name.startswith(("llama1-", "llama2-")) and name.startswith(f"{collection}-"):
-            return load(collection).select([name])
-    if os.sep in name or Path(name).suffix:
-        raise DataError(f"there is no reference {name}: give a path, PATH:RUN or a run of the log")
-    return name  # a run of the log, checked when there is one
-
-
-def _only(runs: Runs, name: str) -> Runs:
-    if len(runs) == 1:
-        return runs
-    some = ", ".join(map(repr, runs.names[:6])) + (", ..." if len(runs) > 6 else "")
-    raise DataError(f"{name} has {len(runs)} runs ({some}): name one as PATH:RUN")

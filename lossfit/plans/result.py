@@ -79,6 +79,7 @@ class Plan(Result):
     """
 
     _keys = ("of", "quantity")
+    _view = "plan"
 
     surface: Surface
     problem: Problem
@@ -279,14 +280,6 @@ class Plan(Result):
         lower, upper = np.quantile(self.params, [(1 - self.prob) / 2, (1 + self.prob) / 2])
         notes = {**self.surface.notes, **self.extra}
         return bool(upper / lower < CANNOT_TELL) and "few_sizes" not in notes
-
-    def _text(self) -> str:
-        words: str = view("plan.text")(self)
-        return words
-
-    def _line(self) -> str:
-        words: str = view("plan.line")(self)
-        return words
 
     @plain_data
     def to_dict(self) -> dict[str, Any]:

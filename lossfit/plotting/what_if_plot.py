@@ -62,7 +62,7 @@ def plot_what_if(
     >>> answer = lossfit.what_if(seven, schedules=["constant", "wsd"], draws=200)
     >>> ax = lossfit.plotting.plot_what_if(answer)
     """
-    from ..answers.what_ifs import OWN, _scenario
+    from ..answers.what_if_rows import OWN, scenario_of
 
     name = answer.names[one_run(answer.names, run)]
     engine = answer._engines[name]
@@ -93,7 +93,7 @@ def plot_what_if(
         colour = BLUE if key == OWN else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
         grid = np.unique(np.append(grid_between(low, max(asked[key]), POINTS), asked[key]))
         grid = grid[grid >= low]
-        scenario = _scenario(engine, answer._schedule_of(name, key), grid)
+        scenario = scenario_of(engine, answer._schedule_of(name, key), grid)
         lower, median, upper = quantiles(engine.curves([scenario])[0], (tail, 0.5, 1 - tail))
         ax.fill_between(grid, lower, upper, color=colour, alpha=0.15, linewidth=0, zorder=1)
         label = "own schedule" if key == OWN else key

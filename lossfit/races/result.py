@@ -39,9 +39,7 @@ RACE_MEANINGS = {
     "end_disagrees": "the law and a smooth curve through the data differ at the end of the data by "
     "more than both leave open: the forecast starts from a level that the data do not support",
 }
-PAIRS = 64  # compared at a time
 MOST_STOPPED = 48  # runs whose truncated frontier is found without being asked
-MOST_PAIRED = 32  # runs of which all pairs are compared without being asked
 SCHEMA = "lossfit.race/1"
 
 
@@ -86,6 +84,7 @@ class Race(Result):
     """
 
     _keys = ("run", "at")
+    _view = "race"
 
     runs: Runs
     question: Question
@@ -376,111 +375,8 @@ class Race(Result):
         -----
         `lossfit.races.crossings` says what counts as a crossing.
         """
-        import pandas as pd
-
-        chosen = self._chosen(runs)
-        pairs = [(a, b) for i, a in enumerate(chosen) for b in chosen[i + 1 :]]
-        rows: list[dict[str, Any]] = []
-        horizon = self.until if until is None else float(self._places(until)[0])
-        within = self.at <= horizon * (1 + 1e-9)
-        curves = self._curves(forecast)[:, within]
-        place = np.log(self.at[within])
-        order = {k: i for i, k in enumerate(chosen)}
-        for first in range(0, len(pairs), PAIRS):
-            pair_block = pairs[first : first + PAIRS]
-            crossed = self._crossings(curves, pair_block, place, self.margin[within])
-            for p, (a, b) in enumerate(pair_block):
-                both = np.log(min(self.ends[self.kept[a]], self.ends[self.kept[b]]))
-                for side, pair in enumerate(((a, b), (b, a))):
-                    rows += self._rows(crossed, p, side, pair, both, horizon, least)
-        rows.sort(key=lambda row: (order[row.pop("_a")], order[row.pop("_b")], row["rank"]))
-        return answer_first(pd.DataFrame(rows), ("overtaker", "overtaken", "rank"))
-
-    def _crossings(
-        self, curves: Floats, pairs: Sequence[tuple[int, int]], place: Floats, margin: Floats
-    ) -> crossing.Crossings:
-        """Crossings of some pairs of kept runs, found where the forecasts were computed."""
-        first, second = (list(side) for side in zip(*pairs, strict=True))
-        need = np.tile(margin, (len(pairs), 1))
-        with placed(self.question) as put, np.errstate(invalid="ignore", divide="ignore"):
-            crossed = crossing.crossings(put(curves[first] - curves[second]), put(place), put(need))
-            return crossing.Crossings(*(back(part) for part in crossed))
-
-    def _chosen(self, runs: Sequence[str] | str | None) -> list[int]:
-        every = list(range(len(self.kept)))
-        if runs is None and len(every) > MOST_PAIRED:
-            most = self.leads[:, self.kept].max(axis=0)
-            return sorted(np.argsort(-most, kind="stable")[:MOST_PAIRED].tolist())
-        if runs is None or (isinstance(runs, str) and runs == "all"):
-            return every
-        names = [runs] if isinstance(runs, str) else list(runs)
-        place = {self.names[r]: k for k, r in enumerate(self.kept)}
-        out = []
-        for name in names:
-            _ = self.runs[name]  # raises, with names like it
-            if name not in place:
-                raise DataError(
-                    f"run {name!r} never leads, and its curve was not kept among "
-                    f"{len(self.names):,} runs: race a selection with runs.select"
-                )
-            out.append(place[name])
-        if len(set(out)) < 2:
-            raise DataError("overtakings need at least two different runs")
-        return out
-
-    def _rows(
-        self,
-        crossed: crossing.Crossings,
-        p: int,
-        side: int,
-        pair: tuple[int, int],
-        both: float,
-        until: float,
-        least: float,
-    ) -> list[dict[str, Any]]:
-        """Rows of one ordered pair; `both` is the (log) end of the data that both have."""
-        counts = crossed.counts[side, p]
-        back = crossed.counts[1 - side, p]
-        ahead = -1 if side == 0 else 1
-        led = crossed.first[p] == ahead  # the overtaker was ahead at first
-        tail = (1 - self.prob) / 2
-        shares = (tail, 0.5, 1 - tail)
-        a, b = pair
-        rows = []
-        for k in range(crossing.RANKS):
-            times = crossed.times[side, k, p]
-            happens = ~np.isnan(times)
-            prob = float(happens.mean())
-            if prob < least or (k > 0 and prob == 0):
-                continue
-            inside = happens & (times <= both)
-            # Overtakings alternate: the other's next one follows if it made enough of them.
-            returns = happens & (back > k + led)
-            row: dict[str, Any] = {
-                "overtaker": self.names[self.kept[a]],
-                "overtaken": self.names[self.kept[b]],
-                "rank": k + 1,
-                "prob_ever": prob,
-            }
-            for prefix, these in (
-                ("", happens), ("inside_", inside), ("beyond_", happens & ~inside)
-            ):  # fmt: skip
-                values = np.exp(quantiles(times[these], shares)) if these.any() else [np.nan] * 3
-                for word, value in zip(("lower", "median", "upper"), values, strict=True):
-                    row[f"{prefix}{word}"] = float(value)
-            row["prob_inside"] = float(inside.mean())
-            row["prob_beyond"] = prob - row["prob_inside"]
-            row["prob_returns"] = float(returns.sum() / happens.sum()) if happens.any() else np.nan
-            row["prob_several"] = float((counts >= 2).mean())
-            for n in range(3):
-                row[f"prob_{n}"] = float((counts == n).mean())
-            row["prob_more"] = float((counts > 2).mean())
-            row["prob_ahead_first"] = float(led.mean())
-            row["prob_ahead_last"] = float((crossed.last[p] == ahead).mean())
-            row["until"], row["prob"] = until, self.prob
-            row["_a"], row["_b"] = a, b
-            rows.append(row)
-        return rows
+        table: pd.DataFrame = view("race.overtakes")(self, runs, until, forecast, least)
+        return table
 
     def frontier(self, *, truncated: bool = False, forecast: bool = True) -> pd.DataFrame:
         """The Pareto frontier: the lowest loss that any run has with this compute or less.
@@ -650,14 +546,6 @@ class Race(Result):
             "truncated_frontier": rows_of(self.frontier(truncated=True, forecast=False)),
             "bias": rows_of(self.bias(forecast=False)),
         }
-
-    def _text(self) -> str:
-        words: str = view("race.text")(self)
-        return words
-
-    def _line(self) -> str:
-        words: str = view("race.line")(self)
-        return words
 
     @figure_options
     def plot(

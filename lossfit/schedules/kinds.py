@@ -8,7 +8,8 @@ import numpy as np
 
 from .._base.documented import documented, entries_of
 from .._base.errors import DataError
-from .shapes import Schedule, axis_of, checked, is_number, positive
+from .._base.numbers import is_number
+from .shapes import Schedule, axis_of, checked, positive
 
 ALIASES = {"1-sqrt": "sqrt", "one_minus_sqrt": "sqrt"}
 

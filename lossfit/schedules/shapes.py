@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.errors import DataError
+from .._base.numbers import is_number
 from .._base.ragged import Floats
 
 SHAPES = ("linear", "exponential", "sqrt")
@@ -261,14 +262,6 @@ def positive(value: float, what: str) -> float:
     if not is_number(value) or value <= 0:
         raise DataError(f"a schedule's {what} must be a positive number, got {value!r}")
     return float(value)
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite number."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
-        value, bool
-    )
-    return number and math.isfinite(float(value))  # type: ignore[arg-type]
 
 
 def axis_of(axis: str) -> str:

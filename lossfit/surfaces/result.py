@@ -91,6 +91,7 @@ class Surface(Result):
     """
 
     _keys = ("parameter",)
+    _view = "surface"
 
     law: SurfaceLaw
     table: Table | None
@@ -463,14 +464,6 @@ class Surface(Result):
         if self.table is None:
             raise DataError(f"published constants come without a table, so there are no {what}")
         return self.table
-
-    def _text(self) -> str:
-        words: str = view("surface.text")(self)
-        return words
-
-    def _line(self) -> str:
-        words: str = view("surface.line")(self)
-        return words
 
     @plain_data
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,14 @@ import pytest
 
 from lossfit import DataError
 from lossfit._base import summaries
-from lossfit._base.summaries import Moments, check_prob, describe, deviations, sorted_quantile
+from lossfit._base.summaries import (
+    Moments,
+    check_prob,
+    describe,
+    deviations,
+    prob_less,
+    sorted_quantile,
+)
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 40), (5, 1), (1, 9), (2, 3, 4, 5)])
@@ -83,3 +90,8 @@ def test_moments_hold_numbers_beyond_float32():
     chosen = kept.select(np.array([2, 0]))
     np.testing.assert_array_equal(chosen.values, kept.values[[2, 0]])
     np.testing.assert_array_equal(Moments.of(kept.values).values, kept.values)
+
+
+def test_ties_are_not_less():
+    assert prob_less(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.0
+    assert prob_less(np.array([0.0, 1.0]), np.array([1.0])) == 0.5

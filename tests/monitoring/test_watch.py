@@ -600,13 +600,6 @@ def test_a_ladder_is_asked_too(tmp_path):
     assert medians[0] != pytest.approx(medians[1], abs=1e-3)
 
 
-def test_ties_are_not_below():
-    from lossfit.monitoring.watching import _share_below
-
-    assert _share_below(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.0
-    assert _share_below(np.array([0.0, 1.0]), np.array([1.0])) == 0.5
-
-
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 def test_the_command_passes_its_options_on(log):
     """--prob, --seed and --draws are those of `extrapolate`."""
