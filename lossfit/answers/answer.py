@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..runs.axes import Axis
     from ..runs.collection import Runs
 
-SCHEMA = "lossfit.answer/1"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Answer(Result):
@@ -577,7 +575,7 @@ class Answer(Result):
         without ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate),
         record (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
         """
-        plain: dict[str, Any] = view("answer.dict")(self, SCHEMA)
+        plain: dict[str, Any] = view("answer.dict")(self)
         return plain
 
     @figure_options

@@ -18,6 +18,7 @@ from ..runs.labels import AXIS_UNITS, amount, ratio_text
 if TYPE_CHECKING:
     from .answer import Answer
 
+SCHEMA = "lossfit.answer/1"
 ROWS_SHOWN = 10
 CAVEAT = (
     "Intervals of laws without a schedule are known to be too narrow on real curves "
@@ -243,7 +244,7 @@ def _flag_lines(answer: Answer) -> list[str]:
     return lines
 
 
-def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
+def as_dict(answer: Answer) -> dict[str, Any]:
     """See `Answer.to_dict`."""
     from .. import __version__
 
@@ -262,7 +263,7 @@ def as_dict(answer: Answer, schema: str) -> dict[str, Any]:
         for row, value in zip(rows, below, strict=True):
             row["prob_below"] = float(value)
     return {
-        "schema": schema,
+        "schema": SCHEMA,
         "lossfit": __version__,
         "question": {
             "axis": answer.axis,

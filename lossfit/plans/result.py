@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-SCHEMA = "lossfit.plan/1"
 CANNOT_TELL = 10.0  # ratio of the ends of the interval of the best size
 
 
@@ -284,7 +283,7 @@ class Plan(Result):
     @plain_data
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data for JSON; ``schema`` names its form."""
-        plain: dict[str, Any] = view("plan.dict")(self, SCHEMA)
+        plain: dict[str, Any] = view("plan.dict")(self)
         return plain
 
     @figure_options

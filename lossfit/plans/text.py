@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..surfaces.against import Against
     from .result import Choice, Plan
 
+SCHEMA = "lossfit.plan/1"
 SAME_BUDGET = 0.01  # share of the budget by which a choice may miss it without a word
 FIRST = ("surface_contradicted", "runs_unchecked")  # said right below the title
 AGREE = "runs_agree"  # no flag: nothing to be careful of
@@ -188,12 +189,12 @@ def _beside(beside: Against) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def as_dict(plan: Plan, schema: str) -> dict[str, Any]:
+def as_dict(plan: Plan) -> dict[str, Any]:
     """See `Plan.to_dict`."""
     from .. import __version__
 
     return {
-        "schema": schema,
+        "schema": SCHEMA,
         "lossfit": __version__,
         "question": {
             "compute": plan.compute,

@@ -43,7 +43,6 @@ RECORD_OF_LAW = (
     "(docs/how_we_checked_it.md)"
 )
 OUTLIER = 8.0  # noise scales from the surface at which a row is named
-SCHEMA = "lossfit.surface/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -468,7 +467,7 @@ class Surface(Result):
     @plain_data
     def to_dict(self) -> dict[str, Any]:
         """The surface as plain data for JSON; ``schema`` names its form."""
-        plain: dict[str, Any] = view("surface.dict")(self, SCHEMA)
+        plain: dict[str, Any] = view("surface.dict")(self)
         return plain
 
     @figure_options

@@ -12,6 +12,8 @@ from ..runs.labels import size_text
 if TYPE_CHECKING:
     from .result import Surface
 
+SCHEMA = "lossfit.surface/1"
+
 
 def line(surface: Surface) -> str:
     """The exponents in a line."""
@@ -89,7 +91,7 @@ def _range(values: Any) -> str:
     return f"{size_text(float(values.min()))} to {size_text(float(values.max()))}"
 
 
-def as_dict(surface: Surface, schema: str) -> dict[str, Any]:
+def as_dict(surface: Surface) -> dict[str, Any]:
     """See `Surface.to_dict`."""
     from .. import __version__
 
@@ -97,7 +99,7 @@ def as_dict(surface: Surface, schema: str) -> dict[str, Any]:
         return float(value) if np.isfinite(value) else None
 
     return {
-        "schema": schema,
+        "schema": SCHEMA,
         "lossfit": __version__,
         "law": {"name": surface.law.name, "formula": surface.law.formula},
         "noise": surface.noise,
