@@ -22,6 +22,7 @@ WIDTH_AT = np.array([1.05, 1.1, 1.25, 2.0, 4.0, 8.0, 16.0])
 BAND, SHRINK = 0.3, 6.0  # of log log horizon; sources that the pooled factor is worth
 LEVEL = 0.05  # on either side
 LEAST_SOURCES = 2  # of a row of the record
+HALF_VOTE = 4.0  # outcomes whose scatter is as large as that between sources
 Step = Callable[[Floats, float, Problem], Floats]
 
 
@@ -193,15 +194,20 @@ def record(frame: pd.DataFrame) -> dict[str, list[list[float]]]:
 def one_record(frame: pd.DataFrame) -> list[list[float]]:
     """Share held by the nearest horizon.
 
-    Rows are [horizon, share of outcomes within 90 % intervals, standard error, sources].
+    Rows are [horizon, share of outcomes within 90 % intervals, standard error, sources].  A source
+    of few outcomes says little of its own share, and has a part of a vote.
     """
     log = np.log(WIDTH_AT)
     nearest = np.argmin(np.abs(np.log(frame["ratio"].to_numpy())[:, None] - log), axis=1)
     out = []
     for k, horizon in enumerate(WIDTH_AT):
-        each = frame[nearest == k].groupby("source")["c90"].mean()
+        each = frame[nearest == k].groupby("source")["c90"].agg(["mean", "size"])
         if len(each) >= LEAST_SOURCES:
-            share, se = each.mean(), each.std(ddof=1) / len(each) ** 0.5
+            vote = (each["size"] / (each["size"] + HALF_VOTE)).to_numpy()
+            vote = vote / vote.sum()
+            held = each["mean"].to_numpy()
+            share = vote @ held
+            se = np.sqrt((vote**2 @ (held - share) ** 2) / (1 - vote @ vote))
             out.append([float(horizon), round(float(share), 3), round(float(se), 3), len(each)])
     return out
 

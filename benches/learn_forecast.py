@@ -42,6 +42,7 @@ from benches.forecast_tables import (
     width_step,
 )
 from benches.sibling_forecast import SIBLINGS, sibling_scores, sibling_table
+from lossfit.forecasts.domain import named_other
 from tests.oracles import forecast_draws, forecast_oracle
 
 MODES = ("known", "total", "nothing")
@@ -55,6 +56,7 @@ ITERATIONS = 5  # stopped early: more of them score worse on left-out sources
 PRUNE = 25.0  # log evidence below the best cell that is dropped
 CONSTANTS = Path(__file__).parents[1] / "lossfit/forecasts/constants.json"
 SAME = 0.02  # what another processor's rounding does to five steps of learning
+LIKE = forecast_oracle.NAMES.index("like")
 KEEP = 0.15  # of a draw above a finished run's own end
 
 FREE = {  # features that each hyper-parameter may depend on; after the bar: times like
@@ -101,12 +103,15 @@ def problem_of(i: int, case: Case, mode: str, future: list[Any] | None = None) -
     logz = p["logz"].ravel()
     kept = np.flatnonzero(logz > logz.max() - PRUNE)
     rows = [on_fitted_scale(t, d) for t in case.targets]
+    features = forecast_oracle.features(d, plan, mode == "known", mode == "nothing")
+    if named_other(curve.name):
+        features[LIKE] = 0.0
     return Problem(
         case=i,
         source=curve.source,
         mode=mode,
         horizons=tuple(t.horizon for t in case.targets),
-        features=forecast_oracle.features(d, plan, mode == "known", mode == "nothing"),
+        features=features,
         data=d,
         index=np.array(np.unravel_index(kept, p["logz"].shape), dtype=np.int8),
         logz=(logz[kept] - logz.max()).astype(np.float32),

@@ -208,6 +208,8 @@ class Answer(Result):
         shown = "text" if np.mean(made.like) > 0.5 else "other"
         if not made.like.any() and np.max(made.points) <= FEW:
             shown = "few"
+        if rows["domain_by_name"].all():
+            shown = "named"
         return Situation(knowledge, stated or shown)
 
     def record_at(self, ratio: float) -> float:

@@ -58,6 +58,8 @@ ANSWER_MEANINGS = {
     "axis",
     "total_disagrees": "the logged learning rate follows a cosine, a line or a cooldown to another "
     "end than total=: the answer averages over five ways from its last value to that end",
+    "domain_by_name": "taken for no language model, by a word in the run's name; domain='text' "
+    "says otherwise",
     "no_fall": "the loss has not fallen: its last third is no lower than its first; the answer is "
     "little more than its level",
     "total_far": "the planned end is a thousand times the data or more; is it meant in their unit?",
@@ -105,6 +107,7 @@ QUIET = frozenset(
         "positivity",
         "interpolation",
         "steps_unknown",
+        "domain_by_name",
         "smoothed_noise",
         "schedule_stretched",
         "calibrated",

@@ -18,6 +18,7 @@ from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factors, has_rate, warmups_of
 from .constants import cell_grid, hyper_prior, references
 from .curve_rates import asked_rates
+from .domain import likes
 from .forecasting import Forecasted, step_sizes
 from .moves import Moves, moves_at, strengths_of
 from .rates import Plan, known_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from ..kernels.curve_law import CellGrid, HyperPrior
     from ..runs.collection import Runs
 
-DOMAINS = ("auto", "text", "other")
-LIKE = {"auto": np.nan, "text": 1.0, "other": 0.0}
 FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be
 LEAST_LEVEL = 40  # points below which a run is not said to stay level
 UNSURE = 0.5  # relative sd of B above which the data say little of it
@@ -57,8 +56,8 @@ def forecast_curves(
     *,
     draws: int,
     seed: int,
-    # {"auto", "text", "other"}: whether the runs are of language models; by default their curves
-    # tell
+    # {"auto", "text", "other"}: whether the runs are of language models; by default their names
+    # and curves tell
     domain: str = "auto",
     parameters: bool = False,  # whether to keep the parameters of the draws
     # dict by run: what finished runs say of errors and of B
@@ -137,6 +136,7 @@ def _forecast(
     asked_paths = np.repeat(there.ravel(), np.repeat(n_paths, at.shape[1]))
     n_runs, n_strengths = len(runs), len(grid.strengths)
     log_ratio = np.log(at / used.end[:, None])
+    like, by_name = likes(runs.names, domain)
     asked = Asked(
         at=at[there],
         targets=spans(there.sum(axis=1)),
@@ -148,7 +148,7 @@ def _forecast(
         future=rates.future[asked_paths],
         plan=rates.plan,
         knowledge=rates.knowledge,
-        like=np.full(n_runs, LIKE[domain]),
+        like=like,
         longer=rates.longer[there].astype(np.int64),
         siblings=moves_at(moves, runs.names, log_ratio)[there],
         strengths=strengths_of(moves, runs.names, n_strengths) / references().strengths,
@@ -170,6 +170,7 @@ def _forecast(
     level = _is_level(observed.loss, offsets)
     flags["no_fall"] = np.repeat(level[:, None], at.shape[1], axis=1)
     flags["constant"] = np.repeat(_constant(runs)[:, None], at.shape[1], axis=1)
+    flags["domain_by_name"] = np.repeat(by_name[:, None], at.shape[1], axis=1)
     flags["response_from_prior"] = _prior_only(strength, falls, curves)
     edges = itertools.pairwise(rates.offsets.tolist())
     shares = result.shares.tolist()

@@ -24,7 +24,7 @@ from ..runs.checks import as_runs, whole
 from ..runs.known import NumberByRun, ScheduleByRun, Schedules, for_runs, numbers, schedules_by_run
 from ..runs.limits import AXIS_LIMIT
 from ..runs.schedule_words import schedules_of
-from .curve_forecast import DOMAINS
+from .domain import DOMAINS
 from .learning import Priors, learn_priors
 from .moves import Moves
 from .rates import Plan, chosen

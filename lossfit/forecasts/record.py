@@ -75,8 +75,9 @@ class Situation(NamedTuple):
     # end only; neither; a finished run's longer plan, its schedule or its end known; finished runs
     # of the project
     knowledge: str
-    # {"text", "other", "stated", "few"}: what the curves look like; ``stated`` where they were said
-    # to be text, ``few`` where they have too few points to look like it, and count as others
+    # {"text", "other", "stated", "few", "named"}: what the curves look like; ``stated`` where they
+    # were said to be text, ``few`` where they have too few points to look like it, ``named`` where
+    # their names say that they are no text; the last two count as others
     domain: str
 
 
@@ -93,6 +94,7 @@ OF = {
     "other": "runs that do not look like language models",
     "stated": "language models on text, as stated",
     "few": "runs that do not look like language models: 30 points or fewer do not tell",
+    "named": "runs of other domains than text, as their names say",
 }
 FEW = 30  # points, with which no curve counts as one of a language model (`kernels.curve_window`)
 BEYOND = 1.3  # times the farthest horizon that was checked
@@ -102,7 +104,7 @@ def _row(situation: Situation, ratio: float) -> tuple[float, float, float, int] 
     """Horizon, share held, its standard error and sources, of the nearest tested horizon."""
     tables = learned_record().get(situation.knowledge, {})
     # Said to be text is checked for schedules; else what looks like text is nearest to it.
-    nearest = {"stated": "text", "few": "other"}.get(situation.domain, "")
+    nearest = {"stated": "text", "few": "other", "named": "other"}.get(situation.domain, "")
     table = tables.get(situation.domain) or tables.get(nearest, [])
     if not table or not 1 < ratio <= BEYOND * max(row[0] for row in table):
         return None
