@@ -233,7 +233,8 @@ ASKED: Table = {
             "type": click.Choice(("auto", "text", "other")),
             "default": "auto",
             "show_default": True,
-            "help": "Whether the runs are of language models on text.",
+            "help": "Whether the runs are of language models on text; auto: their names and "
+            "curves tell.",
         },
     ),
     "window": (
