@@ -8,7 +8,8 @@ curves as they are, whole and cut.  Runs that are documented as broken by their 
 of the healthy ones.  Counters that began before the run are looked at apart: hits are the same
 curves with steps counted from 1, 3, 10 and 1,000 times their length, false alarms the later parts
 of curves, which begin late too.  All whole curves are then looked at together, which must tell the
-same and is timed.
+same and is timed.  Last, how often late cuts of the curves, and noise about a level, are said to
+show no fall.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benches.forecast_cases import Curve, all_curves
+from lossfit.forecasts.falling import LEAST_POINTS, shows_no_fall
 from lossfit.runs.breaks import recognise
 from lossfit.runs.suspects import recognise_all
 
@@ -29,7 +31,9 @@ Floats = np.ndarray
 CUTS = (0.1, 0.3, 0.5, 0.7, 1.0)
 OFFSETS = (1, 3, 10, 1000)  # times its length: where a counter stood when the run began
 PARTS = [(a, b) for a in (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9) for b in (0.5, 0.7, 0.9, 1.0) if b > a]
-BARS = {"false alarms": 0.02, "hits": 0.8, "late counters": 0.8}
+LATE_CUTS = (0.7, 0.8, 0.9, 1.0)
+NOISE_POINTS, NOISE_RUNS = (60, 200, 1000), 5000
+BARS = {"no fall in noise": 0.9, "false alarms": 0.02, "hits": 0.8, "late counters": 0.8}
 SEEN = 0.06  # of the log loss: a fall that can tell a start
 
 
@@ -108,6 +112,25 @@ def together(curves: list[Curve]) -> tuple[bool, float, float]:
     return same, 1e3 * (middle - start) / len(curves), 1e3 * (end - middle) / len(curves)
 
 
+def without_fall(curves: list[Curve]) -> tuple[pd.DataFrame, float]:
+    """Late cuts that are said to show no fall, a row each, and the lowest share of noises."""
+    rows = []
+    for c in curves:
+        for cut in LATE_CUTS:
+            kept = c.t <= cut * c.t[-1]
+            t, loss = c.t[kept], c.loss[kept]
+            if len(t) >= LEAST_POINTS and not recognise(t, loss, c.is_validation):
+                flat = bool(shows_no_fall(loss, np.array([0, len(loss)]))[0])
+                rows.append((c.source, c.name, cut, flat))
+    rng = np.random.default_rng(0)
+    shares = [
+        shows_no_fall(draw(n * NOISE_RUNS), n * np.arange(NOISE_RUNS + 1)).mean()
+        for n in NOISE_POINTS
+        for draw in (rng.standard_normal, lambda size: rng.standard_t(2, size))
+    ]
+    return pd.DataFrame(rows, columns=["source", "run", "cut", "no_fall"]), float(min(shares))
+
+
 def main(folder: Path) -> int:
     curves = [c for c in all_curves(folder) if not documented(c)]
     rows = []
@@ -149,6 +172,14 @@ def main(folder: Path) -> int:
         f"{len(curves)} curves of {points:.0f} points: {at_once:.3f} CPU ms a run together, "
         f"{each:.3f} each by itself; told {'the same' if same else 'OTHER THINGS'}"
     )
+    cuts, in_noise = without_fall(curves)
+    flat = cuts[cuts["no_fall"]]
+    print(
+        f"no fall is said of {in_noise:.3f} of runs of noise (the lowest of {NOISE_POINTS} points, "
+        f"normal and Student's t) and of {cuts['no_fall'].mean():.4f} of {len(cuts)} late cuts "
+        f"(mean over sources {cuts.groupby('source')['no_fall'].mean().mean():.4f}):"
+    )
+    print(flat.groupby("run")["cut"].apply(list).to_string())
     rate = float(alarms["alarm"].mean())
     by_source = float(alarms.groupby("source")["alarm"].mean().mean())
     of_parts = float(parts.groupby("source")["counter"].mean().mean())
@@ -163,6 +194,7 @@ def main(folder: Path) -> int:
         and fewest >= BARS["hits"]
         and float(caught.mean()[10]) >= BARS["late counters"]
         and same
+        and in_noise >= BARS["no fall in noise"]
     )
     return 0 if good else 1
 

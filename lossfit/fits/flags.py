@@ -60,8 +60,8 @@ ANSWER_MEANINGS = {
     "end than total=: the answer averages over five ways from its last value to that end",
     "domain_by_name": "taken for no language model, by a word in the run's name; domain='text' "
     "says otherwise",
-    "no_fall": "the loss has not fallen: its last third is no lower than its first; the answer is "
-    "little more than its level",
+    "no_fall": "the losses show no fall: they go up and down as if about a level, or rise; the "
+    "answer is little more than that level",
     "total_far": "the planned end is a thousand times the data or more; is it meant in their unit?",
     "response_from_prior": "the learning rate has not moved enough yet to tell what lowering it "
     "will win: that part of the answer rests on the prior; siblings= (finished runs of the same "

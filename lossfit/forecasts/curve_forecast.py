@@ -19,6 +19,7 @@ from ..runs.logged_rate import axis_factors, has_rate, warmups_of
 from .constants import cell_grid, hyper_prior, references
 from .curve_rates import asked_rates
 from .domain import likes
+from .falling import shows_no_fall
 from .forecasting import Forecasted, step_sizes
 from .moves import Moves, moves_at, strengths_of
 from .rates import Plan, known_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..runs.collection import Runs
 
 FARTHEST_RANGES = 10.0  # of a run's losses, from which a curve of its past may be
-LEAST_LEVEL = 40  # points below which a run is not said to stay level
 UNSURE = 0.5  # relative sd of B above which the data say little of it
 MATTERS = 0.25  # ... and that matters where it makes so much of the forecast's spread
 
@@ -167,7 +167,7 @@ def _forecast(
     flags["spike"] = np.repeat(spiked[:, None], at.shape[1], axis=1)
     flags["steps_unknown"] = np.repeat(assumed[:, None], at.shape[1], axis=1)
     flags["few_points"] = np.repeat((used.n_points < FEW_POINTS)[:, None], at.shape[1], axis=1)
-    level = _is_level(observed.loss, offsets)
+    level = shows_no_fall(observed.loss, offsets)
     flags["no_fall"] = np.repeat(level[:, None], at.shape[1], axis=1)
     flags["constant"] = np.repeat(_constant(runs)[:, None], at.shape[1], axis=1)
     flags["domain_by_name"] = np.repeat(by_name[:, None], at.shape[1], axis=1)
@@ -194,22 +194,6 @@ def _forecast(
         unit=np.where(records["positive"] > 0, 0.0, records["scale"]),
         strengths=result.marginals[:, -n_strengths:],
     )
-
-
-def _is_level(loss: Floats, offsets: Ints) -> Bools:
-    """Which runs end no lower than they began: at most half of the points of their last third.
-
-    Point by point against the first third, so that spikes and the noise do not matter.
-    """
-    thirds = np.diff(offsets) // 3
-    pairs = spans(thirds)
-    place = np.arange(pairs[-1]) - np.repeat(pairs[:-1], thirds)
-    early = np.repeat(offsets[:-1], thirds) + place
-    late = np.repeat(offsets[1:] - thirds, thirds) + place
-    lower = np.concatenate([[0], np.cumsum(loss[late] < loss[early])])
-    fell = lower[pairs[1:]] - lower[pairs[:-1]]
-    level: Bools = (3 * thirds >= LEAST_LEVEL) & (2 * fell <= thirds)
-    return level
 
 
 def _constant(runs: Runs) -> Bools:
