@@ -20,10 +20,7 @@ Array = Any
 def array_namespace(*arrays: Array) -> Any:
     """The module whose functions take these arrays.
 
-    Raises
-    ------
-    TypeError
-        Arrays of different libraries, or no array.
+    Raises `TypeError`: arrays of different libraries, or no array.
     """
     namespaces = {_namespace(array).__name__: _namespace(array) for array in arrays}
     if len(namespaces) != 1:

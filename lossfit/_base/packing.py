@@ -30,10 +30,7 @@ class Damaged(DataError):
 def pack(thing: Any) -> tuple[Any, dict[str, np.ndarray[Any, Any]]]:
     """A tree of plain data, and the arrays that it names.
 
-    Raises
-    ------
-    DataError
-        Something that cannot be stored, such as a function.
+    Raises `DataError`: something that cannot be stored, such as a function.
     """
     packer = _Packer()
     return packer.tree(thing, "result"), packer.arrays
@@ -46,12 +43,8 @@ def unpack(
 ) -> Any:
     """What `pack` was given.
 
-    Raises
-    ------
-    Damaged
-        Parts that are missing or not as they were written.
-    DataError
-        A law that is none of lossfit's own, and was not given.
+    Raises `Damaged`: parts that are missing or not as they were written.
+    And `DataError`: a law that is none of lossfit's own, and was not given.
     """
     return _Unpacker(arrays, law).thing(tree)
 

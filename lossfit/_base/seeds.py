@@ -16,15 +16,12 @@ Seed = int | np.integer | np.random.Generator | None
 def seed_integer(random_seed: Seed) -> int:
     """The integer that everything random in a call is derived from.
 
+    Raises `DataError`: anything else.
+
     Parameters
     ----------
     random_seed : int, numpy.random.Generator or None
         An integer is taken as it is; a generator is asked for one; None takes fresh entropy.
-
-    Raises
-    ------
-    DataError
-        Anything else.
     """
     if isinstance(random_seed, np.random.Generator):
         return int(random_seed.integers(2**63))

@@ -67,16 +67,13 @@ def sealed(data: xr.Dataset) -> xr.Dataset:
 def opened(path: str, group: str, engine: Any, what: str) -> Stored:
     """A group of a netCDF file.
 
+    Raises `DataError`: no such group; a checksum that is not that of the data.
+
     Parameters
     ----------
     path, group, engine : str
     what : str
         For messages: "a fit written by Fit.to_netcdf".
-
-    Raises
-    ------
-    DataError
-        No such group; a checksum that is not that of the data.
     """
     import xarray as xr
 
@@ -143,10 +140,7 @@ class Stored:
     ) -> NDArray[Any]:
         """A variable as an array.
 
-        Raises
-        ------
-        DataError
-            There is no such variable, or it is not like that.
+        Raises `DataError`: there is no such variable, or it is not like that.
         """
         values = self._values(name)
         if values.dtype.kind not in KINDS[kind]:

@@ -13,10 +13,7 @@ THOUSANDS = re.compile(r"\d{1,3}(?:[,_]\d{3})+(?:\.\d+)?")
 def amount_of(word: str) -> float:
     """An axis value as people write it.
 
-    Raises
-    ------
-    DataError
-        No such number.
+    Raises `DataError`: no such number.
 
     Examples
     --------

@@ -203,10 +203,7 @@ def rate_under(run: Run, schedule: Schedule, axis: str, step_size: float) -> Rat
 def own_rate(run: Run, single: Runs, axis: str, end: float, step_size: float) -> Rate:
     """The rate that a run had, and would go on with, in steps.
 
-    Raises
-    ------
-    DataError
-        It is not known.
+    Raises `DataError`: it is not known.
     """
     paths = rates(single, axis, np.array([end]), np.array([[end]]), Plan())
     if len(paths.labels[0]) > 1:

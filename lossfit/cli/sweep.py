@@ -23,10 +23,7 @@ def is_sweep(out: str | None) -> bool:
 def needs_store(given: Mapping[str, Any]) -> None:
     """Refuse options of stores where ``--out`` names none.
 
-    Raises
-    ------
-    click.UsageError
-        One of them was given.
+    Raises `click.UsageError`: one of them was given.
     """
     for name, value in given.items():
         if value not in (None, False, (), "record"):

@@ -349,12 +349,7 @@ def trial(
     options: Options | None = None,  # two runs a chunk by default
     times: int = 2,  # how often to compute; what the last one gives is compared
 ) -> Outcome:
-    """Compare a family of kernels with the CPU.
-
-    Returns
-    -------
-    Outcome
-    """
+    """Compare a family of kernels with the CPU."""
     single = dtype == "float32"
     options = options or Options(runs=2)
     compute = _prepared(family)(single)

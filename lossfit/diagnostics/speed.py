@@ -34,12 +34,7 @@ ISSUE_SLOTS = {"float64": 26_002, "float32": 46_384}
 
 
 def problem(n_runs: int, n_points: int, seed: int) -> tuple[Batch, PriorTable, Any]:
-    """Synthetic curves E + A x^-alpha - B x with noise, and weak priors.
-
-    Returns
-    -------
-    Batch, PriorTable, keys
-    """
+    """Synthetic curves E + A x^-alpha - B x with noise, and weak priors."""
     rng = np.random.default_rng(seed)
     x = np.linspace(0.02, 1.0, n_points)
     alpha = rng.uniform(0.2, 0.6, (n_runs, 1))

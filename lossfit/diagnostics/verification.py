@@ -38,16 +38,13 @@ def verify(
 ) -> dict[str, Any]:
     """Run every kernel and the ways to it on a GPU, and compare with the CPU.
 
+    Raises `DeviceError`: there is no GPU to verify.
+
     Returns
     -------
     dict
         Schema ``lossfit.card/1``: ``passed``, ``gpu``, ``doctor`` (see `doctor.doctor`),
         ``options`` of the compiler, ``kernels``, ``host`` and ``transfers``.
-
-    Raises
-    ------
-    DeviceError
-        There is no GPU to verify.
     """
     if devices is None:
         where = place(Work.FIT_ONE, device)

@@ -12,17 +12,14 @@ from .._base.errors import DataError
 def warm_up() -> tuple[Path, int]:
     """Compile all kernels and the columns of all laws that are not in the cache, with a bar.
 
+    Raises `DataError`: the cache cannot be written.
+
     Returns
     -------
     folder : Path
         The cache.
     size : int
         Its bytes.
-
-    Raises
-    ------
-    DataError
-        The cache cannot be written.
     """
     from tqdm.auto import tqdm
 

@@ -99,10 +99,6 @@ def plot_pair(posterior: xr.Dataset, var_names: Iterable[str]) -> Any:
     ----------
     posterior : Dataset, dims (chain, draw)
     var_names : iterable of str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
     """
     arviz = _arviz()
     names = list(var_names)

@@ -56,10 +56,7 @@ class Sampler:
     ) -> Sampler:
         """From the options of `lossfit.fit`.
 
-        Raises
-        ------
-        DataError
-            Options that do not exist or do not fit together.
+        Raises `DataError`: options that do not exist or do not fit together.
         """
         chosen = laws.get(law).with_priors(priors)
         method = _method(method, chosen)

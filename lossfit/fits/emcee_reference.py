@@ -109,10 +109,6 @@ def sample(
 ) -> Chain:
     """Sample one run's posterior with emcee's affine-invariant ensemble.
 
-    Returns
-    -------
-    Chain
-
     Notes
     -----
     The chain is run until it spans 50 autocorrelation times and holds as many effective draws as

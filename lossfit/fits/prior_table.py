@@ -28,17 +28,14 @@ def prior_table(
 ) -> PriorTable:
     """Priors of a law for runs of given scales.
 
+    Raises `DataError`: if an absolute prior of an offset does not meet the parameter's bounds.
+
     Returns
     -------
     PriorTable
         Relative priors are multiplied by the run's scale of that parameter.  Absolute ones are
         taken as they are: in units of the loss for linear parameters (whose columns are scaled to
         the end of the window) and for sigma, in units of the axis for an offset.
-
-    Raises
-    ------
-    DataError
-        If an absolute prior of an offset does not meet the parameter's bounds.
     """
     from ..kernels.driver import PriorTable
 

@@ -61,10 +61,7 @@ class Selection(NamedTuple):
 def rule_of(window: WindowSpec, runs: Runs, drop: float = AUTO_DROP) -> Rule:
     """Check a window and spell it out for every run; `drop` is the automatic rule's share.
 
-    Raises
-    ------
-    DataError
-        Not a window; a run in the dict that is not there.
+    Raises `DataError`: not a window; a run in the dict that is not there.
     """
     n_runs = len(runs)
     low, high = np.zeros(n_runs), np.ones(n_runs)
@@ -149,10 +146,7 @@ def windows_of(
 ) -> Windows:
     """The windows of runs ``first`` to ``last`` (exclusive), as rows of `flat`.
 
-    Raises
-    ------
-    DataError
-        A run has fewer than 3 usable points in its window.
+    Raises `DataError`: a run has fewer than 3 usable points in its window.
     """
     runs = slice(first, last)
     offsets = flat.offsets[first : last + 1]
@@ -175,10 +169,7 @@ def select(
 ) -> Selection:
     """The points of runs ``first`` to ``last`` (exclusive) in their windows.
 
-    Raises
-    ------
-    DataError
-        A run has fewer than 3 usable points in its window.
+    Raises `DataError`: a run has fewer than 3 usable points in its window.
     """
     windows = windows_of(flat, names, rule, first, last, keep_spikes=keep_spikes)
     begin, end = int(flat.offsets[first]), int(flat.offsets[last])

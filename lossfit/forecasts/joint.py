@@ -102,14 +102,7 @@ def fit_jointly(
 ) -> JointPosterior:
     """Fit one curve to several runs of a model.
 
-    Returns
-    -------
-    JointPosterior
-
-    Raises
-    ------
-    DataError
-        A curve or a rate that cannot be used; the message names the run.
+    Raises `DataError`: a curve or a rate that cannot be used; the message names the run.
 
     Notes
     -----

@@ -55,10 +55,7 @@ class JointPosterior:
     ) -> tuple[Floats, Floats]:
         """Mean and sd of the curve, without noise, each of shape (n_at,).
 
-        Raises
-        ------
-        DataError
-            Steps that are not positive numbers, a rate that is none, no such curve.
+        Raises `DataError`: steps that are not positive numbers, a rate that is none, no such curve.
         """
         rate, steps = self._asked(rate, at, curve)
         of = np.full(len(steps), -1 if curve is None else curve)
@@ -97,10 +94,7 @@ class JointPosterior:
     ) -> Floats:
         """Draws of the curve without noise, shape (n_at, n_draws): one draw is one whole curve.
 
-        Raises
-        ------
-        DataError
-            As `moments`.
+        Raises `DataError`: as `moments`.
 
         Notes
         -----

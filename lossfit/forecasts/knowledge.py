@@ -33,10 +33,8 @@ def check_knowledge(
 ) -> None:
     """Refuse planned ends and schedules that the data contradict.
 
-    Raises
-    ------
-    DataError
-        An end before the data's, or one that is meant in another unit; the message names the run.
+    Raises `DataError`: an end before the data's, or one that is meant in another unit; the message
+    names the run.
     """
     if plan.total is not None:
         given = numbers(plan.total, runs.names, "total", AXIS_LIMIT)
@@ -113,10 +111,7 @@ def check_targets(
 ) -> None:
     """Refuse targets before a run's first point, or a million times beyond its last one.
 
-    Raises
-    ------
-    DataError
-        The message names the run and its data.
+    Raises `DataError`: the message names the run and its data.
     """
     flat = runs.flat(axis) if len(names) == len(runs) else runs.select(names).flat(axis)
     first, last = flat.x[flat.offsets[:-1]], flat.x[flat.offsets[1:] - 1]

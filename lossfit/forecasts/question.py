@@ -227,12 +227,8 @@ class Question:
     ) -> Question:
         """Check the options of a function.
 
-        Raises
-        ------
-        DataError
-            Options that make no sense or do not fit together.
-        DeviceError
-            A device that cannot be used for these laws.
+        Raises `DataError`: options that make no sense or do not fit together.
+        And `DeviceError`: a device that cannot be used for these laws.
         """
         check_names(options, DEFAULTS, "Question.of")
         given: Options = {**DEFAULTS, **options}
@@ -301,10 +297,7 @@ class Question:
     def place(self, law: Law | ScheduleLaw) -> Place:
         """Where a law's part is computed.
 
-        Raises
-        ------
-        DeviceError
-            The device cannot be used, or not for this law.
+        Raises `DeviceError`: the device cannot be used, or not for this law.
         """
         if self.models is not None:
             work = Work.JOINT
@@ -424,10 +417,7 @@ def _priors(
 def refuse_unused(laws: Sequence[Law | ScheduleLaw], given: Mapping[str, Any]) -> None:
     """What is given for laws that respond to the learning rate must reach one.
 
-    Raises
-    ------
-    DataError
-        A keyword in `given` that is not None, where no law responds.
+    Raises `DataError`: a keyword in `given` that is not None, where no law responds.
     """
     if any(isinstance(law, ScheduleLaw) for law in laws):
         return
@@ -446,10 +436,7 @@ def laws_of(
 
     Priors are replaced in each law that has a parameter of that name.
 
-    Raises
-    ------
-    DataError
-        No law, a law twice, or a prior for a parameter that none of them has.
+    Raises `DataError`: no law, a law twice, or a prior for a parameter that none of them has.
     """
     compared: list[Law] = []
     if isinstance(laws, str) and laws == "auto":

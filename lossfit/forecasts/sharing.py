@@ -40,11 +40,8 @@ LEVEL_ERROR = 0.02
 def models_of(runs: Runs, share: Share) -> dict[str, str] | None:
     """The model of each run; None without sharing.
 
-    Raises
-    ------
-    DataError
-        A run without an entry; runs of one model whose numbers of parameters differ by more than
-        5 %.
+    Raises `DataError`: a run without an entry; runs of one model whose numbers of parameters differ
+    by more than 5 %.
     """
     if share is None or share is False:
         return None
@@ -100,10 +97,7 @@ def forecast_shared(
 ) -> Forecasted:
     """Fit the runs of every model together and forecast the asked ones.
 
-    Raises
-    ------
-    DataError
-        A schedule is not known; a run with too few points.
+    Raises `DataError`: a schedule is not known; a run with too few points.
     """
     n_at = at.shape[1]
     curves = np.full((len(asked), n_at, draws), np.nan)
@@ -196,10 +190,7 @@ def fit_members(
 ) -> Members:
     """Fit the runs of one model together.
 
-    Raises
-    ------
-    DataError
-        A schedule is not known; a run with too few points.
+    Raises `DataError`: a schedule is not known; a run with too few points.
     """
     rule = rule_of(for_runs(window, some), some, drop=0.0)
     flat = some.flat(axis)

@@ -57,10 +57,8 @@ def joined(
 ) -> tuple[Floats, dict[str, Bools]]:
     """The runs' own curves (R, T, D) with the ladder's; which rows they share.
 
-    Raises
-    ------
-    DataError
-        A run of the ladder itself; a run without params, or with too few points yet.
+    Raises `DataError`: a run of the ladder itself; a run without params, or with too few points
+    yet.
     """
     out = curves.copy()
     shared, unsettled = np.zeros(at.shape, bool), np.zeros(at.shape, bool)

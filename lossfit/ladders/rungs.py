@@ -33,11 +33,8 @@ class Rungs(NamedTuple):
 def rungs_of(runs: Runs, axis: str) -> Rungs:
     """All runs as rungs.
 
-    Raises
-    ------
-    DataError
-        A run without params or the axis, or with too few points; schedules that are known of some
-        runs and not of others.
+    Raises `DataError`: a run without params or the axis, or with too few points; schedules that are
+    known of some runs and not of others.
     """
     rungs, unscheduled, stepless = [], [], []
     for run in runs:
@@ -60,10 +57,8 @@ def rung_of(
 ) -> tuple[Rung, bool, bool]:
     """A run as a rung; whether its schedule and its batch are known.
 
-    Raises
-    ------
-    DataError
-        No params, too few points after the warm-up, an axis that the run does not have.
+    Raises `DataError`: no params, too few points after the warm-up, an axis that the run does not
+    have.
     """
     if run.params is None:
         raise DataError(

@@ -83,12 +83,7 @@ def loss(
     unique_tokens: ArrayLike,
     values: Mapping[str, Any],  # E, A, B, alpha, beta, R_D, R_N; numbers or arrays that broadcast
 ) -> NDArray[np.float64]:
-    """Loss of a model of that size after that many tokens, of which some are unique.
-
-    Returns
-    -------
-    ndarray
-    """
+    """Loss of a model of that size after that many tokens, of which some are unique."""
     n = effective_params(params, unique_tokens, values)
     d = effective_tokens(tokens, unique_tokens, values["R_D"])
     shrinking = np.asarray(values["A"], float) / n ** np.asarray(values["alpha"], float)

@@ -74,10 +74,7 @@ def _positive(value: float, what: str) -> float:
 def checked(kind: str, first: float, second: float, relative: bool = False) -> Prior:
     """A prior of a kind by name, checked as by the function of that name.
 
-    Raises
-    ------
-    DataError
-        There is no such kind, or its numbers do not suit it.
+    Raises `DataError`: there is no such kind, or its numbers do not suit it.
     """
     makers = {
         "uniform": uniform,

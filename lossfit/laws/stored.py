@@ -35,10 +35,7 @@ def registered(name: str) -> Any:
 def unpacked(text: dict[str, Any], given: Any = None) -> Any:
     """The law, with the priors that it had.
 
-    Raises
-    ------
-    DataError
-        A law that is none of lossfit's own and was not given, or another one.
+    Raises `DataError`: a law that is none of lossfit's own and was not given, or another one.
     """
     own = registered(text["name"])
     law = own

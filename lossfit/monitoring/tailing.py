@@ -50,15 +50,12 @@ class Log:
     def read(self, whole: bool) -> tuple[Runs | None, str]:
         """The runs if the log has changed, else None; what happened to it, "" for nothing.
 
+        Raises `DataError`: the log is not there or cannot be read.
+
         Parameters
         ----------
         whole : bool
             Read a last line without its end too.
-
-        Raises
-        ------
-        DataError
-            The log is not there or cannot be read.
         """
         from ..sources import survey
 

@@ -531,10 +531,7 @@ class _Watched:
     def _end(self, one: Run, axis: str, plan: Schedule | None) -> tuple[float, bool]:
         """Where a run will end on the axis, and whether its schedule says so.
 
-        Raises
-        ------
-        DataError
-            Nothing says it.
+        Raises `DataError`: nothing says it.
         """
         from ..runs.logged_rate import axis_factor
 

@@ -38,10 +38,6 @@ def plot_ladder(ladder: Ladder, *, ax: Any = None, scale: Scale = "log") -> Any:
     Parameters
     ----------
     ladder : Ladder
-
-    Returns
-    -------
-    matplotlib axes
     """
     ax = axes(ax)
     rungs = sorted(ladder.rungs, key=lambda rung: (rung.params, rung.end))
@@ -70,12 +66,7 @@ def plot_unseen(
     # probabilities of the bands; 0.5 and the answer's by default
     probs: Sequence[float] | None = None,
 ) -> Any:
-    """The ladder's curves in grey, and the band of the unseen run up to its last place.
-
-    Returns
-    -------
-    matplotlib axes
-    """
+    """The ladder's curves in grey, and the band of the unseen run up to its last place."""
     ax = axes(ax)
     ladder = answer.ladder
     assert ladder is not None

@@ -43,10 +43,6 @@ def crossings(gap: Array, place: Array, margin: Array) -> Crossings:
         Increasing places, in the unit of the times (say, the logarithm of compute).
     margin : array, shape (P, G)
         Lead that counts, in loss.
-
-    Returns
-    -------
-    Crossings
     """
     xp = array_namespace(gap, place, margin)
     n_places = gap.shape[1]

@@ -47,10 +47,7 @@ def contestants(runs: Any, axis: str) -> tuple[Runs, dict[str, Unseen]]:
 
     A list may mix runs with unseen curves.  An unseen curve stands among the runs as its median.
 
-    Raises
-    ------
-    DataError
-        Something that is neither; an axis that the ladder does not tell.
+    Raises `DataError`: something that is neither; an axis that the ladder does not tell.
     """
     if not isinstance(runs, (list, tuple)):
         return as_runs(runs), {}

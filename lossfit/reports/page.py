@@ -119,10 +119,7 @@ def _hash(script: str) -> str:
 def written(path: Path, content: Content) -> int:
     """Write the page; gives its size in bytes.
 
-    Raises
-    ------
-    DataError
-        The file cannot be written.
+    Raises `DataError`: the file cannot be written.
     """
     data = page(content).encode("utf-8")
     try:

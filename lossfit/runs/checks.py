@@ -72,10 +72,7 @@ def axis_values(
 ) -> Floats:
     """Positive axis values as a flat array.
 
-    Raises
-    ------
-    DataError
-        Not numbers, or not positive; "2x" without an end.
+    Raises `DataError`: not numbers, or not positive; "2x" without an end.
     """
     try:
         if has_words(at):
@@ -128,11 +125,8 @@ def _of_word(word: Any, end: float | None) -> Any:
 def check_meant(run: Run, axis: str, values: Floats) -> None:
     """Targets that can be meant, on the axis they are given on.
 
-    Raises
-    ------
-    DataError
-        A target of a thousandth of the data, or a thousand times them, that would fit another axis
-        of the run, or that reads as a multiple of the data.
+    Raises `DataError`: a target of a thousandth of the data, or a thousand times them, that would
+    fit another axis of the run, or that reads as a multiple of the data.
     """
     end = run.end(axis)
     for value in values[np.isfinite(values)].tolist():

@@ -117,15 +117,12 @@ def usable_rows(
 ) -> tuple[Bools, list[Flag]]:
     """Which rows of the logs can be used, by rules 1 to 3 of this module.
 
+    Raises `DataError`: a negative axis value; rows that are not in log order.
+
     Returns
     -------
     keep : ndarray of bool, shape (N,)
     flags : list of Flag
-
-    Raises
-    ------
-    DataError
-        A negative axis value; rows that are not in log order.
     """
     flags: list[Flag] = []
     missing = np.isnan(x) | np.isnan(loss)
@@ -204,10 +201,6 @@ def inspect(names: tuple[str, ...], x: Floats, loss: Floats, offsets: Ints) -> I
     x, loss : ndarray, shape (N,)
         Increasing axis values and finite losses.
     offsets : ndarray of int, shape (R + 1,)
-
-    Returns
-    -------
-    Inspection
 
     Notes
     -----

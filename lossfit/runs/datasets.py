@@ -50,10 +50,7 @@ ABLATION_FINAL_RATIO = 0.1
 def collection(name: str) -> Runs:
     """The built-in collection of that name.
 
-    Raises
-    ------
-    DataError
-        If there is none.
+    Raises `DataError`: if there is none.
     """
     if name == "cosine_ablation":
         return _cosine_ablation()

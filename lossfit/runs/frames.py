@@ -52,10 +52,8 @@ def raw_from_frame(
 ) -> Raw:
     """Rows of a tidy frame, grouped by run.
 
-    Raises
-    ------
-    DataError
-        Not a frame, missing columns, text in place of a number, a row without a run name.
+    Raises `DataError`: not a frame, missing columns, text in place of a number, a row without a run
+    name.
     """
     import pandas as pd
 

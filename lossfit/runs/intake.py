@@ -33,10 +33,7 @@ LAST_RESORT = ("epoch", "hours", "record")
 def join(raws: Sequence[Raw]) -> Raw:
     """The rows of several logs in one.
 
-    Raises
-    ------
-    DataError
-        A run of the same name in two of them.
+    Raises `DataError`: a run of the same name in two of them.
     """
     if len(raws) == 1:
         return raws[0]
@@ -75,11 +72,8 @@ def join(raws: Sequence[Raw]) -> Raw:
 def clean(raw: Raw, known: Known) -> Columns:
     """Apply the rules of `lossfit.runs.cleaning` and join what the user knows.
 
-    Raises
-    ------
-    DataError
-        As the rules say; and: a run with fewer than three usable points, parameters that change
-        within a run, a weight that is not positive, a keyword that names no run.
+    Raises `DataError`: as the rules say; and: a run with fewer than three usable points, parameters
+    that change within a run, a weight that is not positive, a keyword that names no run.
     """
     names, offsets = raw.names, raw.offsets
     if len(set(names)) < len(names):

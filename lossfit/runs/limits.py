@@ -28,10 +28,7 @@ def _run_at(row: int, offsets: Ints) -> int:
 def check_names(names: tuple[str, ...]) -> None:
     """Names that can be written as UTF-8.
 
-    Raises
-    ------
-    DataError
-        A name with half a character in it.
+    Raises `DataError`: a name with half a character in it.
     """
     try:
         "".join(names).encode()
@@ -48,10 +45,8 @@ def check_losses(
 ) -> None:
     """Losses of a size that can be computed with.
 
-    Raises
-    ------
-    DataError
-        A loss beyond `MOST_LOSS`; a run whose losses are all below `LEAST_LOSS` in size.
+    Raises `DataError`: a loss beyond `MOST_LOSS`; a run whose losses are all below `LEAST_LOSS` in
+    size.
     """
     size = np.abs(loss)
     over = np.flatnonzero(size > MOST_LOSS)
@@ -76,10 +71,7 @@ def check_axis_values(
 ) -> None:
     """Axis values that are 0 or of a size that can be computed with.
 
-    Raises
-    ------
-    DataError
-        A positive value beyond `AXIS_LIMIT` or below its inverse.
+    Raises `DataError`: a positive value beyond `AXIS_LIMIT` or below its inverse.
     """
     out = np.flatnonzero((x > AXIS_LIMIT) | ((x < 1 / AXIS_LIMIT) & (x > 0)))
     if len(out):

@@ -152,17 +152,14 @@ def loss_column(
 ) -> tuple[str | None, str]:
     """The column to read as the loss, and what it holds: "train", "val" or "named".
 
+    Raises `DataError`: ``loss`` names a column that is not there; several could be meant; there are
+    only components.
+
     Returns
     -------
     column : str or None
         None where there is no such column.
     kind : str
-
-    Raises
-    ------
-    DataError
-        ``loss`` names a column that is not there; several could be meant; there are only
-        components.
     """
     if loss == "train":
         train = _training_column(columns)
@@ -224,10 +221,7 @@ def _choose(kind: str, columns: Sequence[str], whole: bool = False) -> str:
 def named_column(name: object, columns: Sequence[str], who: str, besides: str = "") -> str:
     """The column that a user means by that name.
 
-    Raises
-    ------
-    DataError
-        There is none; ``who`` begins the message.
+    Raises `DataError`: there is none; ``who`` begins the message.
     """
     if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < len(columns):
         return columns[name]
@@ -249,10 +243,8 @@ def with_known_names(
 ) -> tuple[pd.DataFrame, list[Flag]]:
     """The frame with the names that lossfit knows, and a flag that says what was renamed.
 
-    Raises
-    ------
-    DataError
-        ``columns`` names a column that is not there, or one that lossfit does not know.
+    Raises `DataError`: ``columns`` names a column that is not there, or one that lossfit does not
+    know.
     """
     names = [str(column) for column in frame.columns]
     named: dict[str, str] = {}

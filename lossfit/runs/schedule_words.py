@@ -36,10 +36,7 @@ def schedules_of(
 ) -> Schedules:
     """A schedule for all, or by run, with words spelt out.
 
-    Raises
-    ------
-    DataError
-        No such kind; an end that is needed and not said; a CSV that is none.
+    Raises `DataError`: no such kind; an end that is needed and not said; a CSV that is none.
     """
     if isinstance(schedule, str):
         given: Mapping[str, Schedule | str] = dict.fromkeys(names or runs.names, schedule)
@@ -112,10 +109,7 @@ def standard_schedule(
 ) -> Schedule:
     """A schedule of some kind with the peak, the warm-up and the end of a run's own.
 
-    Raises
-    ------
-    DataError
-        No such kind; a run whose learning rate is not known.
+    Raises `DataError`: no such kind; a run whose learning rate is not known.
     """
     own = run.schedule
     if own is None and run.lr is None:

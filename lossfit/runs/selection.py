@@ -146,10 +146,8 @@ def chosen_rows(
     Rows that hold other losses only are left out with a flag; a learning rate that was logged in a
     row of its own joins the row of the same run and step.
 
-    Raises
-    ------
-    DataError
-        No such losses, or no such column; several losses of which none is known to be the whole.
+    Raises `DataError`: no such losses, or no such column; several losses of which none is known to
+    be the whole.
     """
     _check_once(frame)
     named = dict(columns or {})

@@ -20,10 +20,7 @@ def packed(runs: Runs) -> Columns:
 def unpacked(columns: Any, _: Any = None) -> Runs:
     """Runs of the columns, if these fit together.
 
-    Raises
-    ------
-    Damaged
-        Columns that are no runs.
+    Raises `Damaged`: columns that are no runs.
     """
     if not isinstance(columns, Columns):
         raise Damaged("its runs have no columns")

@@ -28,10 +28,7 @@ def recognise_all(
 ) -> list[Break | None]:
     """What broke in each of many curves: `lossfit.runs.breaks.recognise`, at once.
 
-    Raises
-    ------
-    DataError
-        If `t` does not increase within a curve.
+    Raises `DataError`: if `t` does not increase within a curve.
     """
     n_curves = len(offsets) - 1
     rises = np.diff(t) > 0

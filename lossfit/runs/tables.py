@@ -36,17 +36,14 @@ def is_table(data: Any) -> bool:
 def frame_from(data: Any) -> pd.DataFrame:
     """A pandas frame with the same columns; a pandas frame itself as it is.
 
+    Raises `DataError`: anything else; columns of several lengths.
+
     Parameters
     ----------
     data : table
         A pandas frame; a polars frame or pyarrow table; a dict of arrays or lists of one length; a
         list of dicts, a row each; a structured array; a run of W&B, whose whole history is read
         (``scan_history``); what Keras' ``fit`` gives.
-
-    Raises
-    ------
-    DataError
-        Anything else; columns of several lengths.
 
     Examples
     --------

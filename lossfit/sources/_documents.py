@@ -31,10 +31,7 @@ def table_of_document(
 ) -> Table:
     """The rows of a JSON document.
 
-    Raises
-    ------
-    DataError
-        Neither rows nor columns; the message says what it is.
+    Raises `DataError`: neither rows nor columns; the message says what it is.
     """
     if isinstance(document, list):
         return _of_list(document, name)

@@ -48,10 +48,7 @@ def logs_in(folder: Path, name: str) -> list[FoundLog]:
     folder being one run; these same files in the folders in it, up to two deeper, a run each; all
     files that end like logs.
 
-    Raises
-    ------
-    DataError
-        None of these.
+    Raises `DataError`: none of these.
     """
     try:
         known = _known(folder)

@@ -49,12 +49,7 @@ def joined(
     # names differ in numbers only are one run where each begins where another ends.  False: never
     join_all: bool | None,
 ) -> list[Raw]:
-    """The logs' rows, those of one run together.
-
-    Returns
-    -------
-    list of Raw
-    """
+    """The logs' rows, those of one run together."""
     if join_all:
         return _all(raws)
     if join_all is None and len(raws) > 1:

@@ -62,10 +62,7 @@ def table_of_lines(
     several ranks print, a column ``rank`` tells them apart; where every point has a time, a column
     ``hours`` has the hours since the first.
 
-    Raises
-    ------
-    DataError
-        No point in the log.
+    Raises `DataError`: no point in the log.
     """
     from ._source import Table
 

@@ -170,10 +170,8 @@ class Source:
 
         Bytes that cannot be decoded are replaced.
 
-        Raises
-        ------
-        DataError
-            Binary contents, or NUL bytes in many places (the message names the line).
+        Raises `DataError`: binary contents, or NUL bytes in many places (the message names the
+        line).
         """
         return self.whole_bytes().decode(self.encoding, errors="replace")
 
@@ -259,11 +257,8 @@ def read_bounded(
 ) -> bytes:
     """All chunks in one, unless they cannot be a log: then no more of them is taken than needed.
 
-    Raises
-    ------
-    DataError
-        A binary file of another kind than Parquet, gzip or TensorBoard events; a line of a text
-        beyond `LONGEST_LINE`; a file beyond `LARGEST_FILE`.
+    Raises `DataError`: a binary file of another kind than Parquet, gzip or TensorBoard events; a
+    line of a text beyond `LONGEST_LINE`; a file beyond `LARGEST_FILE`.
     """
     data = bytearray()
     is_text = True

@@ -93,10 +93,7 @@ def _shows_points(source: Source, measures: bool) -> bool:
 def read(source: Source) -> Table:
     """The points, a row a line or a block of lines.
 
-    Raises
-    ------
-    DataError
-        No point in the log.
+    Raises `DataError`: no point in the log.
     """
     log = _Console(measures=not _shows_points(source, measures=False))
     for number, line in source.lines():

@@ -148,10 +148,7 @@ def read(
 
     Headers that are repeated, and a few lines that have too many cells, are left out with a flag.
 
-    Raises
-    ------
-    DataError
-        No table, rows with more cells than the header, quotes left open.
+    Raises `DataError`: no table, rows with more cells than the header, quotes left open.
     """
     head = _Head(source)
     names = head.names(source.name)

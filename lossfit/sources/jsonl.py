@@ -71,10 +71,8 @@ def read(source: Source) -> Table:
     A last line without its end that is not valid JSON was cut while writing; other lines that
     cannot be read are left out too.  Both are flagged.
 
-    Raises
-    ------
-    DataError
-        Most lines are no JSON objects; the message names the first.  A document of another kind.
+    Raises `DataError`: most lines are no JSON objects; the message names the first.  A document of
+    another kind.
     """
     first = source.first_line.strip().lstrip("\ufeff")
     if first.startswith("{") and _whole(first) and source.data.count(b"\n", 0, 1 << 20) > 0:

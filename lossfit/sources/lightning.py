@@ -43,10 +43,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The rows as a frame.
 
-    Raises
-    ------
-    DataError
-        As the reader of CSV.
+    Raises `DataError`: as the reader of CSV.
     """
     table = delimited.read(source)
     frame = table.frame

@@ -50,10 +50,7 @@ def read(source: Source) -> Table:
 
     Rates are printed with six decimals, so those printed as 0 are unknown, not zero.
 
-    Raises
-    ------
-    DataError
-        No point in the log.
+    Raises `DataError`: no point in the log.
     """
     table = table_of_lines(source, _point, like=LIKE, example="s:0 trl:11.0091 lr:0.000001")
     return Table(table.frame, table.row_words, [*table.flags, *_rates(table.frame)])

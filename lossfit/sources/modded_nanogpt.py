@@ -45,10 +45,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The points, a row a line.
 
-    Raises
-    ------
-    DataError
-        No point in the log.
+    Raises `DataError`: no point in the log.
     """
     planned = 0.0
 

@@ -56,10 +56,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The points, a row a line, and the tokens per step if they were printed.
 
-    Raises
-    ------
-    DataError
-        No point in the log.
+    Raises `DataError`: no point in the log.
     """
     table = table_of_lines(
         source, _point, like=LIKE, example="iter 0: loss 10.9881, time 12345.67ms, mfu -100.00%"

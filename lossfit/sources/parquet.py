@@ -20,10 +20,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The table as a frame.
 
-    Raises
-    ------
-    DataError
-        pyarrow is not installed; a damaged file; one that unpacks beyond reason.
+    Raises `DataError`: pyarrow is not installed; a damaged file; one that unpacks beyond reason.
     """
     try:
         import pyarrow

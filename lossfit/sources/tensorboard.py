@@ -32,10 +32,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """A row for each scalar; the columns are the tags.
 
-    Raises
-    ------
-    DataError
-        tensorboard is not installed; a damaged file; no scalars.
+    Raises `DataError`: tensorboard is not installed; a damaged file; no scalars.
     """
     import pandas as pd
 

@@ -37,10 +37,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The points; the value is a loss unless the file's name names another tag.
 
-    Raises
-    ------
-    DataError
-        The file's name says that the value is no loss.
+    Raises `DataError`: the file's name says that the value is no loss.
     """
     table = delimited.read(source)
     if not {"Step", "Value"} <= set(table.frame.columns):

@@ -73,10 +73,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The rows, by the line of each.
 
-    Raises
-    ------
-    DataError
-        No table in the text.
+    Raises `DataError`: no table in the text.
     """
     rows = Rows()
     for number, row in _rows_of(source):

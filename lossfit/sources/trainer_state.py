@@ -47,10 +47,8 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The entries of ``log_history``, a row an entry.
 
-    Raises
-    ------
-    DataError
-        Not valid JSON, no list of entries, an entry without losses that can be read.
+    Raises `DataError`: not valid JSON, no list of entries, an entry without losses that can be
+    read.
     """
     try:
         state = json.loads(source.text())

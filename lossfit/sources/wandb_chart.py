@@ -57,10 +57,8 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The runs' rows one after another.
 
-    Raises
-    ------
-    DataError
-        No line of losses; an x axis that is neither a step nor tokens, without the runs' steps.
+    Raises `DataError`: no line of losses; an x axis that is neither a step nor tokens, without the
+    runs' steps.
     """
     import pandas as pd
 

@@ -42,10 +42,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """The history as a frame.
 
-    Raises
-    ------
-    DataError
-        As the readers of CSV, JSON lines and Parquet.
+    Raises `DataError`: as the readers of CSV, JSON lines and Parquet.
     """
     if parquet.matches(source):
         table = parquet.read(source)

@@ -28,10 +28,7 @@ def matches(source: Source) -> bool:
 def read(source: Source) -> Table:
     """Nothing: raises.
 
-    Raises
-    ------
-    DataError
-        Always; the message says what to export in its place.
+    Raises `DataError`: always; the message says what to export in its place.
     """
     raise DataError(
         f"{source.name} is W&B's table of runs, a row a run with its last loss only: export the "

@@ -67,10 +67,7 @@ def against(
 ) -> Against:
     """Compare a surface with runs.
 
-    Raises
-    ------
-    DataError
-        A surface of some draws, but too few to tell, or without the noise of a run.
+    Raises `DataError`: a surface of some draws, but too few to tell, or without the noise of a run.
     """
     loss = surface.losses(table.params, table.tokens, table.unique_tokens)
     if len(loss) == 1:

@@ -94,10 +94,8 @@ def read_table(
 ) -> Table:
     """Check a frame of final losses.
 
-    Raises
-    ------
-    DataError
-        A missing column; too few rows; a value that is not a positive number (the row is named).
+    Raises `DataError`: a missing column; too few rows; a value that is not a positive number (the
+    row is named).
     """
     import pandas as pd
 
@@ -194,10 +192,7 @@ def table_of_runs(
 
     The final loss is the mean over the last 1 % of a run's tokens, spikes left out.
 
-    Raises
-    ------
-    DataError
-        A run without params or tokens; too few runs.
+    Raises `DataError`: a run without params or tokens; too few runs.
     """
     rows, high = [], []
     for run in runs:

@@ -29,10 +29,7 @@ AHEAD = 2  # chunks for each slot that are on their way: one is fitted, one wait
 def connected(client: Any) -> Iterator[Any]:
     """A client as it is, or connected to an address for the time being.
 
-    Raises
-    ------
-    DataError
-        distributed is not installed; nobody answers at the address.
+    Raises `DataError`: distributed is not installed; nobody answers at the address.
     """
     try:
         distributed: Any = import_module("distributed")
@@ -86,10 +83,7 @@ def made_by(
 ) -> Generator[Made, None, None]:
     """Chunks in whatever order they are ready; `Made` of each.
 
-    Raises
-    ------
-    DataError
-        A chunk that cost several workers their life; a scheduler that is gone.
+    Raises `DataError`: a chunk that cost several workers their life; a scheduler that is gone.
     """
     distributed: Any = import_module("distributed")
 

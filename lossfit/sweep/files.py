@@ -95,10 +95,7 @@ class Place(Protocol):
 def place_of(store: str | os.PathLike[str]) -> Place:
     """The place that a path or an address names.
 
-    Raises
-    ------
-    StoreError
-        An address that is no address, or whose file system is not installed.
+    Raises `StoreError`: an address that is no address, or whose file system is not installed.
     """
     text = os.fspath(store)
     if text.startswith("file://"):
@@ -169,10 +166,7 @@ class LocalPlace:
     def create(self, files: Mapping[str, bytes]) -> None:
         """Make the store whole elsewhere and move it to its place.
 
-        Raises
-        ------
-        StoreError
-            Another process has just made it.
+        Raises `StoreError`: another process has just made it.
         """
         self._remove_rubbish()
         new = LocalPlace(self.path.with_name(f".{self.path.name}.{os.getpid()}.new"))
@@ -208,10 +202,7 @@ class LocalPlace:
     def put(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all; `sync` makes it last.
 
-        Raises
-        ------
-        StoreWriteError
-            It cannot be written; what was there before is still there.
+        Raises `StoreWriteError`: it cannot be written; what was there before is still there.
         """
         path = self.path / name
         partial = path.with_name(path.name + PARTIAL)
@@ -279,10 +270,7 @@ class LocalPlace:
 
         The system releases it when the process ends, however it ends: no lock can be stale.
 
-        Raises
-        ------
-        StoreError
-            Another process holds it.
+        Raises `StoreError`: another process holds it.
         """
         path = self.path / LOCK
         try:

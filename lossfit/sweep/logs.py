@@ -23,10 +23,8 @@ def read_logs(
 ) -> Runs | list[FramePiece]:
     """The runs, as `lossfit.load` gives them; if it refuses them, their rows as they are.
 
-    Raises
-    ------
-    DataError
-        What is wrong is not a matter of single runs: no such file, an unknown format, no losses.
+    Raises `DataError`: what is wrong is not a matter of single runs: no such file, an unknown
+    format, no losses.
     """
     from ..sources import load
 

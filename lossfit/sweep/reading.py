@@ -58,10 +58,7 @@ class Chunk:
 def open_source(source: Any, axis: str, known: Known, shard: tuple[int, int] | None) -> Input:
     """Find out what a source is.
 
-    Raises
-    ------
-    DataError
-        Nothing that runs can be read from.
+    Raises `DataError`: nothing that runs can be read from.
     """
     if isinstance(source, Runs):
         runs = source if shard is None else source.select(_share(source.names, shard))

@@ -90,6 +90,9 @@ class Verification:
 def verify(store: str | os.PathLike[str], *, repair: bool = False) -> Verification:
     """Check every file of a sweep's store against the ledger.
 
+    Raises `StoreError`: no such store; all that says what it is was lost (then resume the sweep,
+    which knows); another process is writing to it; with repair, it cannot be written.
+
     Parameters
     ----------
     store : path or str
@@ -97,16 +100,6 @@ def verify(store: str | os.PathLike[str], *, repair: bool = False) -> Verificati
     repair : bool
         Whether to write damaged files again: all but those with results, which only the sweep
         itself can make again (``resume=True``).
-
-    Returns
-    -------
-    Verification
-
-    Raises
-    ------
-    StoreError
-        No such store; all that says what it is was lost (then resume the sweep, which knows);
-        another process is writing to it; with repair, it cannot be written.
 
     Examples
     --------
