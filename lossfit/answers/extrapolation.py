@@ -16,14 +16,7 @@ from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import check_knowledge, check_targets
 from ..forecasts.question import Options, Question, takes
 from ..runs.axes import check_axis
-from ..runs.checks import (
-    as_runs,
-    axis_values,
-    beyond_reason,
-    check_meant,
-    choose_axis,
-    has_words,
-)
+from ..runs.checks import as_runs, axis_values, beyond_reason, check_meant, choose_axis, has_words
 from .answer import Answer
 
 if TYPE_CHECKING:
@@ -105,12 +98,7 @@ def extrapolate(
     else:
         axis = choose_axis(runs.select(asked), axis)
         where = _targets(runs, axis, asked, at)
-    question = Question.of(
-        runs,
-        axis,
-        asked=asked,
-        **options,
-    )
+    question = Question.of(runs, axis, asked=asked, **options)
     answer = answer_to(question, runs, asked, where, compute_of, progress)
     text = answer.warning
     if text:

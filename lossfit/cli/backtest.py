@@ -6,13 +6,7 @@ from typing import Any
 
 import click
 
-from .common import (
-    guarded,
-    load_runs,
-    save_plot,
-    show,
-    with_finished_runs,
-)
+from .common import guarded, load_runs, save_plot, show, with_finished_runs
 from .options import options
 from .voice import bars
 
@@ -72,13 +66,7 @@ def command(
             asked["cutoffs"] = cutoff
         if horizon:
             asked["horizons"] = horizon
-        check = check_runs(
-            runs,
-            group=group,
-            schedules=schedules,
-            progress=bars(),
-            **asked,
-        )
+        check = check_runs(runs, group=group, schedules=schedules, progress=bars(), **asked)
         show(check, as_json)
     if plot is not None:
         with guarded():

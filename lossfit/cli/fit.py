@@ -21,9 +21,7 @@ from .voice import bars
 @click.option("--method", default="auto", show_default=True, help="quadrature, ensemble or emcee.")
 @click.option("--noise", default="gaussian", show_default=True, help="gaussian or student_t.")
 @click.option(
-    "--out",
-    type=Output(folder=True),
-    help="Write the fit here: netCDF, or a Zarr store X.zarr.",
+    "--out", type=Output(folder=True), help="Write the fit here: netCDF, or a Zarr store X.zarr."
 )
 @sweep_options
 @options(

@@ -19,10 +19,7 @@ from .options import options
     as_json={"help": "Print JSON (schema lossfit.inspect/1)."},
 )  # fmt: skip
 def command(
-    source: tuple[str, ...],
-    reading: dict[str, Any],
-    plot: str | None,
-    as_json: bool,
+    source: tuple[str, ...], reading: dict[str, Any], plot: str | None, as_json: bool
 ) -> None:
     r"""What was found in logs, what was dropped and why.
 

@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from .common import (
-    guarded,
-    load_runs,
-    say,
-    show_arrivals,
-    where_of,
-    with_finished_runs,
-)
+from .common import guarded, load_runs, say, show_arrivals, where_of, with_finished_runs
 from .options import Output, options
 from .voice import bars
 

@@ -41,11 +41,7 @@ if TYPE_CHECKING:
     as_json={"help": "A line of JSON each (lossfit.watch/1)."},
 )  # fmt: skip
 def command(
-    file: str,
-    reading: dict[str, Any],
-    asked: dict[str, Any],
-    as_json: bool,
-    **given: Any,
+    file: str, reading: dict[str, Any], asked: dict[str, Any], as_json: bool, **given: Any
 ) -> None:
     r"""Follow a growing log and answer again as points arrive; Ctrl-C stops.
 

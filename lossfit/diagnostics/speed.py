@@ -64,11 +64,7 @@ def machine() -> dict[str, Any]:
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about: dict[str, Any] = {
-        "cpu": model,
-        "cores": cores,
-        "python": platform.python_version(),
-    }
+    about: dict[str, Any] = {"cpu": model, "cores": cores, "python": platform.python_version()}
     for name in ("lossfit", "numpy", "numba", "numba-cuda", "cupy-cuda13x"):
         try:
             about[name] = version(name)

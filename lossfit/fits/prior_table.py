@@ -58,10 +58,7 @@ def prior_table(
 
 
 def _nonlinear_rows(
-    law: Law,
-    parameter: Nonlinear,
-    start: NDArray[np.float64],
-    x_ref: NDArray[np.float64],
+    law: Law, parameter: Nonlinear, start: NDArray[np.float64], x_ref: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Rows (low, high, kind, first, second) of one nonlinear parameter, shape (n_runs, 5)."""
     prior: Prior = parameter.prior

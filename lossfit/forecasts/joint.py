@@ -190,11 +190,7 @@ def _grid(constants: JointConstants, reference: float, first: float) -> Grid:
     units = {
         "annealing": lambda: annealing_units(reference, constants.taus, constants.powers),
         "multi_power": lambda: multi_power_units(
-            reference,
-            constants.rates,
-            constants.betas,
-            constants.gammas,
-            constants.multi_powers,
+            reference, constants.rates, constants.betas, constants.gammas, constants.multi_powers
         ),
     }
     families = [units[name]() for name in constants.families]

@@ -359,11 +359,7 @@ class Question:
 
 
 def spelt_out(
-    schedule: ScheduleByRun,
-    runs: Runs,
-    names: Sequence[str] | None,
-    total: NumberByRun,
-    axis: str,
+    schedule: ScheduleByRun, runs: Runs, names: Sequence[str] | None, total: NumberByRun, axis: str
 ) -> Schedules:
     """`schedules_of`; a word without an end takes ``total=``, or the end that the log states."""
     ends = _with_stated_ends(runs, axis, None, _in_numbers(total))

@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 def fit_ladder(
-    runs: Runs | pd.DataFrame,
-    axis: Axis = "tokens",
-    *,
-    prob: float = 0.9,
-    random_seed: Seed = 0,
+    runs: Runs | pd.DataFrame, axis: Axis = "tokens", *, prob: float = 0.9, random_seed: Seed = 0
 ) -> Ladder:
     """Fit one law of sizes and schedules to the whole curves of finished runs.
 

@@ -26,11 +26,7 @@ LEAST_TOKENS = 0.1  # of the shortest run
 
 
 def ends_at(
-    ladder: LadderParts,
-    params: Floats,
-    tokens: Floats,
-    schedule: Schedule | None,
-    draws: int,
+    ladder: LadderParts, params: Floats, tokens: Floats, schedule: Schedule | None, draws: int
 ) -> Floats:
     """Joint draws of the final losses of runs planned to end at some tokens, shape (k, draws)."""
     largest = max(ladder.rungs, key=lambda rung: (rung.params, rung.end))

@@ -13,13 +13,7 @@ from .power import ALPHA, AMPLITUDE, ASYMPTOTE
 # of the exponent take a factor exp(4.4 f) = 3 of the axis.
 WIDTH = 0.25
 
-BREAK = Nonlinear(
-    "d",
-    "where the exponent changes",
-    0.01,
-    3.0,
-    priors.lognormal(0.4, 1.0),
-)
+BREAK = Nonlinear("d", "where the exponent changes", 0.01, 3.0, priors.lognormal(0.4, 1.0))
 # A factor and not a difference: both exponents are positive whatever it is.
 RATIO = Nonlinear(
     "r",

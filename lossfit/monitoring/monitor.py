@@ -165,12 +165,7 @@ class Monitor:
     # What a loop calls
 
     def log(
-        self,
-        step: Any = None,
-        loss: Any = None,
-        lr: Any = None,
-        tokens: Any = None,
-        **others: Any,
+        self, step: Any = None, loss: Any = None, lr: Any = None, tokens: Any = None, **others: Any
     ) -> bool:
         """Take one point; never raises.
 

@@ -243,11 +243,7 @@ class Update(Result):
 
     @figure_options
     def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        scale: Scale = "auto",
-        probs: Sequence[float] | None = None,
+        self, ax: Axes | None = None, *, scale: Scale = "auto", probs: Sequence[float] | None = None
     ) -> Axes:
         """Data, curve and intervals up to the end; see `lossfit.plotting.plot_answer`."""
         if self.answer is None:
@@ -356,13 +352,7 @@ def watch(
     if not (is_number(interval) and interval >= 0):
         raise DataError(f"interval must be seconds, 0 or more, got {interval!r}")
     question = _Watched(
-        run=run,
-        at=at,
-        total=total,
-        target=target,
-        axis=axis,
-        schedule=schedule,
-        options=options,
+        run=run, at=at, total=total, target=target, axis=axis, schedule=schedule, options=options
     )
     reading = {
         "format": format,

@@ -344,12 +344,7 @@ def _draw(
         slopes[1, members] = before + beta[:, -1]
 
 
-def _spread(
-    nodes: Floats,
-    which: Ints,
-    rng: np.random.Generator,
-    log: bool,
-) -> Floats:
+def _spread(nodes: Floats, which: Ints, rng: np.random.Generator, log: bool) -> Floats:
     """Places even within the cells of a grid."""
     x = np.log(nodes) if log else nodes
     step = x[1] - x[0]

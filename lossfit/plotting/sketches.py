@@ -10,17 +10,7 @@ import numpy as np
 from .check_plot import draw_coverage
 from .phases_plot import plot_phases
 from .priors_plot import plot_priors
-from .style import (
-    BLUE,
-    COLOURS,
-    DATA,
-    GREY,
-    STYLES,
-    finish,
-    ladder_style,
-    number_ticks,
-    set_axis,
-)
+from .style import BLUE, COLOURS, DATA, GREY, STYLES, finish, ladder_style, number_ticks, set_axis
 from .tail_plot import plot_tail
 
 if TYPE_CHECKING:

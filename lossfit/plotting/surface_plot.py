@@ -21,10 +21,7 @@ POINTS = 120
 
 @figure_options
 def plot_surface(
-    surface: Surface,
-    *,
-    ax: Any = None,
-    compute: Sequence[float] | None = None,
+    surface: Surface, *, ax: Any = None, compute: Sequence[float] | None = None
 ) -> Any:
     """Loss against model size along budgets, with the band of the surface and the table's rows.
 

@@ -137,11 +137,7 @@ def race(
             f"until={horizon:g} lies before the first point of every run ({start.min():g}): give a "
             f"larger value of the axis {axis}"
         )
-    question = Question.of(
-        runs,
-        axis,
-        **options,
-    )
+    question = Question.of(runs, axis, **options)
     check_knowledge(question.plan, runs, runs.names, axis)
     if margin is not None:
         if not (isinstance(margin, (int, float, np.number)) and 0 <= float(margin) < np.inf):
@@ -250,11 +246,7 @@ def _run_it(
 
 @one_blas_thread()
 def _drawn(
-    runs: Runs,
-    curves: Callable[[Runs], RaceCurves],
-    end: Floats,
-    keep: bool,
-    progress: bool,
+    runs: Runs, curves: Callable[[Runs], RaceCurves], end: Floats, keep: bool, progress: bool
 ) -> tuple[list[RaceCurves], tuple[Floats, Ints], Floats | None]:
     """What was found of every run (in their order), the best of them all, and draws if kept.
 

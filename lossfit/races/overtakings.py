@@ -24,11 +24,7 @@ MOST_PAIRED = 32  # runs of which all pairs are compared without being asked
 
 
 def overtakes(
-    race: Race,
-    runs: Sequence[str] | str | None,
-    until: float | None,
-    forecast: bool,
-    least: float,
+    race: Race, runs: Sequence[str] | str | None, until: float | None, forecast: bool, least: float
 ) -> pd.DataFrame:
     """A row for each ordered pair and rank; see `Race.overtakes`."""
     import pandas as pd

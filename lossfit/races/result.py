@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 RACE_MEANINGS = {
     "end_disagrees": "the law and a smooth curve through the data differ at the end of the data by "
-    "more than both leave open: the forecast starts from a level that the data do not support",
+    "more than both leave open: the forecast starts from a level that the data do not support"
 }
 MOST_STOPPED = 48  # runs whose truncated frontier is found without being asked
 SCHEMA = "lossfit.race/1"

@@ -197,11 +197,7 @@ def _curves(runs: Runs, question: Question, where: Floats) -> tuple[Floats, Floa
 
 
 def drawing(
-    runs: Runs,
-    axis: str,
-    grid: Floats,
-    band_list: Sequence[Band],
-    rows: dict[str, int],
+    runs: Runs, axis: str, grid: Floats, band_list: Sequence[Band], rows: dict[str, int]
 ) -> Drawing:
     """Every run as plain data for the page.
 

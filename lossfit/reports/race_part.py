@@ -212,7 +212,4 @@ def _data(
 def _line(frame: pd.DataFrame, places: np.ndarray[Any, Any]) -> dict[str, str]:
     rows = np.unique(np.minimum(places, len(frame) - 1))
     part = frame.iloc[rows]
-    return {
-        "x": packed(part["at"]),
-        "b": packed(part[["lower", "median", "upper"]].to_numpy().T),
-    }
+    return {"x": packed(part["at"]), "b": packed(part[["lower", "median", "upper"]].to_numpy().T)}

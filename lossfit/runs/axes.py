@@ -131,12 +131,7 @@ def derive(columns: Columns, axis: str) -> tuple[Floats, Bools]:
 
 
 def _fill(
-    columns: Columns,
-    values: Floats | None,
-    has: Bools,
-    source: Floats,
-    known: Bools,
-    rate: Floats,
+    columns: Columns, values: Floats | None, has: Bools, source: Floats, known: Bools, rate: Floats
 ) -> Floats | None:
     """Write source x rate, in place, in the runs that have the source and lack the axis.
 

@@ -204,11 +204,7 @@ def cosine_cycle(
     20000.0
     """
     return cosine(
-        peak,
-        positive(length, "length") * positive(cycle, "cycle"),
-        warmup,
-        final_ratio,
-        axis=axis,
+        peak, positive(length, "length") * positive(cycle, "cycle"), warmup, final_ratio, axis=axis
     )
 
 

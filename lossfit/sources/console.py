@@ -21,14 +21,7 @@ import numpy as np
 
 from .._base.errors import DataError
 from ..runs.cleaning import Flag
-from ..runs.names import (
-    HELD_OUT,
-    is_held_out,
-    is_of_training,
-    may_be_loss,
-    plain_name,
-    role_of,
-)
+from ..runs.names import HELD_OUT, is_held_out, is_of_training, may_be_loss, plain_name, role_of
 from . import delimited
 from ._console_steps import AT, BAR, LABEL, NEXT, OF, RANK, carried_on, ranks_of, steps_of
 from ._lines import LineWords
@@ -404,9 +397,5 @@ def _table(source: Source, log: _Console, flags: list[Flag]) -> Table:
         count = int(frame[log.names["loss"]].notna().sum())
         averages.append(Flag("", "moving_average", count, words))
     return Table(
-        frame,
-        LineWords(numbers, source.name),
-        flags,
-        loss_flags=averages,
-        planned_steps=planned,
+        frame, LineWords(numbers, source.name), flags, loss_flags=averages, planned_steps=planned
     )

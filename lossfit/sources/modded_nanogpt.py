@@ -68,9 +68,5 @@ def read(source: Source) -> Table:
         count = int(table.frame["loss"].notna().sum())
         losses.append(Flag("", "single_batch", count, "train_loss is of one micro-batch"))
     return Table(
-        table.frame,
-        table.row_words,
-        table.flags,
-        loss_flags=losses,
-        planned_steps=planned or None,
+        table.frame, table.row_words, table.flags, loss_flags=losses, planned_steps=planned or None
     )

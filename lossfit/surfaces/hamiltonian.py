@@ -143,9 +143,7 @@ def _trajectory(
     take = rng.uniform(size=value.shape[1:]) < probability
     wide = take[..., None]
     return _State(
-        np.where(wide, x, state.x),
-        np.where(take, new, value),
-        np.where(wide, slope, gradient),
+        np.where(wide, x, state.x), np.where(take, new, value), np.where(wide, slope, gradient)
     ), probability
 
 

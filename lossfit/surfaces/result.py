@@ -335,11 +335,7 @@ class Surface(Result):
         )
 
     def gap(
-        self,
-        first: tuple[float, float],
-        second: tuple[float, float],
-        *,
-        prob: float | None = None,
+        self, first: tuple[float, float], second: tuple[float, float], *, prob: float | None = None
     ) -> pd.Series[float]:
         """How much higher the loss of one choice is than that of another, on the same surface.
 

@@ -58,11 +58,7 @@ def read_logs(
 
 
 def _rows(
-    paths: list[Any],
-    known: Known,
-    format: str | None,
-    loss: str,
-    columns: Mapping[str, str] | None,
+    paths: list[Any], known: Known, format: str | None, loss: str, columns: Mapping[str, str] | None
 ) -> list[FramePiece] | None:
     """Rows of the logs by run; None where they cannot be read as tables."""
     from .. import sources
