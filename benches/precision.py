@@ -25,7 +25,7 @@ import lossfit
 from benches import _report
 from lossfit import laws
 from lossfit._base.seeds import run_keys
-from lossfit.fits.preparing import prepare
+from lossfit.fits.preparing import Source
 from lossfit.fits.window import rule_of
 from lossfit.kernels.driver import compression_orders
 from lossfit.kernels.gpu import fit
@@ -85,7 +85,7 @@ class Fits:
         chosen = laws.get(law)
         axis = next(a for a in ("tokens", "step") if all(a in run.axes for run in runs))
         flat, rule = runs.flat(axis), rule_of("auto", runs)
-        ready = prepare(flat, runs.names, chosen, rule, 0, len(runs))
+        ready = Source(flat, runs.names, chosen, rule, 0, len(runs)).all()
         keys = run_keys(0, runs.names)
         jobs = []
         for single in (False, True):

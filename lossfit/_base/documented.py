@@ -105,6 +105,11 @@ def documented(parameters: Mapping[str, str], **sections: str) -> Callable[[F], 
     return finish
 
 
+def as_in(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Describe parameters as another function does, where a docstring leaves them out."""
+    return documented(entries_of(sections_of(function.__doc__).get("Parameters", "")))
+
+
 #: For what draws a figure and gives the axes that it drew on.
 figure_options = documented(
     entries_of(OF_FIGURES), Returns="matplotlib.axes.Axes\n    What was drawn on."

@@ -42,7 +42,7 @@ class Source:
     Parameters
     ----------
     flat, names, law, rule, first, last, keep_spikes, same_bits, threads
-        As for `prepare`.
+        Which runs, and how their points are chosen; with ``same_bits`` only compiled kernels serve.
 
     Attributes
     ----------
@@ -126,25 +126,3 @@ class Source:
         table = self.write(0, self.n_points.size, x, y, weight)
         batch = Batch(x, y, weight, self.offsets)
         return Prepared(batch, table, self.start, self.end, self.n_points, self.scales)
-
-
-def prepare(
-    flat: Flat,
-    names: tuple[str, ...],
-    law: Law,
-    rule: Rule,
-    first: int,
-    last: int,
-    *,
-    keep_spikes: bool = False,
-    same_bits: bool = False,
-    threads: int | None = None,
-) -> Prepared:
-    """Window, scale and give priors to the runs ``first`` to ``last`` (exclusive).
-
-    With ``same_bits`` only compiled kernels serve.
-    """
-    return Source(
-        flat, names, law, rule, first, last, keep_spikes=keep_spikes, same_bits=same_bits,
-        threads=threads,
-    ).all()  # fmt: skip

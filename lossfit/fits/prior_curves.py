@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import laws
+from .._base.documented import as_in
 from .._base.ragged import Floats
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..laws.priors import KIND_CODES
 from ..runs.checks import as_runs, choose_axis, whole
 from ..runs.labels import AXIS_UNITS
-from .preparing import prepare
+from .fitting import fit
+from .preparing import Source
 from .window import WindowSpec, rule_of
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 POINTS = 100
 
 
+@as_in(fit)
 def prior_predictive(
     runs: Runs | pd.DataFrame,
     law: str | Law = "power_linear",
@@ -46,18 +49,10 @@ def prior_predictive(
     ----------
     runs : Runs or pandas.DataFrame
         The runs; of their data only the scales of loss, noise and window are used.
-    law : str or Law
-        As in `lossfit.fit`.
-    axis : str
-        As in `lossfit.fit`.
-    window : "auto", "all", (low, high) or dict by run
-        As in `lossfit.fit`.
     draws : int
         Curves for each run.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only.
-    priors : dict of Prior, optional
-        As in `lossfit.fit`.
     until : float
         Where the curves end, as a multiple of the window's end.
 
@@ -84,7 +79,7 @@ def prior_predictive(
     count = whole(draws, "draws", 1)
     seed = seed_integer(random_seed)
     n_runs = len(runs)
-    ready = prepare(runs.flat(axis), runs.names, chosen, rule_of(window, runs), 0, n_runs)
+    ready = Source(runs.flat(axis), runs.names, chosen, rule_of(window, runs), 0, n_runs).all()
     keys = run_keys(seed, runs.names, "prior")
     sets = np.stack(
         [

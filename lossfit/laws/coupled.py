@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import expit, log_expit
 
-from .._base.errors import DataError
 from . import priors
 from ._surface_law import SurfaceLaw
-from .chinchilla import EXPONENT
+from .chinchilla import LAW as CHINCHILLA
+from .data_constrained import REPEATED_PARAMETERS, effective_params, effective_tokens, known
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -149,14 +149,9 @@ def inner(values: Mapping[str, Any]) -> dict[str, Any]:
 def _repeated(
     values: Mapping[str, Any], params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None
 ) -> NDArray[np.float64]:
-    from .data_constrained import effective_params, effective_tokens
-
-    if unique_tokens is None:
-        raise DataError(
-            "the data-constrained law needs to know how many tokens are unique: unique_tokens="
-        )
-    n = effective_params(params, unique_tokens, {**inner(values), "R_N": values["R_N"]})
-    d = effective_tokens(tokens, unique_tokens, values["R_D"])
+    unique = known(unique_tokens)
+    n = effective_params(params, unique, {**inner(values), "R_N": values["R_N"]})
+    d = effective_tokens(tokens, unique, values["R_D"])
     return _evaluate(values, n, d, None)
 
 
@@ -165,15 +160,8 @@ LAW = SurfaceLaw(
     formula="E + [(A / params^alpha)^(1/gamma) + (B / tokens^beta)^(1/gamma)]^gamma",
     doc="Two power laws over a floor that are coupled by gamma: 1 is Chinchilla's law.  Every "
     "token counts as new.",
-    parameters={
-        "E": "loss of an infinite model on infinite data",
-        "A": "amplitude of the size term",
-        "B": "amplitude of the data term",
-        "alpha": "exponent of the size",
-        "beta": "exponent of the tokens",
-        "gamma": "coupling of the two terms; 1 adds them",
-    },
-    priors={"alpha": EXPONENT, "beta": EXPONENT, "gamma": GAMMA},
+    parameters={**CHINCHILLA.parameters, "gamma": "coupling of the two terms; 1 adds them"},
+    priors={**CHINCHILLA.priors, "gamma": GAMMA},
     evaluate=_evaluate,
 )
 
@@ -183,11 +171,7 @@ REPEATED = SurfaceLaw(
     "data_constrained",
     doc="The coupled law of what repeated tokens and too many parameters are worth "
     "(Muennighoff et al. 2023, arXiv 2305.16264).",
-    parameters={
-        **LAW.parameters,
-        "R_D": "repeats after which another epoch is worth 1/e of fresh tokens",
-        "R_N": "the same for parameters beyond what the unique tokens suit",
-    },
+    parameters={**LAW.parameters, **REPEATED_PARAMETERS},
     priors=LAW.priors,
     evaluate=_repeated,
     repeats=True,

@@ -36,6 +36,10 @@ REPEATS = {
     "R_D": priors.lognormal(MUENNIGHOFF.values["R_D"], float(np.log(2.0))),
     "R_N": priors.lognormal(MUENNIGHOFF.values["R_N"], float(np.log(2.0))),
 }
+REPEATED_PARAMETERS = {
+    "R_D": "repeats after which another epoch is worth 1/e of fresh tokens",
+    "R_N": "the same for parameters beyond what the unique tokens suit",
+}
 
 
 def effective_tokens(
@@ -67,6 +71,15 @@ def effective_params(
     return _worth(n, np.minimum(n, suited), values["R_N"])
 
 
+def known(unique_tokens: ArrayLike | None) -> ArrayLike:
+    """How many tokens are unique, which the law cannot do without."""
+    if unique_tokens is None:
+        raise DataError(
+            "the data-constrained law needs to know how many tokens are unique: unique_tokens="
+        )
+    return unique_tokens
+
+
 def _worth(
     amount: NDArray[np.float64], unique: NDArray[np.float64], decay: ArrayLike
 ) -> NDArray[np.float64]:
@@ -94,11 +107,7 @@ def loss(
 def _evaluate(
     values: Mapping[str, Any], params: ArrayLike, tokens: ArrayLike, unique_tokens: ArrayLike | None
 ) -> NDArray[np.float64]:
-    if unique_tokens is None:
-        raise DataError(
-            "the data-constrained law needs to know how many tokens are unique: unique_tokens="
-        )
-    return loss(params, tokens, unique_tokens, values)
+    return loss(params, tokens, known(unique_tokens), values)
 
 
 LAW = SurfaceLaw(
@@ -106,11 +115,7 @@ LAW = SurfaceLaw(
     formula="E + A / N'^alpha + B / D'^beta, D' = U (1 + R_D (1 - exp(-(D/U - 1)/R_D))), N' alike",
     doc="Chinchilla's law with tokens and parameters that lose value as data are repeated "
     "(Muennighoff et al. 2023, arXiv 2305.16264).",
-    parameters={
-        **CHINCHILLA.parameters,
-        "R_D": "repeats after which another epoch is worth 1/e of fresh tokens",
-        "R_N": "the same for parameters beyond what the unique tokens suit",
-    },
+    parameters={**CHINCHILLA.parameters, **REPEATED_PARAMETERS},
     priors={**CHINCHILLA.priors, **REPEATS},
     evaluate=_evaluate,
     repeats=True,

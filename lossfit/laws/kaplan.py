@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._surface_law import SurfaceLaw
-from .chinchilla import EXPONENT
+from .chinchilla import LAW as CHINCHILLA
 from .coupled import LAW as COUPLED
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ LAW = SurfaceLaw(
     name="kaplan",
     formula="[(A / params^alpha)^(1/beta) + (B / tokens^beta)^(1/beta)]^beta",
     doc="Kaplan et al. 2020, arXiv 2001.08361, equation 1.5: the coupled law without a floor.",
-    parameters={
-        "E": "the floor, 0 in this law",
-        "A": "amplitude of the size term",
-        "B": "amplitude of the data term",
-        "alpha": "exponent of the size",
-        "beta": "exponent of the tokens",
-    },
-    priors={"alpha": EXPONENT, "beta": EXPONENT},
+    parameters={**CHINCHILLA.parameters, "E": "the floor, 0 in this law"},
+    priors=CHINCHILLA.priors,
     evaluate=_evaluate,
 )

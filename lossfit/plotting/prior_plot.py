@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._base.documented import figure_options
+from .._base.documented import as_in, figure_options
 from .._base.results import Scale
 from ..fits.prior_curves import prior_predictive
 from ..runs.checks import as_runs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @figure_options
+@as_in(prior_predictive)
 def plot_prior_predictive(
     runs: Runs,
     law: str | Law = "power_linear",
@@ -45,22 +46,10 @@ def plot_prior_predictive(
     ----------
     runs : Runs
         The runs; one of them is drawn.
-    law : str or Law
-        As in `lossfit.fit`.
     curves : int
         Single curves to draw.
-    axis : str
-        As in `lossfit.fit`.
-    window : "auto", "all", (low, high) or dict by run
-        As in `lossfit.fit`.
     draws : int
         Curves that the bands are made of.
-    random_seed : int, numpy.random.Generator or None
-        As in `lossfit.prior_predictive`.
-    priors : dict of Prior, optional
-        As in `lossfit.fit`.
-    until : float
-        Where the curves end, as a multiple of the window's end.
 
     Examples
     --------

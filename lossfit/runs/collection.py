@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import as_in
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints, counts, run_of_row
 from .._base.views import view
@@ -133,6 +134,7 @@ class Runs:
         return cls._of(clean(raw, known))
 
     @classmethod
+    @as_in(from_frame.__func__)  # type: ignore[attr-defined]
     def from_arrays(
         cls,
         axis: str,
@@ -162,12 +164,6 @@ class Runs:
             Names of the runs; "0", "1", ... by default.
         weight : array_like, shape (N,), optional
             Relative precision of each point.
-        params, tokens_per_step, gpu_hours : float or dict by run, optional
-            As in `from_frame`.
-        schedules : Schedule or dict by run, optional
-            As in `from_frame`.
-        meta : dict by run of dicts, optional
-            As in `from_frame`.
 
         Raises
         ------

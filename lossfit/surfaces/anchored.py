@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.blas import one_blas_thread
-from .._base.packing import given
 from .._base.ragged import Floats
 from .._base.seeds import run_keys
 from .brownian import integrated
 from .constants import Seen
-from .missed import Correction, along, error_sd, nodes_over
+from .missed import AtRows, Correction, along, error_sd, places, root_of
 from .table import Table
 
 if TYPE_CHECKING:
@@ -40,25 +39,13 @@ RECORD = (
 
 
 @dataclass(frozen=True, eq=False)
-class Anchored:
+class Anchored(AtRows):
     """What is added to the losses of a surface so that they are those of the runs."""
 
     inner: Correction | None  # what the surface had itself
-    # sizes, budgets: shape (k,): log params and log tokens of the runs
-    sizes: Floats
-    budgets: Floats
     residual: Floats  # shape (draws, k): logarithm of the runs' losses over those of every draw
     sigma: Floats  # shape (draws,): noise of log loss
     seed: int
-
-    def __getstate__(self) -> dict[str, Any]:
-        return given(self)
-
-    @cached_property
-    def nodes(self) -> tuple[Floats, Floats]:
-        """Nodes of log params and of log tokens."""
-        n, d = self.sizes, self.budgets
-        return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
 
     @cached_property
     @one_blas_thread()
@@ -71,9 +58,8 @@ class Anchored:
         for rows, nodes in zip((self.sizes, self.budgets), self.nodes, strict=True):
             both = np.concatenate([nodes, rows]) - rows.mean()
             covariance = both[:, None] * both + integrated(both, both)
-            values, vectors = np.linalg.eigh(covariance)
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
-            paths.append(scale * (rng.standard_normal((draws, len(both))) @ root.T))
+            normal = rng.standard_normal((draws, len(both)))
+            paths.append(scale * (normal @ root_of(covariance).T))
             across.append(covariance[: len(nodes), len(nodes) :])
             inside += covariance[len(nodes) :, len(nodes) :]
         level = LEVEL_SD * rng.standard_normal((draws, 1))
@@ -97,15 +83,11 @@ class Anchored:
         """Losses of the surface's law (draws, ...) with it; see `Missed.applied`."""
         if self.inner is not None:
             loss = self.inner.applied(loss, params, tokens)
-        shape = loss.shape
-        n, d = (np.log(np.asarray(v, float)) for v in np.broadcast_arrays(params, tokens))
-        each = n.ndim == len(shape)
-        place, other = (np.broadcast_to(v, shape if each else shape[1:]) for v in (n, d))
-        flat = (shape[0], -1) if each else (-1,)
+        place, other = places(loss.shape, params, tokens)
         sizes, budgets = self.nodes
         a, b = self.values
-        moved = along(sizes, a, place.reshape(flat)) + along(budgets, b, other.reshape(flat))
-        return np.asarray(loss * np.exp(moved).reshape(shape))
+        moved = along(sizes, a, place) + along(budgets, b, other)
+        return np.asarray(loss * np.exp(moved).reshape(loss.shape))
 
 
 def anchored(surface: Surface, table: Table) -> Surface:
@@ -113,7 +95,7 @@ def anchored(surface: Surface, table: Table) -> Surface:
     loss = surface.losses(table.params, table.tokens, table.unique_tokens)
     seed = int(run_keys(surface.random_seed, ["anchored"], "surface")[0])
     missed = Anchored(
-        surface.missed, np.log(table.params), np.log(table.tokens), np.log(table.loss / loss),
+        np.log(table.params), np.log(table.tokens), surface.missed, np.log(table.loss / loss),
         error_sd(surface.noise, surface.values), seed,
     )  # fmt: skip
     seen = surface.seen

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._base.documented import as_in
 from .._base.errors import DataError, DeviceError
 from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
@@ -121,6 +122,7 @@ def fit_surface(
     return surface
 
 
+@as_in(fit_surface)
 def fit_surfaces(
     tables: Iterable[Any],
     law: str | SurfaceLaw = "auto",
@@ -145,18 +147,8 @@ def fit_surfaces(
         Of what `fit_surface` takes.
     law : {"auto", "coupled", "kaplan"}
         A law that is fitted with what it misses.
-    params, tokens, loss, flops, se, weight : str
-        Columns, as in `fit_surface`.
-    noise : {"student_t", "gaussian"}
-        As in `fit_surface`.
-    priors : dict of str to Prior, optional
-        As in `fit_surface`.
-    prob : float
-        Probability of the intervals.
     draws : int
         Posterior draws for each table.
-    random_seed : int, numpy.random.Generator or None
-        As in `fit_surface`.
 
     Returns
     -------

@@ -75,6 +75,26 @@ def nodes_over(low: float, high: float) -> Floats:
     return np.concatenate([low - outside[::-1], inside, high + outside])
 
 
+def places(
+    shape: tuple[int, ...],  # (draws, ...): of losses
+    # params, tokens: broadcast to that or, without the axis of draws, to its other axes
+    params: ArrayLike,
+    tokens: ArrayLike,
+) -> tuple[Floats, Floats]:
+    """Log params and log tokens in the shape (k,), or (draws, k) where draws have their own."""
+    n, d = (np.log(np.asarray(v, float)) for v in np.broadcast_arrays(params, tokens))
+    each = n.ndim == len(shape)
+    flat = (shape[0], -1) if each else (-1,)
+    place, other = (np.broadcast_to(v, shape if each else shape[1:]) for v in (n, d))
+    return place.reshape(flat), other.reshape(flat)
+
+
+def root_of(covariance: Floats) -> Floats:
+    """R with R R' = covariance, which may have rounding errors below 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
 @dataclass(frozen=True, eq=False)
 class Missed:
     """Draws of what the law misses."""
@@ -86,22 +106,9 @@ class Missed:
     last: Floats  # shape (draws,): Student-t numbers of the last factor
 
     def applied(self, loss: Floats, params: ArrayLike, tokens: ArrayLike) -> Floats:
-        """Losses of the law (draws, ...) with what it misses.
-
-        Parameters
-        ----------
-        loss : ndarray, shape (draws, ...)
-        params, tokens : ndarray
-            Broadcast to ``loss`` or, without the axis of draws, to its other axes.
-        """
+        """Losses of the law (draws, ...) with what it misses; see `places`."""
         shape = loss.shape
-        rank = max(np.ndim(params), np.ndim(tokens))
-        each = rank == len(shape)
-        n, d = (np.log(np.asarray(v, float)) for v in np.broadcast_arrays(params, tokens))
-        place = np.broadcast_to(n, shape if each else shape[1:])
-        other = np.broadcast_to(d, place.shape)
-        flat = (len(shape) and shape[0], -1) if each else (-1,)
-        place, other = place.reshape(flat), other.reshape(flat)
+        place, other = places(shape, params, tokens)
         size = self.level * usual(place - self.centre[0], other - self.centre[1])
         sizes, budgets = self.paths.nodes
         g_n, g_d = self.paths.values
@@ -145,12 +152,27 @@ def along(nodes: Floats, values: Floats, at: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioned:
-    """g given the rows of a table, drawn when it is asked for (Matheron's rule)."""
+class AtRows:
+    """Two functions that are conditioned on rows, drawn when they are asked for."""
 
     # sizes, budgets: shape (k,): log params and log tokens of the rows
     sizes: Floats
     budgets: Floats
+
+    def __getstate__(self) -> dict[str, Any]:
+        return given(self)
+
+    @cached_property
+    def nodes(self) -> tuple[Floats, Floats]:
+        """Nodes of log params and of log tokens."""
+        n, d = self.sizes, self.budgets
+        return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned(AtRows):
+    """g given the rows of a table (Matheron's rule)."""
+
     # size, noise: shape (k,): S and the noise for sigma = 1 at the rows, over the level
     size: Floats
     noise: Floats
@@ -164,15 +186,6 @@ class Conditioned:
     eigenvalues: Floats  # shape (k,)
     seed: int
 
-    def __getstate__(self) -> dict[str, Any]:
-        return given(self)
-
-    @cached_property
-    def nodes(self) -> tuple[Floats, Floats]:
-        """Nodes of log params and of log tokens."""
-        n, d = self.sizes, self.budgets
-        return nodes_over(n.min(), n.max()), nodes_over(d.min(), d.max())
-
     @cached_property
     @one_blas_thread()
     def values(self) -> tuple[Floats, Floats]:
@@ -183,9 +196,7 @@ class Conditioned:
         for rows, nodes in zip((self.sizes, self.budgets), self.nodes, strict=True):
             both = np.concatenate([nodes, rows]) - rows.max()
             covariance = kernel(both, both)
-            values, vectors = np.linalg.eigh(covariance)
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
-            prior.append(rng.standard_normal((draws, len(both))) @ root.T)
+            prior.append(rng.standard_normal((draws, len(both))) @ root_of(covariance).T)
             across.append(covariance[: len(nodes), len(nodes) :] * self.size)
         k = len(self.sizes)
         at_rows = sum(path[:, -k:] for path in prior) * self.kappa[:, None] * self.size
@@ -231,8 +242,7 @@ class Outside:
             (self.sizes, self.budgets), self.nodes, self.knots, strict=True
         ):
             outwards = np.minimum(nodes - low, 0) + np.maximum(nodes - high, 0)
-            values, vectors = np.linalg.eigh(kernel(outwards, outwards))
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            root = root_of(kernel(outwards, outwards))
             normal = rng.standard_normal((len(self.kappa), len(nodes)))
             whole = np.column_stack([knots, np.zeros(len(knots))])
             places = np.linspace(low, high, whole.shape[1])

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._base.documented import as_in
 from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, seed_integer
 from .._base.summaries import check_prob
 from ..engine.devices import place
 from ..fits.block import Sampler
+from ..fits.fitting import fit
 from ..fits.flags import FIT_MEANINGS, QUIET
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, choose_axis, whole
@@ -52,6 +54,7 @@ LOOKED_AT = 32  # runs from which the axis and the length of runs are learned
 T = TypeVar("T")
 
 
+@as_in(fit)
 def fit_to(
     store: str | os.PathLike[str],
     source: Any,
@@ -95,15 +98,9 @@ def fit_to(
         of files and row groups, with Hive partitions as columns; the rows of a run lie together.
         Other paths are loaded whole by `lossfit.load`.  An iterable gives `Runs`, tidy frames, or
         ``(names, x, loss, offsets)`` (``x`` on `axis`), each with some whole runs.
-    law : str or Law
-        As in `lossfit.fit`.
     axis : str
         As in `lossfit.fit`; ``"auto"`` takes the first that the first runs have.  A run without it
         is an error of that run.
-    window : "auto", "all", (low, high) or dict by run
-        As in `lossfit.fit`.
-    draws : int
-        As in `lossfit.fit`.
     keep : {"draws", "summary", "quantiles"}
         ``"draws"``: mean, sd, median and interval of every parameter, and all draws (group
         ``posterior``); ``"summary"``: without the draws; ``"quantiles"``: only the interval's ends
@@ -127,20 +124,10 @@ def fit_to(
         started.
     client : distributed.Client or str, optional
         A Dask cluster, or its scheduler's address: each chunk is a task (needs ``lossfit[dask]``).
-    device, dtype : str
-        As in `lossfit.fit`.
     random_seed : int, numpy.random.Generator or None
         Draws depend on it and on the run's name only, not on chunks or workers.
     progress : bool
         Show a bar with rate and time left.
-    method : {"auto", "quadrature", "ensemble", "emcee"}
-        As in `lossfit.fit`.
-    noise : {"gaussian", "student_t"}
-        As in `lossfit.fit`.
-    priors : dict of Prior, optional
-        As in `lossfit.fit`.
-    chains, tune : int, optional
-        As in `lossfit.fit`.
     shard : (int, int), optional
         Number and count, such as (3, 16): fit only that share of the source (files of a Parquet
         dataset, items of an iterator, else runs), into a store of its own.

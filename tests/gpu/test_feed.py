@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lossfit
-from lossfit.fits.preparing import Source, prepare
+from lossfit.fits.preparing import Source
 from lossfit.fits.window import rule_of
 from lossfit.kernels.driver import Batch
 from lossfit.laws import get
@@ -34,7 +34,7 @@ def some_runs(even):
 def test_points_and_priors_are_those_of_prepared_runs(even):
     runs, law = some_runs(even), get("power_linear")
     given = runs.flat("step"), runs.names, law, rule_of("auto", runs), 0, N_RUNS
-    ready = prepare(*given)
+    ready = Source(*given).all()
     source = Source(*given)
     batch = ready.batch
     np.testing.assert_array_equal(source.offsets, batch.offsets)

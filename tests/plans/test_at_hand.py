@@ -181,7 +181,7 @@ def test_draws_of_the_correction_are_the_dense_posterior(
     draws, sigma = 20_000, 0.004
     n, d = np.log([2e8, 6e8, 2e9]), np.log([4e9, 6e10, 1.5e10])
     gap = np.array([-0.1, -0.08, -0.11])
-    made = Anchored(None, n, d, np.tile(gap, (draws, 1)), np.full(draws, sigma), 0)
+    made = Anchored(n, d, None, np.tile(gap, (draws, 1)), np.full(draws, sigma), 0)
     at_n, at_d = np.log([1e10, 1e9]), np.log([2e11, 1e9])
     drawn = np.log(made.applied(np.ones((draws, 2)), np.exp(at_n), np.exp(at_d)))
 
