@@ -74,7 +74,6 @@ SLOW = (
     "gpu/test_ptx_emulator.py",
     "gpu/test_fingerprint.py",
     "gpu/test_moments.py",
-    "gpu/test_orthant.py",
     "forecasts/test_joint.py",
     "forecasts/test_whole_answer.py",
     "answers/test_best_tail.py",

@@ -52,7 +52,6 @@ def test_prefixes_are_reproduced(n):
     np.testing.assert_allclose(totals, expected, rtol=1e-12)
 
 
-@pytest.mark.interpreted
 @pytest.mark.parametrize("single", [False, True])
 def test_moments_of_ragged_runs(single, new_device):
     rng = np.random.default_rng(4)
@@ -79,7 +78,6 @@ def test_moments_of_ragged_runs(single, new_device):
         np.testing.assert_allclose(totals[r], sums, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.interpreted
 @pytest.mark.parametrize("law", ["power_linear", "power_linear_offset", "broken_power"])
 @pytest.mark.parametrize("single", [False, True])
 def test_predicted_curves(law, single, new_device):

@@ -43,7 +43,6 @@ def test_rows(n, single, new_device):
     assert (np.abs(out[:, 2:] - truth) <= exact * sd).all()
 
 
-@pytest.mark.interpreted
 @pytest.mark.parametrize("single", [False, True])
 def test_a_row_with_nan_is_nan(single, new_device):
     rng = np.random.default_rng(0)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
-from numba import uint64
+from numpy import uint64
 from scipy import stats
 
-from lossfit.kernels import driver, orthant
+from lossfit.kernels import driver
 from lossfit.kernels.compress import compress
+from lossfit.kernels.entries import entry
 from lossfit.kernels.marginal import evaluate, set_up
+from lossfit.kernels.orthant import draw_coefficients, log_orthant
 from lossfit.kernels.work import LANES, RunPrior, make_work
 from tests.kernels.oracles import Problem, conditional, random_problem
 
 
-@numba.njit
+@entry
 def draw_many(count, q, m, work, key, out, weight):
     for i in range(count):
-        weight[i] = orthant.draw_coefficients(
-            0, q, m, work, uint64(i), uint64(64), uint64(key), work.drawn
-        )
-        out[i] = work.drawn[:8, 0]
+        weight[i] = draw_coefficients(0, q, m, work, uint64(i), uint64(64), uint64(key), work.drawn)
+        for k in range(8):
+            out[i, k] = work.drawn[k, 0]
 
 
 def drawn(problem: Problem, alpha: float, count: int):
@@ -45,7 +45,7 @@ def drawn(problem: Problem, alpha: float, count: int):
     work.z[0] = np.log(alpha)
     evaluate(LANES, n_points, model, prior, work)
     q, m = program.n_fixed, program.n_varying
-    guide = orthant.log_orthant(0, q, m, work.rows, work)
+    guide = log_orthant(0, q, m, work.rows, work)
     out, weight = np.zeros((count, 8)), np.empty(count)
     draw_many(count, q, m, work, 11, out, weight)
     linear = np.empty((count, q + m))

@@ -61,7 +61,7 @@ def test_agrees_with_importance_sampling(seed):
     shape = found.copy()
     shape[0] = np.log(shape[0])
     centre, factor = shape.mean(axis=1), np.linalg.cholesky(np.cov(shape))
-    n = 1_000_000
+    n = 250_000  # whose means are off by 1.4 % of a standard deviation at the most
     g = rng.gamma(3.0, size=n) / 3.0
     step = 1.3 * rng.normal(size=(4, n)) / np.sqrt(g)
     sample = centre[:, None] + factor @ step
@@ -71,7 +71,7 @@ def test_agrees_with_importance_sampling(seed):
     log_w = log_posterior(p, sample.T) + jacobian - log_q
     w = np.exp(log_w - log_w.max())
     w /= w.sum()
-    assert 1 / (w**2).sum() > 20_000
+    assert 1 / (w**2).sum() > 5_000
     mean = sample @ w
     sd = np.sqrt(((sample - mean[:, None]) ** 2) @ w)
     np.testing.assert_allclose((found.mean(axis=1) - mean) / sd, 0, atol=0.05)

@@ -121,13 +121,14 @@ def processes(root, *arguments: str) -> list[str]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.parametrize("first", ["before", "after", "while"])
+@pytest.mark.parametrize("first", ["before", "while"])
 def test_forked_processes(root, wanted, first):
-    """Before the kernels' first use, after it, and while a thread of the parent uses them."""
+    """Before the kernels' first use, and after it while a thread of the parent uses them."""
     assert processes(root, "fork", first) == wanted
 
 
 def test_spawned_processes(root, tmp_path, wanted):
+    """Two that start afresh, at once."""
     path = tmp_path / "spawned.py"
     path.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(root)}
@@ -140,28 +141,6 @@ def test_spawned_processes(root, tmp_path, wanted):
         check=True,
     )
     assert done.stdout.split() == wanted
-
-
-def test_two_processes_at_once(root, wanted):
-    code = (
-        "import warnings; warnings.simplefilter('ignore'); from tests.properties.test_concurrency "
-    )
-    code += "import digest; print(*(digest(s) for s in range(4)))"
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        text, _ = process.communicate(timeout=300)
-        assert process.returncode == 0
-        assert text.split() == wanted
 
 
 FIRST_FIT = """
