@@ -57,11 +57,14 @@ COOLDOWN = 0.2  # share of the tail that the cooldown of the compared wsd and 1-
 COSINE_FINAL = 0.1  # of the peak: where the compared cosine ends
 HIGH = 0.5  # of the peak: a run whose rate is lower at its end is not taken to go on
 NODES = 200  # of a compared tail
+IDLE, RESTS = 0.01, 0.05  # a rate below this share of the tail's first, for this share of the tail
 SCHEMA = "lossfit.tail/1"
 
 MEANINGS = {
     "rate_below_data": "the best tail goes below every learning rate in the data: what that wins "
     "is the law's guess",
+    "idle": "the best tail rests at a rate of nearly 0 long before it ends, where nothing is trained: "
+    "these data can't tell how soon the loss follows the rate; let it fall later",
     "rate_above_data": "the best tail stays above every learning rate in the data for a part",
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
     "known worse than to 35 %): the shape of the tail follows the prior",
@@ -504,6 +507,8 @@ def _flags(engine: FittedRun, at: Floats, rho: Floats, end: float) -> tuple[list
         flags.append("rate_below_data")
     else:
         below = 0.0
+    if (rate < IDLE * rate[0]).mean() > RESTS:
+        flags.append("idle")
     if rho.max() > high + LOWER:
         flags.append("rate_above_data")
     flags += distance_flags(engine, end)

@@ -12,7 +12,7 @@ import pytest
 mpl.use("Agg")
 
 from benches import what_if as bench
-from lossfit import DataError, LossfitWarning, schedules
+from lossfit import DataError, LossfitWarning, load, schedules
 from lossfit.answers.search import Problem, knots_between, search, tail_rate
 from lossfit.answers.tails import BEST, best_tail
 from lossfit.answers.what_ifs import what_if
@@ -175,6 +175,19 @@ def test_one_run_is_said_to_be_little():
         found = best_tail(simulated(("cosine",)), draws=200)
     assert found.start == pytest.approx(500)
     assert found.total == TOTAL
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_tail_that_rests_at_nothing_says_so():
+    """The tail of one run under a cosine ends early: nothing is trained at a rate of 0."""
+    one = best_tail(load("llama2"), run="llama2-7B", draws=200)
+    resting = np.interp(np.linspace(one.start, one.total, 1000), one.at, one.lr) < 0.01 * one.lr[0]
+    assert ("idle" in one.flags) == (resting.mean() > 0.05)
+    assert "idle" in one.flags
+    assert "nothing is trained" in str(one)
+    assert "idle" not in best_tail(
+        load("llama2"), run="llama2-7B", draws=200, floor=3e-5
+    ).flags
 
 
 def test_going_on_starts_where_the_data_end():
