@@ -515,7 +515,10 @@ def tail_section() -> Section:
                 f"{100 * ratio[-1]:.0f} %, and saves {cosine['gain']:.4f} ({cosine['gain_lower']:.4f} to "
                 f"{cosine['gain_upper']:.4f}) nats over a cosine to 10 %; "
                 f"{100 * tail.below:.0f} % of it lie below every learning rate in the data"
-                + (", and it rests at 0 for a part, where nothing is trained" * ("idle" in tail.flags)),
+                + (
+                    ", and it rests at 0 for a part, where nothing is trained"
+                    * ("idle" in tail.flags)
+                ),
                 verdict(float(cosine["prob_better"]))
                 if not tail.below
                 else "can't tell"

@@ -63,8 +63,8 @@ SCHEMA = "lossfit.tail/1"
 MEANINGS = {
     "rate_below_data": "the best tail goes below every learning rate in the data: what that wins "
     "is the law's guess",
-    "idle": "the best tail rests at a rate of nearly 0 long before it ends, where nothing is trained: "
-    "these data can't tell how soon the loss follows the rate; let it fall later",
+    "idle": "the best tail rests at a rate of nearly 0 long before it ends, where nothing is "
+    "trained: these data can't tell how soon the loss follows the rate; let it fall later",
     "rate_above_data": "the best tail stays above every learning rate in the data for a part",
     "response_unsure": "these data say little of how the loss responds to the learning rate (B is "
     "known worse than to 35 %): the shape of the tail follows the prior",

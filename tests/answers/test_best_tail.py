@@ -185,9 +185,7 @@ def test_a_tail_that_rests_at_nothing_says_so():
     assert ("idle" in one.flags) == (resting.mean() > 0.05)
     assert "idle" in one.flags
     assert "nothing is trained" in str(one)
-    assert "idle" not in best_tail(
-        load("llama2"), run="llama2-7B", draws=200, floor=3e-5
-    ).flags
+    assert "idle" not in best_tail(load("llama2"), run="llama2-7B", draws=200, floor=3e-5).flags
 
 
 def test_going_on_starts_where_the_data_end():
