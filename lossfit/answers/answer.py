@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._base.documented import figure_options, plain_data
+from .._base.documented import documented, entries_of, figure_options, plain_data, sections_of
 from .._base.errors import DataError
 from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats
@@ -84,6 +84,7 @@ class Answer(Result):
     final: Floats | None = None
 
     @classmethod
+    @documented(entries_of(sections_of(__doc__).get("Attributes", "")))
     def of(
         cls,
         runs: Runs,
@@ -98,20 +99,8 @@ class Answer(Result):
 
         Parameters
         ----------
-        runs : Runs
-            All runs of the question.
-        names : tuple of str
-            The runs to extrapolate.
-        at : ndarray, shape (R, T)
-            Targets in units of the axis.
-        question : Question
-            Laws, axis, window, seed and so on.
-        compute_of : str or None
-            The run whose compute the others get.
         progress : bool
             Show a bar.
-        calibration : Calibration, optional
-            What ``calibrate_on`` did.
         """
         from .._base.progress import bar
 

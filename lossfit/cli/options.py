@@ -129,163 +129,119 @@ def by_run(parse: Callable[[str], Any] = str) -> Callable[..., Any]:
 
 Table = Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
 
+
+def _option(*flags: str, **attributes: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """An option of a table; a default is shown, unless it only stands for "by itself"."""
+    return flags, {"show_default": attributes.get("default") is not None, **attributes}
+
+
 #: What `lossfit.load` takes.
 READING: Table = {
-    "format": (("--format",), {"help": "Format of the logs, if it is not recognized."}),
-    "loss": (
-        ("--loss",),
-        {
-            "default": "train",
-            "show_default": True,
-            "help": "Losses to read: train, val, or the name of a column.",
-        },
+    "format": _option("--format", help="Format of the logs, if it is not recognized."),
+    "loss": _option(
+        "--loss", default="train", help="Losses to read: train, val, or the name of a column."
     ),
-    "columns": (
-        ("--columns",),
-        {
-            "callback": _columns,
-            "metavar": "NAME=COLUMN,...",
-            "help": "Columns of the logs by what they are: step=it,loss=train/nll,lr=rate.",
-        },
+    "columns": _option(
+        "--columns",
+        callback=_columns,
+        metavar="NAME=COLUMN,...",
+        help="Columns of the logs by what they are: step=it,loss=train/nll,lr=rate.",
     ),
-    "join": (
-        ("--join/--no-join",),
-        {
-            "default": None,
-            "help": "Several logs are parts of one run (found by itself where one begins where "
-            "another ends).",
-        },
+    "join": _option(
+        "--join/--no-join",
+        default=None,
+        help="Several logs are parts of one run (found by itself where one begins where "
+        "another ends).",
     ),
-    "params": (("--params",), {"type": AMOUNT, "help": "Model parameters of the runs: 7B."}),
-    "tokens_per_step": (
-        ("--tokens-per-step",),
-        {"type": AMOUNT, "help": "Batch size in tokens: 4M."},
-    ),
-    "gpu_hours": (("--gpu-hours",), {"type": float, "help": "GPU-hours of a whole run."}),
+    "params": _option("--params", type=AMOUNT, help="Model parameters of the runs: 7B."),
+    "tokens_per_step": _option("--tokens-per-step", type=AMOUNT, help="Batch size in tokens: 4M."),
+    "gpu_hours": _option("--gpu-hours", type=float, help="GPU-hours of a whole run."),
 }
 
 #: What the library's functions take under these names.
 ASKED: Table = {
-    "axis": (("--axis",), {"type": click.Choice(AXES), "default": "auto", "show_default": True}),
-    "laws": (
-        ("--law", "-l"),
-        {
-            "multiple": True,
-            "callback": _laws,
-            "help": "Law (repeat to mix several); by default the learned one.",
-        },
+    "axis": _option("--axis", type=click.Choice(AXES), default="auto"),
+    "laws": _option(
+        "--law",
+        "-l",
+        multiple=True,
+        callback=_laws,
+        help="Law (repeat to mix several); by default the learned one.",
     ),
-    "schedule": (
-        ("--schedule",),
-        {
-            "multiple": True,
-            "callback": by_run(),
-            "metavar": "[RUN=]KIND@END",
-            "help": "The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
-            "1-sqrt@20k, cosine:4@20k (four cycles), constant, or a CSV with columns step (or "
-            "tokens) and lr. With the run's own peak and warm-up, where these are known. Of each "
-            "run by name: big=cosine@2T,small=wsd@1T, or repeat it.",
-        },
+    "schedule": _option(
+        "--schedule",
+        multiple=True,
+        callback=by_run(),
+        metavar="[RUN=]KIND@END",
+        help="The learning rate that the runs will follow: cosine@250k, linear@2T, wsd@20k, "
+        "1-sqrt@20k, cosine:4@20k (four cycles), constant, or a CSV with columns step (or "
+        "tokens) and lr. With the run's own peak and warm-up, where these are known. Of each "
+        "run by name: big=cosine@2T,small=wsd@1T, or repeat it.",
     ),
-    "own": (
-        ("--own",),
-        {
-            "multiple": True,
-            "callback": by_run(),
-            "metavar": "[RUN=]KIND@END",
-            "help": "The learning rate that the runs had, where their logs do not say: "
-            "cosine@250k, as --schedule elsewhere; of each run by name too.",
-        },
+    "own": _option(
+        "--own",
+        multiple=True,
+        callback=by_run(),
+        metavar="[RUN=]KIND@END",
+        help="The learning rate that the runs had, where their logs do not say: "
+        "cosine@250k, as --schedule elsewhere; of each run by name too.",
     ),
-    "total": (
-        ("--total",),
-        {
-            "multiple": True,
-            "callback": by_run(number),
-            "metavar": "[RUN=]END",
-            "help": "Planned end of the runs on the axis, where the schedule is not known: 4e12, "
-            "4T, 500k. Of each run by name: big=2T,small=1.4T, or repeat it.",
-        },
+    "total": _option(
+        "--total",
+        multiple=True,
+        callback=by_run(number),
+        metavar="[RUN=]END",
+        help="Planned end of the runs on the axis, where the schedule is not known: 4e12, "
+        "4T, 500k. Of each run by name: big=2T,small=1.4T, or repeat it.",
     ),
-    "siblings": (
-        ("--siblings",),
-        {
-            "multiple": True,
-            "type": click.Path(),
-            "help": "Logs of finished runs of the project, with an lr column, to learn from.",
-        },
+    "siblings": _option(
+        "--siblings",
+        multiple=True,
+        type=click.Path(),
+        help="Logs of finished runs of the project, with an lr column, to learn from.",
     ),
-    "calibrate_on": (
-        ("--calibrate-on",),
-        {
-            "multiple": True,
-            "type": click.Path(),
-            "help": "Logs of finished runs: widen or narrow intervals to what held on them.",
-        },
+    "calibrate_on": _option(
+        "--calibrate-on",
+        multiple=True,
+        type=click.Path(),
+        help="Logs of finished runs: widen or narrow intervals to what held on them.",
     ),
-    "share": (
-        ("--share",),
-        {"is_flag": True, "help": "The runs are of one model: fit them together."},
+    "share": _option("--share", is_flag=True, help="The runs are of one model: fit them together."),
+    "domain": _option(
+        "--domain",
+        type=click.Choice(("auto", "text", "other")),
+        default="auto",
+        help="Whether the runs are of language models on text; auto: their names and curves tell.",
     ),
-    "domain": (
-        ("--domain",),
-        {
-            "type": click.Choice(("auto", "text", "other")),
-            "default": "auto",
-            "show_default": True,
-            "help": "Whether the runs are of language models on text; auto: their names and "
-            "curves tell.",
-        },
+    "window": _option(
+        "--window", type=WINDOW, default="auto", help="auto, all, or shares such as 0.3,1."
     ),
-    "window": (
-        ("--window",),
-        {
-            "type": WINDOW,
-            "default": "auto",
-            "show_default": True,
-            "help": "auto, all, or shares such as 0.3,1.",
-        },
-    ),
-    "prob": (
-        ("--prob",),
-        {"default": 0.9, "show_default": True, "help": "Probability of the intervals."},
-    ),
-    "draws": (("--draws",), {"default": 1000, "show_default": True, "help": "Draws for each run."}),
-    "random_seed": (("--seed",), {"default": 0, "show_default": True, "help": "Random seed."}),
-    "device": (
-        ("--device",),
-        {"default": "auto", "show_default": True, "help": "auto, cpu, cuda, cuda:1, cuda:all."},
-    ),
-    "dtype": (
-        ("--dtype",),
-        {"default": "auto", "show_default": True, "help": "On a GPU: float64 or float32."},
-    ),
+    "prob": _option("--prob", default=0.9, help="Probability of the intervals."),
+    "draws": _option("--draws", default=1000, help="Draws for each run."),
+    "random_seed": _option("--seed", default=0, help="Random seed."),
+    "device": _option("--device", default="auto", help="auto, cpu, cuda, cuda:1, cuda:all."),
+    "dtype": _option("--dtype", default="auto", help="On a GPU: float64 or float32."),
 }
 
 #: What a command turns into something else.
 OWN: Table = {
-    "run": (
-        ("--run", "-r"),
-        {"multiple": True, "help": "Run to ask about (repeat for more); all by default."},
+    "run": _option(
+        "--run", "-r", multiple=True, help="Run to ask about (repeat for more); all by default."
     ),
-    "at": (
-        ("--at",),
-        {
-            "multiple": True,
-            "help": "Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. Repeat it, "
-            "or separate values by commas.",
-        },
+    "at": _option(
+        "--at",
+        multiple=True,
+        help="Where on the axis: 4e12, 4T, 500k, or 2x for twice a run's data. Repeat it, "
+        "or separate values by commas.",
     ),
-    "compute_of": (
-        ("--compute-of",),
-        {"metavar": "RUN", "help": "Give the runs the whole compute of this one."},
+    "compute_of": _option(
+        "--compute-of", metavar="RUN", help="Give the runs the whole compute of this one."
     ),
-    "target": (
-        ("--target",),
-        {"multiple": True, "type": float, "help": "A loss: when is it reached? (repeat for more)"},
+    "target": _option(
+        "--target", multiple=True, type=float, help="A loss: when is it reached? (repeat for more)"
     ),
-    "plot": (("--plot",), {"type": FIGURE, "help": "Write a figure here."}),
-    "as_json": (("--json",), {"is_flag": True, "help": "Print JSON."}),
+    "plot": _option("--plot", type=FIGURE, help="Write a figure here."),
+    "as_json": _option("--json", is_flag=True, help="Print JSON."),
 }
 
 #: Names that stand for several options.
