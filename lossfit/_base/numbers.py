@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from .errors import DataError
+
 DRAWS = 1000  # of an answer, where nothing else is said
 # Of an end of a 90 % interval of a normal posterior, in sds over the root of the number of draws.
 ERROR_OF_END = 2.1
@@ -19,6 +21,17 @@ def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number, and not a truth value."""
     number = isinstance(value, (int, float, np.integer, np.floating))
     return number and not isinstance(value, bool) and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def number_of(value: Any, what: str, positive: bool = True) -> float:
+    """A finite number from anything that ``float()`` takes."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or (positive and number <= 0):
+        raise DataError(f"{what} must be a {'positive ' if positive else ''}number, got {value!r}")
+    return number
 
 
 def decimals_of(

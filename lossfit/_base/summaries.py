@@ -15,6 +15,8 @@ from .ragged import Floats
 
 BLOCK = 1 << 17  # draws sorted at a time: they stay in the processor's cache
 
+MOMENTS = ("mean", "sd", "lower", "median", "upper")  # what `describe` gives
+
 
 def check_prob(prob: Any) -> float:
     """A probability between 0 and 1."""
@@ -35,6 +37,12 @@ def sorted_quantile(ordered: Floats, q: float) -> Floats:
 def quantiles(draws: Floats, q: Sequence[float]) -> Floats:
     """Quantiles over the last axis, put first; see `lossfit._base.array_glue.quantiles`."""
     return np.asarray(array_glue.quantiles(draws, q))
+
+
+def central(draws: Floats, prob: float) -> Floats:
+    """Lower end, median and upper end of the central interval over the last axis: (3, ...)."""
+    tail = (1 - prob) / 2
+    return quantiles(draws, (tail, 0.5, 1 - tail))
 
 
 def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
@@ -64,10 +72,9 @@ def deviations(draws: Floats) -> Floats:
 def describe(draws: Floats, prob: float) -> Floats:
     """Mean, sd, lower, median and upper over the last axis: shape (5, ...); in blocks."""
     out = np.empty((5, int(np.prod(draws.shape[:-1]))))
-    tail = (1 - prob) / 2
     for where, rows in _blocks(draws):
         out[0, where], out[1, where] = _mean_and_sd(rows)
-        out[2:, where] = quantiles(rows, (tail, 0.5, 1 - tail))
+        out[2:, where] = central(rows, prob)
     return out.reshape(5, *draws.shape[:-1])
 
 

@@ -17,7 +17,7 @@ from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats
 from .._base.records import rows_of_columns
 from .._base.results import Result, Scale
-from .._base.summaries import describe, prob_less, quantiles
+from .._base.summaries import MOMENTS, describe, prob_less, quantiles
 from .._base.views import view
 from ..fits.flags import warning_text
 from ..forecasts.mixture import Mixed, curves_of
@@ -348,7 +348,7 @@ class Answer(Result):
             "at": at,
             "horizon_ratio": at / self.ends[which],
         }
-        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+        for name, values in zip(MOMENTS, moments, strict=True):
             data[name] = values[there]
         data["prob"] = self.prob
         data["broken"] = np.array(words_of(self.broken, self.names), dtype=object)[which]

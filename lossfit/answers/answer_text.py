@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.numbers import DRAWS, decimals_of, estimate, interval_text
 from .._base.records import rows_of
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from ..fits.flags import QUIET
 from ..forecasts.logged_groups import LOGGED
 from ..laws import ScheduleLaw
@@ -112,8 +112,7 @@ def _one(answer: Answer) -> list[str]:
     if answer.compute_of is not None:
         other = answer.compute_of
         final = answer.final_loss(other)
-        tail = (1 - answer.prob) / 2
-        lower, median, upper = quantiles(final, (tail, 0.5, 1 - tail))
+        lower, median, upper = central(final, answer.prob)
         out += [
             f"  {other} ended at "
             f"{estimate({'median': median, 'lower': lower, 'upper': upper}, final.size)}",
@@ -253,8 +252,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
     rows = rows_of(answer.rows)
     if answer.compute_of is not None:
         final = answer.final_loss(answer.compute_of)
-        tail = (1 - answer.prob) / 2
-        lower, median, upper = (float(v) for v in quantiles(final, (tail, 0.5, 1 - tail)))
+        lower, median, upper = (float(v) for v in central(final, answer.prob))
         compare = {
             "run": answer.compute_of,
             "final_loss": {"lower": lower, "median": median, "upper": upper},

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError, LossfitWarning
 from .._base.frames import answer_first
-from .._base.numbers import estimate
+from .._base.numbers import estimate, number_of
 from .._base.ragged import Bools, Floats
 from .._base.results import Result, Scale
 from .._base.seeds import Seed, run_keys, seed_integer
-from .._base.summaries import check_prob, describe
+from .._base.summaries import MOMENTS, check_prob, describe
 from .._base.views import view
 from ..runs.checks import axis_values, whole
 from ..runs.labels import size_text
@@ -193,11 +193,11 @@ class Ladder(Result):
         DataError
             Numbers that are not positive; what is no schedule.
         """
-        params = _positive(params, "params")
+        params = number_of(params, "params")
         largest = max(self.rungs, key=lambda rung: (rung.params, rung.end))
         batch = largest.batch
         if tokens_per_step is not None:
-            batch = 1.0 if self.axis == "step" else _positive(tokens_per_step, "tokens_per_step")
+            batch = 1.0 if self.axis == "step" else number_of(tokens_per_step, "tokens_per_step")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise DataError(
                 f"schedule must be one of lossfit.schedules, got {type(schedule).__name__}"
@@ -460,7 +460,7 @@ class Ladder(Result):
         names, draws = self._parameters()
         moments = describe(draws, self.prob)
         frame = pd.DataFrame({"parameter": names})
-        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+        for name, values in zip(MOMENTS, moments, strict=True):
             frame[name] = values
         frame["prob"] = self.prob
         frame["notes"] = pd.Series([self.flags] * len(frame), dtype=object)
@@ -500,13 +500,3 @@ class Ladder(Result):
         """Curves of the runs, and what the law makes of them."""
         axes: Axes = view("ladder.plot")(self, ax=ax, scale=scale)
         return axes
-
-
-def _positive(value: Any, name: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not (np.isfinite(number) and number > 0):
-        raise DataError(f"{name} must be a positive number, got {value!r}")
-    return number

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
+from .._base.numbers import number_of
 from .._base.progress import quiet
 from .._base.ragged import Floats
 from .._base.summaries import describe
@@ -122,7 +123,7 @@ class Monitor:
         active: bool | None = None,
         **options: Any,
     ) -> None:
-        self.total = _number(total, "total", positive=True)
+        self.total = number_of(total, "total")
         if check_axis(axis) not in AXES:
             raise DataError(f"a monitor counts step or tokens, not {axis}")
         if every is not None and not (isinstance(every, (int, np.integer)) and every > 0):
@@ -130,7 +131,7 @@ class Monitor:
         if every is None and axis == "step":
             every = max(int(self.total // ANSWERS), 1)
         self.every = every
-        self.target = None if target is None else _number(target, "target")
+        self.target = None if target is None else number_of(target, "target", positive=False)
         self.name = str(name)
         self.axis = axis
         self.active = _is_first() if active is None else bool(active)
@@ -541,16 +542,6 @@ def _are_compiled() -> bool:
 def _is_first() -> bool:
     """Whether this is the first process of a training, or the only one."""
     return os.environ.get("RANK", "0") in ("0", "")
-
-
-def _number(value: Any, what: str, positive: bool = False) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (positive and number <= 0):
-        raise DataError(f"{what} must be a {'positive ' if positive else ''}number, got {value!r}")
-    return number
 
 
 def _known_threshold(threshold: float) -> float:

@@ -13,7 +13,7 @@ from .._base.errors import DataError
 from .._base.frames import answer_first, word_column
 from .._base.ragged import Floats
 from .._base.results import Result, Scale
-from .._base.summaries import check_prob, quantiles
+from .._base.summaries import central, check_prob, quantiles
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, warning_text
 from ..runs.broken import broken_runs, without_forecast, words_of
@@ -159,7 +159,6 @@ class Phases(Result):
         """
         import pandas as pd
 
-        tail = (1 - self.prob) / 2
         rows = []
         for result in self.by_run:
             for k, (phase, draws, exists) in enumerate(
@@ -171,7 +170,7 @@ class Phases(Result):
                 finite = draws[~np.isnan(draws)]
                 three = [np.nan] * 3
                 if finite.size:
-                    three = [float(v) for v in quantiles(finite, (tail, 0.5, 1 - tail))]
+                    three = [float(v) for v in central(finite, self.prob)]
                 slope = result.slopes[k][~np.isnan(result.slopes[k])]
                 rows.append(
                     {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
+from .._base.numbers import number_of
 from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
 from ..surfaces.fitting import as_surface
@@ -113,7 +114,7 @@ def plan(
     }  # fmt: skip
     for name, value in given.items():
         if value is not None:
-            _positive(value, name)
+            number_of(value, name)
             _meant(float(value), name)
     if tokens is not None and epochs is not None:
         raise DataError("give one of tokens= and epochs=")
@@ -174,15 +175,6 @@ def plan(
         text = "; ".join(f"{flag}: {note}" for flag, note in out.notes.items())
         warnings.warn(LossfitWarning(f"plan: {text}"), stacklevel=2)
     return out
-
-
-def _positive(value: Any, name: str) -> None:
-    try:
-        good = float(value) > 0 and np.isfinite(float(value))
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise DataError(f"{name} must be a positive number, got {value!r}")
 
 
 # The least that a plan's numbers can be, and what was probably meant by less.

@@ -14,6 +14,7 @@ from .._base.errors import DataError
 from .._base.frames import answer_first
 from .._base.ragged import Floats
 from .._base.results import Result
+from .._base.summaries import MOMENTS
 from .._base.views import view
 from ..surfaces.against import Against
 from ..surfaces.result import Surface, described
@@ -146,7 +147,7 @@ class Plan(Result):
         moments[1, fixed] = 0.0
         moments[2, fixed] = moments[4, fixed] = moments[3, fixed]
         frame = pd.DataFrame({"of": [r[0] for r in rows], "quantity": [r[1] for r in rows]})
-        for name, column in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+        for name, column in zip(MOMENTS, moments, strict=True):
             frame[name] = column
         if self.surface.n_draws == 1:
             belief = frame["quantity"].isin(["loss", "regret", "equivalent_compute", "wasted"])

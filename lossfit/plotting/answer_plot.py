@@ -9,7 +9,7 @@ import numpy as np
 
 from .._base.documented import figure_options
 from .._base.results import Scale
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from ..forecasts.mixture import curves_of
 from ..runs.broken import without_forecast
 from .style import (
@@ -108,11 +108,8 @@ def plot_answer(
             )  # fmt: skip
     if answer.compute_of is not None:
         shown.append(_other(ax, answer, low))
-    tail = (1 - answer.prob) / 2
     targets = answer.mixed.curves[r][is_drawn]
-    lower, median, upper = (
-        quantiles(targets, (tail, 0.5, 1 - tail)) if len(at) else np.empty((3, 0))
-    )
+    lower, median, upper = central(targets, answer.prob) if len(at) else np.empty((3, 0))
     error = np.stack([median - lower, upper - median])
     if len(at):
         ax.errorbar(

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.documented import figure_options
 from .._base.results import Scale
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from .style import BLUE, DATA, GREEN, ORANGE, SKY, axes, finish, one_run, set_axis
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def plot_phases(
     """
     ax = axes(ax)
     result = phases.by_run[one_run(phases.names, run)]
-    tail = (1 - phases.prob) / 2
-    lower, median, upper = quantiles(result.curves, (tail, 0.5, 1 - tail))
+    lower, median, upper = central(result.curves, phases.prob)
     data = phases.runs[result.name]
     x, loss = data.axis(phases.axis), data.loss
     keep = ~data.spike & (x >= result.places[0] * 0.999)

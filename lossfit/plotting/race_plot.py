@@ -9,7 +9,7 @@ import numpy as np
 from .._base.documented import figure_options
 from .._base.errors import DataError
 from .._base.results import Scale
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from ..runs.labels import AXIS_UNITS, amount
 from .style import BELOW, COLOURS, DATA, GREY, axes, end_labels, finish, note, plain, set_axis
 
@@ -64,13 +64,12 @@ def plot_race(
     colour = colours_of(race)
     set_axis(ax, race.axis, float(race.at[0]), race.until, scale)
     many = len(race.kept) > MOST_NAMED
-    tail = (1 - race.prob) / 2
     shown, ends = [], []
     for k, r in enumerate(race.kept):
         name = race.names[r]
         x = race.at
         beyond = race._beyond[k]
-        lower, median, upper = quantiles(race.curves[k], (tail, 0.5, 1 - tail))
+        lower, median, upper = central(race.curves[k], race.prob)
         finite = np.isfinite(median)
         inside = finite & ~beyond
         style: dict[str, Any] = {"color": colour[name], "linewidth": 0.7 if many else 1.4}

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._base.documented import figure_options
 from .._base.results import Scale
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from .style import (
     BLUE,
     COLOURS,
@@ -87,14 +87,13 @@ def plot_what_if(
     set_axis(ax, answer.axis, low, max(last, end), scale)
     ahead = x >= low
     ax.plot(x[ahead], loss[ahead], ".", color=DATA, markersize=3, label=name, zorder=3)
-    tail = (1 - answer.prob) / 2
     edges, medians = [], []
     for i, key in enumerate((OWN, *chosen)):
         colour = BLUE if key == OWN else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
         grid = np.unique(np.append(grid_between(low, max(asked[key]), POINTS), asked[key]))
         grid = grid[grid >= low]
         scenario = scenario_of(engine, answer._schedule_of(name, key), grid)
-        lower, median, upper = quantiles(engine.curves([scenario])[0], (tail, 0.5, 1 - tail))
+        lower, median, upper = central(engine.curves([scenario])[0], answer.prob)
         ax.fill_between(grid, lower, upper, color=colour, alpha=0.15, linewidth=0, zorder=1)
         label = "own schedule" if key == OWN else key
         dash = STYLES[i % len(STYLES)]

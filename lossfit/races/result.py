@@ -15,7 +15,7 @@ from .._base.errors import DataError
 from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats, Ints
 from .._base.results import Result, Scale
-from .._base.summaries import quantiles
+from .._base.summaries import MOMENTS, central
 from .._base.views import view
 from ..answers.meanings import meanings_of
 from ..fits.flags import warning_text
@@ -189,7 +189,7 @@ class Race(Result):
         moments = describe(self.curves, self.prob)
         names = np.asarray(self.names, dtype=object)
         data: dict[str, Any] = {"run": names[r], "axis": self.axis, "at": self.at[g]}
-        for name, values in zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True):
+        for name, values in zip(MOMENTS, moments, strict=True):
             data[name] = values[k, g]
         frame = pd.DataFrame(data)
         frame["prob"] = self.prob
@@ -407,8 +407,7 @@ class Race(Result):
         loss, run, reached = front.lowest_so_far(*front.best(curves))
         finite = np.isfinite(loss[:, 0])
         loss, run, reached, at = loss[finite], run[finite], reached[finite], self.at[finite]
-        tail = (1 - self.prob) / 2
-        lower, median, upper = quantiles(loss, (tail, 0.5, 1 - tail))
+        lower, median, upper = central(loss, self.prob)
         shares = front.leading(run, len(self.kept))
         most = shares.argmax(axis=1)
         beyond = self._beyond[run, reached].mean(axis=1)
@@ -485,8 +484,7 @@ class Race(Result):
         cut, *_ = front.lowest_so_far(*front.best(self._stopped[1 if forecast else 0]))
         finite = np.isfinite(whole[:, 0])
         gap = cut[finite] - whole[finite]
-        tail = (1 - self.prob) / 2
-        lower, median, upper = quantiles(gap, (tail, 0.5, 1 - tail))
+        lower, median, upper = central(gap, self.prob)
         table = {
             "at": self.at[finite],
             "mean": gap.mean(axis=1),

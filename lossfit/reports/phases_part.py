@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError, LossfitWarning
-from .._base.summaries import quantiles
+from .._base.summaries import central
 from ..runs.axes import check_axis
 from ..runs.broken import without_forecast
 from ..runs.known import for_runs
@@ -122,9 +122,8 @@ def _table(made: Phases, verdicts: list[str], place: dict[str, int]) -> str:
 
 def _data(result: RunPhases, place: int | None, prob: float) -> dict[str, Any]:
     """What the figure draws: shares of the run's end, a band, and where phases begin."""
-    tail = (1 - prob) / 2
     places = np.unique(np.linspace(0, len(result.places) - 1, PLACES).round().astype(int))
-    band = quantiles(result.curves[places], (tail, 0.5, 1 - tail))
+    band = central(result.curves[places], prob)
     begins = []
     for what, draws, exists in (
         ("line", result.handover, result.prob_linear),
@@ -132,7 +131,7 @@ def _data(result: RunPhases, place: int | None, prob: float) -> dict[str, Any]:
     ):
         finite = draws[~np.isnan(draws)]
         if exists >= RARE and finite.size:
-            at = [float(v) / result.end for v in quantiles(finite, (tail, 0.5, 1 - tail))]
+            at = [float(v) / result.end for v in central(finite, prob)]
             begins.append({"n": what, "p": round(exists, 4), "x": at})
     return {
         "i": place,

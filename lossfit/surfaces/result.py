@@ -17,7 +17,7 @@ from .._base.frames import answer_first
 from .._base.ragged import Floats
 from .._base.results import Result
 from .._base.seeds import Seed, run_keys, seed_integer
-from .._base.summaries import describe
+from .._base.summaries import MOMENTS, describe
 from .._base.views import view
 from ..laws import SurfaceLaw
 from ..laws.priors import Prior
@@ -187,7 +187,7 @@ class Surface(Result):
         prob = check_prob(self.prob if prob is None else prob)
         moments = described(np.stack([self.values[name] for name in self.parameters]), prob)
         frame = pd.DataFrame(
-            dict(zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True)),
+            dict(zip(MOMENTS, moments, strict=True)),
             index=pd.Index(list(self.parameters), name="parameter"),
         )
         frame["ess"], frame["rhat"] = min(self.ess, float(self.n_draws)), np.nan
@@ -361,7 +361,7 @@ class Surface(Result):
         loss = self.losses(*_places(pairs[:, 0], pairs[:, 1]))
         difference = loss[:, 0] - loss[:, 1]
         moments = described(difference[None], prob)[:, 0]
-        out = dict(zip(("mean", "sd", "lower", "median", "upper"), moments, strict=True))
+        out = dict(zip(MOMENTS, moments, strict=True))
         below = float((difference < 0).mean()) if self.n_draws > 1 else float("nan")
         return pd.Series({**out, "prob_below": below}, name="gap")
 

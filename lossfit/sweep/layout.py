@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._base.summaries import MOMENTS
 from ..runs.labels import AXIS_UNITS
 from .arrays import ERROR_ROWS, Array
 from .work import DIAGNOSTICS, Failure, Fitted, Spec
@@ -38,7 +39,7 @@ def layout(spec: Spec) -> tuple[list[Array], dict[str, NDArray[Any]]]:
     if spec.keep == "quantiles":
         grown("parameter_quantile", "float64", ("parameter", "quantile"), p, q)
     else:
-        for name in ("mean", "sd", "lower", "median", "upper"):
+        for name in MOMENTS:
             grown(
                 name, "float64", ("parameter",), p, long_name=names.get(name, f"posterior {name}")
             )

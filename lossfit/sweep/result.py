@@ -11,6 +11,7 @@ import numpy as np
 from .._base.documented import figure_options, plain_data
 from .._base.frames import answer_first
 from .._base.results import Result
+from .._base.summaries import MOMENTS
 from .._base.views import view
 from .files import StoreError, place_of
 from .ledger import FORMAT, no_store, stored, stored_attrs
@@ -187,7 +188,7 @@ def _summaries(data: xr.Dataset, prob: float) -> pd.DataFrame:
     runs = data["run"].values.astype(object)
     index = pd.MultiIndex.from_product([runs, names], names=["run", "parameter"])
     if "median" in data:
-        columns = {name: data[name].values for name in ("mean", "sd", "lower", "median", "upper")}
+        columns = {name: data[name].values for name in MOMENTS}
     else:
         at = data["quantile"].values
         wanted = {"lower": (1 - prob) / 2, "median": 0.5, "upper": (1 + prob) / 2}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .. import laws
 from .._base.errors import DeviceError
 from .._base.ragged import Floats
-from .._base.summaries import quantiles
+from .._base.summaries import MOMENTS, quantiles
 from ..fits.block import Sampler
 from ..laws.stored import priors_of
 from .pieces import Piece
@@ -227,7 +227,7 @@ class _Out:
         if spec.keep == "quantiles":
             shapes["parameter_quantile"] = np.float64, (n, p, q)
         else:
-            for name in ("mean", "sd", "lower", "median", "upper"):
+            for name in MOMENTS:
                 shapes[name] = np.float64, (n, p)
         if t:
             shapes["at"] = np.float64, (n, t)
