@@ -43,8 +43,8 @@ def answer_first(
     return frame[[*first, *middle, *last]]
 
 
-def word_column(words: Iterable[str | None]) -> pd.Series:
+def word_column(words: Iterable[str | None], index: pd.Index | None = None) -> pd.Series:
     """A column of words, with None for none: pandas by itself may make that NaN."""
     import pandas as pd
 
-    return pd.Series(list(words), dtype=object)
+    return pd.Series(list(words), index=index, dtype=object)

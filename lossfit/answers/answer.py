@@ -562,9 +562,10 @@ class Answer(Result):
         """The answer as plain data for JSON; ``schema`` names its form.
 
         Keys schema, lossfit (version), question (axis, compute_of, prob, window, draws,
-        random_seed, device, dtype), laws, rows, by_law (of the answer's own laws), compare (null
-        without ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate),
-        record (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
+        random_seed, device, dtype), laws, rows, broken (what broke, by run), left_out (the same of
+        runs of which nothing was learned), by_law (of the answer's own laws), compare (null without
+        ``compute_of``), schedules (the weight of each hypothesis on a run's learning rate), record
+        (a sentence, or null) and calibration_factor (null without ``calibrate_on``).
         """
         plain: dict[str, Any] = view("answer.dict")(self)
         return plain

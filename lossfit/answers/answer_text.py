@@ -280,6 +280,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "engine": answer.engine,
         "rows": rows,
         "broken": {name: words for name, (words, _) in answer.broken.items()},
+        "left_out": dict(answer.question.left_out),
         "by_law": rows_of(answer.rows_by_law),
         "compare": compare,
         "schedules": {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS
 from ..forecasts.knowledge import meant
 from ..forecasts.rates import chosen
+from ..runs.broken import left_out_text
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import amount
 from ..runs.logged_rate import CONSTANT, history_of, warmed
@@ -55,10 +56,17 @@ def meanings_of(
             "total=), and at least two siblings need 25 points before the same share of their "
             "plan; laws='annealing' takes their response to the learning rate without that"
         )
+    if question.left_out:
+        out["broken_left_out"] = left_out_text(question.left_out)
     if question.priors is not None:
         advice = "; siblings= "
         out["response_from_prior"] = out["response_from_prior"].partition(advice)[0]
     return out
+
+
+def unheard(question: Question, name: str) -> bool:
+    """Whether a run would have learned from others that were left out because they broke."""
+    return bool(question.left_out.keys() - {name})
 
 
 def unlearned(question: Question, name: str) -> bool:

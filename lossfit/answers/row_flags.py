@@ -8,7 +8,7 @@ import numpy as np
 
 from .._base.ragged import Bools, Floats
 from ..forecasts.record import farthest
-from .meanings import unlearned
+from .meanings import unheard, unlearned
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -44,6 +44,8 @@ def flags_of(answer: Answer) -> list[list[tuple[str, ...]]]:
         fits = [flag for law in mixed.flags for flag in law[r]]
         if name in answer.broken:
             fits.insert(0, "broken")
+        if unheard(question, name):
+            fits.append("broken_left_out")
         if unlearned(question, name):
             fits.append("siblings_unused")
         fits += more

@@ -8,7 +8,7 @@ from .._base.numbers import decimals_of, estimate
 from ..runs.broken import first_lines, without_forecast
 from ..runs.labels import amount
 from ..runs.schedule_words import peak_of
-from .tails import BEST, MEANINGS, QUIET, Tail
+from .tails import BEST, QUIET, Tail
 
 
 def text(tail: Tail) -> str:
@@ -43,7 +43,7 @@ def text(tail: Tail) -> str:
         lines.append(
             f"  The best tail that stays at or above it ends {cost:.4f} higher, by the law."
         )
-    lines += [f"  ! {flag}: {MEANINGS[flag]}" for flag in tail.flags if flag not in QUIET]
+    lines += [f"  ! {flag}: {tail.meanings[flag]}" for flag in tail.flags if flag not in QUIET]
     return "\n".join(lines)
 
 

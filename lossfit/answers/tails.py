@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,7 +24,7 @@ from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS
 from ..forecasts.question import LawOptions, takes
 from ..forecasts.responses import Rate
-from ..runs.broken import broken_runs, without_forecast, words_of
+from ..runs.broken import broken_runs, left_out_text, without_forecast, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
 from ..runs.logged_rate import axis_factor, warmup_of
@@ -40,6 +40,7 @@ from .fitted import (
     is_unsure,
     question_of,
 )
+from .meanings import unheard
 from .scenarios import FittedRun, Scenario
 from .search import Problem, knots_between, search, tail_rate
 
@@ -109,6 +110,8 @@ class Tail(Result):
         Lowest and highest learning rate in the data.
     below : float
         Share of the tail that is below the lowest one.
+    left_out : dict of str
+        Runs of which nothing was learned, because they broke, and what broke in each.
     within : Tail or None
         The best tail that stays at or above the lowest rate of the data, where this one does not.
 
@@ -142,6 +145,7 @@ class Tail(Result):
     below: float
     within: Tail | None
     _tails: Mapping[str, tuple[Floats, Floats]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -231,7 +235,13 @@ class Tail(Result):
         from ..fits.flags import warning_text
 
         flags = tuple(flag for flag in self.flags if flag not in QUIET)
-        return warning_text([self.run.name], [flags], MEANINGS)
+        return warning_text([self.run.name], [flags], self.meanings)
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each flag says, of this run and of what was given."""
+        said = {"broken_left_out": left_out_text(self.left_out)} if self.left_out else {}
+        return {**MEANINGS, **said}
 
     @property
     def runs(self) -> Any:
@@ -243,8 +253,8 @@ class Tail(Result):
         """Plain data for JSON.
 
         Keys schema, lossfit (version), run, axis, start, total, prob, broken (what broke in the
-        run, by name), tail (its knots), rows and within (the loss that staying within the data's
-        rates costs, or null).
+        run, by name), left_out (what broke in runs of which nothing was learned), tail (its knots),
+        rows and within (the loss that staying within the data's rates costs, or null).
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -259,6 +269,7 @@ class Tail(Result):
             "total": self.total,
             "prob": self.prob,
             "broken": {name: words for name, (words, _) in self.broken.items()},
+            "left_out": dict(self.left_out),
             "tail": rows_of(self.tail),
             "rows": rows_of(self.frame),
             "within": None if within is None else float(within.expected[0] - self.expected[0]),
@@ -365,6 +376,9 @@ def best_tail(
     if "rate_below_data" in tail.flags and low < lowest < top:
         within = _solve(engine, begin, end, lowest, top, segments, question.prob, fits.flags)
         tail = replace(tail, within=within)
+    if unheard(question, name):
+        flags = (*tail.flags, "broken_left_out")
+        tail = replace(tail, flags=flags, left_out=question.left_out)
     if without_forecast(tail.broken, name):  # other flags would be about a curve that ended
         tail = replace(tail, flags=("broken",))
     elif tail.broken:

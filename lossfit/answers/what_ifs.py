@@ -27,7 +27,7 @@ from ..runs.checks import as_runs, axis_values, choose_axis
 from ..runs.schedule_words import with_own
 from ..schedules.shapes import Schedule
 from .fitted import DISTANCE_MEANINGS, check_known, fitted, question_of
-from .meanings import meanings_of
+from .meanings import meanings_of, unheard
 from .scenarios import FittedRun
 from .what_if_rows import OWN, all_places, asked_schedules, rows_of_run, scenario_of, schedule_of
 
@@ -329,7 +329,11 @@ class WhatIf(Result):
 
     @plain_data
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: schema, lossfit (version), question, broken, rows and strength."""
+        """Plain data for JSON.
+
+        Keys schema, lossfit (version), question, broken (what broke, by run), left_out (the same of
+        runs of which nothing was learned), rows and strength.
+        """
         from .. import __version__
         from .._base.records import rows_of
 
@@ -346,6 +350,7 @@ class WhatIf(Result):
                 },
             },
             "broken": {name: words for name, (words, _) in self.broken.items()},
+            "left_out": dict(self.question.left_out),
             "rows": rows_of(self.frame),
             "strength": {name: {"mean": m, "sd": s} for name, (m, s) in self.strength.items()},
         }
@@ -455,6 +460,7 @@ def what_if(
     broken = broken_runs(runs, names, axis)
     for name in names:
         extra = (*(["broken"] if name in broken else []), *fits.flags)
+        extra += ("broken_left_out",) if unheard(question, name) else ()
         asked_rows, values, base = rows_of_run(fits.runs[name], asked, places[name], extra)
         rows += [_Row(*row) for row in asked_rows]
         curves.append(values)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._base.documented import figure_options, plain_data
 from .._base.errors import DataError
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.progress import bar
 from .._base.results import Result
 from .._base.seeds import Seed, run_keys
@@ -20,6 +20,7 @@ from ..forecasts.mixture import curves_of
 from ..forecasts.question import Question, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
+from ..runs.broken import first_lines, left_out_for, words_of
 from ..runs.checks import as_runs, choose_axis
 from ..runs.schedule_words import with_own
 from .cases import END, Cases, Knowledge, make_cases
@@ -50,10 +51,11 @@ class Check(Result):
     frame : pandas.DataFrame
         A row for each forecast: median, lower, upper, then group, horizon_ratio, observed,
         points, covered (by lower to upper), crps, log_score, pit, width (of the 90 % interval),
-        error (of the median), cover50, cover80, cover90, cover95, notes (a tuple of flags),
-        run, cutoff, horizon and at.
+        error (of the median), cover50, cover80, cover90, cover95, broken (what broke in the whole
+        run, in words, or None), notes (a tuple of flags), run, cutoff, horizon and at.
     skipped : pandas.DataFrame
-        The runs that gave no forecast, and the reason.
+        The runs that gave no forecast, and the reason; among them those that broke, so that they do
+        not go on as they went (`left_out`).
     axis : str
         The axis of the forecasts.
     prob : float
@@ -112,11 +114,32 @@ class Check(Result):
         out["groups"] = over.size()
         return out.loc[horizons]
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The runs that broke, so that they do not count, and what broke in each."""
+        return left_out_for(zip(self.skipped["run"], self.skipped["reason"], strict=True))
+
+    @property
+    def _kept(self) -> dict[str, str]:
+        """What broke in runs that count."""
+        words = zip(self.frame["run"], self.frame["broken"], strict=True)
+        return {name: broken for name, broken in words if broken is not None}
+
     def _text(self) -> str:
         table = self.summary()
         worst = self.summary("group")["cover90"]
         groups = self.frame["group"].nunique()
         lines = [
+            *first_lines(
+                {name: (words, True) for name, words in self.left_out.items()},
+                consequence="left out",
+                where="check.skipped",
+            ),
+            *first_lines(
+                {name: (words, False) for name, words in self._kept.items()},
+                consequence="it counts, though broken",
+                where="check.frame",
+            ),
             f"Backtest of {', '.join(self.laws)} on {self.axis}: {len(self.frame):,} forecasts of "
             f"{self.frame['run'].nunique():,} runs in {groups} group{'s' * (groups > 1)}",
             "  horizon  coverage of 50/80/90/95 %   CRPS    width   |error|",
@@ -132,8 +155,9 @@ class Check(Result):
             lines.append(
                 f"  lowest 90 % coverage of a group: {100 * worst.min():.0f} % ({group}, {horizon})"
             )
-        if len(self.skipped):
-            lines.append(f"  {len(self.skipped):,} runs gave no forecast (check.skipped says why)")
+        others = len(self.skipped) - len(self.left_out)
+        if others:
+            lines.append(f"  {others:,} runs gave no forecast (check.skipped says why)")
         return "\n".join(lines)
 
     def _line(self) -> str:
@@ -448,6 +472,7 @@ def _scored(
             **cover,
         }
     )
+    frame["broken"] = word_column(words_of(cases.broken, frame["run"]))
     frame["notes"] = pd.Series(flags, dtype=object)
     return Check(
         answer_first(frame, Check._keys),

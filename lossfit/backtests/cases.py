@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .._base.ragged import Floats, Ints
+from ..runs.broken import broken_runs, reason, without_forecast
 from ..runs.collection import Runs
 from ..runs.columns import cut, described, joined
 from ..runs.logged_rate import history_of
@@ -42,6 +43,7 @@ class Cases(NamedTuple):
     # shape (m,): sum of the weights there, where those before the cutoff have mean 1
     points: Floats
     skipped: list[tuple[str, str]]  # (run, reason)
+    broken: dict[str, tuple[str, bool]]  # what broke in runs, as `broken_runs` says it
 
 
 def make_cases(
@@ -56,14 +58,19 @@ def make_cases(
     A run is cut at the last point before ``cutoff`` of its end, if it has 25 points there.  Targets
     are at multiples of that point and at the end (if that is more than 1.2 times away); the outcome
     is the mean loss within 1 % of the run either side (for the end: the last 2 %), or the nearest
-    point of a sparse log within 3 %.
+    point of a sparse log within 3 %.  A run of which nothing can be learned, because it broke, has
+    none.
     """
     flat = runs.flat(axis)
     offsets = flat.offsets
     rows: list[tuple[int, str, float, float, float]] = []
     chosen: list[tuple[int, float, int]] = []  # run, cutoff, points kept
     skipped = []
+    broken = broken_runs(runs, runs.names, axis)
     for r, name in enumerate(runs.names):
+        if without_forecast(broken, name):
+            skipped.append((name, reason(broken[name][0])))
+            continue
         some = slice(int(offsets[r]), int(offsets[r + 1]))
         x, loss, weight = flat.x[some], flat.loss[some], flat.weight[some]
         before = len(chosen)
@@ -79,12 +86,12 @@ def make_cases(
                 rows += [(len(chosen), *target) for target in outcomes]
                 chosen.append((r, float(cutoff), n))
         if len(chosen) == before:
-            reason = (
+            why = (
                 f"fewer than {LEAST_POINTS} points before every cutoff"
                 if short
                 else "no horizon lies within the run, with a logged point near it"
             )
-            skipped.append((name, reason))
+            skipped.append((name, why))
     case_names = tuple(f"{runs.names[r]}@{cutoff:g}" for r, cutoff, _ in chosen)
     totals: dict[str, float] = {}
     made = None
@@ -105,6 +112,7 @@ def make_cases(
         np.array([row[3] for row in rows]),
         np.array([row[4] for row in rows]),
         skipped,
+        broken,
     )
 
 

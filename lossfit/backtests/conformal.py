@@ -17,6 +17,7 @@ import numpy as np
 from .._base.errors import DataError
 from .._base.ragged import Floats
 from ..forecasts.learning import Priors
+from ..runs.broken import left_out
 from .backtesting import backtest_question
 from .references import moves_of, rounded, share_of_plan, standings
 
@@ -78,7 +79,8 @@ def calibrated(
             for name, move in question.moves.items()
         }
         question = replace(question, moves=moves)
-    others = [name for name in finished.names if name not in set(names)]
+    unheard = {*names, *left_out(finished, question.axis)}
+    others = [name for name in finished.names if name not in unheard]
     ends = np.array([runs[name].end(question.axis) for name in names])
     beyond = at > ends[:, None]
     nothing = Calibration(None, 0, 0, float("nan"), question.prob)

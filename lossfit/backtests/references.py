@@ -10,7 +10,7 @@ and its known future is forecast, with what the others say of B.  The errors, in
 many runs no change counts as was learned from projects that were left out
 (`lossfit.forecasts.constants.References`).
 
-Neither learns from the asked run.
+Neither learns from the asked run, nor from one that broke.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..forecasts.constants import references
 from ..forecasts.curve_forecast import forecast_curves
 from ..forecasts.moves import Moves
 from ..forecasts.rates import Plan, chosen
+from ..runs.broken import left_out
 from ..runs.known import for_runs
 from ..runs.logged_rate import axis_factor, form_of, history_of, warmed, warmup_of
 
@@ -104,7 +105,10 @@ def moves_of(
     plain = replace(
         question, priors=None, moves=None, widen=1.0, calibrate_on=None, compared=(), prob=0.9
     )
-    have = [name for name in finished.names if finished[name].has(question.axis)]
+    broken = left_out(finished, question.axis)
+    have = [
+        name for name in finished.names if name not in broken and finished[name].has(question.axis)
+    ]
     seen = _strengths(plain, finished.select(have)) if have else {}
     places = {
         name: (rounded(standing.share), frozenset(standing.others).intersection(have))

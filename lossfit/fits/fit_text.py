@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._base.records import rows_of
+from ..runs.broken import first_lines
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import names_text, span
 from .flags import FIT_MEANINGS
@@ -21,8 +22,9 @@ def fit_text(fit: Fit, prob: float | None = None) -> str:
     s = fit.settings
     what = "exact draws" if s.exact else "draws"
     lines = [
+        *first_lines(fit.broken, consequence="no law describes that", where="fit.broken"),
         f"{fit.law.name} ({fit.law.formula}) on {s.axis}: {s.chains * s.draws:,} {what} a run "
-        f"by {s.method}, {100 * prob:g} % intervals, window {s.window}"
+        f"by {s.method}, {100 * prob:g} % intervals, window {s.window}",
     ]
     if fit.readable:
         lines.append(
@@ -48,7 +50,7 @@ def fit_text(fit: Fit, prob: float | None = None) -> str:
         )
     by_flag: dict[str, list[str]] = {}
     for name, flags in zip(names, fit.flags, strict=True):
-        for flag in flags:
+        for flag in flags[name in fit.broken :]:
             by_flag.setdefault(flag, []).append(name)
     meanings = {**MEANINGS, **FIT_MEANINGS}
     lines += [f"! {f}: {meanings.get(f, '')} [{names_text(who)}]" for f, who in by_flag.items()]
@@ -68,6 +70,7 @@ def fit_dict(fit: Fit, prob: float | None = None) -> dict[str, Any]:
         "lossfit": __version__,
         "law": {"name": fit.law.name, "formula": fit.law.formula},
         "settings": {**asdict(fit.settings), "prob": prob},
+        "broken": {name: words for name, (words, _) in fit.broken.items()},
         "summary": rows_of(summary),
         "diagnostics": rows_of(fit.diagnostics.reset_index()),
     }

@@ -52,6 +52,8 @@ ANSWER_MEANINGS = {
     "total= changes that",
     "broken": "the run broke (it diverged, jumped, rises or ends in NaN), or its log begins late: "
     "its past does not go on",
+    "broken_left_out": "runs that broke were left out of what was learned from others (siblings=, "
+    "calibrate_on=, share=)",
     "longer_plan": "the run has come to the end of its plan: this is the loss had it been planned "
     "to end at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "

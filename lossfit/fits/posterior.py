@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._base.documented import figure_options
 from .._base.errors import DataError, LossfitWarning
-from .._base.frames import answer_first
+from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats, run_of_row
 from .._base.results import Result, Scale
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.views import view
+from ..runs.broken import broken_runs, words_of
 from ..runs.checks import axis_values
 from ..runs.cleaning import MEANINGS
-from .flags import FIT_MEANINGS, fit_flags, flags_text, runs_by_flag
+from .flags import ANSWER_MEANINGS, FIT_MEANINGS, fit_flags, flags_text, runs_by_flag
 from .settings import DOF, Settings
 from .window import rows_between
 
@@ -140,15 +141,18 @@ class Fit(Result):
     def frame(self) -> pd.DataFrame:
         """The parameters in readable units, a row a run and parameter.
 
-        Columns median, lower, upper, mean, ess, rhat, notes (a tuple of flags), sd, prob, run and
-        parameter.  Parameters are those of `scaled_posterior`: amplitudes are sizes of terms at the
-        end of the window, in the unit of the loss.  Of a fit that kept a summary only they are in
-        units of the axis, as in `summary`, and the median is NaN.
+        Columns median, lower, upper, mean, ess, rhat, broken (what broke in the run, in words, or
+        None), notes (a tuple of flags), sd, prob, run and parameter.  Parameters are those of
+        `scaled_posterior`: amplitudes are sizes of terms at the end of the window, in the unit of
+        the loss.  Of a fit that kept a summary only they are in units of the axis, as in `summary`,
+        and the median is NaN.
         """
         table = self.summary(self.prob, scaled=self.readable).reset_index()
         if "median" not in table:
             table.insert(2, "median", np.nan)
         table["prob"] = self.prob
+        broken = word_column(words_of(self.broken, table["run"]))
+        table.insert(list(table).index("notes"), "broken", broken)
         return answer_first(table, self._keys)
 
     def _row_draws(self) -> Floats | None:
@@ -296,10 +300,12 @@ class Fit(Result):
         ``effective_nodes`` (quadrature only); ``bound_share`` (posterior mass within 1 % of a
         bound); ``acceptance`` (share of the unconstrained posterior that meets the sign
         constraints); ``rho1`` (lag-1 autocorrelation of the residuals); ``n_eff`` (n (1 - rho) / (1
-        + rho), the independent points that the residuals are worth); ``notes``, a tuple of flags.
+        + rho), the independent points that the residuals are worth); ``broken``, what broke in the
+        run, in words, or None; ``notes``, a tuple of flags.
         """
         import pandas as pd
 
+        index = pd.Index(list(self.runs.names), name="run")
         info = {name: self.info[name].astype(np.float64) for name in self.info.dtype.names or ()}
         rho = np.clip(info["rho1"], -0.99, 0.99)
         return pd.DataFrame(
@@ -312,14 +318,26 @@ class Fit(Result):
                 "acceptance": info["acceptance"],
                 "rho1": info["rho1"],
                 "n_eff": np.clip(self.count * (1 - rho) / (1 + rho), 1, self.count),
+                "broken": word_column(words_of(self.broken, index), index),
                 "notes": pd.Series(self.flags, dtype=object).to_numpy(),
             },
-            index=pd.Index(list(self.runs.names), name="run"),
+            index=index,
         )
 
     @cached_property
+    def broken(self) -> dict[str, tuple[str, bool]]:
+        """Runs that broke: what happened, and whether no forecast holds for the run."""
+        return broken_runs(self.runs, self.runs.names, self.axis)
+
+    @cached_property
     def flags(self) -> list[tuple[str, ...]]:
-        """Flags of each run: the fit's own (`lossfit.fits.flags`), then those of its data."""
+        """Flags of each run: ``broken``, the fit's own (`lossfit.fits.flags`), its data's."""
+        named = zip(self.runs.names, self._plain_flags, strict=True)
+        return [("broken", *flags) if name in self.broken else flags for name, flags in named]
+
+    @cached_property
+    def _plain_flags(self) -> list[tuple[str, ...]]:
+        """The fit's own flags, then those of the data."""
         info = self.info
         flags_of_fit = fit_flags(self.count, info)
         out: list[tuple[str, ...]] = [()] * len(self.runs)
@@ -347,10 +365,13 @@ class Fit(Result):
             for name, flags in self.runs._columns.flags.items()
             if name in position
         }
+        if self.draws is not None:  # of very many runs it is told where they are looked at
+            for name in self.broken:
+                of_data.setdefault(position[name], []).insert(0, "broken")
         by_flag = runs_by_flag(fit_flags(self.count, self.info), of_data)
         text = flags_text(
             {flag: [names[r] for r in rows] for flag, rows in by_flag.items()},
-            {**MEANINGS, **FIT_MEANINGS},
+            {**MEANINGS, **FIT_MEANINGS, "broken": ANSWER_MEANINGS["broken"]},
         )
         if text:
             warnings.warn(LossfitWarning(f"fit of {self.law.name}: {text}"), stacklevel=stacklevel)

@@ -19,6 +19,7 @@ from .._base.summaries import check_prob
 from .._base.views import view
 from ..fits.window import WindowSpec
 from ..laws import GridLaw, ResponseStrength, find
+from ..runs.broken import first_lines, left_out, left_out_for, reason
 from ..runs.checks import as_runs, choose_axis
 from ..runs.logged_rate import history_of
 from .forecasting import forecast
@@ -213,6 +214,16 @@ class Priors(Result):
             self.runs,
         )
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The runs that broke, which say nothing, and what broke in each."""
+        return left_out_for(zip(self.names, self.reasons, strict=True))
+
+    def _text(self) -> str:
+        broken = {name: (words, True) for name, words in self.left_out.items()}
+        lines = first_lines(broken, consequence="left out", where="priors.left_out")
+        return "\n".join([*lines, self._line()])
+
     def _line(self) -> str:
         if not self.used:
             return (
@@ -279,7 +290,10 @@ def learn_priors(
     n = len(runs)
     b, sd, slope, level = (np.full(n, np.nan) for _ in range(4))
     units = np.full((n, len(law.units)), np.nan)
-    reasons = [_unfit(run, axis) for run in runs]
+    broken = left_out(runs, axis)
+    reasons = [
+        reason(broken[run.name]) if run.name in broken else _unfit(run, axis) for run in runs
+    ]
     chosen = [name for name, reason in zip(runs.names, reasons, strict=True) if not reason]
     if chosen:
         from ..kernels.forecast import PARAMETERS

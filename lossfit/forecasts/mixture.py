@@ -126,7 +126,7 @@ def curves_of(
             if "E" in law.parameters:
                 asymptote = fit.draws[:, law.parameters.index("E")]
                 floor[k, some] = np.median(mine, axis=-1) < np.median(asymptote, axis=-1)[:, None]
-            flags[k] += fit.flags
+            flags[k] += fit._plain_flags
             assert by_law is not None
             by_law[k][:, some] = describe(mine, question.prob)
             curves[some, :, mixed] = mine[:, :, mixed]

@@ -20,6 +20,7 @@ from ..engine.devices import Place, Work, cpu_seconds, place
 from ..fits.block import work_of
 from ..fits.window import rule_of
 from ..laws import GridLaw, Law, ScheduleLaw
+from ..runs.broken import left_out
 from ..runs.checks import as_runs, whole
 from ..runs.known import NumberByRun, ScheduleByRun, Schedules, for_runs, numbers, schedules_by_run
 from ..runs.limits import AXIS_LIMIT
@@ -247,6 +248,8 @@ class Question:
         chosen, compared = laws_of(given["laws"], by_parameter)
         refuse_unused(chosen, {"schedule": schedule, "total": total, "siblings": learned})
         models = models_of(runs, given["share"])
+        if models is not None:  # a run that broke tells nothing of the others of its model
+            models |= {name: f"{name} (broken)" for name in left_out(runs, axis)}
         if models is not None and [law.name for law in chosen] != list(AUTO_LAWS):
             raise DataError("share= fits the default law: leave laws= out")
         if models is not None and calibrate_on is not None:
@@ -278,6 +281,19 @@ class Question:
         )
         question.check_places()
         return question
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """Runs of which nothing is learned, because they broke, and what broke in each.
+
+        Of ``siblings``, ``calibrate_on``, and the runs that would be fitted together.
+        """
+        out = {} if self.company is None else left_out(self.company, self.axis)
+        if isinstance(self.priors, Priors):
+            out |= self.priors.left_out
+        if self.calibrate_on is not None:
+            out |= left_out(self.calibrate_on, self.axis)
+        return out
 
     @property
     def weights(self) -> Floats:

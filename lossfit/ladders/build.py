@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .._base.errors import DataError, LossfitWarning
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import check_prob
+from ..runs.broken import sound_runs
 from ..runs.checks import as_runs
 from .core import readings
 from .notes import notes_of
@@ -67,17 +68,19 @@ def fit_ladder(
     runs = as_runs(runs)
     if axis not in ("tokens", "step"):
         raise DataError(f"a ladder counts tokens or steps: axis='tokens' or 'step', got {axis!r}")
+    runs, broken = sound_runs(runs, axis)
     known = rungs_of(runs, axis)
     if levels(known.rungs) < 2:
         size = known.rungs[0].params
         raise DataError(
             f"a ladder needs finished runs of at least two sizes, and all {len(runs)} have about "
             f"{size:.3g} parameters: add runs of a smaller and of a larger size"
+            + "".join(f" ({note})" for note in broken.values())
         )
     seed = seed_integer(random_seed)
     fitted = readings(known.rungs, int(run_keys(seed, ["readings"], "ladder")[0]))
     ladder = Ladder(
-        runs, known.rungs, fitted, axis, check_prob(prob), seed, notes_of(known, fitted)
+        runs, known.rungs, fitted, axis, check_prob(prob), seed, broken | notes_of(known, fitted)
     )
     if ladder.notes:
         text = "; ".join(f"{flag}: {note}" for flag, note in ladder.notes.items())

@@ -16,7 +16,7 @@ from .._base.results import Result, Scale
 from .._base.summaries import central, check_prob, quantiles
 from .._base.views import view
 from ..fits.flags import ANSWER_MEANINGS, warning_text
-from ..runs.broken import broken_runs, without_forecast, words_of
+from ..runs.broken import broken_runs, first_lines, without_forecast, words_of
 from ..runs.labels import amount
 from .models import MODELS
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from ..runs.collection import Runs
 
-MOST_BROKEN = 3  # runs that are named
 PHASE_MEANINGS = {
     "schedule_explains": "the learning-rate schedule alone, without phases, predicts held-out "
     "parts of the curve better: break points describe the curve, they are no change of regime",
@@ -287,13 +286,11 @@ class Phases(Result):
         }
 
     def _text(self) -> str:
-        lines = [
-            f"! {name}: {words}: phases of a run that broke say nothing of its training"
-            for name, (words, _) in list(self.broken.items())[:MOST_BROKEN]
-        ]
-        if len(self.broken) > MOST_BROKEN:
-            more = len(self.broken) - MOST_BROKEN
-            lines.append(f"! ... and {more:,} more broken runs (phases.broken)")
+        lines = first_lines(
+            self.broken,
+            consequence="phases of a run that broke say nothing of its training",
+            where="phases.broken",
+        )
         lines.append(
             f"Phases of {len(self.by_run):,} run{'s' * (len(self.by_run) > 1)} on {self.axis}"
         )

@@ -145,14 +145,14 @@ def plan(
         asked = fitted
         fitted, beside, used = compared(asked, runs, prob, unique_tokens, draws, seed)
         flag, note = words(beside, used)
-        extra = {flag: note, **extra}
+        extra = {flag: note, **beside.table.broken, **extra}
         if used == "anchored":  # what is to be said of the table still holds
             extra = {**asked.notes, **extra}
     fitted_to = runs if used == "fitted" else surface
     if isinstance(fitted_to, Runs):
         extra["from_runs"] = (
-            f"the surface is fitted to the final losses of {len(fitted_to)} runs, whose learning "
-            f"rates may not have ended alike"
+            f"the surface is fitted to the final losses of {len(fitted.table or ())} runs, whose "
+            f"learning rates may not have ended alike"
         )
     problem = _problem(fitted, unique_tokens, inference_tokens or 0.0, seed, extra)
     if compute is None:

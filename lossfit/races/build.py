@@ -15,7 +15,7 @@ from .._base.blas import one_blas_thread
 from .._base.errors import DataError, LossfitWarning
 from .._base.options import check_names
 from .._base.ragged import Floats, Ints
-from ..answers.meanings import unlearned
+from ..answers.meanings import unheard, unlearned
 from ..backtests.conformal import calibrated
 from ..forecasts.knowledge import FARTHEST_TARGET, check_knowledge
 from ..forecasts.question import Options, Question, takes
@@ -231,6 +231,7 @@ def _run_it(
             name = runs.names[len(flags)]
             flags_of_run += ["broken"] * (name in breaks)
             flags_of_run += ["siblings_unused"] * unlearned(question, name)
+            flags_of_run += ["broken_left_out"] * unheard(question, name)
             checked = farthest(question.by_default, "longer_plan" in flags_of_run)
             flags_of_run += ["far"] * bool(ratio > FAR) + ["untested"] * bool(ratio > checked)
             flags.append(tuple(dict.fromkeys(flags_of_run)))

@@ -501,9 +501,10 @@ class Race(Result):
         """The race as plain data for JSON; ``schema`` names its form.
 
         Keys schema, lossfit (version), question (axis, until, prob, draws, random_seed, laws), runs
-        (name, start, end, broken, flags, probability of leading at the horizon), leader (at, and
-        for each run that ever leads its probabilities), overtakes, frontier, truncated_frontier and
-        bias (of the data, without forecasts) as lists of rows.
+        (name, start, end, broken, flags, probability of leading at the horizon), left_out (what
+        broke in runs of which nothing was learned), leader (at, and for each run that ever leads
+        its probabilities), overtakes, frontier, truncated_frontier and bias (of the data, without
+        forecasts) as lists of rows.
         """
         from .. import __version__
         from .._base.records import rows_of
@@ -532,6 +533,7 @@ class Race(Result):
                 }
                 for r, name in enumerate(self.names)
             ],
+            "left_out": dict(self.question.left_out),
             "leader": {
                 "at": self.at.tolist(),
                 "probability": {

@@ -61,7 +61,7 @@ class Runs:
     _stored_as: ClassVar[str] = "runs"
 
     _columns: Columns
-    _breaks: dict[str, dict[str, tuple[str, bool] | None]]  # by axis (`lossfit.runs.broken`)
+    _breaks: dict[str, dict[str, tuple[str, str] | None]]  # by axis (`lossfit.runs.broken`)
     _cache: dict[str, tuple[Floats, Bools]]
     _positions: dict[str, int]
 

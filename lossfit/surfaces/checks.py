@@ -39,7 +39,7 @@ def notes_of(surface: Surface) -> dict[str, str]:
             "no_intervals": "published constants: the source reports standard errors of one "
             "parameter at a time at most, from which no honest interval of a loss follows"
         }
-    notes: dict[str, str] = {}
+    notes = dict(table.broken)
     many = surface.method == "hamiltonian"
     if surface.rhat > (MOST_RHAT_OF_MANY if many else MOST_RHAT):
         notes["not_converged"] = (

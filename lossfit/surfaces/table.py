@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._base.errors import DataError
 from .._base.ragged import Bools, Floats, Ints
+from ..runs.broken import sound_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,7 @@ class Table:
     weight: Floats | None = None  # shape (n,) or None: relative precision
     # shape (n,) or None: rows of runs whose learning rate was still high when they ended
     high_rate: Bools | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)  # flags that name runs that broke
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -190,11 +193,13 @@ def table_of_runs(
 ) -> Table:
     """The final losses of finished runs.
 
-    The final loss is the mean over the last 1 % of a run's tokens, spikes left out.
+    The final loss is the mean over the last 1 % of a run's tokens, spikes left out.  Runs that
+    diverged, or broke in another way after which they do not go on as they went, are left out.
 
     Raises `DataError`: a run without params or tokens; too few runs.
     """
     rows, high = [], []
+    runs, broken = sound_runs(runs, "tokens")
     for run in runs:
         if run.params is None:
             raise DataError(
@@ -209,12 +214,18 @@ def table_of_runs(
     if len(rows) < least:
         raise DataError(
             f"a surface needs at least {least} finished runs, got {len(rows)}: add runs of "
-            f"other sizes, or give a surface"
+            f"other sizes, or give a surface" + "".join(f" ({note})" for note in broken.values())
         )
     params, tokens, loss = (np.array(column) for column in zip(*rows, strict=True))
     unique = None if unique_tokens is None else np.minimum(tokens, float(unique_tokens))
     return Table(
-        params, tokens, loss, unique, tuple(runs.names), high_rate=np.array(high, dtype=bool)
+        params,
+        tokens,
+        loss,
+        unique,
+        tuple(runs.names),
+        high_rate=np.array(high, dtype=bool),
+        broken=broken,
     )
 
 

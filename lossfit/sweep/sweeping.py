@@ -26,7 +26,7 @@ from .._base.summaries import check_prob
 from ..engine.devices import place
 from ..fits.block import Sampler
 from ..fits.fitting import fit
-from ..fits.flags import FIT_MEANINGS, QUIET
+from ..fits.flags import ANSWER_MEANINGS, FIT_MEANINGS, QUIET
 from ..runs.axes import check_axis
 from ..runs.checks import axis_values, choose_axis, whole
 from ..runs.known import Known
@@ -553,7 +553,7 @@ def _warn(result: SweepResult, spec: Spec) -> None:
             f"{result.failed:,} of {result.runs:,} runs could not be fitted (SweepResult.errors "
             f"says why)"
         )
-    meanings = {**MEANINGS, **FIT_MEANINGS}
+    meanings = {**MEANINGS, **FIT_MEANINGS, "broken": ANSWER_MEANINGS["broken"]}
     words += [
         f"{flag} ({count:,} run{'s' if count > 1 else ''}): {meanings.get(flag, '')}"
         for flag, count in result.flags.items()

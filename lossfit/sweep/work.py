@@ -16,6 +16,7 @@ from .._base.ragged import Floats
 from .._base.summaries import MOMENTS, quantiles
 from ..fits.block import Sampler
 from ..laws.stored import priors_of
+from ..runs.broken import broken_runs
 from .pieces import Piece
 
 if TYPE_CHECKING:
@@ -313,6 +314,8 @@ def _fit(
     for flag, has in reversed(flags_of_fit.items()):
         for index in np.flatnonzero(has):
             flags_of_run[index].insert(0, flag)
+    for name in broken_runs(runs, names, spec.axis):
+        flags_of_run[runs._positions[name]].insert(0, "broken")
     for k, flags in enumerate(flags_of_run):
         if flags:
             arrays["flags"][at + k] = ",".join(dict.fromkeys(flags))
