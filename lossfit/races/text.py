@@ -61,7 +61,7 @@ def text(race: Race) -> str:
             f"  The two best there are less than {race.margin[-1]:.2g} apart, a tie, with "
             f"probability {probability(tie, draws)}"
         )
-    lines.append(f"  Lead: {_stretches(race)}")
+    lines.append(f"  Lead, in {AXIS_UNITS[race.axis]}: {_stretches(race)}")
     lines += _overtakes(race, draws)
     lines += _bias(race)
     if race.calibration is not None:
@@ -89,7 +89,8 @@ def _stretches(race: Race) -> str:
             continue
         name = "no run with more than half the probability" if who[a] < 0 else race.names[who[a]]
         end = at[min(b + 1, len(at) - 1)]
-        parts.append(f"{name} to {amount(float(end), race.axis)}")
+        digits = 0.0 if end == race.until else 0.1 * float(end)
+        parts.append(f"{name} to {_place(float(end), digits, race.axis)}")
     if len(parts) > 8:
         parts = [*parts[:7], f"... {len(parts) - 7} more changes"]
     return "; ".join(parts)
@@ -105,16 +106,19 @@ def _overtakes(race: Race, draws: int) -> list[str]:
     if not len(table):
         return [f"  No overtaking with a probability of {100 * LEAST:g} % or more."]
     table = table.sort_values("median", kind="stable")
-    width = max(len(_pair(row)) for _, row in table.head(SHOWN).iterrows())
-    lines = [f"  Overtakings (median, {100 * race.prob:g} % interval, probability):"]
-    unit = f" {AXIS_UNITS[race.axis]}"
-    for _, row in table.head(SHOWN).iterrows():
-        where = [amount(float(row[w]), race.axis).removesuffix(unit) for w in _WORDS]
-        line = f"    {_pair(row):<{width}}  {where[1]} ({where[0]} to {where[2]}), "
-        line += f"P {probability(float(row['prob_ever']), draws)}, {_inside(row)}"
-        if row["prob_returns"] >= LEAST:
-            line += f"; the other passes back: {probability(float(row['prob_returns']), draws)}"
-        lines.append(line)
+    shown = [row for _, row in table.head(SHOWN).iterrows()]
+    cells = [("overtaking", AXIS_UNITS[race.axis], f"{100 * race.prob:g} % interval", "P", "back")]
+    cells += [_cells(row, race.axis, draws) for row in shown]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rows = [
+        "    " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
+        for row in cells
+    ]
+    lines = [
+        "  Overtakings: where, the probability that it happens, and that the other passes back",
+        rows[0].rstrip(),
+        *(f"{line}  {_inside(row)}" for line, row in zip(rows[1:], shown, strict=True)),
+    ]
     more = len(table) - SHOWN
     if more > 0:
         lines.append(f"    ... and {more:,} more such rows in race.overtakes()")
@@ -130,7 +134,24 @@ def _named(race: Race) -> list[str]:
     return [race.names[r] for r in top if most[r] >= LEAST]
 
 
-_WORDS = ("lower", "median", "upper")
+def _cells(row: pd.Series, axis: str, draws: int) -> tuple[str, ...]:
+    """An overtaking in columns."""
+    low, high = float(row["lower"]), float(row["upper"])
+    where = [_place(float(row[name]), high - low, axis) for name in ("median", "lower", "upper")]
+    back = float(row["prob_returns"])
+    chances = [probability(p, draws) for p in (float(row["prob_ever"]), back)]
+    ever, returns = (p.replace("above ", ">").replace("below ", "<") for p in chances)
+    return _pair(row), where[0], f"{where[1]} to {where[2]}", ever, returns if back >= LEAST else ""
+
+
+def _place(value: float, width: float, axis: str) -> str:
+    """A place on the axis without its unit, to two digits of the width of its interval."""
+    if np.isfinite(value) and 0 < width < np.inf:
+        step = 10.0 ** (np.floor(np.log10(width)) - 1)
+        value = float(np.round(value / step) * step)
+    return amount(value, axis).removesuffix(AXIS_UNITS[axis]).rstrip()
+
+
 _TIMES = {1: "", 2: " again", 3: " a third time"}
 
 
@@ -141,10 +162,10 @@ def _pair(row: pd.Series) -> str:
 def _inside(row: pd.Series) -> str:
     share = row["prob_inside"] / row["prob_ever"]
     if share > 0.99:
-        return "inside the data"
+        return "in the data"
     if share < 0.01:
         return "forecast"
-    return f"inside the data in {100 * share:.0f} % of these"
+    return f"in the data in {100 * share:.0f} %"
 
 
 def _bias(race: Race) -> list[str]:
