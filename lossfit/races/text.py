@@ -107,8 +107,10 @@ def _overtakes(race: Race, draws: int) -> list[str]:
         return [f"  No overtaking with a probability of {100 * LEAST:g} % or more."]
     table = table.sort_values("median", kind="stable")
     shown = [row for _, row in table.head(SHOWN).iterrows()]
-    cells = [("overtaking", AXIS_UNITS[race.axis], f"{100 * race.prob:g} % interval", "P", "back")]
-    cells += [_cells(row, race.axis, draws) for row in shown]
+    cells = [
+        ("overtaking", AXIS_UNITS[race.axis], f"{100 * race.prob:g} % interval", "P", "back"),
+        *(_cells(row, race.axis, draws) for row in shown),
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rows = [
         "    " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))
