@@ -11,7 +11,8 @@ from ..forecasts.rates import chosen
 from ..runs.broken import left_out_text
 from ..runs.cleaning import MEANINGS
 from ..runs.labels import amount
-from ..runs.logged_rate import CONSTANT, history_of, warmed
+from ..runs.logged_rate import history_of, warmed
+from ..runs.rate_falls import CONSTANT
 
 if TYPE_CHECKING:
     from ..forecasts.question import Question

@@ -29,7 +29,8 @@ from ..forecasts.moves import Moves
 from ..forecasts.rates import Plan, chosen
 from ..runs.broken import left_out
 from ..runs.known import for_runs
-from ..runs.logged_rate import axis_factor, form_of, history_of, warmed, warmup_of
+from ..runs.logged_rate import axis_factor, history_of, rate_of
+from ..runs.rate_forms import forms_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ def share_of_plan(question: Question, runs: Runs, name: str) -> float | None:
 def _logged_end(run: Run, axis: str) -> float | None:
     """The end of the form that a logged rate follows."""
     history = history_of(run, axis)
-    form = None if history is None else form_of(*warmed(*history), warmup_of(run, axis))
+    form = None if history is None else forms_of([rate_of(*history)])[0].form
     return None if form is None else form.total
 
 

@@ -58,8 +58,8 @@ ANSWER_MEANINGS = {
     "to end at the target, with the gains that finished runs were seen to have",
     "schedule_over": "the data go on beyond the end of the run's schedule: check its total and its "
     "axis",
-    "total_disagrees": "the logged learning rate follows a cosine, a line or a cooldown to another "
-    "end than total=: the answer averages over five ways from its last value to that end",
+    "total_disagrees": "the logged learning rate follows a cosine, a line or a cooldown to an "
+    "earlier end than total=: the answer averages over five ways from its last value to that end",
     "domain_by_name": "taken for no language model, by a word in the run's name; domain='text' "
     "says otherwise",
     "no_fall": "the losses show no fall: they go up and down as if about a level, or rise; the "

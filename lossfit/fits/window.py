@@ -108,7 +108,7 @@ def _one(window: Any, name: str | None, drop: float) -> tuple[float, float, bool
 
 def _warmups(runs: Runs) -> Floats:
     """Warm-up of every run as a share of its end, 0 where it is not known."""
-    from ..runs.logged_rate import by_schedule, has_rate, warmup_in, warmup_of
+    from ..runs.logged_rate import by_schedule, has_rate, logged_shares, warmup_in
 
     out = np.zeros(len(runs))
     table = runs._columns
@@ -117,9 +117,9 @@ def _warmups(runs: Runs) -> Floats:
     rated = has_rate(runs)
     for schedule, rows in by_schedule(runs):
         if schedule is None:
-            for r in rows[rated[rows]].tolist():
-                run = runs[runs.names[r]]
-                out[r] = warmup_of(run, run.axes[0]) / run.end(run.axes[0])
+            rows = rows[rated[rows]]
+            if len(rows):
+                out[rows] = logged_shares(runs)[rows]
         elif warmup := warmup_in(schedule):
             values, has = runs._axis(schedule.axis)
             some = rows[has[rows]]

@@ -11,15 +11,15 @@ import numpy as np
 from .._base.ragged import Bools, Floats, Ints
 from ..runs.labels import amount
 from ..runs.logged_rate import (
-    CONSTANT,
+    WARM,
     axis_factor,
     ends_here,
-    form_of,
-    form_to,
+    rate_of,
     restarts_of,
     warmed,
-    warmup_of,
 )
+from ..runs.rate_falls import CONSTANT, LoggedRate
+from ..runs.rate_forms import forms_of
 from ..schedules.kinds import from_points
 from ..schedules.shapes import Schedule
 from .path_book import NODES, PathBook
@@ -39,28 +39,72 @@ from .rate_groups import (
 if TYPE_CHECKING:
     from ..runs.run import Run
 
-__all__ = ["LOGGED", "logged_group"]
 
 LOGGED = "from the logged rate"  # said of a schedule that it was recognised in
 
 
-def logged_group(
+class Logged(NamedTuple):
+    """A run whose learning rate was logged up to the end of its data."""
+
+    run: Run
+    row: int  # its number
+    end: float  # of its data
+    at: Floats  # shape (1, T): targets
+    history: tuple[Floats, Floats]  # as `lossfit.runs.logged_rate.history_of` gives it
+    given: Schedule | None  # what is said of its future
+    total: float | None  # its planned end
+
+    @property
+    def later(self) -> Bools:
+        """Which targets lie beyond the data."""
+        return self.at > self.end * (1 + STRETCH_MARGIN)
+
+
+def logged_groups(book: PathBook, axis: str, logs: Sequence[Logged], fixed: bool) -> list[Group]:
+    """Hypotheses of runs whose learning rate was logged."""
+    rates = [rate_of(*log.history) for log in logs]
+    nodes = [warmed(*log.history) for log in logs]
+    again = [
+        restarts_of(t, rho, rate.warmup, _where_cycles_end(log)) if log.given is None else None
+        for log, rate, (t, rho) in zip(logs, rates, nodes, strict=True)
+    ]
+    plans: dict[int, _LoggedPlan] = {}
+    asked = [
+        i
+        for i, log in enumerate(logs)
+        if again[i] is None and (log.given is None or log.later.any())
+    ]
+    if asked:
+        ends, totals = (
+            np.array([np.nan if value is None else value for value in values], np.float64)
+            for values in zip(*((logs[i].end, logs[i].total) for i in asked), strict=True)
+        )
+        found = _plans([rates[i] for i in asked], [nodes[i] for i in asked], ends, totals)
+        plans = dict(zip(asked, found, strict=True))
+    return [
+        _group(book, axis, log, nodes[i], again[i], plans.get(i), fixed)
+        for i, log in enumerate(logs)
+    ]
+
+
+def _where_cycles_end(log: Logged) -> float:
+    return MOST_RESTARTS * log.end if log.total is None else max(log.total, log.end)
+
+
+def _group(
     book: PathBook,
-    run: Run,
-    row: int,
     axis: str,
-    end: float,
-    at: Floats,
-    logged: tuple[Floats, Floats],
-    given: Schedule | None,
-    total: float | None,
+    log: Logged,
+    nodes: tuple[Floats, Floats],
+    again: Schedule | None,
+    plan: _LoggedPlan | None,
     fixed: bool,
 ) -> Group:
-    """Hypotheses of a run whose learning rate was logged up to the end of its data."""
-    t, rho = warmed(*logged)
+    """Hypotheses of one run: `again` are its restarts, `plan` what its rate followed."""
+    run, row, end, at, _, given, total = log
+    t, rho = nodes
     past = book.points(t, rho)
     n_at = at.shape[1]
-    warmup = warmup_of(run, axis)
 
     def group(
         coming: Ints,
@@ -86,26 +130,31 @@ def logged_group(
         coming, stretched = follow(given, factor)
         planned = given.total * factor if given.total else total or OPEN_END * end
         departs = abs(float(relative(given, np.array(end / factor))) - rho[-1]) > CONSTANT
-        longer = at > end * (1 + STRETCH_MARGIN)
-        longer &= departs and _logged_plan(t, rho, warmup, end, total).whole
+        longer = log.later & (departs and plan is not None and plan.whole)
         return group(coming, ["logged"], {"schedule_stretched": stretched}, planned, longer)
-    again = restarts_of(t, rho, warmup, MOST_RESTARTS * end if total is None else max(total, end))
     if again is not None:
         coming, stretched = follow(again, 1.0)
         if total is None:  # its end is not the run's, but where cycles are looked at
             return group(coming, [again.kind], {}, OPEN_END * end)
         flags = {"schedule_stretched": stretched}
         return group(coming, [again.kind], flags, total, stretched & finished(end, total))
-    form, whole, disagrees = _logged_plan(t, rho, warmup, end, total)
+    assert plan is not None
+    form, whole, disagrees = plan
     if form is None and whole:  # of no form that has a name
         form = from_points(t, rho, axis="tokens")
     if form is not None:
-        coming, stretched = follow(form, 1.0)
-        if form.kind != "points":  # its peak may lie above all that was logged
-            past = book.points(t, rho / form.peak)
-        label = "logged" if form.kind == "points" else _recognised(form, axis, total)
+        told = total is not None and form.total == max(total, end)
+        label = "logged" if form.kind == "points" else _recognised(form, axis, told)
+        planned = form.total or OPEN_END * end
+        if form.kind == "points":
+            coming, stretched = follow(form, 1.0)
+        else:
+            past = book.points(t, rho / form.peak)  # its peak may lie above all that was logged
+            coming, stretched = follow(form, 1.0)
+            if rho[0] < WARM:  # a long rise is a part of the path
+                coming = _risen(book, t, rho, form, at)
         flags = {"schedule_stretched": stretched}
-        return group(coming, [label], flags, form.total or OPEN_END * end, stretched & whole)
+        return group(coming, [label], flags, planned, stretched & whole)
     if total is None and not fixed:
         held = np.full((1, n_at, 1), past)
         return group(held, ["logged"], {"schedule_held": True}, math.nan)
@@ -128,44 +177,58 @@ def logged_group(
 
 
 class _LoggedPlan(NamedTuple):
-    """What a logged rate followed: its form, if it has one that is known.
+    """What a logged rate followed."""
 
-    Attributes
-    ----------
-    form : Schedule or None
-    whole : bool
-        Whether it came to its end.
-    disagrees : bool
-        Whether it follows a form, but to another end than the planned one.
-    """
-
-    form: Schedule | None
-    whole: bool
-    disagrees: bool
+    form: Schedule | None  # if it has one that is known
+    whole: bool  # it came to its end
+    disagrees: bool  # it follows a form, but to an earlier end than the planned one
 
 
-def _logged_plan(
-    t: Floats, rho: Floats, warmup: float, end: float, total: float | None
-) -> _LoggedPlan:  # fmt: skip
-    if total is None:
-        form = form_of(t, rho, warmup)
-        if form is None or form.total is None:
-            return _LoggedPlan(form, ends_here(t, rho), False)
-        return _LoggedPlan(form, finished(end, form.total), False)
-    form = form_to(t, rho, warmup, max(total, end))
-    disagrees = form is None and form_of(t, rho, warmup) is not None
-    # A constant rate has come to no end: what comes is its decay.
-    moved = bool(rho.min() <= 1 - CONSTANT)
-    return _LoggedPlan(form, moved and not disagrees and finished(end, total), disagrees)
+def _plans(
+    rates: Sequence[LoggedRate],
+    nodes: Sequence[tuple[Floats, Floats]],
+    ends: Floats,
+    totals: Floats,
+) -> list[_LoggedPlan]:
+    """What logged rates followed; `totals` are NaN where no end is planned."""
+    out = []
+    followed = forms_of(rates, np.maximum(totals, ends))
+    for (form, elsewhere), (t, rho), end, total in zip(
+        followed, nodes, ends.tolist(), totals.tolist(), strict=True
+    ):
+        if form is not None and form.total is not None:
+            whole = finished(end, form.total)
+        elif math.isnan(total):
+            whole = ends_here(t, rho)
+        else:
+            # A constant rate has come to no end: what comes is its decay.
+            whole = bool(rho.min() <= 1 - CONSTANT) and not elsewhere and finished(end, total)
+        out.append(_LoggedPlan(form, whole, elsewhere and form is None))
+    return out
 
 
-def _recognised(form: Schedule, axis: str, total: float | None) -> str:
+def _risen(book: PathBook, t: Floats, rho: Floats, form: Schedule, at: Floats) -> Ints:
+    """Paths to the targets, (1, T, 1): what was logged, then the form, stretched beyond its end."""
+    assert form.total is not None
+    ways = {}
+    for to in dict.fromkeys(at[0].tolist()):
+        longer = form.stretched(to) if to > form.total * (1 + STRETCH_MARGIN) else form
+        assert longer.total is not None
+        x = np.linspace(t[-1], max(longer.total, t[-1]), NODES)[1:]
+        later = np.asarray(longer(x)) / form.peak
+        ways[to] = book.points(np.append(t, x), np.append(rho / form.peak, later))
+    return np.array([[[ways[to]] for to in at[0].tolist()]])
+
+
+def _recognised(form: Schedule, axis: str, told: bool) -> str:
     """A form that a logged rate follows, in words."""
     if form.total is None:
         return str(form.kind)
-    end = form.total if total is not None else float(f"{form.total:.4g}")  # no exacter than that
+    end = form.total if told else float(f"{form.total:.4g}")  # no exacter than that
     share = round(100 * form.final_ratio)
     last = f"{share} % of its peak" if share else "0"
+    if not told and form.kind != "cosine":  # nothing in a line says where it ends
+        last += " if it goes on"
     return f"{form.kind} to {amount(end, axis)}, down to {last} ({LOGGED})"
 
 

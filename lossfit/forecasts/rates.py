@@ -12,8 +12,8 @@ a schedule of the run                    it; beyond its end its own kind, stretc
 a logged learning rate                   what was logged; then the cosine (with restarts or not),
                                          line or cooldown that it follows, else the last value
 ``total=`` as well                       what was logged; then the cosine, line or cooldown that it
-                                         follows and that ends there, else the menu's schedules in
-                                         proportion to the last value
+                                         follows and that ends there or later, else the menu's
+                                         schedules in proportion to the last value
 ``total=``                               `MENU`: five schedules to that end, or to a target beyond
 nothing                                  the menu, ending at or beyond the farthest target (`ENDS`)
 =======================================  ======================================================
@@ -30,14 +30,14 @@ import numpy as np
 from .._base.ragged import Floats, Ints
 from ..runs.logged_rate import (
     BEFORE_END,
-    CONSTANT,
     axis_factors,
     by_schedule,
     has_rate,
     history_of,
 )
+from ..runs.rate_falls import CONSTANT
 from ..schedules.shapes import Schedule
-from .logged_groups import logged_group
+from .logged_groups import Logged, logged_groups
 from .path_book import PathBook
 from .rate_groups import (
     ENDS,
@@ -194,19 +194,18 @@ def groups_of(
     """Hypotheses of all runs; with `fixed` none depends on targets where nothing is known."""
     totals = _totals(runs, plan)
     rated = has_rate(runs)
-    out = []
+    out: list[Group] = []
+    logs: list[Logged] = []
     for own, given, rows in known_of(runs, plan):
         plain = []
         for r in rows[rated[rows]].tolist() if own is None else ():
-            logged = history_of(runs[runs.names[r]], axis)
-            if logged is None:
-                plain.append(r)
-                continue
             run, total = runs[runs.names[r]], None if np.isnan(totals[r]) else float(totals[r])
-            end = float(ends[r])
-            out.append(
-                logged_group(book, run, r, axis, end, at[r : r + 1], logged, given, total, fixed)
-            )
+            history = history_of(run, axis)
+            if history is None:
+                plain.append(r)
+            else:
+                end, to = float(ends[r]), at[r : r + 1]
+                logs.append(Logged(run, r, end, to, history, given, total))
         if own is None and rated.any():
             rows = np.sort(np.concatenate([rows[~rated[rows]], np.array(plain, np.int64)]))
         if not len(rows):
@@ -219,7 +218,7 @@ def groups_of(
         for some in (rows[~np.isnan(totals[rows])], rows[np.isnan(totals[rows])]):
             if len(some):
                 out.append(_from_menu(book, some, totals[some], ends[some], at[some], fixed))
-    return out
+    return out + logged_groups(book, axis, logs, fixed)
 
 
 def _totals(runs: Runs, plan: Plan) -> Floats:

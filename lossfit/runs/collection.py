@@ -62,7 +62,7 @@ class Runs:
 
     _columns: Columns
     _breaks: dict[str, dict[str, tuple[str, str] | None]]  # by axis (`lossfit.runs.broken`)
-    _cache: dict[str, tuple[Floats, Bools]]
+    _cache: dict[str, Any]  # axes and logged rates, each made at first use
     _positions: dict[str, int]
 
     def __init__(self) -> None:
@@ -425,7 +425,8 @@ class Runs:
         """Values of an axis (NaN in the runs without it) and which runs have it."""
         if axis not in self._cache:
             self._cache[axis] = derive(self._columns, axis)
-        return self._cache[axis]
+        values: tuple[Floats, Bools] = self._cache[axis]
+        return values
 
     def _first_axes(self) -> dict[str, Bools]:
         """Which runs have each axis as their first, shape (R,)."""

@@ -1,37 +1,30 @@
-"""What a log, or a schedule of points, says of the learning rate: warm-up, history, form."""
+"""What a log, or a schedule of points, says of the learning rate: warm-up, history, restarts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import Bools, Floats, Ints, counts
+from .._base.ragged import Bools, Floats, Ints, counts, spans
 from ..schedules import kinds
 from ..schedules.shapes import Schedule
+from .rate_falls import LEAST_POINTS, MATCH, LoggedRate
 
 if TYPE_CHECKING:
     from .collection import Runs
-    from .run import Run
+    from .run import Owner, Run
 
 WARM = 0.98  # of the peak: where a logged warm-up ends
-WARM_SHARE = 0.25  # and it ends within this share of the log
+WARM_SHARE = 0.25  # and it ends within this share of a finished log
 MOST_NODES = 512
-MATCH = 0.01  # a logged rate follows a form within this rms share of the peak
-FORM_POINTS = 64  # of a logged rate that are looked at for its form
-CONSTANT = 0.02  # a logged rate that moved less is constant
 BEFORE_END = 0.02  # of the data: a plan may end so little before they do, or after
 LAST = 0.05  # of a log: the part that shows whether its rate comes to nothing
-HELD, FELL = 0.02, 0.2  # of the peak: within which a rate is held, and what shows a cooldown
-HELD_SHARE = 0.2  # of a log, for which a rate must have been held before a cooldown
-LATE = 2.0  # spacings of the points: a log that begins so late left something out
 STRAIGHT = 0.1  # of its fall: rms from a straight line that this part may be off
 LOW = 0.1  # of the peak: the highest rate from which it does
 LEAP = 0.3  # of the peak: a logged rate that rises so much at once starts a cycle
-STARTS = 5  # places between two points where a cosine may have begun
 GROWTHS = (1.0, 1.5, 2.0, 3.0)  # of a cycle over the one before
 
 
@@ -52,22 +45,104 @@ def _warm_rows(rho: Floats) -> int:
     """How many rows at the start are warm-up."""
     first = int(np.argmax(rho >= WARM))
     rising = bool((np.diff(rho[: first + 1]) >= 0).all())
-    return first if rising and first <= max(WARM_SHARE * len(rho), 1) else 0
+    return first if rising and first <= max(_most_warm(rho[-1]) * len(rho), 1) else 0
+
+
+def _most_warm(last: Any) -> Any:
+    """The largest share of a log that a warm-up may be, by its last rate.
+
+    A cosine that has fallen so far tells how much of its plan a log is.
+    """
+    over = np.arcsin(np.sqrt(np.clip(1 - last, 0, 1))) * 2 / np.pi
+    return WARM_SHARE / np.maximum(over, 0.5)
+
+
+class _Histories(NamedTuple):
+    """The logged rates of all runs of a collection on one axis, where enough was logged."""
+
+    offsets: Ints  # shape (R + 1,): run r owns the points offsets[r]:offsets[r + 1], or none
+    t: Floats
+    rate: Floats
+    warm: Ints  # shape (R,): how many points at the start are warm-up
+
+
+def _histories(runs: Owner, axis: str) -> _Histories:
+    """The logged rates, found once for a collection and axis."""
+    key = f"rates by {axis}"
+    if key not in runs._cache:
+        runs._cache[key] = _found(runs, axis)
+    histories: _Histories = runs._cache[key]
+    return histories
+
+
+def _found(runs: Owner, axis: str) -> _Histories:
+    lr, offsets = runs._columns.lr, runs._columns.offsets
+    x, has = runs._axis(axis)
+    nothing = np.zeros(len(has), np.int64)
+    if lr is None:
+        return _Histories(spans(nothing), np.zeros(0), np.zeros(0), nothing)
+    usable = np.isfinite(lr) & (x > 0)
+    n, points = counts(usable, offsets), np.diff(offsets)
+    ends = x[np.maximum(offsets[1:] - 1, 0)]
+    t, rate = (x, lr) if usable.all() else (x[usable], lr[usable])
+    if len(rate) and rate.min() < 0:
+        rate = np.maximum(rate, 0.0)  # some schedulers end at -5e-12
+    of_all = spans(n)
+    some = np.flatnonzero(n)
+    last, peak = np.zeros(len(n)), np.zeros(len(n))
+    last[some] = t[of_all[some + 1] - 1]
+    peak[some] = np.maximum.reduceat(rate, of_all[some]) if len(some) else 0.0
+    # A rate that was logged for a part of the run only says nothing of the rest.
+    enough = (n >= 3) & (last >= 0.97 * ends) & (2 * n >= points) & (peak > 0)
+    if not enough.all():
+        kept = np.repeat(enough, n)
+        t, rate, n = t[kept], rate[kept], np.where(enough, n, 0)
+    offsets = spans(n)
+    return _Histories(offsets, t, rate, _warm_counts(rate, offsets, peak))
+
+
+def _warm_counts(rate: Floats, offsets: Ints, peak: Floats) -> Ints:
+    """`_warm_rows` of every run, shape (R,)."""
+    out = np.zeros(len(peak), np.int64)
+    some = np.flatnonzero(np.diff(offsets))
+    if not len(some):
+        return out
+    starts, n = offsets[some], np.diff(offsets)[some]
+    rho = rate / np.repeat(peak[some], n)
+    hot = np.flatnonzero(rho >= WARM)
+    first = hot[np.searchsorted(hot, starts)]
+    falls = spans(np.diff(rho, prepend=rho[0]) < 0)
+    rising = falls[first + 1] == falls[starts + 1]
+    first = first - starts
+    most = np.maximum(_most_warm(rho[starts + n - 1]) * n, 1)
+    out[some] = np.where(rising & (first <= most), first, 0)
+    return out
 
 
 def history_of(run: Run, axis: str) -> tuple[Floats, Floats] | None:
     """Axis values and logged learning rate, or None where too little of it was logged."""
-    lr = run.lr
-    if lr is None:
+    if run.lr is None:
         return None
-    x = run.axis(axis)
-    usable = np.isfinite(lr) & (x > 0)
-    # A rate that was logged for a part of the run only says nothing of the rest.
-    if usable.sum() < 3 or x[usable][-1] < 0.97 * x[-1] or usable.mean() < 0.5:
-        return None
-    if not lr[usable].max() > 0:
-        return None
-    return x[usable], np.maximum(lr[usable], 0.0)  # some schedulers end at -5e-12
+    if not run.has(axis):
+        run.axis(axis)  # raises
+    of_all = _histories(run._runs, axis)
+    rows = slice(*of_all.offsets[run._i : run._i + 2].tolist())
+    return None if rows.start == rows.stop else (of_all.t[rows], of_all.rate[rows])
+
+
+def rate_of(t: Floats, rate: Floats) -> LoggedRate:
+    """A logged learning rate, whose form may be asked (`lossfit.runs.rate_forms.forms_of`)."""
+    return LoggedRate(t, rate / rate.max(), _warm_end(t, rate))
+
+
+def logged_shares(runs: Runs) -> Floats:
+    """Logged warm-ups as a share of each run's end on its first axis, 0 where none was logged."""
+    out = np.zeros(len(runs))
+    for axis, which in runs._first_axes().items():
+        rows = np.flatnonzero(which)
+        ends = runs._axis(axis)[0][runs._columns.offsets[1:][rows] - 1]
+        out[rows] = _logged_warmups(runs, axis)[rows] / ends
+    return out
 
 
 def has_rate(runs: Runs) -> Bools:
@@ -107,8 +182,15 @@ def warmup_of(run: Run, axis: str) -> float:
     if schedule is not None:
         warmup = warmup_in(schedule)
         return warmup * axis_factor(run, schedule, axis) if warmup else 0.0
-    history = history_of(run, axis)
-    return 0.0 if history is None else _warm_end(*history)
+    return 0.0 if history_of(run, axis) is None else float(_logged_warmups(run._runs, axis)[run._i])
+
+
+def _logged_warmups(runs: Owner, axis: str) -> Floats:
+    """Ends of the warm-ups that were logged, 0 where none was, shape (R,)."""
+    of_all = _histories(runs, axis)
+    out, warm = np.zeros(len(of_all.warm)), np.flatnonzero(of_all.warm)
+    out[warm] = of_all.t[of_all.offsets[warm] + of_all.warm[warm]]
+    return out
 
 
 def warmups_of(runs: Runs, axis: str) -> Floats:
@@ -116,8 +198,11 @@ def warmups_of(runs: Runs, axis: str) -> Floats:
     out, rated = np.zeros(len(runs)), has_rate(runs)
     for schedule, rows in by_schedule(runs):
         if schedule is None:
-            for r in rows[rated[rows]].tolist():
-                out[r] = warmup_of(runs[runs.names[r]], axis)
+            rows = rows[rated[rows]]
+            for r in rows[~runs._axis(axis)[1][rows]].tolist():
+                runs[runs.names[r]].axis(axis)  # raises
+            if len(rows):
+                out[rows] = _logged_warmups(runs, axis)[rows]
         elif warmup := warmup_in(schedule):
             out[rows] = warmup * axis_factors(runs, rows, schedule, axis)
     return out
@@ -149,174 +234,6 @@ def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
     return float(run.end(axis) / run.end(schedule.axis))
 
 
-def form_of(t: Floats, rho: Floats, warmup: float) -> Schedule | None:
-    """The cosine, straight line or cooldown that a logged rate has followed, if it has."""
-    forms = [_form_from(t, rho, start) for start in _starts(t, warmup)]
-    starts, late, after = _origins(t, rho, warmup)
-    forms += [_line_from(warmup, late, after), _laid_over(starts, late, after, None)]
-    return _nearest([*forms, *_cooldowns(t, rho, warmup, None)])
-
-
-def _starts(t: Floats, warmup: float) -> tuple[float, ...]:
-    """Where a schedule's main part may have begun: a log may leave out the warm-up."""
-    if len(t) > 1 and t[0] - warmup > LATE * np.median(np.diff(t)):
-        return warmup, float(t[0])
-    return (warmup,)
-
-
-def _peak_row(t: Floats, rho: Floats, warmup: float) -> int:
-    """The last row of a warm-up that comes to `WARM` of the peak a little before its end."""
-    row = min(int(np.searchsorted(t, warmup)), len(t) - 1)
-    while warmup > 0 and row + 1 < len(t) and rho[row + 1] > rho[row]:
-        row += 1
-    return row
-
-
-def _origins(t: Floats, rho: Floats, warmup: float) -> tuple[Floats, Floats, Floats]:
-    """Where a cosine with a warm-up may have begun, and the points after it.
-
-    Some schedulers count the cosine from the end of the warm-up, which lies between the last point
-    that surely warms and the first that falls; others from step 0, with the warm-up laid over it.
-    """
-    top = _peak_row(t, rho, warmup)
-    starts = np.zeros(1)
-    if warmup > 0 and 0 < top < len(t) - 1:
-        starts = np.append(starts, np.linspace(t[top - 1], t[top + 1], STARTS))
-    return starts, t[top + 1 :], rho[top + 1 :]
-
-
-def _nearest(forms: Iterable[tuple[float, Schedule | None]]) -> Schedule | None:
-    named = [form for form in forms if form[1] is not None]
-    return min(named, key=lambda form: form[0])[1] if named else None
-
-
-def _form_from(t: Floats, rho: Floats, warmup: float) -> tuple[float, Schedule | None]:
-    """How far a logged rate is from a cosine or line that began at some place, and that form."""
-    main = t >= warmup
-    t, rho = t[main], rho[main]
-    if len(t) < 8 or rho.min() > 1 - CONSTANT:
-        return MATCH, None
-    if len(t) > FORM_POINTS:
-        sample = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
-        t, rho = t[sample], rho[sample]
-    best, form = MATCH, None
-    grid = t[-1] * np.geomspace(1.0, 20.0, 120)
-    for _ in range(3):  # each round looks closer around the best end so far
-        z = np.clip((t - warmup) / (grid[:, None] - warmup), 0, 1)
-        wave = (1 + np.cos(np.pi * z)) / 2
-        # rho = f + (1 - f) wave, least squares in f for each end
-        a = 1 - wave
-        final = ((rho - wave) * a).sum(1) / np.maximum((a * a).sum(1), 1e-12)
-        final = np.clip(final, 0.0, 1.0)[:, None]
-        misses = np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2, axis=1))
-        i = int(np.argmin(misses))
-        if misses[i] < best:
-            best = float(misses[i])
-            total = float(grid[i])
-            form = kinds.cosine(1.0, total, warmup, float(final[i, 0]), axis="tokens")
-        grid = np.linspace(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)], 20)
-    best = _dear(best, 2, len(t))
-    miss, line = _line_from(warmup, t, rho)
-    return (miss, line) if line is not None and miss < best else (best, form)
-
-
-def _line_from(warmup: float, t: Floats, rho: Floats) -> tuple[float, Schedule | None]:
-    """How far a rate is from a straight line to 0, and that line."""
-    if len(t) < 8 or np.ptp(rho) < CONSTANT:
-        return MATCH, None
-    line = np.polyfit(t, rho, 1)
-    miss = float(np.sqrt(np.mean((np.polyval(line, t) - rho) ** 2)))
-    zero = float(-line[1] / line[0]) if line[0] < 0 else 0.0
-    began = float(np.polyval(line, warmup))  # no lower than what was logged
-    if miss >= MATCH or zero <= t[-1] * 0.999 or began < 1 - CONSTANT:
-        return MATCH, None
-    end = max(zero, float(t[-1]))
-    return _dear(miss, 2, len(t)), kinds.linear(1.0, end, warmup, 0.0, axis="tokens")
-
-
-def _dear(miss: Any, free: Any, n: int) -> Any:
-    """A miss, larger the more was free to make it small: BIC's price, as a factor of the rms."""
-    return miss * n ** (free / (2 * n))
-
-
-def _laid_over(
-    starts: Floats, t: Floats, rho: Floats, total: float | None
-) -> tuple[float, Schedule | None]:
-    """How far a rate is from a cosine that began at one of `starts`, and that cosine.
-
-    With a planned end, or from a straight line.  Its height is that of the logged peak or free (the
-    form's ``peak``), its last rate 0 or free: what is free has its price.
-    """
-    if len(t) < 8 or np.ptp(rho) < CONSTANT or (total is not None and not total > starts.max()):
-        return MATCH, None
-    if len(t) > FORM_POINTS:
-        sample = np.linspace(0, len(t) - 1, FORM_POINTS).round().astype(int)
-        t, rho = t[sample], rho[sample]
-    if total is None:
-        return _closest(kinds.cosine, starts, t, rho, t[-1] * np.geomspace(1.0, 20.0, 48), 4)
-    ends = np.array([total])
-    makes = (kinds.cosine, kinds.linear)
-    return min((_closest(make, starts, t, rho, ends, 1) for make in makes), key=lambda b: b[0])
-
-
-def _closest(
-    make: Callable[..., Schedule], starts: Floats, t: Floats, rho: Floats, ends: Floats, rounds: int
-) -> tuple[float, Schedule | None]:
-    """The cosine or line to one of some ends; each round looks closer around the best so far."""
-    best: tuple[float, Schedule | None] = (MATCH, None)
-    # The end was free unless it was planned, and the start unless it is 0.
-    free = np.array([0, 1, 1, 2]) + (rounds > 1) + (starts[:, None] > 0)
-    first = starts[:, None, None]
-    grids = np.broadcast_to(ends, (len(starts), 1, len(ends)))  # from round 2 on one for each way
-    for _ in range(rounds):
-        z = np.clip((t - first[..., None]) / (grids - first)[..., None], 0, 1)
-        wave = (1 + np.cos(np.pi * z)) / 2 if make is kinds.cosine else 1 - z
-        low, fall, misses = _least_squares(wave, rho)
-        # It began no lower than what was logged, and its second half looks like other decays.
-        misses[(fall <= 0) | (low + fall < 1 - MATCH) | (z[..., 0] > 0.5)] = np.inf
-        nearest = misses.argmin(-1)[..., None]
-        low, fall, misses = (
-            np.take_along_axis(a, nearest, -1)[..., 0] for a in (low, fall, misses)
-        )
-        grids = np.broadcast_to(grids, (*free.shape, grids.shape[-1]))
-        dear = np.where(misses < MATCH, _dear(misses, free, len(t)), np.inf)
-        s, k = np.unravel_index(int(dear.argmin()), dear.shape)
-        if dear[s, k] < (np.inf if best[1] is None else best[0]):
-            peak, end = float(low[s, k] + fall[s, k]), float(grids[s, k, nearest[s, k, 0]])
-            last = float(low[s, k]) / peak
-            best = float(dear[s, k]), make(peak, end, float(starts[s]), last, axis="tokens")
-        sides = (np.clip(nearest + d, 0, grids.shape[-1] - 1) for d in (-1, 1))
-        below, above = (np.take_along_axis(grids, side, -1)[..., 0] for side in sides)
-        grids = np.linspace(below, above, 20, axis=-1)
-    return best
-
-
-def _least_squares(wave: Floats, rho: Floats) -> tuple[Floats, Floats, Floats]:
-    """`low` and `fall` in ``rho = low + fall wave``, and the rms that is left, (n, 4, n_ends).
-
-    First with low + fall = 1 (the height), then without; each first with low = 0, then low >= 0.
-    """
-    shape = (len(wave), 4, wave.shape[2])
-    # Means of the products are all that is needed, and far smaller than the waves.
-    mean, square, product = (
-        np.broadcast_to(m, shape)
-        for m in (wave.mean(-1), (wave * wave).mean(-1), wave @ rho / len(rho))
-    )
-    level, power = rho.mean(), (rho * rho).mean()
-    low, fall = np.zeros(shape), np.ones(shape)
-    over, under = level - product - mean + square, 1 - 2 * mean + square
-    low[:, 1] = np.clip(over[:, 1] / np.maximum(under[:, 1], 1e-12), 0, 1)
-    fall[:, 1] = 1 - low[:, 1]
-    to_nothing = product / np.maximum(square, 1e-12)
-    fall[:, 2] = to_nothing[:, 2]
-    slope = (product - mean * level) / np.maximum(square - mean * mean, 1e-12)
-    low[:, 3] = np.maximum(level - slope * mean, 0)[:, 3]
-    fall[:, 3] = np.where(low > 0, slope, to_nothing)[:, 3]
-    left = power + low * low + fall * fall * square
-    left += 2 * (low * fall * mean - low * level - fall * product)
-    return low, fall, np.sqrt(np.maximum(left, 0))
-
-
 def ends_here(t: Floats, rho: Floats) -> bool:
     """Whether a logged rate comes to nothing where its log ends, as the rate of a whole run does.
 
@@ -325,76 +242,13 @@ def ends_here(t: Floats, rho: Floats) -> bool:
     if rho[-1] <= 1e-6:  # some go on at 0
         return True
     last = min(int(np.searchsorted(t, t[-1] - LAST * (t[-1] - t[0]))), len(t) - 3)
-    if len(t) < 8 or rho[-1] > LOW:
+    if len(t) < LEAST_POINTS or rho[-1] > LOW:
         return False
     x, y = t[last:], rho[last:]
     line = np.polyfit(x, y, 1)
     off = float(np.sqrt(np.mean((np.polyval(line, x) - y) ** 2)))
     straight = off <= STRAIGHT * float(np.ptp(y))
     return straight and line[0] < 0 and bool(rho[-1] <= -line[0] * BEFORE_END * t[-1])
-
-
-def form_to(t: Floats, rho: Floats, warmup: float, total: float) -> Schedule | None:
-    """The cosine, line or cooldown to a planned end that a logged rate has followed, if it has.
-
-    Its last value is free; a rate that has hardly moved yet may become anything.
-    """
-    forms = [_form_between(t, rho, start, total) for start in _starts(t, warmup)]
-    laid = _laid_over(*_origins(t, rho, warmup), total)
-    return _nearest([*forms, laid, *_cooldowns(t, rho, warmup, total)])
-
-
-def _cooldowns(
-    t: Floats, rho: Floats, warmup: float, total: float | None
-) -> list[tuple[float, Schedule | None]]:
-    """How far a rate that was held, and then fell, is from a straight or 1 - sqrt cooldown.
-
-    Such a fall, or its square, is a straight line: where it began and where it will end, the line
-    says.  Without a planned end it is taken to go to 0.
-    """
-    held = np.flatnonzero((t >= warmup) & (rho >= 1 - HELD))
-    if not len(held) or t[held[-1]] - max(t[0], warmup) < HELD_SHARE * t[-1]:
-        return []
-    last = int(held[-1])
-    x, fall = t[last + 1 :], 1 - rho[last + 1 :]
-    flat = (rho[:last] >= 1 - HELD) | (t[:last] < warmup)
-    if len(x) < 8 or fall[-1] < FELL or not flat.all():
-        return []
-    out: list[tuple[float, Schedule | None]] = []
-    for shape, power in (("linear", 1.0), ("sqrt", 2.0)):
-        slope, level = np.polyfit(x, fall**power, 1)
-        start = -level / slope if slope > 0 else np.inf
-        if not warmup < start < x[0]:
-            continue
-        end = start + 1 / slope if total is None else total
-        final = 0.0 if total is None else 1 - (max(slope * (total - start), 0.0)) ** (1 / power)
-        if end < t[-1] * 0.999 or final < -HELD:
-            continue
-        end, final = max(float(end), float(t[-1])), float(np.clip(final, 0.0, 1.0))
-        form = kinds.wsd(
-            1.0, end, warmup, decay=1 - float(start) / end, final_ratio=final, shape=shape,
-            axis="tokens",
-        )  # fmt: skip
-        out.append((float(np.sqrt(np.mean((form(x) - 1 + fall) ** 2))), form))
-    return [(_dear(miss, 2, len(x)), form) for miss, form in out if miss < MATCH]
-
-
-def _form_between(
-    t: Floats, rho: Floats, warmup: float, total: float
-) -> tuple[float, Schedule | None]:
-    main = t >= warmup
-    t, rho = t[main], rho[main]
-    if len(t) < 8 or rho.min() > 1 - CONSTANT or not total > warmup:
-        return MATCH, None
-    z = np.clip((t - warmup) / (total - warmup), 0, 1)
-    best, form = MATCH, None
-    for make, wave in ((kinds.cosine, (1 + np.cos(np.pi * z)) / 2), (kinds.linear, 1 - z)):
-        a = 1 - wave  # rho = f + (1 - f) wave
-        final = float(np.clip(((rho - wave) @ a) / max(float(a @ a), 1e-12), 0, 1))
-        miss = float(np.sqrt(np.mean((final + (1 - final) * wave - rho) ** 2)))
-        if miss < best:
-            best, form = miss, make(1.0, total, warmup, final, axis="tokens")
-    return _dear(best, 1, len(t)), form
 
 
 def restarts_of(
@@ -408,14 +262,14 @@ def restarts_of(
     main = t >= warmup
     t, rho = t[main], rho[main]
     starts = np.flatnonzero(np.diff(rho) > LEAP) + 1
-    if len(t) < 8 or not len(starts) or not total > warmup:
+    if len(t) < LEAST_POINTS or not len(starts) or not total > warmup:
         return None
     best, form = MATCH, None
     # A cycle starts between two points of the log: where, the others tell.
     first = np.linspace(t[starts[0] - 1], t[min(starts[0] + 1, len(t) - 1)], 65) - warmup
     rises = np.flatnonzero(np.diff(rho) > 0)
     t, rho = np.delete(t, [rises, rises + 1]), np.delete(rho, [rises, rises + 1])
-    if len(t) < 8:
+    if len(t) < LEAST_POINTS:
         return None
     for growth in GROWTHS:
         for cycle in first[first > 0]:

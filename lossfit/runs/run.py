@@ -23,6 +23,7 @@ class Owner(Protocol):
     """What a run needs of the collection that it is a view into: `lossfit.Runs`."""
 
     _columns: Columns
+    _cache: dict[str, Any]
 
     @property
     def names(self) -> tuple[str, ...]:

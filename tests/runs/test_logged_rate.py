@@ -6,7 +6,8 @@ import pytest
 
 import lossfit
 from lossfit import schedules
-from lossfit.runs.logged_rate import form_of, form_to, warmed, warmup_of
+from lossfit.runs.logged_rate import rate_of
+from lossfit.runs.rate_forms import Followed, forms_of
 
 CONVENTIONS = ("after", "multiplied", "capped")
 
@@ -26,12 +27,8 @@ def rounded(rate, digits):
     return np.array([float(f"{value:.{digits - 1}e}") for value in rate])
 
 
-def recognised(t, rate, total=None):
-    frame = pd.DataFrame({"step": t, "loss": 2 + t**-0.3, "lr": rate})
-    run = next(iter(lossfit.Runs.from_frame(frame)))
-    t, rho = warmed(t, rate)
-    warmup = warmup_of(run, "step")
-    return form_of(t, rho, warmup) if total is None else form_to(t, rho, warmup, total)
+def recognised(t, rate, total=np.nan):
+    return forms_of([rate_of(t, rate)], np.array([total]))[0].form
 
 
 def cases(n=60):
@@ -79,10 +76,67 @@ def test_a_planned_end_is_met_by_a_warm_up_laid_over(make):
     assert form.final_ratio == pytest.approx(0.1, abs=0.01)
 
 
-def test_other_decays_are_no_cosines():
-    t = np.arange(50.0, 10_001.0, 50.0)
-    for rate in (np.sqrt(200 / np.maximum(t, 200)), 0.1 ** (t / 10_000), np.where(t < 900, 1, 0.1)):
-        assert recognised(t, 3e-4 * np.minimum(t / 200, 1) * rate) is None
+def held_then(u, shape, decay=0.3):
+    return shape(np.clip((u - 1 + decay) / decay, 0, 1))
+
+
+def half_wave(u):
+    return (1 + np.cos(np.pi * u)) / 2
+
+
+DECAYS = {
+    "inverse sqrt": (lambda u: np.sqrt(0.02 / np.maximum(u, 0.02)), None),
+    "exponential": (lambda u: 0.1**u, None),
+    "square": (lambda u: (1 - u) ** 2, None),
+    "root": (lambda u: np.sqrt(1 - u), None),
+    "rex": (lambda u: (1 - u) / (1 - u / 2), None),
+    "step": (lambda u: np.where(u < 0.3, 1, 0.1), None),
+    "one cycle": (
+        lambda u: np.where(u < 0.3, half_wave(1 - u / 0.3), half_wave(u / 0.7 - 3 / 7)),
+        1,
+    ),
+    "cooldown": (lambda u: held_then(u, lambda v: 1 - v), 1),
+    "1 - sqrt": (lambda u: held_then(u, lambda v: 1 - np.sqrt(v)), 1),
+    "cosine cooldown": (lambda u: held_then(u, half_wave), 1),
+    "square cooldown": (lambda u: held_then(u, lambda v: (1 - v) ** 2), None),
+}
+
+
+@pytest.mark.parametrize("digits", [4, 17])
+@pytest.mark.parametrize("name", DECAYS)
+def test_a_rate_is_continued_as_it_goes_on_or_not_at_all(name, digits):
+    shape, end = DECAYS[name]
+    t = np.arange(50.0, 20_001.0, 50.0)
+    rate = rounded(3e-4 * shape(t / 20_000), digits)
+    for share in (0.4, 0.6, 0.8, 0.9):
+        n = int(share * len(t))
+        form = recognised(t[:n], rate[:n])
+        if form is not None:
+            assert end is not None, (share, str(form))
+            assert form.total == pytest.approx(20_000, rel=0.02)
+            assert form(t[n:]) == pytest.approx(rate[n:] / rate[:n].max(), abs=0.01)
+    assert (form is None) == (end is None)
+
+
+def test_a_rate_has_the_same_form_whoever_is_asked_beside_it():
+    logs = [rate_of(t[:: 1 + 9 * (i % 3)], rate[:: 1 + 9 * (i % 3)])
+            for i, (t, rate, *_) in enumerate(cases(30))]  # fmt: skip
+    ends = np.array([np.nan, 25_000.0, 400_000.0] * 10)
+    together = forms_of(logs, ends)
+    assert together == [
+        forms_of([log], np.array([end]))[0] for log, end in zip(logs, ends, strict=True)
+    ]
+    assert together[::-1] == forms_of(logs[::-1], ends[::-1])
+
+
+def test_a_run_may_stop_before_its_schedule_ends():
+    t = np.arange(50.0, 8001.0, 50.0)
+    rate = 3e-4 * cosine_rate(t, 20_000.0, 0.0, 500.0, "after")
+    longer = forms_of([rate_of(t, rate)], np.array([12_000.0]))[0]
+    assert longer.elsewhere
+    assert longer.form.total == pytest.approx(20_000, rel=1e-3)
+    shorter = forms_of([rate_of(t, rate)], np.array([30_000.0]))[0]
+    assert shorter == Followed(None, True)
 
 
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
