@@ -22,6 +22,7 @@ import math
 
 from .curve_window import LOG_T, POINTS, VALUE
 from .maths import exp, inline, kernel, log
+from .team import lane, sync, width
 
 __all__ = [
     "A_ROW",
@@ -38,11 +39,15 @@ __all__ = [
     "S_AB",
     "S_BB",
     "clock",
+    "dot",
+    "each_frame",
     "exponent_column",
     "filters",
     "frames",
     "log_phi",
     "phi_parts",
+    "products",
+    "put_frame",
     "put_rows",
     "whiten",
 ]
@@ -124,7 +129,7 @@ def filters(window, bins, grid, gains, scales, log_dets):
         Written: half the log determinant of the bins' covariance.
     """
     n_sizes = grid.sizes.size
-    for k in range(grid.noises.size * n_sizes):
+    for k in range(lane(), grid.noises.size * n_sizes, width()):
         noise = grid.noises[k // n_sizes] * window.noise * window.noise
         wander = grid.sizes[k % n_sizes] * window.slope
         wander *= wander
@@ -146,6 +151,7 @@ def filters(window, bins, grid, gains, scales, log_dets):
                 log_det += math.log(product)
                 product = 1.0
         log_dets[k] = 0.5 * (log_det + math.log(product))
+    sync()
 
 
 @inline
@@ -162,7 +168,7 @@ def put_rows(h, n_paths, n, bins, x, response, grid, columns):
     x_end = x[n]
     first = A_ROW + h * n_alpha
     second = A_ROW + n_paths * n_alpha + h * n_response
-    for i in range(n):
+    for i in range(lane(), n, width()):
         row = n - 1 - i  # the features lie in the order of time, the bins latest first
         log_ratio = log(max(x[row] / x_end, 1e-9))
         columns[i, 0] = 1.0
@@ -210,44 +216,62 @@ def dot(n, x, y):
 
 
 @kernel
+def products(n, one, y, column):
+    """Inner products of a column with one, with y and with itself."""
+    return dot(n, one, column), dot(n, y, column), dot(n, column, column)
+
+
+@kernel
+def each_frame(first, n, n_paths, g00, level, base, grid, white, inner, out):
+    """Statistics of all frames of a covariance, of which ``first`` is the first."""
+    n_alpha = grid.alphas.size
+    n_response = grid.responses.shape[0]
+    at = first
+    for h in range(n_paths):
+        for a in range(n_alpha):
+            f = A_ROW + h * n_alpha + a
+            for q in range(n_response):
+                d = A_ROW + n_paths * n_alpha + h * n_response + q
+                put_frame(n, f, d, at, g00, level, base, white, inner, out)
+                at += 1
+
+
+@inline
+def put_frame(n, f, d, at, g00, level, base, white, inner, out):
+    """Statistics of the frame of two columns."""
+    cross = dot(n, white[f], white[d])
+    out[S_AA, at] = inner[2, f]
+    out[S_AB, at] = cross - g00 * inner[0, f] * inner[0, d]
+    out[S_BB, at] = inner[2, d]
+    out[RHS_A, at] = inner[1, f]
+    out[RHS_B, at] = inner[1, d]
+    out[LEVEL, at] = level
+    out[LEVEL_A, at] = inner[0, f]
+    out[LEVEL_B, at] = inner[0, d]
+    out[G00, at] = g00
+    out[BASE, at] = base
+
+
+@kernel
 def frames(k, n, n_paths, log_det, grid, white, inner, out):
     """Statistics of all frames of covariance k, from whitened columns.
 
-    ``inner`` is scratch of shape (2, 3, n_paths * max(n_alpha, n_response)) or more.
+    ``inner`` is scratch of shape (3, n_columns) or more.
     """
     n_alpha = grid.alphas.size
     n_response = grid.responses.shape[0]
-    one = white[0]
-    y = white[1]
-    g00 = dot(n, one, one)
-    level = dot(n, one, y) / g00
-    base = -log_det - 0.5 * math.log(g00) - 0.5 * (dot(n, y, y) - g00 * level * level)
-    at_b = A_ROW + n_paths * n_alpha
-    for c in range(n_paths * n_alpha):
-        f = white[A_ROW + c]
-        inner[0, 0, c] = dot(n, one, f) / g00
-        inner[0, 1, c] = dot(n, y, f) - g00 * level * inner[0, 0, c]
-        inner[0, 2, c] = dot(n, f, f) - g00 * inner[0, 0, c] * inner[0, 0, c]
-    for c in range(n_paths * n_response):
-        d = white[at_b + c]
-        inner[1, 0, c] = dot(n, one, d) / g00
-        inner[1, 1, c] = dot(n, y, d) - g00 * level * inner[1, 0, c]
-        inner[1, 2, c] = dot(n, d, d) - g00 * inner[1, 0, c] * inner[1, 0, c]
-    at = k * n_paths * n_alpha * n_response
-    for h in range(n_paths):
-        for a in range(n_alpha):
-            f = h * n_alpha + a
-            for q in range(n_response):
-                d = h * n_response + q
-                cross = dot(n, white[A_ROW + f], white[at_b + d])
-                out[S_AA, at] = inner[0, 2, f]
-                out[S_AB, at] = cross - g00 * inner[0, 0, f] * inner[1, 0, d]
-                out[S_BB, at] = inner[1, 2, d]
-                out[RHS_A, at] = inner[0, 1, f]
-                out[RHS_B, at] = inner[1, 1, d]
-                out[LEVEL, at] = level
-                out[LEVEL_A, at] = inner[0, 0, f]
-                out[LEVEL_B, at] = inner[1, 0, d]
-                out[G00, at] = g00
-                out[BASE, at] = base
-                at += 1
+    n_columns = A_ROW + n_paths * (n_alpha + n_response)
+    for c in range(lane(), n_columns, width()):
+        inner[0, c], inner[1, c], inner[2, c] = products(n, white[0], white[1], white[c])
+    sync()
+    g00 = inner[0, 0]
+    level = inner[0, 1] / g00
+    base = -log_det - 0.5 * math.log(g00) - 0.5 * (inner[1, 1] - g00 * level * level)
+    for c in range(A_ROW + lane(), n_columns, width()):
+        inner[0, c] /= g00
+        inner[1, c] -= g00 * level * inner[0, c]
+        inner[2, c] -= g00 * inner[0, c] * inner[0, c]
+    sync()
+    first = k * n_paths * n_alpha * n_response
+    each_frame(first, n, n_paths, g00, level, base, grid, white, inner, out)
+    sync()

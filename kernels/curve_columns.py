@@ -8,6 +8,7 @@ from .curve_cells import A_ROW, clock, dot, exponent_column, put_rows
 from .curve_window import LOG_T
 from .maths import kernel
 from .paths import features as path_features
+from .team import lane, sync, width
 
 __all__ = ["past_rows", "responses_of", "tabulate"]
 
@@ -15,10 +16,11 @@ __all__ = ["past_rows", "responses_of", "tabulate"]
 @kernel
 def responses_of(plan, step_size, grid, out):
     """The grid's responses with the time constants of a run; they are short in a short plan."""
-    for q in range(out.shape[0]):
+    for q in range(lane(), out.shape[0], width()):
         for i in range(out.shape[1]):
             out[q, i] = grid.responses[q, i]
         out[q, 1] = min(out[q, 1], max(grid.most_tau[q] * plan, 1e-9) / step_size)
+    sync()
 
 
 @kernel
@@ -27,9 +29,9 @@ def _put_target(j, h, row, x_end, response_end, x, response, grid, phi_at, respo
     n_alpha = grid.alphas.size
     n_response = grid.responses.shape[0]
     log_ratio = math.log(max(x[row] / x_end, 1e-9))
-    for a in range(n_alpha):
+    for a in range(lane(), n_alpha, width()):
         phi_at[j, h * n_alpha + a] = exponent_column(grid.alphas[a], log_ratio)
-    for q in range(n_response):
+    for q in range(lane(), n_response, width()):
         response_at[j, h * n_response + q] = response_end[q] - response[row, q]
 
 
@@ -39,13 +41,17 @@ def _append(j, m, path, h, n_paths, at, end, history, future, times):
 
     Gives the first target that does not, and how many times there are.
     """
-    while j < at.size and (m == 0 or at[j] > times[m - 1]):
+    before = times[m - 1] if m > 0 else -math.inf
+    while j < at.size and at[j] > before:
         own = future[j * n_paths + h] if at[j] > end else history[h]
         if own != path:
             break
-        times[m] = at[j]
+        before = at[j]
+        if lane() == 0:
+            times[m] = before
         m += 1
         j += 1
+    sync()
     return j, m
 
 
@@ -96,42 +102,46 @@ def tabulate(
     n_paths = history.size
     n_response = grid.responses.shape[0]
     for h in range(n_paths):
-        for i in range(n):
-            times[i] = math.exp(bins[LOG_T, n - 1 - i])
-        times[n] = end
-        j, m = _append(0, n + 1, history[h], h, n_paths, at, end, history, future, times)
-        path_features(
-            history[h], shapes, paths, m, times, grid.groups, units, step_size, work, x, response
-        )
-        put_rows(h, n_paths, n, bins, x, response, grid, columns)
-        x_end = x[n]
-        for q in range(n_response):
-            response_end[q] = response[n, q]
-        for i in range(j):
-            _put_target(
-                i, h, n + 1 + i, x_end, response_end, x, response, grid, phi_at, response_at
-            )
-        while j < n_at:
-            path = future[j * n_paths + h] if at[j] > end else history[h]
-            last, m = _append(j, 0, path, h, n_paths, at, end, history, future, times)
+        j = 0
+        x_end = 0.0
+        first = n + 1  # times before those of the targets: the bins and the end
+        while first > 0 or j < n_at:
+            path = history[h]
+            if first > 0:
+                for i in range(lane(), n, width()):
+                    times[i] = math.exp(bins[LOG_T, n - 1 - i])
+                if lane() == 0:
+                    times[n] = end
+                sync()
+            elif at[j] > end:
+                path = future[j * n_paths + h]
+            last, m = _append(j, first, path, h, n_paths, at, end, history, future, times)
             path_features(
                 path, shapes, paths, m, times, grid.groups, units, step_size, work, x, response
             )
+            if first > 0:
+                put_rows(h, n_paths, n, bins, x, response, grid, columns)
+                x_end = x[n]
+                for q in range(lane(), n_response, width()):
+                    response_end[q] = response[n, q]
             for i in range(j, last):
                 _put_target(
-                    i, h, i - j, x_end, response_end, x, response, grid, phi_at, response_at
+                    i, h, first + i - j, x_end, response_end, x, response, grid, phi_at, response_at
                 )
+            sync()
+            first = 0
             j = last
     first = A_ROW + n_paths * (grid.alphas.size + n_response)
     n_past = 0
     for j in range(n_at):
         if at[j] <= end:
             u = clock(window.log_end - math.log(at[j]), grid.doubt)
-            for i in range(n):
+            for i in range(lane(), n, width()):
                 columns[i, first + n_past] = min(
                     u, clock(window.log_end - bins[LOG_T, i], grid.doubt)
                 )
             n_past += 1
+    sync()
     return n_past
 
 
@@ -155,7 +165,8 @@ def past_rows(k, window, at, wander, n_columns, white, grid, out):
             column = white[n_columns + p]
             u = clock(window.log_end - math.log(at[j]), grid.doubt)
             variance = wander * u - wander * wander * dot(n, column, column)
-            out[p, k, 0] = math.sqrt(max(variance, 0.0))
-            for c in range(n_columns):
+            if lane() == 0:
+                out[p, k, 0] = math.sqrt(max(variance, 0.0))
+            for c in range(lane(), n_columns, width()):
                 out[p, k, 1 + c] = wander * dot(n, column, white[c])
             p += 1

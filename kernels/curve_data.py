@@ -229,7 +229,7 @@ class Scratch(NamedTuple):
     given: Floats
     of_cell: Floats
     of_draw: Floats
-    index: Ints
+    cell: Ints
     flip: Floats
     sides: Floats
     gain: Floats
@@ -268,7 +268,7 @@ def make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper)
         np.empty(n_covariances),
         np.empty(n_columns),
         np.empty((n_columns, n_bins)),
-        np.empty((2, 3, n_paths * max(n_alpha, n_response))),
+        np.empty((3, n_columns)),
         np.empty((FRAME_ROWS, n_frames)),
         np.empty(n_paths),
         np.empty(n_frames * grid.strengths.shape[0]),

@@ -33,6 +33,7 @@ from .curve_weights import LEAST_DET, component
 from .maths import exp, kernel
 from .normal import positive_normal
 from .philox import normal_pair, philox, uniform
+from .team import lane, sync, width
 
 __all__ = [
     "BLOCK",
@@ -43,6 +44,7 @@ __all__ = [
     "choose",
     "choose_sides",
     "draw_parameters",
+    "list_cells",
     "permutation",
 ]
 
@@ -123,11 +125,13 @@ def describe_tails(n, logits, sizes, leans, out):
         below = math.exp(leans[i])
         above = 1.0 / below
         more = (below - above) / (below + above)
-        out[PROBABILITY, i] = probability
-        out[BELOW, i] = math.exp(sizes[i]) * below
-        out[ABOVE, i] = math.exp(sizes[i]) * above
-        out[FLIP_UP, i] = max(-more, 0.0)
-        out[FLIP_DOWN, i] = max(more, 0.0)
+        if lane() == 0:
+            out[PROBABILITY, i] = probability
+            out[BELOW, i] = math.exp(sizes[i]) * below
+            out[ABOVE, i] = math.exp(sizes[i]) * above
+            out[FLIP_UP, i] = max(-more, 0.0)
+            out[FLIP_DOWN, i] = max(more, 0.0)
+    sync()
 
 
 @kernel
@@ -207,7 +211,7 @@ def choose_sides(n, tails, tail, flip, out):
 
     Row 0 where it is below the middle, row 1 where it is above; negative if it is mirrored.
     """
-    for i in range(n):
+    for i in range(lane(), n, width()):
         t = tail[i]
         below = tails[BELOW, t]
         above = tails[ABOVE, t]
@@ -218,7 +222,7 @@ def choose_sides(n, tails, tail, flip, out):
 @kernel
 def _words(n, first, block, key, out):
     a, b, c, d = out[0], out[1], out[2], out[3]
-    for i in range(n):
+    for i in range(lane(), n, width()):
         draw = uint64(first + i)
         a[i], b[i], c[i], d[i] = philox(
             draw & MASK32, uint64(block), STREAM_NORMALS, draw >> uint64(32), key
@@ -227,12 +231,12 @@ def _words(n, first, block, key, out):
 
 @kernel
 def _normals(n, word0, word1, first, second):
-    for i in range(n):
+    for i in range(lane(), n, width()):
         first[i], second[i] = normal_pair(word0[i], word1[i])
 
 
 @kernel
-def _list_cells(first, n, window, grid, frame, frames, strengths, given, index):
+def list_cells(first, n, window, grid, frame, frames, strengths, given, index):
     """The different cells among n draws, and which of them each draw has; gives how many."""
     count = 0
     before_f = np.int64(-1)
@@ -256,7 +260,7 @@ def _list_cells(first, n, window, grid, frame, frames, strengths, given, index):
 @kernel
 def _describe_cells(n, b, a_precision, response_sd, given, out):
     """What draws need of their cells."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         a11 = given[S_AA, i] + a_precision
         a22 = given[S_BB, i] + given[B_PRECISION, i]
         a12 = given[S_AB, i]
@@ -286,7 +290,7 @@ def _describe_cells(n, b, a_precision, response_sd, given, out):
 def _spread_cells(n, index, cells, out):
     """Cells to the draws that have them."""
     for row in range(CELL_ROWS):
-        for i in range(n):
+        for i in range(lane(), n, width()):
             out[row, i] = cells[row, index[i]]
 
 
@@ -304,7 +308,7 @@ def _assemble(n, of_cell, z, out):
     of_b = of_cell[OF_B]
     sd_c = of_cell[SD_C]
     response_sd = of_cell[RESPONSE_SD]
-    for i in range(n):
+    for i in range(lane(), n, width()):
         e = expected[i]
         a = mean_a[i] + sd_a[i] * e
         b = mean_b[i] + b_on_a[i] * e
@@ -331,6 +335,8 @@ def draw_parameters(
 ):  # fmt: skip
     """Parameters of n draws: rows of ``out``.
 
+    A draw is one lane's from its cell on: nothing has to be waited for.
+
     Parameters
     ----------
     response_sd : float
@@ -352,7 +358,7 @@ def draw_parameters(
     a_precision = 1.0 / (grid.slope_sd * b * grid.slope_sd * b)
     for first in range(0, n, BLOCK):
         m = min(BLOCK, n - first)
-        count = _list_cells(first, m, window, grid, frame, frames, strengths, given, index)
+        count = list_cells(first, m, window, grid, frame, frames, strengths, given, index)
         _describe_cells(count, b, a_precision, response_sd, given, cells)
         _spread_cells(m, index, cells, of_draw)
         if longer:
@@ -362,7 +368,7 @@ def draw_parameters(
             _words(m, first, block, key, words)
             _normals(m, words[0], words[1], z[4 * block], z[4 * block + 1])
             _normals(m, words[2], words[3], z[4 * block + 2], z[4 * block + 3])
-        for i in range(m):
+        for i in range(lane(), m, width()):
             if z[0, i] <= -of_draw[CUT, i]:  # rejected: by inversion
                 draw = uint64(first + i)
                 w0, _w1, _w2, _w3 = philox(draw & MASK32, ZERO, STREAM_CUT, draw >> uint64(32), key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,33 @@ from .paths import Paths, Shapes
 from .records import as_records, contiguous
 from .spreading import spread
 
-__all__ = ["forecast_curves"]
+__all__ = ["Most", "forecast_curves", "most"]
+
+
+class Most(NamedTuple):
+    """The most points, hypotheses, targets, and targets within the data, of a run."""
+
+    points: int
+    paths: int
+    at: int
+    past: int
+
+
+def most(observed: Observed, asked: Asked, start: int, stop: int) -> Most:
+    """`Most` of the runs ``start`` to ``stop`` (exclusive)."""
+    runs = slice(start, stop + 1)
+    targets = asked.targets[runs]
+    ends = observed.t[observed.offsets[start + 1 : stop + 1] - 1]
+    within = asked.at[targets[0] : targets[-1]] <= np.repeat(ends, np.diff(targets))
+    counted = np.concatenate([[0], np.cumsum(within)])
+    n_past = np.diff(counted[targets - targets[0]]).max(initial=0)
+
+    def longest(offsets: Any) -> int:
+        return int(np.diff(offsets[runs]).max(initial=1))
+
+    return Most(
+        longest(observed.offsets), longest(asked.hypotheses), longest(asked.targets), int(n_past)
+    )
 
 
 @entry
@@ -36,16 +62,8 @@ def _scratch(
     n_nodes: int, n_draws: int,
 ) -> Any:  # fmt: skip
     """For the most points, hypotheses, targets, and targets within the data, of some runs."""
-    runs = slice(start, stop + 1)
-    targets = asked.targets[runs]
-    ends = observed.t[observed.offsets[start + 1 : stop + 1] - 1]
-    within = asked.at[targets[0] : targets[-1]] <= np.repeat(ends, np.diff(targets))
-    counted = np.concatenate([[0], np.cumsum(within)])
-    n_past = np.diff(counted[targets - targets[0]]).max(initial=0)
-    n_points = np.diff(observed.offsets[runs]).max(initial=1)
-    n_paths = np.diff(asked.hypotheses[runs]).max(initial=1)
-    n_at = np.diff(targets).max(initial=1)
-    return make_scratch(n_points, n_paths, n_at, n_past, n_nodes, n_draws, grid, hyper)
+    largest = most(observed, asked, start, stop)
+    return make_scratch(*largest, n_nodes, n_draws, grid, hyper)
 
 
 def forecast_curves(

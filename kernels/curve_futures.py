@@ -18,6 +18,7 @@ from .curve_draws import (
 from .curve_law import DRIFT, FUTURE, GROWTH, KNOTS, SLOW
 from .maths import exp, inline, kernel
 from .ranks import quantile
+from .team import lane, sync, width
 
 __all__ = ["back", "describe_futures", "evaluate", "evaluate_past", "shorten_gains", "widen"]
 
@@ -55,7 +56,7 @@ def describe_futures(n_at, log_ratio, window, grid, numbers, jitter, discrepancy
     drift = math.exp(2.0 * numbers[DRIFT]) * window.slope * window.slope
     unexplained = math.exp(2.0 * jitter)
     share = math.exp(numbers[SLOW]) * window.noise * window.noise
-    for j in range(n_at):
+    for j in range(lane(), n_at, width()):
         h = log_ratio[j]
         if h <= 0.0:
             continue
@@ -73,6 +74,7 @@ def describe_futures(n_at, log_ratio, window, grid, numbers, jitter, discrepancy
         for k in range(grid.noises.size):
             excess = max(grid.noises[k] - 1.0, 0.0)
             slow[j, k] = math.sqrt(share * excess / count + unexplained)
+    sync()
 
 
 @kernel
@@ -93,7 +95,7 @@ def evaluate(n, phi, response, discrepancy, slow, drawn, parts, sides, out):
     out : float64, shape (n,)
         Written.
     """
-    for i in range(n):
+    for i in range(lane(), n, width()):
         p = phi[parts[0, i]]
         d = response[parts[1, i]]
         k = parts[3, i]
@@ -116,7 +118,7 @@ def evaluate_past(n, n_exponents, phi, response, past, drawn, parts, out):
     discrepancy given the bins, then its mean's coefficients on the columns.
     """
     at_b = 3 + n_exponents
-    for i in range(n):
+    for i in range(lane(), n, width()):
         k = parts[2, i]
         a = parts[0, i]
         b = parts[1, i]
@@ -154,7 +156,7 @@ def _learned(log_ratio, knowledge, like, hyper, column):
 
 @kernel
 def _stretch(n, centre, moved, lower, upper, values):
-    for i in range(n):
+    for i in range(lane(), n, width()):
         e = values[i] - centre
         values[i] = moved + e * (lower if e < 0.0 else upper)
 
@@ -181,14 +183,22 @@ def widen(n, log_ratio, knowledge, like, hyper, siblings, values, work, counts):
     more = siblings[0]
     if lower == 1.0 and upper == 1.0 and shift == 0.0 and more == 0.0 and siblings[1] == 1.0:
         return
-    centre = quantile(n, values, 0.5, work, counts)
-    moved = centre
-    if shift < 0.0 or more < 0.0:
-        below = centre - quantile(n, values, 0.05, work, counts)
-        moved += below * (min(shift, 0.0) + min(more, 0.0) * lower)
-    if shift > 0.0 or more > 0.0:
-        above = quantile(n, values, 0.95, work, counts) - centre
-        moved += above * (max(shift, 0.0) + max(more, 0.0) * upper)
+    down = min(shift, 0.0) + min(more, 0.0) * lower
+    up = max(shift, 0.0) + max(more, 0.0) * upper
+    centre = 0.0
+    moved = 0.0
+    for k in range(3):  # one call of `quantile`: a GPU has room for no more
+        by = 1.0 if k == 0 else (down if k == 1 else up)
+        if by == 0.0:
+            continue
+        place = quantile(n, values, 0.5 if k == 0 else (0.05 if k == 1 else 0.95), work, counts)
+        if k == 0:
+            centre = place
+            moved = place
+        elif k == 1:
+            moved += (centre - place) * by
+        else:
+            moved += (place - centre) * by
     _stretch(n, centre, moved, lower * siblings[1], upper * siblings[1], values)
 
 
@@ -199,7 +209,7 @@ def shorten_gains(n, base, longer, gain, values):
     A longer plan hardly ever ends above a shorter one: little is kept of what lies above the last
     bin.
     """
-    for i in range(n):
+    for i in range(lane(), n, width()):
         z = values[i] - base
         z *= exp(longer[0] + longer[1] * gain[i])
         values[i] = base + (z * longer[2] if z > 0.0 else z)
@@ -208,7 +218,7 @@ def shorten_gains(n, base, longer, gain, values):
 @kernel
 def _logarithm_back(n, level, last, top, values):
     unit = exp(last)
-    for i in range(n):
+    for i in range(lane(), n, width()):
         z = values[i] - last
         # One exponential: below the last level the value itself, high above it that of a tanh.
         high = z > 0.5 * top
@@ -219,7 +229,7 @@ def _logarithm_back(n, level, last, top, values):
 
 @kernel
 def _linear_back(n, level, scale, last, top, values):
-    for i in range(n):
+    for i in range(lane(), n, width()):
         z = values[i] - last
         bent = top / (1.0 + exp(-4.0 * max(z / top - 0.5, 0.0)))
         values[i] = level + scale * (last + (bent if z > 0.5 * top else z))

@@ -163,9 +163,9 @@ def rows_of_cells(grid):
     return size, noise, strength, strength + grid.strengths.shape[0]
 
 
-def n_marginals(grid):
+def n_marginals(grid: CellGrid) -> int:
     """Values of alpha, of the discrepancy's size, of the noise factor and of the strength."""
-    return grid.alphas.size + grid.sizes.size + grid.noises.size + grid.strengths.shape[0]
+    return grid.alphas.size + grid.sizes.size + grid.noises.size + len(grid.strengths)
 
 
 @inline

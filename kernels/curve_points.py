@@ -8,6 +8,7 @@ import numpy as np
 
 from .maths import inline, kernel, log
 from .ranks import absolute_median, middle
+from .team import count_before, lane, sync, width
 
 __all__ = [
     "bin_means",
@@ -35,23 +36,26 @@ MOST_WEIGHT = 5.0  # of a bin in the slope
 @kernel
 def logs(n, values, out):
     """Logarithms."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         out[i] = log(values[i])
+    sync()
 
 
 @kernel
 def copy(n, source, out):
     """The same values."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         out[i] = source[i]
+    sync()
 
 
 @kernel
 def _bends(n, x, y, out):
     """Distances from the straight line between the two neighbours; gives how many."""
-    for i in range(1, n - 1):
+    for i in range(1 + lane(), n - 1, width()):
         share = (x[i] - x[i - 1]) / (x[i + 1] - x[i - 1])
         out[i - 1] = abs(y[i] - y[i - 1] - share * (y[i + 1] - y[i - 1]))
+    sync()
     return n - 2
 
 
@@ -100,16 +104,20 @@ def without_spikes(n, t, loss, weight, x, y, positive, work, counts, points):
             unit = absolute_median(n, work[0], 0.0, work[1], counts)
         limit = SPIKE_MADS * size + SPIKE_SHARE * unit
     m = 0
-    for i in range(n):
-        points[0, m] = t[i]
-        points[1, m] = loss[i]
-        points[2, m] = weight[i]
-        points[3, m] = y[i]
-        stays = n < SPIKE_POINTS
-        if not stays:
+    for first in range(0, n, width()):
+        i = first + lane()
+        stays = i < n
+        if stays and n >= SPIKE_POINTS:
             most = limit if 0 < i < n - 1 else limit * SPIKE_ENDS
             stays = _off_every_line(n, x, y, i) <= most
-        m += 1 if stays else 0
+        before, count = count_before(stays)
+        if stays:
+            points[0, m + before] = t[i]
+            points[1, m + before] = loss[i]
+            points[2, m + before] = weight[i]
+            points[3, m + before] = y[i]
+        m += count
+    sync()
     return m
 
 
@@ -130,9 +138,10 @@ def first_from(n, t, start):
 @kernel
 def _differences(n, y, weight, out):
     """What the middle of its neighbours leaves of a point, for noise of weight 1."""
-    for i in range(1, n - 1):
+    for i in range(1 + lane(), n - 1, width()):
         spread = 1.0 / weight[i] + 0.25 / weight[i - 1] + 0.25 / weight[i + 1]
         out[i - 1] = (y[i] - 0.5 * (y[i - 1] + y[i + 1])) * math.sqrt(1.5 / spread)
+    sync()
 
 
 @kernel
@@ -216,5 +225,6 @@ def trend(n, bins, log_end):
 @kernel
 def to_fitted(n, values, positive, level, scale):
     """Losses to the fitted scale, in place."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         values[i] = math.log(values[i]) if positive else (values[i] - level) / scale
+    sync()

@@ -33,15 +33,28 @@ from .curve_futures import (
 from .curve_law import FEATURES, LIKE, RESPONSE, rows_of_draws
 from .curve_weights import hyper_parameters, sum_marginals, weigh
 from .curve_window import VALUE, features, prepare
-from .maths import inline, kernel
+from .maths import inline, kernel, missing
+from .team import lane, sync, team_sum, width
 
-__all__ = ["forecast_run"]
+__all__ = [
+    "describe_curves",
+    "draw_run",
+    "evaluate_target",
+    "forecast_run",
+    "keep_parameters",
+    "measured",
+    "parts_of_draws",
+    "put_record",
+    "strength_by_response",
+    "tabulate_run",
+    "weigh_run",
+]
 
 
 @kernel
-def _keep_parameters(n, order, parts, drawn, tail, units, grid, out):
+def keep_parameters(n, order, parts, drawn, tail, units, grid, out):
     """Write the parameters of the draws."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         slot = order[i]
         a = parts[0, i]
         q = parts[1, i] % grid.responses.shape[0]
@@ -60,16 +73,19 @@ def _keep_parameters(n, order, parts, drawn, tail, units, grid, out):
 
 
 @kernel
-def _record(window, n, drawn, feature, total, squares, best, record):
+def put_record(window, n, drawn, feature, total, squares, best, record):
     """Write what is found of a run: `RECORD`."""
     unit = window.level if window.positive else window.scale
     mean = 0.0
-    for i in range(n):
+    for i in range(lane(), n, width()):
         mean += drawn[B, i] + drawn[OFF_B, i]
-    mean /= n
+    mean = team_sum(mean) / n
     square = 0.0
-    for i in range(n):
+    for i in range(lane(), n, width()):
         square += (drawn[B, i] + drawn[OFF_B, i] - mean) ** 2
+    square = team_sum(square)
+    if lane() > 0:
+        return
     record[0] = window.n
     record[1] = 1.0 if window.positive else 0.0
     record[2] = window.points
@@ -91,11 +107,10 @@ def _record(window, n, drawn, feature, total, squares, best, record):
 
 
 @kernel
-def _weigh_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
-    """Cells of a run and their weights; gives what `curve_cells.weigh` does."""
+def tabulate_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
+    """Hyper-prior of a run, columns of its cells and filters; gives how many targets are past."""
     h0 = asked.hypotheses[r]
     h1 = asked.hypotheses[r + 1]
-    n_paths = h1 - h0
     at = asked.at[asked.targets[r] : asked.targets[r + 1]]
     features(window, asked.plan[r], asked.knowledge[r], asked.like[r], w.feature)
     hyper_parameters(w.feature, hyper, w.theta)
@@ -107,6 +122,16 @@ def _weigh_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
         w.phi_at, w.response_at,
     )  # fmt: skip
     filters(window, w.bins, grid, w.gains, w.scales, w.log_dets)
+    return n_past
+
+
+@kernel
+def weigh_run(window, asked, r, n_past, grid, hyper, w):
+    """Weights of a run's cells; gives what `curve_weights.weigh` does."""
+    h0 = asked.hypotheses[r]
+    h1 = asked.hypotheses[r + 1]
+    n_paths = h1 - h0
+    at = asked.at[asked.targets[r] : asked.targets[r + 1]]
     n_sizes = grid.sizes.size
     n_response = grid.responses.shape[0]
     n_columns = A_ROW + n_paths * (grid.alphas.size + n_response)
@@ -117,6 +142,7 @@ def _weigh_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
         if n_past > 0:
             wander = grid.sizes[k % n_sizes] * window.slope
             past_rows(k, window, at, wander * wander, n_columns, w.white, grid, w.past)
+            sync()  # the whitened columns have been read
     n_cells = n_covariances * n_paths * grid.alphas.size * n_response * grid.strengths.shape[0]
     return weigh(
         window, n_paths, asked.kind[h0:h1], asked.log_weight[h0:h1], asked.strengths[r], grid,
@@ -126,7 +152,15 @@ def _weigh_run(window, asked, r, step_size, grid, hyper, shapes, paths, w):
 
 
 @kernel
-def _draw_run(window, n_paths, n_draws, longer, total, key, grid, hyper, w):
+def parts_of_draws(n, n_paths, grid, frames, frame_parts, parts):
+    """What the draws' cells are of."""
+    for row in range(parts.shape[0]):
+        for i in range(n):
+            parts[row, i] = frame_parts[row, frames[i]]
+
+
+@kernel
+def draw_run(window, n_paths, n_draws, longer, total, key, grid, hyper, w):
     """Cells, parameters and order of the draws of a run."""
     at_numbers, at_tail, at_jitter, at_size, at_lean = rows_of_draws(grid, hyper)
     describe_tails(
@@ -142,72 +176,80 @@ def _draw_run(window, n_paths, n_draws, longer, total, key, grid, hyper, w):
     )  # fmt: skip
     draw_parameters(
         n_draws, window, grid, math.exp(w.theta[at_numbers + RESPONSE]), longer, w.frame, w.frames,
-        w.strengths, key, w.words, w.z, w.given, w.of_cell, w.of_draw, w.index, w.gain, w.drawn,
+        w.strengths, key, w.words, w.z, w.given, w.of_cell, w.of_draw, w.cell, w.gain, w.drawn,
     )  # fmt: skip
     choose_sides(n_draws, w.tails, w.tail, w.flip, w.sides)
-    for row in range(w.parts.shape[0]):
-        for i in range(n_draws):
-            w.parts[row, i] = w.frame_parts[row, w.frames[i]]
+    parts_of_draws(n_draws, n_paths, grid, w.frames, w.frame_parts, w.parts)
     permutation(n_draws, key, w.order)
 
 
 @kernel
-def _evaluate_run(
-    window, at, longer, siblings, n_exponents, knowledge, like, grid, hyper, w, draws, falls
-):
-    """The curves of all draws at the targets of a run."""
-    n = draws.shape[1]
+def strength_by_response(n, responses, strength, out):
+    """Sums over the draws by column of the response."""
+    for q in range(out.size):
+        out[q] = 0.0
+    for i in range(n):
+        out[responses[i]] += strength[i]
+
+
+@kernel
+def describe_curves(window, at, grid, hyper, w, falls):
+    """What the targets of a run have of their own, and how far the response falls until each."""
+    n = w.order.size
     n_at = at.size
     at_numbers, at_tail, at_jitter, _size, _lean = rows_of_draws(grid, hyper)
-    for j in range(n_at):
+    for j in range(lane(), n_at, width()):
         w.log_ratio[j] = math.log(at[j] / window.end) if at[j] > window.end else 0.0
+    sync()
     describe_futures(
         n_at, w.log_ratio, window, grid, w.theta[at_numbers:at_tail], w.theta[at_jitter],
         w.discrepancy, w.slow,
     )  # fmt: skip
     unit = window.level if window.positive else window.scale
     n_responses = w.response_at.shape[1]
-    strength = w.moments  # sums over the draws by column of the response
-    for q in range(n_responses):
-        strength[q] = 0.0
-    for i in range(n):
-        strength[w.parts[1, i]] += w.drawn[B, i]
-    p = 0
-    for j in range(n_at):
+    strength = w.moments[:n_responses]
+    strength_by_response(n, w.parts[1], w.drawn[B], strength)
+    for j in range(lane(), n_at, width()):
         fall = 0.0
         if at[j] > window.end:
-            evaluate(
-                n, w.phi_at[j], w.response_at[j], w.discrepancy[j], w.slow[j], w.drawn, w.parts,
-                w.sides, w.values,
-            )  # fmt: skip
-            widen(
-                n, w.log_ratio[j], knowledge, like, hyper, siblings[j], w.values, w.work[0],
-                w.counts,
-            )  # fmt: skip
-            if longer[j] > 0:
-                shorten_gains(n, w.bins[VALUE, 0], hyper.longer, w.gain, w.values)
-            back(n, window, w.values)
             for q in range(n_responses):
                 if strength[q] != 0.0:
                     fall -= strength[q] * w.response_at[j, q]
-        else:
-            evaluate_past(
-                n, n_exponents, w.phi_at[j], w.response_at[j], w.past[p], w.drawn, w.parts,
-                w.values,
-            )  # fmt: skip
-            p += 1
-            for i in range(n):
-                v = w.values[i]
-                w.values[i] = math.exp(v) if window.positive else window.level + window.scale * v
         falls[j] = unit * fall / n
-        for i in range(n):
-            draws[j, w.order[i]] = w.values[i]
+
+
+@kernel
+def evaluate_target(
+    j, p, at, longer, siblings, window, n_exponents, knowledge, like, hyper, w, draws
+):
+    """The curves of all draws at target j of a run, or at the p-th of those within the data."""
+    n = draws.size
+    if at > window.end:
+        evaluate(
+            n, w.phi_at[j], w.response_at[j], w.discrepancy[j], w.slow[j], w.drawn, w.parts,
+            w.sides, w.values,
+        )  # fmt: skip
+        widen(
+            n, w.log_ratio[j], knowledge, like, hyper, siblings, w.values, w.work[0], w.counts
+        )  # fmt: skip
+        if longer > 0:
+            shorten_gains(n, w.bins[VALUE, 0], hyper.longer, w.gain, w.values)
+        back(n, window, w.values)
+    else:
+        evaluate_past(
+            n, n_exponents, w.phi_at[j], w.response_at[j], w.past[p], w.drawn, w.parts, w.values
+        )  # fmt: skip
+        for i in range(lane(), n, width()):
+            v = w.values[i]
+            w.values[i] = math.exp(v) if window.positive else window.level + window.scale * v
+    for i in range(lane(), n, width()):
+        draws[w.order[i]] = w.values[i]
 
 
 @inline
-def _measured(value):
+def measured(value):
     """What is given, or negative where it is to be measured."""
-    return -1.0 if math.isnan(value) else value
+    return -1.0 if missing(value) else value
 
 
 @kernel
@@ -226,23 +268,27 @@ def forecast_run(
     n_paths = h1 - h0
     window = prepare(
         observed.t[a:b], observed.loss[a:b], observed.weight[a:b], observed.warmup[r],
-        observed.floor[r], _measured(observed.noise[r]), _measured(observed.slope[r]), grid,
+        observed.floor[r], measured(observed.noise[r]), measured(observed.slope[r]), grid,
         w.points, w.work, w.counts, w.slopes, w.bins,
     )  # fmt: skip
-    total, squares, best = _weigh_run(
+    n_past = tabulate_run(
         window, asked, r, observed.step_size[r], grid, hyper, shapes, paths, w
-    )
+    )  # fmt: skip
+    total, squares, best = weigh_run(window, asked, r, n_past, grid, hyper, w)
     sum_marginals(n_paths, grid, total, w.cells, shares[h0:h1], marginals)
     longer = False
     for j in range(t0, t1):
         longer = longer or asked.longer[j] > 0
-    _draw_run(window, n_paths, n_draws, longer, total, observed.keys[r], grid, hyper, w)
-    like = w.feature[LIKE] if math.isnan(asked.like[r]) else asked.like[r]
-    _evaluate_run(
-        window, asked.at[t0:t1], asked.longer[t0:t1], asked.siblings[t0:t1],
-        n_paths * grid.alphas.size, asked.knowledge[r], like, grid, hyper, w, draws[t0:t1],
-        falls[t0:t1],
-    )  # fmt: skip
+    draw_run(window, n_paths, n_draws, longer, total, observed.keys[r], grid, hyper, w)
+    like = w.feature[LIKE] if missing(asked.like[r]) else asked.like[r]
+    describe_curves(window, asked.at[t0:t1], grid, hyper, w, falls[t0:t1])
+    p = 0
+    for j in range(t0, t1):
+        evaluate_target(
+            j - t0, p, asked.at[j], asked.longer[j], asked.siblings[j], window,
+            n_paths * grid.alphas.size, asked.knowledge[r], like, hyper, w, draws[j],
+        )  # fmt: skip
+        p += 1 if asked.at[j] <= window.end else 0
     if parameters.shape[0] > 0:
-        _keep_parameters(n_draws, w.order, w.parts, w.drawn, w.tail, w.units, grid, parameters[r])
-    _record(window, n_draws, w.drawn, w.feature, total, squares, best, record)
+        keep_parameters(n_draws, w.order, w.parts, w.drawn, w.tail, w.units, grid, parameters[r])
+    put_record(window, n_draws, w.drawn, w.feature, total, squares, best, record)

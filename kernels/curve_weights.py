@@ -7,8 +7,18 @@ import math
 from .curve_cells import BASE, PRIOR, RHS_A, RHS_B, S_AA, S_AB, S_BB, dot, log_phi, phi_parts
 from .curve_law import ETA, rows_of_cells
 from .maths import exp, kernel, log
+from .team import lane, sync, team_max, width
 
-__all__ = ["LEAST_DET", "component", "hyper_parameters", "sum_marginals", "weigh"]
+__all__ = [
+    "LEAST_DET",
+    "component",
+    "hyper_parameters",
+    "put_priors",
+    "sum_marginals",
+    "sum_of",
+    "sum_of_squares",
+    "weigh",
+]
 
 LEAST_DET = 1e-14  # of the product of the diagonal: rounding
 LEAST_WEIGHT = -25.0  # cells below exp(-25) of the best one are not drawn
@@ -17,11 +27,12 @@ LEAST_WEIGHT = -25.0  # cells below exp(-25) of the best one are not drawn
 @kernel
 def hyper_parameters(f, hyper, out):
     """The hyper-prior's numbers of a run with features f."""
-    for i in range(out.size):
+    for i in range(lane(), out.size, width()):
         total = 0.0
         for k in range(f.size):
             total += hyper.matrix[i, k] * f[k]
         out[i] = total
+    sync()
 
 
 @kernel
@@ -33,8 +44,10 @@ def _log_softmax(values):
     for i in range(values.size):
         total += math.exp(values[i] - high)
     shift = high + math.log(total)
-    for i in range(values.size):
+    sync()  # all have read them
+    for i in range(lane(), values.size, width()):
         values[i] -= shift
+    sync()
 
 
 @kernel
@@ -64,7 +77,7 @@ def _component_weights(
     rhs_b = frame[RHS_B]
     base = frame[BASE]
     prior = frame[PRIOR]
-    for i in range(n):
+    for i in range(lane(), n, width()):
         a11 = s_aa[i] + a_precision
         a22 = s_bb[i] + b_precision
         a12 = s_ab[i]
@@ -84,21 +97,23 @@ def _component_weights(
 @kernel
 def _largest(n, values):
     best = values[0]
-    for i in range(n):
+    for i in range(lane(), n, width()):
         best = max(best, values[i])
-    return best
+    sync()  # all have read the first
+    return team_max(best)
 
 
 @kernel
 def _exponentials(n, best, values):
     """Weights from their logarithms, in place."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         d = values[i] - best
         values[i] = exp(d) if d > LEAST_WEIGHT else 0.0
+    sync()
 
 
 @kernel
-def _sum(n, values):
+def sum_of(n, values):
     """Sum, in four parts; see `dot`."""
     a = 0.0
     b = 0.0
@@ -116,6 +131,12 @@ def _sum(n, values):
 
 
 @kernel
+def sum_of_squares(n, values):
+    """Sum of squares."""
+    return dot(n, values, values)
+
+
+@kernel
 def _count_in(n, counts, log_prior):
     """Log probabilities with what was seen of each, as a Dirichlet prior is updated."""
     total = 1.0
@@ -123,8 +144,9 @@ def _count_in(n, counts, log_prior):
         total += counts[i]
     if total == 1.0:
         return
-    for i in range(n):
+    for i in range(lane(), n, width()):
         log_prior[i] = math.log((exp(log_prior[i]) + counts[i]) / total)
+    sync()
 
 
 @kernel
@@ -136,13 +158,14 @@ def _log_priors(n_paths, kinds, log_kind, seen, grid, theta, log_kinds):
     _log_softmax(theta[at_noise:at_strength])
     _log_softmax(theta[at_strength:at_kind])
     _count_in(grid.strengths.shape[0], seen, theta[at_strength:at_kind])
-    for h in range(n_paths):
+    for h in range(lane(), n_paths, width()):
         log_kinds[h] = theta[at_kind + kinds[h]] + log_kind[h]
+    sync()
     _log_softmax(log_kinds[:n_paths])
 
 
 @kernel
-def _put_priors(n_paths, log_kinds, grid, theta, frame, parts):
+def put_priors(n_paths, log_kinds, grid, theta, frame, parts):
     """Log prior weights of the frames, and what parts they are of; gives how many there are."""
     at_size, at_noise, _strength, _kind = rows_of_cells(grid)
     n_sizes = grid.sizes.size
@@ -196,7 +219,7 @@ def weigh(
         Sum of the weights, and of their squares; log weight of the best cell.
     """
     _log_priors(n_paths, kinds, log_kind, seen, grid, theta, log_kinds)
-    n = _put_priors(n_paths, log_kinds, grid, theta, frame, parts)
+    n = put_priors(n_paths, log_kinds, grid, theta, frame, parts)
     _size, _noise, at_strength, at_kind = rows_of_cells(grid)
     eta = 1.0 / (1.0 + math.exp(-theta[at_kind + hyper.n_kinds + ETA]))
     b = window.slope
@@ -213,9 +236,10 @@ def weigh(
             n, frame, b, a_precision, mean, precision, constant, theta[at_strength + c], eta,
             weight[c * n : (c + 1) * n],
         )  # fmt: skip
+    sync()
     best = _largest(weight.size, weight)
     _exponentials(weight.size, best, weight)
-    return _sum(weight.size, weight), dot(weight.size, weight, weight), best
+    return sum_of(weight.size, weight), sum_of_squares(weight.size, weight), best
 
 
 @kernel

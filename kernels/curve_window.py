@@ -22,8 +22,9 @@ from .curve_points import (
     trend,
     without_spikes,
 )
-from .maths import inline, kernel
+from .maths import inline, kernel, missing
 from .ranks import absolute_median, middle
+from .team import any_lane, lane, sync, width
 
 __all__ = ["LOG_T", "POINTS", "SLOPE_BINS", "VALUE", "Window", "features", "prepare"]
 
@@ -126,8 +127,9 @@ def prepare(t, loss, weight, warmup, floor, noise, slope, grid, points, work, co
     end = t[n - 1]
     log_end = math.log(end)
     positive = True
-    for i in range(n):
+    for i in range(lane(), n, width()):
         positive = positive and loss[i] > LEAST_POSITIVE
+    positive = not any_lane(not positive)
     values = points[4]
     if positive:
         logs(n, loss, values)
@@ -148,8 +150,9 @@ def prepare(t, loss, weight, warmup, floor, noise, slope, grid, points, work, co
     if not positive:
         copy(n_window, points[1, first:m], work[2])
         scale = max(absolute_median(n_window, work[2], 0.0, work[1], counts), 1e-12)
-        for i in range(m):
+        for i in range(lane(), m, width()):
             points[3, i] = (points[1, i] - level) / scale
+        sync()
     unit = level if positive else scale
     if noise < 0.0:
         noise = noise_of(n_window, points[3, first:m], points[2, first:m], work, counts)
@@ -221,16 +224,18 @@ def features(window, plan, knowledge, like, out):
     shown = 0.0
     if window.positive and 1.3 < window.level < 6.5 and b < 0.2 and window.points > 30.0:
         shown = 1.0 / (1.0 + math.exp((own + 0.7) / 0.3))
-    like = shown if math.isnan(like) else min(like, shown)
-    out[0] = 1.0
-    out[1] = _clip(math.log(b / 0.08), -3.0, 3.5)
-    out[2] = _clip(0.5 * math.log(window.noise / 0.01), -2.0, 2.5)
-    out[LIKE] = like
-    out[4] = 1.0 if knowledge == KNOWN else 0.0
-    out[5] = rough
-    out[6] = _clip(0.5 * math.log(window.points / 100.0), -1.0, 2.0)
-    out[7] = _clip(math.log(max(plan / window.end, 1.0)) - 1.0, -1.0, 2.0)
-    out[8] = 1.0 if knowledge == NOTHING else 0.0
-    n = out.size // 2
-    for i in range(n):
-        out[n + i] = like * out[i]
+    like = shown if missing(like) else min(like, shown)
+    if lane() == 0:
+        out[0] = 1.0
+        out[1] = _clip(math.log(b / 0.08), -3.0, 3.5)
+        out[2] = _clip(0.5 * math.log(window.noise / 0.01), -2.0, 2.5)
+        out[LIKE] = like
+        out[4] = 1.0 if knowledge == KNOWN else 0.0
+        out[5] = rough
+        out[6] = _clip(0.5 * math.log(window.points / 100.0), -1.0, 2.0)
+        out[7] = _clip(math.log(max(plan / window.end, 1.0)) - 1.0, -1.0, 2.0)
+        out[8] = 1.0 if knowledge == NOTHING else 0.0
+        n = out.size // 2
+        for i in range(n):
+            out[n + i] = like * out[i]
+    sync()

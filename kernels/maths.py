@@ -20,6 +20,7 @@ __all__ = [
     "kernel",
     "log",
     "log_gamma_ratio",
+    "missing",
     "scalar",
     "sincos_turns",
     "student_t_logsf",
@@ -72,6 +73,12 @@ def exp(x):
     p = 1.0 + r * p
     p = 1.0 + r * p
     return p * np.int64((np.int64(k) + np.int64(1023)) << np.int64(52)).view(np.float64)
+
+
+@inline
+def missing(x):
+    """Whether it is NaN: `math.isnan` is a call in CUDA."""
+    return x != x
 
 
 @inline

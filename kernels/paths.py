@@ -102,7 +102,8 @@ def _lr_time(z, rho, start, stretch, n_times, times, x):
         if k < n and k > 0:
             node = start + z[k] * stretch
             here = level + (rho[k] - level) * (t - at) / (node - at)
-        x[i] = area + 0.5 * (level + here) * (t - at)
+        if lane() == 0:
+            x[i] = area + 0.5 * (level + here) * (t - at)
 
 
 @kernel
@@ -110,13 +111,13 @@ def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory,
     """Annealing responses at increasing times: out[time, first + tau].
 
     ``memory`` is what the response still owes for earlier changes, M(t) = D(infinity) - D(t); it
-    decays with tau and grows by -d(rho^p).
+    decays with tau and grows by -d(rho^p).  Every lane walks the path, for some time constants.
     """
     n = z.size
     k = 0
     at = 0.0
     level = powered[0]
-    for j in range(n_taus):
+    for j in range(lane(), n_taus, width()):
         memory[j] = 0.0
     quiet = True  # nothing is owed
     for i in range(n_times):
@@ -127,12 +128,12 @@ def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory,
             if gap > 0.0:
                 rate = (level - powered[k]) / gap
                 if not quiet or rate != 0.0:
-                    for j in range(n_taus):
+                    for j in range(lane(), n_taus, width()):
                         e = exp(-gap / taus[j])
                         memory[j] = memory[j] * e + rate * taus[j] * (1.0 - e)
                     quiet = False
             elif level != powered[k]:
-                for j in range(n_taus):
+                for j in range(lane(), n_taus, width()):
                     memory[j] += level - powered[k]
                 quiet = False
             at = node
@@ -146,10 +147,10 @@ def _annealing(z, powered, start, stretch, n_times, times, n_taus, taus, memory,
             here = level - rate * gap
         fallen = powered[0] - here
         if quiet and rate == 0.0:
-            for j in range(n_taus):
+            for j in range(lane(), n_taus, width()):
                 out[i, first + j] = fallen
         else:
-            for j in range(n_taus):
+            for j in range(lane(), n_taus, width()):
                 e = exp(-gap / taus[j])
                 out[i, first + j] = fallen - memory[j] * e - rate * taus[j] * (1.0 - e)
 
@@ -228,13 +229,15 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
     nodes, taus, memory = work
     n = z.size
     _lr_time(z, rho, start, stretch, n_times, times, x)
+    sync()
     for g in range(groups.size - 1):
         a = groups[g]
         b = groups[g + 1]
         if units[a, 0] == ANNEALING:
-            for k in range(n):
+            for k in range(lane(), n, width()):
                 nodes[k] = relative_power(rho[k], units[a, 2])
-            for j in range(b - a):
+            sync()
+            for j in range(lane(), b - a, width()):
                 taus[j] = units[a + j, 1] * step_size
             _annealing(
                 z, nodes[:n], start, stretch, n_times, times, b - a, taus, memory, out, a,
@@ -244,12 +247,15 @@ def features(path, shapes, paths, n_times, times, groups, units, step_size, work
             powered = nodes[2 * n : 3 * n]
             for j in range(a, b):
                 q = units[j, 4] if units.shape[1] > 4 else 1.0
-                for k in range(n):
+                for k in range(lane(), n, width()):
                     powered[k] = rho[k] if q == 1.0 else relative_power(rho[k], q)
+                sync()
                 multi_power(
                     powered, n_times, x, nodes, nodes[n:], units[j, 1] / step_size, units[j, 2],
                     out, j,
                 )  # fmt: skip
+                sync()  # the nodes have been read
+        sync()
 
 
 @entry

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .maths import kernel
+from .team import lane, sync, width
 
 __all__ = ["RANK_BINS", "absolute_median", "middle", "neighbours", "quantile"]
 
@@ -110,6 +111,7 @@ def middle(n, values, work, counts):
 @kernel
 def absolute_median(n, values, centre, work, counts):
     """Median of ``|values[:n] - centre|``; the values are overwritten by these distances."""
-    for i in range(n):
+    for i in range(lane(), n, width()):
         values[i] = abs(values[i] - centre)
+    sync()
     return middle(n, values, work, counts)
