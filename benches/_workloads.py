@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import lossfit
 from lossfit import Runs, laws
-from lossfit.diagnostics.kernel_catalogue import catalogue
 from lossfit.kernels.driver import Batch
 from lossfit.kernels.gpu.chunks import size
 from lossfit.kernels.gpu.spec import Kernel
@@ -47,8 +47,8 @@ def workloads() -> list[Workload]:
         Workload("exact power_linear_offset, 1000 draws", lambda d, _: exact_draws(d), double),
         Workload("ensemble broken_power, 50 sweeps", lambda d, _: sweeps(d), double),
     ]
-    if any(entry.name.startswith("forecast") for entry in catalogue()):
-        found.append(Workload("default answer", default_answers))
+    found.append(Workload("default answer", lambda d, _: default_answers(d), double))
+    found.append(Workload("annealing, quantiles", by_annealing))
     return found
 
 
@@ -119,30 +119,51 @@ def sweeps(device: Any) -> tuple[float, int]:
     return moved + 2 * size(job.scratch(0, 1)), 1
 
 
-def default_answers(device: Any, single: bool) -> tuple[float, int]:
-    """Default answers: 500 points, a known schedule, 3 targets, 1,000 draws, their quantiles."""
-    from lossfit.kernels import forecast_driver
+def default_answers(device: Any) -> tuple[float, int]:
+    """Default answers: 500 points, a known schedule, 3 targets, 1,000 draws."""
+    from lossfit.kernels.gpu.curve_batch import CurveJob
+
+    brought = brought_by("curve_forecast", "forecast_curves")
+    return forecasts(device, CurveJob(*brought, draws=1000))
+
+
+def by_annealing(device: Any, single: bool) -> tuple[float, int]:
+    """Those of the law `annealing`, and their quantiles instead of draws."""
     from lossfit.kernels.gpu.forecast_batch import ForecastJob
-    from lossfit.kernels.gpu.launch import run
 
-    # What `extrapolate` hands to the CPU's kernels is handed to the job.
-    taken: dict[str, Any] = {}
-    real = forecast_driver.forecast_batch
+    brought = brought_by("forecast_driver", "forecast_batch", laws="annealing")
+    return forecasts(
+        device, ForecastJob(*brought, draws=1000, single=single, shares=(0.05, 0.5, 0.95))
+    )
 
-    def spy(*brought: Any, **options: Any) -> Any:
-        taken["brought"] = brought
-        return real(*brought, **options)
 
-    forecast_driver.forecast_batch = spy
+def brought_by(module: str, function: str, **options: Any) -> tuple[Any, ...]:
+    """What `extrapolate` hands to a function of the CPU's kernels."""
+    kernels = import_module(f"lossfit.kernels.{module}")
+    real = getattr(kernels, function)
+    brought: list[Any] = []
+
+    def spy(*given: Any, **asked: Any) -> Any:
+        brought[:] = given
+        return real(*given, **asked)
+
+    setattr(kernels, function, spy)
     try:
         runs = Runs.from_arrays("step", *answer_curves(), [f"run {i}" for i in range(CURVES)])
         planned = cosine(peak=1.0, total=30_000, warmup=0)
         lossfit.extrapolate(
-            runs, at=[12_500, 18_000, 20_000], axis="step", schedule=planned, device="cpu"
-        )
+            runs, at=[12_500, 18_000, 20_000], axis="step", schedule=planned, device="cpu",
+            **options,
+        )  # fmt: skip
     finally:
-        forecast_driver.forecast_batch = real
-    job = ForecastJob(*taken["brought"], draws=1000, single=single, shares=(0.05, 0.5, 0.95))
+        setattr(kernels, function, real)
+    return tuple(brought)
+
+
+def forecasts(device: Any, job: Any) -> tuple[float, int]:
+    """Bytes moved by a run of a job of `CURVES` runs, and how many they are."""
+    from lossfit.kernels.gpu.launch import run
+
     run(job, [device])
     # Scratch is written once and read once, by another kernel: it has left the caches by then.
     moved = size(job.inputs(0, CURVES)) + size(job.outputs(0, CURVES))

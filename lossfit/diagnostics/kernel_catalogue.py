@@ -10,7 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
+from ..kernels.gpu import (
+    curve_forecast,
+    ensemble,
+    exact,
+    fit,
+    forecast,
+    moments,
+    predict,
+    quantiles,
+)
 from ..kernels.gpu.launch import built
 from ..kernels.gpu.spec import Kernel
 from ..laws import find, get
@@ -42,7 +51,11 @@ def catalogue() -> list[Entry]:
         for law in ("power_linear", "power_linear_offset", "broken_power")
     ]
     entries.append(Entry("moments", partial(built, moments.build)))
-    # The default answer has few things to reckon with; the other one all.
+    entries += [
+        Entry(f"curve {stage}", partial(_curve_stage, k), double)
+        for k, stage in enumerate(curve_forecast.ARGUMENTS)
+    ]
+    # The usual question has few things to reckon with; the other one all.
     annealing: Any = find("annealing")
     room = forecast.room_for(annealing.grid, 3)
     for variant, place, everything in (("", room, False), (", full", forecast.GLOBAL, True)):
@@ -72,6 +85,12 @@ def _predict(law: str, single: bool) -> Kernel:
 
 def _quantiles(single: bool) -> Kernel:
     return built(quantiles.build, single, 1024)
+
+
+def _curve_stage(number: int, single: bool) -> Kernel:
+    stages: Any = built(curve_forecast.build)
+    kernel: Kernel = stages[number]
+    return kernel
 
 
 def _stage(number: int, place: Any, everything: bool, single: bool) -> Kernel:

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import compress, driver
+from ..kernels.curve_forecast import forecast_curves
 from ..kernels.exact import EXACT_SHARE
 from ..kernels.forecast_driver import forecast_batch
 from ..kernels.gpu import fit, moments, quantiles
 from ..kernels.gpu.batch import EnsembleJob, ExactJob, FitJob
 from ..kernels.gpu.chunks import Spec
+from ..kernels.gpu.curve_batch import forecast_curves_on
 from ..kernels.gpu.device import Device, on_host
 from ..kernels.gpu.forecast_batch import ForecastJob
 from ..kernels.gpu.launch import Chunk, Job, Options, built, run
@@ -30,6 +32,7 @@ from ..kernels.records import ACCEPTANCE, STATUS, as_table
 from ..laws import get
 from .kernel_catalogue import Entry, catalogue
 from .random_batches import bent_curves, cut_curves, fit_problem, forecast_problem
+from .random_curves import curve_problem
 
 Floats = NDArray[np.float64]
 
@@ -301,6 +304,23 @@ def _forecast(everything: bool) -> Callable[..., Callable[..., _Numbers]]:
     return prepared
 
 
+def _curves(single: bool) -> Callable[..., _Numbers]:
+    problem = curve_problem(6, [60, 9, 140], n_paths=2)
+    expected = forecast_curves(*problem, draws=40, parameters=True, threads=1)
+
+    def compute(devices: Any, options: Options) -> _Numbers:
+        given = forecast_curves_on(devices, *problem, draws=40, parameters=True, options=options)
+        scale = expected.draws.std(axis=-1, keepdims=True)
+        finite = np.isfinite(as_table(given.records)).all(axis=1)
+        numbers = _Numbers(given.draws, expected.draws, scale, np.where(finite, 0, 3))
+        for name in expected._fields[1:]:
+            parts = (as_table(getattr(answer, name)) for answer in (given, expected))
+            numbers = numbers.with_more(*parts)
+        return numbers
+
+    return compute
+
+
 def _host(device: Device, array: Any) -> Any:
     with device.active():
         return np.asarray(on_host(array), np.float64)
@@ -308,6 +328,8 @@ def _host(device: Device, array: Any) -> Any:
 
 def _family(name: str) -> str:
     """Entries of the same family are tried together: the stages of a forecast."""
+    if name.startswith("curve "):
+        return "curve"
     return "forecast" + name[name.index(",") :] if name.startswith("forecast ") and (
         "," in name
     ) else ("forecast" if name.startswith("forecast ") else name)  # fmt: skip
@@ -324,6 +346,7 @@ def _prepared(family: str) -> Callable[[bool], Callable[[Any, Options], _Numbers
         return _predict(rest)
     plain = {
         "ensemble": _ensemble,
+        "curve": _curves,
         "moments": _moments,
         "quantiles": _quantiles,
         "forecast": _forecast(False),

@@ -175,6 +175,13 @@ def _random_shape(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArra
     return z, rho
 
 
+def random_shapes(rng: np.random.Generator) -> Shapes:
+    """Four random schedules."""
+    drawn = [_random_shape(rng) for _ in range(4)]
+    z, rho = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    return Shapes(z, rho, np.concatenate([[0], np.cumsum([len(shape) for shape, _ in drawn])]))
+
+
 def forecast_problem(
     seed: int,
     lengths: Sequence[int],  # points of the runs
@@ -216,9 +223,7 @@ def forecast_problem(
         end * rng.uniform(0.5, 2, n_runs), known(rng.uniform(0, 0.5, n_runs)),
         unit * rng.uniform(0, 1e-3, n_runs), unit * known(0.01), unit * known(slope),
     )  # fmt: skip
-    drawn = [_random_shape(rng) for _ in range(4)]
-    z, rho = (np.concatenate(part) for part in zip(*drawn, strict=True))
-    shapes = Shapes(z, rho, np.concatenate([[0], np.cumsum([len(shape) for shape, _ in drawn])]))
+    shapes = random_shapes(rng)
     n_known = 2 * n_runs * n_paths
     owner = np.repeat(np.arange(n_runs), 2 * n_paths)
     paths = Paths(

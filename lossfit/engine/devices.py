@@ -64,7 +64,10 @@ class Work(Enum):
 
 
 # What has CUDA kernels: the one place to connect them.
-ON_CUDA = frozenset({Work.FIT_ONE, Work.FIT_TWO, Work.FIT_ENSEMBLE, Work.FORECAST})
+ON_CUDA = frozenset(
+    {Work.FIT_ONE, Work.FIT_TWO, Work.FIT_ENSEMBLE, Work.FORECAST, Work.CURVE_FORECAST}
+)
+DOUBLE_ONLY = frozenset({Work.CURVE_FORECAST})  # has kernels in float64 alone
 
 # Seconds of one CPU core for a run of 512 points, and for each of its draws, as measured (CPU time
 # of `lossfit.fit` and, with three targets, of `lossfit.extrapolate`).  They decide which device
@@ -74,6 +77,7 @@ CPU_COSTS = {
     Work.FIT_TWO: (1.3e-3, 6.8e-6),
     Work.FIT_ENSEMBLE: (8.6e-2, 1.6e-5),
     Work.FORECAST: (2.8e-4, 3.4e-7),
+    Work.CURVE_FORECAST: (1.7e-4, 1.2e-7),
 }
 # Seconds before a GPU computes: packages that are imported, a context, kernels read or compiled.  A
 # process that has one open waits for launches and copies only.  Reckoned, not measured on a GPU.
@@ -241,11 +245,19 @@ def place(
     Raises
     ------
     DataError
-        Values that mean nothing; ``dtype="float32"`` on the CPU.
+        Values that mean nothing; ``dtype="float32"`` on the CPU, or for what is computed in float64
+        only.
     DeviceError
         A GPU is asked for and cannot be used; the message names what is missing and the fix.
     """
     device, dtype = check_device(device), check_dtype(dtype)
+    if work in DOUBLE_ONLY and device != "cpu":
+        if dtype == "float32":
+            raise DataError(
+                f"dtype='float32': {work.value} is computed in float64 only, on a GPU too: leave "
+                f"dtype out"
+            )
+        dtype = "float64"
     if device == "auto":
         gpus, reason = _automatic(work, None if dtype == "float32" else seconds)
         if not gpus and dtype == "float32":

@@ -11,6 +11,7 @@ import numpy as np
 from .._base.ragged import Bools, Floats, Ints, spans
 from .._base.seeds import run_keys
 from .._base.summaries import deviations
+from ..engine.devices import CPU, Place, gpu_errors
 from ..engine.serving import CURVE_SECONDS, engine_of, serve
 from ..fits.flags import FEW_POINTS
 from ..fits.window import Rule, WindowSpec, rule_of, select, without_outer_spikes
@@ -63,6 +64,7 @@ def forecast_curves(
     # dict by run: what finished runs say of errors and of B
     moves: Mapping[str, Moves] | None = None,
     cells: Cells = LEARNED,  # the law's constants, by default those of the default forecast
+    where: Place = CPU,
     # called with the number of runs that were finished
     progress: Callable[[int], None] | None = None,
 ) -> Forecasted:
@@ -78,7 +80,7 @@ def forecast_curves(
         its = Rule(rule.low[rows], rule.high[rows], rule.auto[rows], rule.warmup[rows], rule.text)
         made = _forecast(
             some, axis, its, bool(whole), at[rows], Plan(*(for_runs(p, some) for p in plan)),
-            draws, seed, domain, parameters, moves, cells, progress,
+            draws, seed, domain, parameters, moves, cells, where, progress,
         )  # fmt: skip
         if alone:
             return made
@@ -99,6 +101,7 @@ def _forecast(
     parameters: bool,
     moves: Mapping[str, Moves] | None,
     cells: Cells,
+    where: Place,
     progress: Callable[[int], None] | None,
 ) -> Forecasted:
     """`forecast_curves` for runs whose windows are all chosen here, or all by the kernel."""
@@ -153,11 +156,17 @@ def _forecast(
         siblings=moves_at(moves, runs.names, log_ratio)[there],
         strengths=strengths_of(moves, runs.names, n_strengths) / references().strengths,
     )
-    kernels = serve("curve_forecast", "_forecast_range", CURVE_SECONDS * n_runs)
-    result = kernels.forecast_curves(
-        observed, asked, grid, hyper, rates.shapes, rates.paths, draws=draws,
-        parameters=parameters, progress=progress,
-    )  # fmt: skip
+    brought = observed, asked, grid, hyper, rates.shapes, rates.paths
+    options: dict[str, Any] = {"draws": draws, "parameters": parameters, "progress": progress}
+    kernels = None
+    if where.gpus:
+        from ..kernels.gpu.curve_batch import forecast_curves_on
+
+        with gpu_errors():
+            result = forecast_curves_on(where.open(), *brought, names=runs.names, **options)
+    else:
+        kernels = serve("curve_forecast", "_forecast_range", CURVE_SECONDS * n_runs)
+        result = kernels.forecast_curves(*brought, **options)
     records = result.records
     curves = _near_the_data(_filled(result.draws, there), at < used.end[:, None], observed)
     falls = _filled(result.falls, there)

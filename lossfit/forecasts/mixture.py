@@ -184,6 +184,7 @@ def _forecast(
             domain=question.domain,
             parameters=parameters,
             moves=question.moves,
+            where=question.place(law),
             progress=progress,
         )
     return forecast(

@@ -224,6 +224,19 @@ def test_what_work_takes_the_cpu(monkeypatch):
     assert devices.cpu_seconds(WORK, 10**6, 0) < alone / 16
 
 
+def test_what_is_computed_in_float64_only_says_so(machine, monkeypatch):
+    machine(Driver([RTX]))
+    monkeypatch.setattr(devices, "DOUBLE_ONLY", frozenset({WORK}))
+    for device in ("auto", "cuda"):
+        with pytest.raises(DataError, match=r"computed in float64 only, on a GPU too: leave dtype"):
+            devices.place(WORK, device, "float32")
+    with pytest.raises(DataError, match="the CPU computes in float64"):
+        devices.place(WORK, "cpu", "float32")
+    assert devices.place(WORK, "cuda").dtype == "float64"
+    monkeypatch.setattr(devices, "DOUBLE_ONLY", frozenset())
+    assert devices.place(WORK, "cuda").dtype == "float32"
+
+
 def test_places_have_names():
     assert devices.Place().device == "cpu"
     assert devices.Place((1,)).device == "cuda:1"

@@ -67,19 +67,6 @@ CALLS = {
     "several columns": (
         Work.FIT_COLUMNS, lambda runs, **on: lossfit.fit(runs, two_columns(), **on),
     ),
-    "the default law": (
-        Work.CURVE_FORECAST, lambda runs, **on: lossfit.extrapolate(runs, at=4e12, **on),
-    ),
-    "a race": (
-        Work.CURVE_FORECAST, lambda runs, **on: lossfit.race(runs, axis="gpu_hours", **on),
-    ),
-    "a what-if": (
-        Work.CURVE_FORECAST,
-        lambda runs, **on: lossfit.what_if(
-            runs.select(["llama2-7B"]), schedules={"constant": "constant"}, at=1e12, **on
-        ),
-    ),
-    "a backtest": (Work.CURVE_FORECAST, lambda runs, **on: lossfit.backtest(runs, **on)),
     "a joint fit": (
         Work.JOINT,
         lambda runs, **on: lossfit.extrapolate(of_one_model(), at=3e2, share=True, **on),

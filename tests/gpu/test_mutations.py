@@ -22,10 +22,22 @@ from lossfit._base.summaries import quantiles as quantiles_on_cpu
 from lossfit.diagnostics.random_batches import bent_curves as ensemble_problem
 from lossfit.diagnostics.random_batches import fit_problem as problem
 from lossfit.diagnostics.random_batches import forecast_problem
+from lossfit.diagnostics.random_curves import curve_problem
 from lossfit.kernels import compress, driver
+from lossfit.kernels.curve_forecast import forecast_curves
 from lossfit.kernels.forecast_driver import forecast_batch
-from lossfit.kernels.gpu import ensemble, exact, fit, forecast, moments, predict, quantiles
+from lossfit.kernels.gpu import (
+    curve_forecast,
+    ensemble,
+    exact,
+    fit,
+    forecast,
+    moments,
+    predict,
+    quantiles,
+)
 from lossfit.kernels.gpu.batch import EnsembleJob, ExactJob, FitJob
+from lossfit.kernels.gpu.curve_batch import CurveJob
 from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.launch import Options, run
 from lossfit.kernels.records import STATUS, as_table
@@ -196,6 +208,28 @@ def forecast_in_double():
         np.testing.assert_allclose(mine, as_table(theirs), rtol=1e-8, atol=1e-9, err_msg=name)
 
 
+@cache
+def curves_of_two():
+    """Two runs that ask the default law, the second in a chunk of its own; answers."""
+    given = curve_problem(4, [50, 34], n_at=2, n_paths=2)
+    return given, forecast_curves(*given, draws=DRAWS, threads=1)
+
+
+def curves_in_chunks(runs=1):
+    """As `test_curve_forecast.agree`."""
+    given, expected = curves_of_two()
+    job = CurveJob(*given, draws=DRAWS)
+    job.kernels = curve_forecast.build()
+    run(job, [Device()], options=Options(runs=runs))
+    for name, mine, theirs in zip(job.result._fields, job.result, expected, strict=True):
+        np.testing.assert_allclose(mine, as_table(theirs), rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+def curves_in_a_chunk():
+    """The same, both runs at a time."""
+    curves_in_chunks(runs=2)
+
+
 def quantiles_of_rows():
     """As `test_quantiles.test_rows`."""
     rows = np.random.default_rng(6).normal(3.0, 1.0, (2, 70))
@@ -225,12 +259,20 @@ CHECKS = (
     moments_of_prefixes,
     predicted_curves,
     forecast_in_double,
+    curves_in_chunks,
+    curves_in_a_chunk,
     quantiles_of_rows,
     sums_in_chunks,
 )
 
 
-LONG = {fit_in_single, exact_draws, ensemble_draws}  # kernels that take long to build
+LONG = {
+    fit_in_single,
+    exact_draws,
+    ensemble_draws,
+    curves_in_chunks,
+    curves_in_a_chunk,
+}  # kernels that take long to build
 
 
 # Of the kernels that take a while the first fault of each kind that a check tells; all at night.
@@ -330,7 +372,8 @@ FAULTS = {
         "range(lane(), draws.shape[1] + 1, width())", predicted_curves, RACE,
     ),
     "a median is off by a rank": Fault(
-        "gpu.order:team_median", "if here > half", "if here >= half", forecast_in_double, NUMBERS,
+        "gpu.order:team_neighbours", "        if here > rank:", "        if here >= rank:",
+        forecast_in_double, NUMBERS,
     ),
     "a quantile is off by a rank": Fault(
         "gpu.quantiles:build", "a = values[below[i]]", "a = values[max(below[i] - 1, 0)]",
@@ -366,6 +409,45 @@ FAULTS = {
     "discarded sweeps and chains are swapped": Fault(
         "gpu.ensemble:build", "n_draws, tune, chains, keys[r]", "n_draws, chains, tune, keys[r]",
         ensemble_draws, BOUNDS,
+    ),
+    # The default law
+    "no barrier between the largest weight and what becomes of the first": Fault(
+        "curve_weights:_largest", "    sync()  # all have read the first\n", "",
+        curves_in_chunks, RACE,
+    ),
+    "no barrier between the frames of a covariance and the next one's columns": Fault(
+        "curve_cells:frames", "out)\n    sync()\n", "out)\n", curves_in_chunks, RACE,
+    ),
+    "no barrier between a path's features and what is read of them": Fault(
+        "curve_columns:tabulate", "            sync()\n            first = 0",
+        "            first = 0", curves_in_chunks, RACE,
+    ),
+    "no barrier between random places and their exchange": Fault(
+        "gpu.curve_leaves:permutation_by_one", "    sync()\n    low = ", "    low = ",
+        curves_in_chunks, RACE,
+    ),
+    "every second draw is of its neighbour's cell": Fault(
+        "gpu.curve_leaves:list_cells_by_draw", "f = frames[first + i]",
+        "f = frames[first + i - i % 2]", curves_in_chunks, NUMBERS,
+    ),
+    "a lane of bins reads a point too few": Fault(
+        "gpu.curve_leaves:bin_means_by_bin", "in range(first, last)", "in range(first, last - 1)",
+        curves_in_chunks, NUMBERS,
+    ),
+    "spikes push the points of other lanes": Fault(
+        "curve_points:without_spikes", "points[1, m + before]", "points[1, m + lane()]",
+        curves_in_chunks, NUMBERS,
+    ),
+    "the cumulative weights forget the lanes before": Fault(
+        "gpu.curve_leaves:choose_by_draw", "(sum_before(w) + w)", "w", curves_in_chunks, NUMBERS,
+    ),
+    "a target takes the run of the next one": Fault(
+        "gpu.curve_forecast:run_of_target", "targets[half] <= t", "targets[half] <= t + 1",
+        curves_in_a_chunk, NUMBERS,
+    ),
+    "hypotheses of another chunk": Fault(
+        "gpu.curve_batch:CurveJob.fill", "asked.history[hypotheses]",
+        "asked.history[: len(asked.history[hypotheses])]", curves_in_chunks, NUMBERS,
     ),
     # Exchange between lanes
     "a sum over lanes stops a step early": Fault(

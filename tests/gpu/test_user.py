@@ -1,6 +1,7 @@
 """`lossfit.fit` and its relatives on a GPU whose kernels the CPU runs."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.gpu import compiled
@@ -10,6 +11,7 @@ if (REASON := compiled.missing()) is not None:
 
 import lossfit
 from lossfit.engine import devices
+from lossfit.kernels.gpu import curve_forecast
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -120,6 +122,43 @@ def test_an_answer_from_a_gpu_is_that_of_the_cpu(gpu, runs, law):
     ]  # fmt: skip
     np.testing.assert_allclose(found.draws, expected.draws, rtol=1e-6)
     assert found.frame["notes"].tolist() == expected.frame["notes"].tolist()
+
+
+OF_THE_DEFAULT_LAW = {
+    "an answer": lambda runs, **on: lossfit.extrapolate(
+        runs, at=[1e12, 3e12], axis="tokens", draws=40, **on
+    ),
+    "no schedule": lambda runs, **on: lossfit.extrapolate(
+        lossfit.Runs.from_frame(runs.frame), at=3e12, axis="tokens", draws=20, **on
+    ),
+    "a window": lambda runs, **on: lossfit.extrapolate(
+        runs, at=3e12, axis="tokens", window=(0.1, 1.0), draws=20, **on
+    ),
+    "a race": lambda runs, **on: lossfit.race(runs, axis="gpu_hours", draws=20, **on),
+    "a what-if": lambda runs, **on: lossfit.what_if(
+        runs.select(["llama2-7B"]), schedules={"constant": "constant"}, at=1e12, draws=20, **on
+    ),
+    "a backtest": lambda runs, **on: lossfit.backtest(runs, draws=20, **on),
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_DEFAULT_LAW)
+def test_what_rests_on_the_default_law_is_that_of_the_cpu(gpu, runs, name):
+    ask = OF_THE_DEFAULT_LAW[name]
+    some = runs.select(runs.names[:2]).until(0.6)
+    expected, found = (ask(some, device=device) for device in ("cpu", "cuda"))
+    assert {kernel for kernel, _, _ in gpu.launches} == {
+        f"curve_{stage}" for stage in curve_forecast.ARGUMENTS
+    }
+    pd.testing.assert_frame_equal(found.frame, expected.frame, rtol=1e-8)
+
+
+def test_memory_that_runs_out_is_an_error_of_the_device(runs, monkeypatch, new_device):
+    seen = devices.Gpu(0, "small", (9, 0))
+    monkeypatch.setattr(devices, "find", lambda: devices.Found((seen,), (), ()))
+    monkeypatch.setattr(devices.Place, "open", lambda self: [new_device(memory=40_000)])
+    with pytest.raises(lossfit.DeviceError, match=r"memory is exhausted: .*'llama2-"):
+        lossfit.extrapolate(runs, at=3e12, axis="tokens", device="cuda", draws=40)
 
 
 def test_quantiles_of_forecasts_are_made_on_the_gpu(gpu, runs, monkeypatch):
