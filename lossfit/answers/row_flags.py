@@ -36,10 +36,10 @@ def flags_of(answer: Answer) -> list[list[tuple[str, ...]]]:
         _, _, lower, medians, upper = mixed.by_law.swapaxes(0, 1)
         widest = (upper - lower).max(axis=0)
         rows["law_disagreement"] = np.ptp(medians, axis=0) > widest
-    out = _sets(rows)
-    more = []
     if answer.calibration is not None:
-        more.append("calibrated" if answer.calibration.factor else "not_calibrated")
+        known = np.isfinite(answer.calibration.factors)
+        rows["calibrated"], rows["not_calibrated"] = known, ~known & (ratio > 1)
+    out = _sets(rows)
     for r, name in enumerate(answer.names):
         fits = [flag for law in mixed.flags for flag in law[r]]
         if name in answer.broken:
@@ -48,7 +48,6 @@ def flags_of(answer: Answer) -> list[list[tuple[str, ...]]]:
             fits.append("broken_left_out")
         if unlearned(question, name):
             fits.append("siblings_unused")
-        fits += more
         if fits:
             fits = list(dict.fromkeys(fits))
             out[r] = [(*row, *fits) for row in out[r]]

@@ -104,7 +104,7 @@ def moves_of(
 ) -> dict[str, Moves]:
     """How the draws of the asked runs move; runs without enough finished ones are left out."""
     plain = replace(
-        question, priors=None, moves=None, widen=1.0, calibrate_on=None, compared=(), prob=0.9
+        question, priors=None, moves=None, widths=None, calibrate_on=None, compared=(), prob=0.9
     )
     broken = left_out(finished, question.axis)
     have = [

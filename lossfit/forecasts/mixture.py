@@ -21,6 +21,7 @@ from ..laws import GridLaw, ScheduleLaw
 from ..runs.known import for_runs
 from .curve_forecast import forecast_curves
 from .forecasting import Forecasted, forecast, priors_by_run
+from .moves import stretched
 from .rates import Plan
 from .sharing import forecast_shared
 
@@ -83,7 +84,7 @@ def curves_of(
     alone = n_laws == 1 and isinstance(question.laws[0], ScheduleLaw)
     curves = np.empty((n_runs, 0 if alone else n_at, question.draws))
     sigma = np.empty((n_runs, question.draws))
-    as_drawn = alone and question.widen == 1.0 and question.ladder is None
+    as_drawn = alone and question.widths is None and question.ladder is None
     by_law = None if as_drawn else np.empty((n_laws, 5, n_runs, n_at))
     floor = np.zeros((n_laws, n_runs, n_at), bool)
     flags: list[list[tuple[str, ...]]] = [[] for _ in question.laws]
@@ -135,9 +136,13 @@ def curves_of(
                 engines.append(fit.settings.engine)
             if progress is not None:
                 progress(len(block))
-    if question.widen != 1.0:
-        middle = np.median(curves, axis=-1, keepdims=True)
-        curves = middle + question.widen * (curves - middle)
+    if question.widths is not None:
+        flat = runs.flat(question.axis)
+        log_ratio = np.log(at / flat.x[flat.offsets[1:] - 1][:, None])
+        in_logs = np.zeros(n_runs, bool)
+        if question.by_default:
+            in_logs = forecasts[0].unit == 0
+        curves = stretched(curves, question.widths, runs.names, log_ratio, in_logs)
     if question.ladder is not None:
         curves, more = question.ladder.joined(question, runs, at, curves)
         row_flags.update(more)

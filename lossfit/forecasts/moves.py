@@ -1,4 +1,4 @@
-"""What finished runs of the project say of a run: of its errors, and of its response."""
+"""What finished runs of the project say of a run: of its errors, its response, its widths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats
+
+NEAR = 0.5  # |log of horizon ratios|: a backtest at so different a ratio does not count
 
 
 class Moves(NamedTuple):
@@ -51,4 +53,43 @@ def strengths_of(moves: Mapping[str, Moves] | None, names: Sequence[str], n: int
     for r, name in enumerate(names):
         if moves and name in moves and len(moves[name].strengths):
             out[r] = moves[name].strengths
+    return out
+
+
+class Widths(NamedTuple):
+    """Calibrated factors on the distances of a run's draws from their median, by horizon."""
+
+    at: Floats  # shape (n,): logarithms of horizon ratios, increasing
+    factor: Floats  # shape (n,): NaN where nothing was learned
+
+    def at_ratio(self, log_ratio: Floats) -> Floats:
+        """Factors between those of the horizons beside.
+
+        NaN within the data, and where nothing was learned at the nearest horizon.
+        """
+        off = np.abs(log_ratio[:, None] - self.at)
+        known = np.isfinite(self.factor)
+        near = (off.min(axis=1) < NEAR) & known[off.argmin(axis=1)]
+        factors = np.interp(log_ratio, self.at[known], self.factor[known])
+        return np.where(near & (log_ratio > 0), factors, np.nan)
+
+
+def stretched(
+    curves: Floats,  # shape (R, T, D)
+    widths: Mapping[str, Widths],  # dict by run
+    names: Sequence[str],  # length R
+    log_ratio: Floats,  # shape (R, T): log of target over the end of the data
+    in_logs: Bools,  # shape (R,): whose distances are those of logarithms
+) -> Floats:
+    """Draws widened or narrowed about their medians."""
+    out = curves.copy()
+    for r, name in enumerate(names):
+        if name not in widths:
+            continue
+        factor = widths[name].at_ratio(log_ratio[r])
+        t = np.flatnonzero(np.isfinite(factor))
+        values = np.log(out[r, t]) if in_logs[r] else out[r, t]
+        middle = np.median(values, axis=-1, keepdims=True)
+        values = middle + factor[t, None] * (values - middle)
+        out[r, t] = np.exp(values) if in_logs[r] else values
     return out

@@ -27,7 +27,7 @@ from ..runs.limits import AXIS_LIMIT
 from ..runs.schedule_words import schedules_of
 from .domain import DOMAINS
 from .learning import Priors, learn_priors
-from .moves import Moves
+from .moves import Moves, Widths
 from .rates import Plan, chosen
 from .sharing import Share, models_of
 
@@ -181,8 +181,9 @@ class Question:
         All runs of the question, for these joint fits.
     ladder : Ladder or None
         Finished runs of other sizes, with which the runs' own curves are pooled.
-    widen : float
-        Factor on the distance of draws from their median (conformal calibration).
+    widths : dict by run, or None
+        Calibrated factors on the distances of draws from their median
+        (`lossfit.backtests.conformal`).
     domain : {"auto", "text", "other"}
         What the default law is told of the runs.
     moves : dict by run, or None
@@ -208,7 +209,7 @@ class Question:
     models: Mapping[str, str] | None = None
     company: Runs | None = None
     ladder: Sisters | None = None
-    widen: float = 1.0
+    widths: Mapping[str, Widths] | None = None
     domain: str = "auto"
     moves: Mapping[str, Moves] | None = None
     prob: float = 0.9
@@ -341,7 +342,7 @@ class Question:
             compared=(),
             models=None,
             company=None,
-            widen=1.0,
+            widths=None,
             calibrate_on=None,
             ladder=None,
             moves=None,

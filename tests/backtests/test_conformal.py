@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import lossfit
 from lossfit.backtests import backtesting, conformal
+from lossfit.forecasts.moves import stretched
 from lossfit.forecasts.question import Question
 from tests.curves import power_runs
 
@@ -17,10 +19,10 @@ from tests.curves import power_runs
 def frame(scores):
     """Forecasts by run whose outcomes lie so many half widths above the median."""
     rows = [
-        {"run": run, "horizon_ratio": 2.0, "observed": 2 + score, "median": 2.0, "upper": 3.0,
-         "lower": 1.0, "covered": score <= 1}
+        {"run": run, "cutoff": 0.5 + k / 1000, "horizon": "2x", "horizon_ratio": 2.0,
+         "observed": 2 + score, "median": 2.0, "upper": 3.0, "lower": 1.0, "covered": score <= 1}
         for run, of_run in scores.items()
-        for score in of_run
+        for k, score in enumerate(of_run)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -62,7 +64,10 @@ def test_every_run_counts_once(factor):
 def calibrate(monkeypatch):
     """Calibrates one question on frames by cut; what was asked of the backtests is kept."""
 
-    def of(frames, at=8.0, names=("run",), finished=("a", "b"), share=None, priors=None, **options):
+    def of(
+        frames, at=8.0, names=("run",), finished=("a", "b"), share=None, priors=None, laws="power",
+        **options,
+    ):  # fmt: skip
         asked = []
 
         def backtest_question(runs, question, cuts, horizons):
@@ -80,13 +85,23 @@ def calibrate(monkeypatch):
         runs = lossfit.Runs.from_frame(pd.concat(each))
         many = pd.concat(power_runs(1).frame.assign(run=name) for name in finished)
         question = Question.of(
-            runs, "step", laws="power", calibrate_on=lossfit.Runs.from_frame(many), prob=0.8,
+            runs, "step", laws=laws, calibrate_on=lossfit.Runs.from_frame(many), prob=0.8,
             priors=priors, **options,
         )  # fmt: skip
         targets = np.atleast_2d(np.asarray(at, float))
         return (*conformal.calibrated(question, runs, list(names), targets), asked)
 
     return of
+
+
+def widened(question):
+    """The distance from the median, at 2x, of a draw of "run" that lay 1 off it."""
+    if question.widths is None:
+        return 1.0
+    curves = np.array([[[1.0, 2.0, 3.0]]])
+    none = np.zeros(1, bool)
+    made = stretched(curves, question.widths, ["run"], np.array([[math.log(2)]]), none)
+    return float(made[0, 0, 2] - 2)
 
 
 def many(count=10, score=1.5, **columns):
@@ -97,18 +112,19 @@ def many(count=10, score=1.5, **columns):
                                                  (0.51, False), (-0.51, False)])  # fmt: skip
 def test_only_backtests_at_about_the_same_horizon_count(calibrate, log_ratio, near):
     """Asked at 8 of 4: a ratio of 2."""
-    made = many(horizon_ratio=2 * np.exp(log_ratio))
+    made = many(horizon="end", horizon_ratio=2 * np.exp(log_ratio))
     question, done, asked = calibrate([made])
-    assert asked[0][3] == (2.0, "end")
+    assert asked[0][3] == conformal.HORIZONS
     assert (done.factor is not None) == near
     assert (done.runs, done.forecasts) == ((10, 10) if near else (0, 0))
-    assert question.widen == (1.5 if near else 1.0)
+    assert widened(question) == pytest.approx(1.5 if near else 1.0)
 
 
 @pytest.mark.parametrize(("count", "enough"), [(9, False), (10, True)])
 def test_ten_runs_are_needed(calibrate, count, enough):
     made = many(count)
     made.loc[len(made)] = made.iloc[0]  # a second forecast of one of them is no further run
+    made.loc[len(made) - 1, "cutoff"] = 0.7
     question, done, _ = calibrate([made])
     assert (done.runs, done.forecasts) == (count, count + 1)
     assert (done.factor is not None) == enough
@@ -122,7 +138,7 @@ def test_ten_runs_are_needed(calibrate, count, enough):
     else:
         assert words.startswith("Not calibrated: calibrate_on gave forecasts of 9 runs near")
         assert words.endswith("10 are needed.")
-        assert question.widen == 1.0
+        assert question.widths is None
 
 
 @pytest.mark.parametrize(("score", "factor"), [(0.1, 0.5), (0.5, 0.5), (0.7, 0.7), (3.9, 3.9),
@@ -147,38 +163,76 @@ def test_distances_are_in_arms_of_their_own_side(calibrate):
 def test_where_runs_are_cut(calibrate):
     """At the asked run's own share of its plan; where that gives too few, at the usual ones."""
     usual = (0.3, 0.5, 0.7)
-    _, done, asked = calibrate([many()], share=0.6)
-    assert [cuts for _, _, cuts, _ in asked] == [(conformal.rounded(0.6),)]
+    own = (conformal.rounded(0.6),)
+    everywhere = pd.concat([many(horizon=f"{x:g}x", horizon_ratio=x) for x in conformal.RATIOS])
+    _, done, asked = calibrate([everywhere], share=0.6)
+    assert [cuts for _, _, cuts, _ in asked] == [own]
+    assert (done.factor, done.runs, done.forecasts) == (1.5, 10, 10)
     _, done, asked = calibrate([many(9), many(12)], share=0.6)
-    assert [cuts for _, _, cuts, _ in asked] == [(conformal.rounded(0.6),), usual]
+    assert [cuts for _, _, cuts, _ in asked] == [own, usual]
     assert done.runs == 12
+    _, done, asked = calibrate([many(), many(12, score=3.0)], share=0.6)  # own comes first
+    assert (done.runs, done.factor) == (10, 1.5)
     _, done, asked = calibrate([None, many(11)], share=0.6)
     assert (len(asked), done.runs) == (2, 11)
     _, done, asked = calibrate([many(11)])
     assert [cuts for _, _, cuts, _ in asked] == [usual]
     question, done, asked = calibrate([None, None], share=0.6)
-    assert (done.factor, done.runs, done.forecasts, question.widen) == (None, 0, 0, 1.0)
+    assert (done.factor, done.runs, done.forecasts, question.widths) == (None, 0, 0, None)
     _, done, _ = calibrate([many(4), None], share=0.6)  # what little there was is told
     assert (done.factor, done.runs) == (None, 4)
 
 
 def test_what_is_asked_of_the_finished_runs(calibrate):
-    """Those extrapolated are left out, and nothing is widened or learned twice."""
-    question, _, asked = calibrate([many()], names=("run", "a"), at=[[8.0], [8.0]])
+    """A run's own errors tell it nothing, and nothing is widened or learned twice."""
+    made = many(11)
+    made.loc[made["run"] == "r0", "run"] = "a"
+    question, done, asked = calibrate([made], names=("run", "a"), at=[[8.0], [8.0]])
     names, plain, _, _ = asked[0]
-    assert names == ("b",)
-    assert (plain.widen, plain.calibrate_on, plain.moves, plain.compared) == (1.0, None, None, ())
+    assert (names, len(asked)) == (("a", "b"), 1)
+    assert (plain.widths, plain.calibrate_on, plain.moves, plain.compared) == (None, None, None, ())
     assert question.calibrate_on is not None
-    question, done, asked = calibrate([], finished=("run",))
-    assert (asked, done.factor, question.widen) == ([], None, 1.0)
+    np.testing.assert_array_equal(done.factors, [[1.5], [1.5]])
+    assert calibrate([made.iloc[1:]], names=("run", "a"), at=[[8.0], [8.0]])[1].runs == 10
+    question, done, _ = calibrate([made.iloc[:10]], names=("run", "a"), at=[[8.0], [8.0]])
+    np.testing.assert_array_equal(done.factors, [[1.5], [np.nan]])
+    assert set(question.widths) == {"run"}
+
+
+def test_a_factor_depends_on_no_other_target_nor_run(calibrate):
+    """Each horizon has a factor of its own, and places between them what lies between."""
+    made = pd.concat(
+        [many(score=score, horizon=f"{x:g}x", horizon_ratio=x) for x, score in ((1.25, 1), (2, 3))]
+    )
+    together = calibrate([made], at=[[5.0, 8.0, 12.0, 80.0]])[1].factors[0]
+    np.testing.assert_allclose(together[:2], [1.0, 3.0])
+    assert np.isnan(together[3])  # no finished run went so far
+    for at, factor in zip((5.0, 8.0, 12.0, 80.0), together, strict=True):
+        assert calibrate([made], at=at)[1].factors == pytest.approx(factor, nan_ok=True)
+    between = calibrate([made], at=4 * math.sqrt(1.25 * 2))[1]
+    assert between.factor == pytest.approx(2.0)
+    words = str(calibrate([made], at=[[5.0, 8.0]])[1])
+    assert "narrowed or widened by factors of 1.00 to 3.00" in words
+    assert "20 outcomes of 10 finished runs" in words
 
 
 def test_targets_inside_the_data_ask_for_no_calibration(calibrate):
     question, done, asked = calibrate([], at=[[3.0, 4.0]])
-    assert (asked, done.factor, question.widen) == ([], None, 1.0)
-    # Of several, those beyond count, by their median.
-    _, _, asked = calibrate([many()], at=[[2.0, 6.0, 8.0, 40.0]])
-    assert asked[0][3] == (2.0, "end")
+    assert (asked, done.factor, question.widths) == ([], None, None)
+    _, done, _ = calibrate([many()], at=[[2.0, 8.0]])
+    np.testing.assert_array_equal(done.factors, [[np.nan, 1.5]])
+
+
+def test_widening_takes_no_loss_below_zero(calibrate):
+    """The default law's distances are those of logarithms, in the scores and in the draws."""
+    made = many(12, observed=8.0, median=2.0, upper=4.0, lower=1.0)
+    question, done, _ = calibrate([made], laws="auto")
+    assert done.factor == pytest.approx(2.0)  # log 4 over log 2
+    assert calibrate([made])[1].factor == pytest.approx(3.0)  # 6 over 2
+    curves = np.array([[[0.5, 1.0, 2.0]]])
+    logs = np.ones(1, bool)
+    out = stretched(curves, question.widths, ["run"], np.array([[math.log(2)]]), logs)
+    np.testing.assert_allclose(out, [[[0.25, 1.0, 4.0]]])
 
 
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
