@@ -20,6 +20,7 @@ from .._base.results import Result, Scale
 from .._base.summaries import MOMENTS, describe, prob_less, quantiles
 from .._base.views import view
 from ..fits.flags import warning_text
+from ..forecasts.knowledge import check_targets
 from ..forecasts.mixture import Mixed, curves_of
 from ..runs.broken import broken_runs, words_of
 from ..runs.checks import axis_values
@@ -410,7 +411,7 @@ class Answer(Result):
         Raises
         ------
         DataError
-            No such run; no run to compare with.
+            No such run; no run to compare with; a target that no forecast can serve.
 
         Notes
         -----
@@ -424,6 +425,7 @@ class Answer(Result):
         where, curves = self.at, self.mixed.curves
         if at is not None:
             where = np.tile(axis_values(at), (len(self.names), 1))
+            check_targets(self.runs, self.names, self.axis, where)
             curves = curves_of(self.question, self.runs.select(self.names), where).curves
         below = np.empty(where.shape)
         if isinstance(other, str):

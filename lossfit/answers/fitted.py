@@ -59,11 +59,9 @@ def fitted(
     alone = [name for name in names if name not in together]
     made: dict[str, FittedRun] = {}
     calibration = None
+    check_targets(runs, names, question.axis, _rows(at, names))
     if alone:
-        where = np.full((len(alone), max(len(at[name]) for name in alone)), np.nan)
-        for row, name in zip(where, alone, strict=True):
-            row[: len(at[name])] = at[name]
-        check_targets(runs, alone, question.axis, where)
+        where = _rows(at, alone)
         by_itself = replace(question, models=None, company=None)
         by_itself, calibration = calibrated(by_itself, runs, alone, where)
         made.update(fit_alone(by_itself, runs, alone))
@@ -76,6 +74,14 @@ def fitted(
     if calibration is not None:
         flags += ("calibrated" if calibration.factor else "not_calibrated",)
     return Fits({name: made[name] for name in names}, calibration, flags)
+
+
+def _rows(at: Mapping[str, Floats], names: Sequence[str]) -> Floats:
+    """Places of some runs as rows, NaN where a run has fewer than another."""
+    where = np.full((len(names), max(len(at[name]) for name in names)), np.nan)
+    for row, name in zip(where, names, strict=True):
+        row[: len(at[name])] = at[name]
+    return where
 
 
 def check_known(runs: Runs, name: str, axis: str) -> None:

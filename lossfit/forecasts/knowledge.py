@@ -12,8 +12,9 @@ from .._base.ragged import Floats
 from ..runs.known import numbers, schedules_by_run
 from ..runs.labels import AXIS_UNITS, amount
 from ..runs.limits import AXIS_LIMIT
-from ..runs.logged_rate import axis_factor
-from .rates import BEFORE_END, Plan
+from ..runs.logged_rate import BEFORE_END
+from ..runs.schedule_words import check_end
+from .rates import Plan
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
@@ -47,16 +48,8 @@ def check_knowledge(
     schedules = schedules_by_run(plan.schedule, runs.names)
     for name in names:
         schedule = schedules.get(name)
-        if schedule is None or not schedule.total or schedule == runs[name].schedule:
-            continue
-        run = runs[name]
-        last = schedule.total * axis_factor(run, schedule, axis)
-        if last < run.end(axis) * (1 - BEFORE_END):
-            raise DataError(
-                f"the schedule given for run {name!r} ends at {amount(last, axis)}, before its "
-                f"data, which reach {amount(run.end(axis), axis)}: check the schedule's total and "
-                f"its axis ({schedule.axis})"
-            )
+        if schedule is not None and schedule != runs[name].schedule:
+            check_end(schedule, runs[name], axis)
 
 
 def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:

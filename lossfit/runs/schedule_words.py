@@ -13,7 +13,8 @@ from .._base.units import amount_of
 from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
 from .known import schedules_by_run
-from .logged_rate import history_of, warmup_of
+from .labels import amount
+from .logged_rate import BEFORE_END, axis_factor, history_of, warmup_of
 
 if TYPE_CHECKING:
     from .collection import Runs
@@ -60,12 +61,31 @@ def schedules_of(
 def with_own(
     runs: Runs, own: ScheduleByRun, total: NumberByRun = None, axis: str = "step"
 ) -> Runs:  # fmt: skip
-    """Runs with the schedule that they had, where neither they nor their logs say."""
+    """Runs with the schedule that they had, where neither they nor their logs say.
+
+    Raises `DataError`: one that ends before the data.
+    """
     if own is None:
         return runs
     stated = schedules_by_run(schedules_of(own, runs, total=total, axis=axis), runs.names)
     lacking = {n: s for n, s in stated.items() if runs[n].schedule is None and runs[n].lr is None}
+    for name, schedule in lacking.items():
+        if runs[name].has(schedule.axis):
+            check_end(schedule, runs[name], schedule.axis)
     return runs.with_schedule(lacking) if lacking else runs
+
+
+def check_end(schedule: Schedule, run: Run, axis: str) -> None:
+    """Raise `DataError` where a schedule ends before the data of the run that it is given for."""
+    if not schedule.total:
+        return
+    last = schedule.total * axis_factor(run, schedule, axis)
+    if last < run.end(axis) * (1 - BEFORE_END):
+        raise DataError(
+            f"the schedule given for run {run.name!r} ends at {amount(last, axis)}, before its "
+            f"data, which reach {amount(run.end(axis), axis)}: check the schedule's total and "
+            f"its axis ({schedule.axis})"
+        )
 
 
 def _of_run(word: str, run: Run, total: float | None, axis: str) -> Schedule:

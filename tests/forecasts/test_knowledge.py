@@ -70,6 +70,29 @@ def test_targets_that_no_forecast_can_serve_are_refused(runs, at, words):
     check_targets(runs, runs.names, "step", np.array([[900.0, np.nan], [np.nan, 1e6]]))
 
 
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_no_function_is_a_way_round(runs):
+    """Schedules that runs are said to have had, further targets, runs fitted together."""
+    short, where = schedules.cosine(1.0, 300), {"at": 1500, "axis": "step", "draws": 50}
+    for ask in (
+        lambda: lossfit.what_if(runs, schedules=["constant"], own=short, axis="step"),
+        lambda: lossfit.best_tail(runs, own="cosine@300", axis="step"),
+        lambda: lossfit.backtest(runs, schedules=short, axis="step"),
+        lambda: lossfit.race(runs, schedule=short, axis="step"),
+    ):
+        with pytest.raises(DataError, match=r"run 'run0' ends at 300 steps, before its data"):
+            ask()
+    answer = lossfit.extrapolate(runs, "run0", **where)
+    for at, words in ((1e-3, "before the first point"), (2e9, "a million times the data")):
+        with pytest.raises(DataError, match=words):
+            answer.prob_below(2.0, at=at)
+        with pytest.raises(DataError, match=words):
+            lossfit.what_if(
+                runs.with_schedule(schedules.cosine(1.0, 1000)), schedules=["constant"], at=at,
+                axis="step", share=True,
+            )  # fmt: skip
+
+
 def made(runs, total, at=9000.0):
     return rates(runs, "step", np.array([5000.0]), np.array([[at]]), Plan(None, total))
 
