@@ -34,8 +34,8 @@ def test_the_frame_describes_the_draws(runs):
     answer = ask(runs, at=[1500, 2500], axis="step", prob=0.8)
     frame, draws = answer.frame, answer.draws
     assert list(frame.columns) == [
-        "median", "lower", "upper", "horizon_ratio", "mean", "notes", "sd", "axis", "prob", "run",
-        "at",
+        "median", "lower", "upper", "horizon_ratio", "mean", "broken", "notes", "sd", "axis",
+        "prob", "run", "at",
     ]  # fmt: skip
     assert draws.dims == ("run", "at", "draw")
     assert draws.sizes["draw"] == 200
@@ -245,7 +245,7 @@ def test_the_answer_as_json(runs):
     assert set(data) == {
         "schema", "lossfit", "question", "laws", "engine", "rows", "broken", "by_law", "compare",
         "schedules",
-        "record", "calibration_factor",
+        "record", "calibration_factor", "left_out",
     }  # fmt: skip
     assert [row["run"] for row in data["rows"]] == ["run0", "run1"]
     assert data["rows"][0]["median"] == answer.frame["median"].iloc[0]
