@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 NAMES = ("every_result", "headline", "ladder_to_70B", "own_wandb_run")
@@ -24,19 +26,34 @@ def test_a_notebook_is_kept_without_outputs(root, name):
         assert cell.get("execution_count") is None
 
 
+@pytest.fixture(scope="module")
+def kernel(root, tmp_path_factory):
+    """A kernel of Jupyter, which all notebooks run in, one after another."""
+    jupyter_client = pytest.importorskip("jupyter_client", reason="needs the extra dev")
+    utils = pytest.importorskip("jupyter_core.utils")
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment.pop("MPLBACKEND", None)  # with another backend no figure is shown
+    manager = jupyter_client.AsyncKernelManager(kernel_name="python3")
+    place = tmp_path_factory.mktemp("notebooks")
+    utils.run_sync(manager.start_kernel)(cwd=str(place), env=environment)
+    yield manager
+    utils.run_sync(manager.shutdown_kernel)(now=True)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of Jupyter are not ours
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs(root, tmp_path, monkeypatch, name):
+def test_a_notebook_runs(root, kernel, name):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra dev")
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # with another backend no figure is shown
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra dev")
     notebook = read(root, name)
-    client = nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-    )
+    # Nothing is left of the notebook before.
+    clear = "%reset -f\nimport matplotlib; matplotlib.rcdefaults(); del matplotlib"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(clear))
+    client = nbclient.NotebookClient(notebook, km=kernel, timeout=300)
     client.execute()
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    client.kc.stop_channels()
+    cells = [cell for cell in notebook.cells[1:] if cell.cell_type == "code"]
     outputs = [each for cell in cells for each in cell.outputs]
     figures = [each for each in outputs if "image/png" in each.get("data", {})]
     assert len(figures) == sum(cell.source.endswith(".plot();") for cell in cells)

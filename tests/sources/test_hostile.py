@@ -13,6 +13,7 @@ import sys
 import time
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -259,29 +260,30 @@ import lossfit, pandas, lossfit.sources
 from lossfit.sources import READERS, _module
 for name in READERS: _module(name)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.process_time()
-try:
-    lossfit.load(sys.argv[1])
-    words = "no error"
-except lossfit.DataError as error:
-    words = str(error)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) / 1024, time.process_time() - start)
-print(words)
+for path in sys.argv[1:]:
+    start = time.process_time()
+    try:
+        lossfit.load(path)
+        words = "no error"
+    except lossfit.DataError as error:
+        words = str(error)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print((after - before) / 1024, time.process_time() - start, words)
 """
 
 
-def measured(path, root) -> tuple[float, float, str]:
-    """Growth of the peak in MiB, seconds and the message, of a process that loads the file."""
+def measured(paths, root) -> Iterator[tuple[float, float, str]]:
+    """Growth of the peak in MiB so far, seconds and the message, of a process that loads them."""
     pytest.importorskip("resource")
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)],
+        [sys.executable, "-c", PEAK, *map(str, paths)],
         capture_output=True, text=True, check=True, timeout=120, cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
     )  # fmt: skip
-    first, words = done.stdout.splitlines()
-    peak, seconds = map(float, first.split())
-    return peak, seconds, words
+    for path, line in zip(paths, done.stdout.splitlines(), strict=True):
+        peak, seconds, words = line.split(" ", 2)
+        assert str(path) in words
+        yield float(peak), float(seconds), words
 
 
 def big(path: Path, first: bytes, piece: bytes, megabytes: int) -> Path:
@@ -294,40 +296,38 @@ def big(path: Path, first: bytes, piece: bytes, megabytes: int) -> Path:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="units of the peak are Linux's")
-@pytest.mark.parametrize(
-    ("name", "first", "piece"),
-    [
-        ("x.csv", b"step,loss\n1,", b"7"),
-        ("x.log", b"s:1 trl:3.5000\n", b"s:1 trl:3.5 "),
-        ("x.jsonl", b'{"step": 1, "loss": 2}\n{"step": ', b"1"),
-        ("x.json", b"", b"["),
-        ("trainer_state.json", b'{"log_history": [', b'{"step":1,"loss":2},'),
-    ],
-)
-def test_a_line_of_200_mb(tmp_path, root, name, first, piece):
-    path = big(tmp_path / name, first, piece, 200)
-    peak, seconds, words = measured(path, root)
-    line = first.count(b"\n") + 1
-    assert f"{path}, line {line}: longer than 64 MiB" in words
-    assert peak < 200
-    assert seconds < 5
+def test_lines_of_200_mb(tmp_path, root):
+    pieces = {
+        "x.csv": (b"step,loss\n1,", b"7"),
+        "x.log": (b"s:1 trl:3.5000\n", b"s:1 trl:3.5 "),
+        "x.jsonl": (b'{"step": 1, "loss": 2}\n{"step": ', b"1"),
+        "x.json": (b"", b"["),
+        "trainer_state.json": (b'{"log_history": [', b'{"step":1,"loss":2},'),
+    }
+    paths = [big(tmp_path / name, *parts, 200) for name, parts in pieces.items()]
+    told = measured(paths, root)
+    for path, (first, _), (peak, seconds, words) in zip(paths, pieces.values(), told, strict=True):
+        line = first.count(b"\n") + 1
+        assert f"{path}, line {line}: longer than 64 MiB" in words
+        assert peak < 200, path
+        assert seconds < 5, path
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="units of the peak are Linux's")
-@pytest.mark.parametrize("piece", [b"\0" * 1024, b"1,2.5\n" * 1024], ids=["zeros", "rows"])
-def test_what_unpacks_beyond_reason(tmp_path, root, piece):
-    pack = zlib.compressobj(9, zlib.DEFLATED, 31)
-    path = tmp_path / "x.csv.gz"
-    with path.open("wb") as out:
-        out.write(pack.compress(b"step,loss\n"))
-        for _ in range(200):
-            out.write(pack.compress(piece * (2**20 // len(piece))))
-        out.write(pack.flush())
-    assert path.stat().st_size < 2**21
-    peak, seconds, words = measured(path, root)
-    assert "unpacks to more than 200 times its size" in words or "NUL bytes" in words
-    assert peak < 500
-    assert seconds < 10
+def test_what_unpacks_beyond_reason(tmp_path, root):
+    paths = [tmp_path / "zeros.csv.gz", tmp_path / "rows.csv.gz"]
+    for path, piece in zip(paths, (b"\0" * 1024, b"1,2.5\n" * 1024), strict=True):
+        pack = zlib.compressobj(9, zlib.DEFLATED, 31)
+        with path.open("wb") as out:
+            out.write(pack.compress(b"step,loss\n"))
+            for _ in range(200):
+                out.write(pack.compress(piece * (2**20 // len(piece))))
+            out.write(pack.flush())
+        assert path.stat().st_size < 2**21
+    for peak, seconds, words in measured(paths, root):
+        assert "unpacks to more than 200 times its size" in words or "NUL bytes" in words
+        assert peak < 500
+        assert seconds < 10
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs the endless file /dev/zero")

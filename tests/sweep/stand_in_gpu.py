@@ -1,6 +1,6 @@
 """A GPU that is none, for this process or (as a Dask preload) for workers.
 
-Kernels are their PTX, executed on the CPU.
+The CPU runs its kernels.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 def gpu() -> tuple[Any, Any]:
     """What stands in for `devices.find` and for `devices.Place.open`."""
     from lossfit.engine.devices import Found, Gpu
-    from tests.gpu.emulated import EmulatedDevice
+    from tests.gpu.native import NativeDevice
 
     found = Found((Gpu(0, "a stand-in", (9, 0)),), (), ())
-    return lambda: found, lambda place: [EmulatedDevice() for _ in place.gpus]
+    return lambda: found, lambda place: [NativeDevice() for _ in place.gpus]
 
 
 def dask_setup(worker: Any) -> None:

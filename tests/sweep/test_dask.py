@@ -14,7 +14,7 @@ import pytest
 
 import lossfit
 from lossfit.sweep import fit_to
-from tests.gpu import compiled
+from tests.gpu.native import missing_native
 from tests.sweep.curves import contents, frame, runs
 
 distributed = pytest.importorskip("distributed")
@@ -136,7 +136,7 @@ def test_a_law_of_ones_own(cluster, tmp_path):
 
 def test_workers_with_gpus(tmp_path, monkeypatch):
     """One task a GPU and chunk: the store of the same device here; every chunk was on a GPU."""
-    if (reason := compiled.missing()) is not None:
+    if (reason := missing_native()) is not None:
         pytest.skip(reason)
     from lossfit.engine import devices
     from tests.sweep import stand_in_gpu
