@@ -64,6 +64,11 @@ class LadderQuestion:
     def learned(self, name: str) -> None:
         """Nothing is learned from siblings: the ladder is made of them."""
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Nothing here: the ladder's own notes name what was left out of it."""
+        return {}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LadderAnswer(Answer):

@@ -124,7 +124,11 @@ def test_the_numbers_are_those_without_the_broken_runs_which_are_named(use: str)
 def test_a_run_that_is_said_to_be_sound_is_kept() -> None:
     kept = runs(*ALL, meta={"f": {"broken": False}})
     assert set(lossfit.learn_priors(kept, axis="step").left_out) == {"e"}
-    assert set(lossfit.fit_ladder(kept).runs.names) == {*SOUND, "f"}
+    ladder = lossfit.fit_ladder(kept)
+    assert set(ladder.runs.names) == {*SOUND, "f"}
+    told = "broken_left_out: 1 broken run was left out: e (diverged"
+    for made in (ladder, ladder.extrapolate(params=3e9, at=2e8)):
+        assert told in str(made)
 
 
 def test_what_cannot_be_fitted_without_them_says_why() -> None:
