@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from ..backtests.conformal import Calibration
     from ..forecasts.question import Question
-    from ..forecasts.record import Situation
     from ..runs.axes import Axis
     from ..runs.collection import Runs
 
@@ -169,38 +168,73 @@ class Answer(Result):
         str
             "" where it has none.
         """
-        from ..forecasts.record import default_sentence, sentence
+        from ..forecasts.record import by_name_sentence, default_sentence, other_sentence
 
-        if len(self.question.laws) > 1 or self.question.ladder is not None:
-            return ""
+        if self._is_other is not None:
+            return other_sentence(self._is_other, ratio)
+        row = np.unravel_index(np.nanargmax(self.at / self.ends[:, None]), self.at.shape)
         if self.question.by_default:
-            return default_sentence(self._situation, ratio)
-        return sentence(self._record_key, ratio)
+            return default_sentence(self._situations[row], ratio)
+        stretched = self.mixed.row_flags.get("schedule_stretched")
+        return by_name_sentence(self._record_key, ratio, stretched is not None and stretched[row])
 
     @property
-    def _situation(self) -> Situation:
-        """What the default law knew, and of which domain it took the runs to be."""
+    def records(self) -> list[str]:
+        """The record in lines: one for each kind of situation of the rows, at its farthest row."""
+        from ..forecasts.record import default_sentence
+
+        ratio = np.where(self._there, self.at / self.ends[:, None], 0.0)
+        if self._is_other is not None or not self.question.by_default:
+            return [line] if (line := self.record(float(ratio.max()))) else []
+        situations = self._situations
+        several, total = len(self.rows) > 1, int((ratio > 1).sum())
+        lines = []
+        for situation in dict.fromkeys(situations[ratio > 1]):
+            here = (ratio > 1) & np.array([[one == situation for one in row] for row in situations])
+            line = default_sentence(situation, float(ratio[here].max()), several)
+            if here.sum() < total:
+                line = line.replace("Record:", f"Record of {here.sum():,} of {total:,} rows:", 1)
+            lines.append(line)
+        return lines
+
+    @property
+    def _is_other(self) -> str | None:
+        """What kind of answer it is, if not one law's to runs by themselves."""
+        if self.question.ladder is not None:
+            return "ladder"
+        if self.question.models is not None:
+            return "share"
+        return "mixture" if len(self.question.laws) > 1 else None
+
+    @cached_property
+    def _situations(self) -> Any:
+        """What the default law knew in each row, shape (R, T), and which domain it assumed."""
         from ..forecasts.record import FEW, Situation
 
-        rows = self.mixed.row_flags
-        knowledge = "known"
-        longer = bool(rows["longer_plan"].any())
-        if rows["no_plan"].any():
-            knowledge = "nothing"
-        elif rows["schedule_unknown"].any():
-            knowledge = "longer_total" if longer else "total"
-        elif longer:
-            knowledge = "longer"
-        elif self.question.moves:
-            knowledge = "siblings"
-        stated = {"text": "stated", "other": "other", "auto": ""}[self.question.domain]
-        made = self.mixed.forecasts[0]
-        shown = "text" if np.mean(made.like) > 0.5 else "other"
-        if not made.like.any() and np.max(made.points) <= FEW:
-            shown = "few"
-        if rows["domain_by_name"].all():
-            shown = "named"
-        return Situation(knowledge, stated or shown)
+        rows, made = self.mixed.row_flags, self.mixed.forecasts[0]
+        moves = self.question.moves or {}
+        unknown, longer = rows["schedule_unknown"], rows["longer_plan"]
+        knowledge = np.select(
+            [
+                rows["no_plan"],
+                unknown & longer,
+                longer,
+                rows["schedule_stretched"],
+                unknown,
+                np.array([name in moves for name in self.names])[:, None],
+            ],
+            ["nothing", "longer_total", "longer", "stretched", "total", "siblings"],
+            "known",
+        )
+        few = (made.like == 0) & (made.points <= FEW)
+        shown = np.select(
+            [rows["domain_by_name"][:, 0], few, made.like > 0.5], ["named", "few", "text"], "other"
+        )
+        stated = {"text": "stated", "other": "other"}.get(self.question.domain)
+        out = np.empty(self.at.shape, object)
+        for r, of_run in enumerate(knowledge.tolist()):
+            out[r] = [Situation(word, stated or str(shown[r])) for word in of_run]
+        return out
 
     def record_at(self, ratio: float) -> float:
         """Share of outcomes that such intervals held, at a horizon.
@@ -217,16 +251,17 @@ class Answer(Result):
         """
         from ..forecasts.record import default_record, record_of
 
+        if self._is_other is not None:
+            return float("nan")
         if self.question.by_default:
-            return default_record(self._situation, ratio)
+            row = np.unravel_index(np.nanargmax(self.at / self.ends[:, None]), self.at.shape)
+            return default_record(self._situations[row], ratio)
         return record_of(self._record_key, ratio)
 
     @property
     def _record_key(self) -> str:
         """The law, and for the default what it knew: the key of its record."""
         law = self.question.laws[0].name
-        if self.question.models is not None:
-            return f"{law}, shared"
         rows = self.mixed.row_flags
         for flag, suffix in (("no_plan", "no plan"), ("schedule_unknown", "menu")):
             if flag in rows and rows[flag].any():
@@ -325,17 +360,20 @@ class Answer(Result):
 
     def _of_laws(self, question: Question, mixed: Mixed, weights: Floats) -> list[dict[str, Any]]:
         """The columns of each law's part of `by_law`."""
-        from ..forecasts.record import record_of
+        from ..forecasts.record import default_record, record_of
 
         parts = []
         for k, law in enumerate(question.laws):
             flags = [mixed.flags[k][r] for r, _ in np.argwhere(self._there)]
             weight = float(weights[k])
             columns = self._columns(mixed.by_law[k], flags)
-            record = [
-                self.record_at(one) if weight == 1 else record_of(law.name, one)
-                for one in columns["horizon_ratio"]
-            ]
+            ratios = columns["horizon_ratio"].tolist()
+            if question.by_default:
+                known = self._situations[self._there].tolist()
+                record = [default_record(*one) for one in zip(known, ratios, strict=True)]
+            else:
+                own = weight == 1
+                record = [self.record_at(x) if own else record_of(law.name, x) for x in ratios]
             parts.append({"law": law.name, "weight": weight, **columns, "record": record})
         return parts
 

@@ -166,31 +166,31 @@ def _many(answer: Answer) -> list[str]:
 
 def mixture_text(answer: Answer) -> str:
     """What the answer's laws and schedules are, in lines."""
-    laws = answer.question.laws
+    laws, models = answer.question.laws, answer.question.models
+    law = laws[0]
     if len(laws) > 1:
         named = " and ".join(f"{law.name} ({law.formula})" for law in laws)
         caveat = "" if all(isinstance(law, ScheduleLaw) for law in laws) else f" {CAVEAT}"
-        return f"  Equal-weight mixture of {named}.{caveat}"
-    law = laws[0]
-    if not isinstance(law, ScheduleLaw):
+        lines = [f"Equal-weight mixture of {named}.{caveat}"]
+    elif not isinstance(law, ScheduleLaw):
         return f"  One law, {law.name} ({law.formula}). {CAVEAT}"
-    lines = [f"  Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
-    models = answer.question.models
-    if models is not None:
+    elif models is not None:
         together = sum(models[name] == models[answer.names[0]] for name in models)
-        lines.append(
-            f"  Fitted together with the {together} runs of its model: an equal stack of the "
-            f"annealing and the multi-power response."
-        )
-    rows = answer.rows
-    if len(rows) == 1:
-        lines += [f"  {line}" for line in _strength(answer)]
-    record = answer.record(max(float(row["horizon_ratio"]) for row in rows))
-    if record:
-        lines.append(f"  {record}")
+        who = f"the {together} runs of its model" if together > 1 else "no other run of its model"
+        lines = [
+            f"Fitted together with {who}: an equal stack of the annealing and the multi-power "
+            f"response; schedule: {_schedule(answer)}."
+        ]
+    else:
+        lines = [f"Law {law.name}: {law.formula}; schedule: {_schedule(answer)}."]
+    if len(answer.rows) == 1 and len(laws) == 1:
+        lines += _strength(answer)
+    lines += answer.records
     if answer.calibration is not None:
-        lines.append(f"  {answer.calibration}")
-    return "\n".join(lines)
+        lines.append(str(answer.calibration))
+        if answer.calibration.factor is not None and answer.records:
+            lines[-1] += " The record is that of intervals before this."
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _schedule(answer: Answer) -> str:
@@ -288,6 +288,6 @@ def as_dict(answer: Answer) -> dict[str, Any]:
             for block in answer.mixed.forecasts[:1]
             for name, shares in zip(answer.names, block.shares, strict=True)
         },
-        "record": answer.record(max(float(row["horizon_ratio"]) for row in answer.rows)) or None,
+        "record": " ".join(answer.records) or None,
         "calibration_factor": answer.calibration.factor if answer.calibration else None,
     }

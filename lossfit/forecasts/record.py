@@ -52,28 +52,44 @@ def record_of(law: str, ratio: float) -> float:
     return RECORDS[law].coverage[nearest]
 
 
-def sentence(law: str, ratio: float) -> str:
-    """The record in one line, "" within the data and for laws without one."""
+def by_name_sentence(law: str, ratio: float, stretched: bool) -> str:
+    """The record of a law by name in one line, "" within the data and for laws without one."""
     if law not in RECORDS or not ratio > 1:
         return ""
-    if ratio > FARTHEST:
+    if ratio > FARTHEST or stretched:
+        where = "for a plan stretched beyond its end" if stretched else "at this horizon"
         return (
-            f"Record: none at this horizon. Backtests on {RUNS} public runs from {SOURCES} sources "
-            f"reach {FARTHEST:.1f}x only."
+            f"Record: never checked {where}. Backtests on {RUNS} public runs of text from "
+            f"{SOURCES} sources were within the runs' plans, and reach {FARTHEST:.1f}x."
         )
     share = record_of(law, ratio)
     return (
-        f"Record: in backtests on {RUNS} public runs from {SOURCES} sources, 90 % intervals at "
-        f"this horizon held the truth in {100 * share:.0f} %."
+        f"Record: in backtests on {RUNS} public runs of text from {SOURCES} sources, 90 % "
+        f"intervals at this horizon held the truth in {100 * share:.0f} %."
     )
+
+
+OTHER = {
+    "mixture": "never checked for a mixture of these laws",
+    "ladder": "forecasts with a ladder were checked on the public families of models on which "
+    "most of its constants were chosen (docs/howto/a_ladder.md)",
+    "share": "runs fitted together were checked on two projects, under schedules that the fit had "
+    "not seen: 90 % intervals held 89 to 96 % (docs/how_we_checked_it.md)",
+}
+
+
+def other_sentence(kind: str, ratio: float) -> str:
+    """The record of what is no one law's answer to runs by themselves; "" within the data."""
+    return f"Record: {OTHER[kind]}." if ratio > 1 else ""
 
 
 class Situation(NamedTuple):
     """What an answer of the default law knew, for its record."""
 
-    # {"known", "total", "nothing", "longer", "longer_total", "siblings"}: the schedule; the planned
-    # end only; neither; a finished run's longer plan, its schedule or its end known; finished runs
-    # of the project
+    # {"known", "total", "nothing", "stretched", "longer", "longer_total", "siblings"}: the
+    # schedule; the planned end only; neither; one of these, but a target beyond the end of the
+    # plan; a finished run's longer plan, its schedule or its end known; finished runs of the
+    # project
     knowledge: str
     # {"text", "other", "stated", "few", "named"}: what the curves look like; ``stated`` where they
     # were said to be text, ``few`` where they have too few points to look like it, ``named`` where
@@ -85,6 +101,7 @@ KNEW = {
     "known": "with the schedule known",
     "total": "with the planned end known",
     "nothing": "with no plan known",
+    "stretched": "for a plan stretched beyond its end",
     "longer": "for finished runs under a longer plan",
     "longer_total": "for finished runs under a longer plan, with the planned end known",
     "siblings": "with finished runs of the project",
@@ -129,16 +146,22 @@ def default_record(situation: Situation, ratio: float) -> float:
     return math.nan if row is None else row[1]
 
 
-def default_sentence(situation: Situation, ratio: float) -> str:
+def default_sentence(
+    situation: Situation,
+    ratio: float,
+    several: bool = False,  # whether it is one of several horizons, which is then named
+) -> str:
     """The default law's record for a situation in one line; "" within the data."""
     if not ratio > 1 or not learned_record():
         return ""
     row = _row(situation, ratio)
     what = f"{OF[situation.domain]}, {KNEW[situation.knowledge]}"
     if row is None:
-        return f"Record: never checked at this horizon ({what})."
-    _, share, error, sources = row
+        where = f"{ratio:.3g}x the data" if several else "this horizon"
+        return f"Record: never checked at {where} ({what})."
+    horizon, share, error, sources = row
+    where = f"{horizon:g}x the data" if several else "this horizon"
     return (
-        f"Record: on {sources} sources that the law had not seen ({what}), 90 % intervals at this "
-        f"horizon held the outcome in {100 * share:.0f} % (+- {100 * error:.0f})."
+        f"Record: on {sources} sources that the law had not seen ({what}), 90 % intervals at "
+        f"{where} held the outcome in {100 * share:.0f} % (+- {100 * error:.0f})."
     )

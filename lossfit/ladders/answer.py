@@ -120,9 +120,13 @@ class LadderAnswer(Answer):
         return float(below[0]) if below.size == 1 else below
 
     @property
-    def record(self) -> Any:
-        """No record of this law by horizon: docs/ladder.md has that by size."""
-        return lambda ratio: ""
+    def records(self) -> list[str]:
+        """The record of ladders, whatever the horizon: docs/howto/a_ladder.md has it by size."""
+        return [self.record(np.inf)]
+
+    @property
+    def _is_other(self) -> str:
+        return "ladder"
 
     @property
     def warning(self) -> str:
@@ -147,6 +151,7 @@ class LadderAnswer(Answer):
             )
         assert self.ladder is not None
         lines.append(f"  {LAW.formula}, X the cumulative learning rate in {unit} at the peak")
+        lines += [f"  {line}" for line in self.records]
         for flag, note in {**self.target_notes, **self.ladder.notes}.items():
             lines.append(f"  ! {flag}: {note}")
         return "\n".join(lines)

@@ -10,6 +10,7 @@ import pytest
 
 import lossfit
 from lossfit.forecasts.falling import shows_no_fall
+from tests.curves import power_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 ADVICE = "siblings= (finished runs"
@@ -97,6 +98,59 @@ def test_the_record_says_which_runs_it_is_of():
     assert "runs that look like language models" in str(
         lossfit.extrapolate(many, at=2e12, axis="tokens", draws=100)
     )
+
+
+def test_the_record_is_of_each_situation():
+    """Of rows of several kinds each kind has its line, and its farthest horizon a name."""
+    finished = lossfit.load("llama2").select(["llama2-7B", "llama2-13B"])
+    cut = lossfit.Runs.from_frame(
+        finished.frame[["run", "step", "tokens", "loss"]], tokens_per_step=4e6
+    )
+    half = finished.until(0.5)
+    plans = {"llama2-7B": half["llama2-7B"].schedule}
+    mixed = lossfit.Runs.from_frame(half.frame[["run", "step", "tokens", "loss"]], schedules=plans)
+    ask = {"axis": "tokens", "draws": 50}
+    answer = lossfit.extrapolate(mixed, at=[1.25e12, 2e12], **ask)
+    known, nothing = answer.records
+    assert known.startswith("Record of 2 of 4 rows: on ")
+    assert "with the schedule known" in known
+    assert "at 2x the data held" in known
+    assert "with no plan known" in nothing
+    by_law = answer.by_law[answer.by_law["law"] == "learned"].set_index(["run", "at"])["record"]
+    assert by_law.nunique() == 4  # each row has its own
+    assert answer.to_dict()["record"] == f"{known} {nothing}"
+    stretched = lossfit.extrapolate(mixed, "llama2-7B", at=4e12, **ask)
+    assert "never checked at this horizon" in stretched.records[0]
+    assert "for a plan stretched beyond its end" in str(stretched)
+    longer = lossfit.extrapolate(finished, "llama2-7B", at=4e12, **ask)
+    assert "for finished runs under a longer plan" in longer.records[0]
+    assert lossfit.extrapolate(cut, at=1e12, **ask).records == []  # within the data
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"laws": ["annealing", "multi_power"]}, "never checked for a mixture of these laws"),
+        ({"laws": "multi_power"}, "never checked for a plan stretched beyond its end"),
+        ({"share": True}, "runs fitted together were checked on two projects"),
+    ],
+)
+def test_the_record_is_none_where_nothing_was_checked(options, words):
+    runs = lossfit.load("llama2").select(["llama2-7B"])
+    answer = lossfit.extrapolate(runs, at=4e12, axis="tokens", draws=50, **options)
+    assert words in str(answer)
+    if "share" in options:  # what answered is said, and nothing else
+        assert "Law learned" not in str(answer)
+        assert "Fitted together with no other run of its model" in str(answer)
+
+
+def test_the_record_of_calibrated_intervals_is_told_apart():
+    runs = power_runs(12)
+    answer = lossfit.extrapolate(
+        runs.until(0.5), "run0", at=1000, axis="step", draws=50, calibrate_on=runs
+    )
+    assert "Calibrated:" in str(answer)
+    assert "The record is that of intervals before this." in str(answer)
 
 
 def table(loss: np.ndarray, step: np.ndarray) -> lossfit.Runs:

@@ -59,10 +59,12 @@ def test_the_development_set(curves, key, options, crps):
 
 
 def test_the_record_in_words():
-    assert "held the truth in 94 %" in record.sentence("annealing", 1.3)
-    assert "none at this horizon" in record.sentence("annealing", 9.0)
-    assert record.sentence("annealing", 0.9) == ""
-    assert record.sentence("cubic", 2.0) == ""
+    said = record.by_name_sentence
+    assert "public runs of text" in said("annealing", 1.3, False)
+    assert "held the truth in 94 %" in said("annealing", 1.3, False)
+    assert "never checked at this horizon" in said("annealing", 9.0, False)
+    assert "never checked for a plan stretched beyond its end" in said("annealing", 1.3, True)
+    assert said("annealing", 0.9, False) == said("cubic", 2.0, False) == ""
     assert np.isnan(record.record_of("power", 5.0))
     assert record.record_of("power", 2.2) == record.RECORDS["power"].coverage[1]
 

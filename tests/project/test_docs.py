@@ -61,6 +61,31 @@ def test_code_blocks_run(root, tmp_path, monkeypatch, page):
             exec(compile("\n" * (line - 1) + code, str(path), "exec"), names)
 
 
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+@pytest.mark.parametrize(
+    ("page", "first"), [("README.md", "llama2-7B with"), ("docs/start.md", "my_run at")]
+)
+def test_what_a_page_shows_is_what_is_printed(root, tmp_path, monkeypatch, page, first):
+    """The answer that README and the first page explain, but for what they leave out (...)."""
+    import lossfit
+
+    text = (root / page).read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    if page == "README.md":
+        runs = lossfit.load("llama2")
+        printed = str(lossfit.extrapolate(runs, run="llama2-7B", compute_of="llama2-70B"))
+    else:
+        names: dict[str, object] = {}
+        for _, code in blocks(text)[:2]:
+            exec(code, names)
+        printed = str(names["answer"])
+    printed = " ".join(printed.split())
+    shown = re.search(rf"^```\n({first}.*?)^```", text, re.M | re.S)
+    assert shown is not None
+    parts = [" ".join(part.split()) for part in re.split(r"\.\.\.", shown.group(1))]
+    assert [part for part in parts if part not in printed] == []
+
+
 def test_every_page_for_readers_is_run(root):
     pages = {str(path.relative_to(root)) for path in (root / "docs" / "howto").glob("*.md")}
     assert pages <= set(PAGES)
