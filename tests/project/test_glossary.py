@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import lossfit
+
+WORD = re.compile(r"[A-Za-z](?:[\w-]*\w)?")
+#: What prints say in everyday English.
+PLAIN = """
+above again all an and another are as at averaged back be been before below best better by
+calibrate_on can change changed checked come compute curves data docs down each ended ends equal
+equal-weight every fall falls farthest finished first fit fitted for forecast forecasts from gains
+gave had halves happens has have held here high how how_we_checked_it in interval is it its itself
+known language later learning-rate lie like log longer look loss lowest md model models more
+multi-power name near needed never no nor not nothing of off on one only or other outcome over
+overtaken overtakes passes plan probability project projects rate real record rows same saves saw
+seen so stopped stretched such takes taking tenth than that the their there these they this to
+together tokens too two under up vs was were when where which wins with without would
+"""
 TABLES = ("notes", "extra")  # what messages by flag are called where they are made
 
 
@@ -81,3 +99,40 @@ def test_the_search_finds_flags_however_they_are_given(tmp_path):
         "frame['loss'] = 'no flag'\n"
     )
     assert flags_of_the_code(tmp_path) == {"one", "two", "three", "four", "five", "six"}
+
+
+def printed() -> str:
+    """What answers of all kinds print, without the explanations of flags."""
+    runs = lossfit.load("llama2")
+    seven = runs.select(["llama2-7B"])
+    half = seven.until(0.5)
+    blind = lossfit.Runs.from_frame(half.frame[["run", "step", "tokens", "loss"]])
+    few = {"axis": "tokens", "draws": 50}
+    made = (
+        lossfit.extrapolate(runs, "llama2-7B", compute_of="llama2-70B", draws=50),
+        lossfit.extrapolate(blind, at=[2e12, 4e12], **few),
+        lossfit.extrapolate(blind, at=2e12, total=2e12, **few),
+        lossfit.extrapolate(half, at=2e12, laws=["power", "multi_power"], **few),
+        lossfit.extrapolate(half, at=2e12, share=True, **few),
+        lossfit.extrapolate(half, at=2e12, siblings=runs, calibrate_on=runs, **few),
+        lossfit.what_if(half, schedules=["wsd", "constant"], at=2e12, **few),
+        lossfit.best_tail(half, segments=8, **few),
+        lossfit.race(runs, axis="gpu_hours", draws=50),
+    )
+    text = "\n".join(map(str, made))
+    for name in runs.names:
+        text = text.replace(name, "")
+    return re.sub(r"^  ! (\w+).*$", r"\1", text, flags=re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_every_word_of_an_answer_is_explained_or_plain(root):
+    text = (root / "docs" / "glossary.md").read_text()
+    table = rows(text, "Terms") + rows(text, "Flags")
+    known = {word.lower() for row in table for word in WORD.findall(row[0])}
+    words = {word.lower() for word in WORD.findall(printed())}
+    assert {"learned", "cosine_10", "p", "longer_plan"} <= words  # what is printed is read
+    known |= set(PLAIN.split())
+    lacking = sorted(word for word in words - known if word.removesuffix("s") not in known)
+    assert not lacking, f"docs/glossary.md explains no {lacking}: add a row, or it is plain English"
