@@ -83,6 +83,10 @@ SLOW = (
     "integrations",
     "monitoring/test_monitor.py",
     "sources/test_hostile.py",
+    "sources/test_prefixes.py::test_every_layout_behind_a_prefix",
+    "sources/test_formats.py::test_event_files",
+    "answers/test_left_out.py",
+    "answers/test_broken.py::test_frames_and_json_say_what_broke_beside_the_numbers",
 )
 
 

@@ -18,8 +18,6 @@ KINDS = ("native", "ptx", "cuda")
 class RealDevice(CupyDevice):
     """A GPU that remembers what was launched."""
 
-    interprets = False
-
     def __init__(self, number: int = 0, **_pretended: Any) -> None:
         super().__init__(0)
         self.launches: list[tuple[str, int, int]] = []

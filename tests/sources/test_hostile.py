@@ -35,7 +35,6 @@ def noise(count: int, seed: int = 0) -> bytes:
 
 CSV = b"step,loss\n" + b"".join(b"%d,%.6f\n" % (s, 9 / s) for s in range(1, 60))
 STATE = of("trainer_state.json")
-LOG = of("main.log")
 TWICE = json.dumps({"step": 1, "loss": 2.0}).encode() + b"\n"
 
 # name of the file, contents, what the message says
