@@ -227,9 +227,8 @@ class Answer(Result):
             "known",
         )
         few = (made.like == 0) & (made.points <= FEW)
-        shown = np.select(
-            [rows["domain_by_name"][:, 0], few, made.like > 0.5], ["named", "few", "text"], "other"
-        )
+        named = rows.get("domain_by_name", np.zeros_like(longer))  # of older files there is none
+        shown = np.select([named[:, 0], few, made.like > 0.5], ["named", "few", "text"], "other")
         stated = {"text": "stated", "other": "other"}.get(self.question.domain)
         out = np.empty(self.at.shape, object)
         for r, of_run in enumerate(knowledge.tolist()):

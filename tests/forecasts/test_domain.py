@@ -55,3 +55,10 @@ def test_what_is_stated_goes_before_the_name():
     assert "language models on text, as stated" in str(stated)
     named, other = answer("resnet-1"), answer("resnet-1", "other")
     np.testing.assert_array_equal(named.draws, other.draws)
+
+
+def test_an_answer_of_an_older_file_is_shown():
+    old = answer("run-1")
+    words = str(old)
+    del old.mixed.row_flags["domain_by_name"]
+    assert str(old) == words
