@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from .terminal import printable
@@ -56,6 +57,17 @@ class LossfitWarning(UserWarning):
     def __init__(self, *words: object, notes: Mapping[str, str] | None = None) -> None:
         super().__init__(*map(_clean, words))
         self.notes = dict(notes or {})
+
+
+def warn(what: str, words: str | Mapping[str, str], stacklevel: int = 1) -> None:
+    """Give the one warning of an answer, to whom called the caller; none where there are no words.
+
+    Words by flag are told with their flags.
+    """
+    if not isinstance(words, str):
+        words = "; ".join(f"{flag}: {note}" for flag, note in words.items())
+    if words:
+        warnings.warn(LossfitWarning(f"{what}: {words}"), stacklevel=stacklevel + 2)
 
 
 def _clean(word: object) -> object:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.options import check_names
 from .._base.ragged import Floats
 from ..backtests.conformal import calibrated
@@ -100,9 +99,7 @@ def extrapolate(
         where = _targets(runs, axis, asked, at)
     question = Question.of(runs, axis, asked=asked, **options)
     answer = answer_to(question, runs, asked, where, compute_of, progress)
-    text = answer.warning
-    if text:
-        warnings.warn(LossfitWarning(f"extrapolation: {text}"), stacklevel=2)
+    warn("extrapolation", answer.warning)
     return answer
 
 

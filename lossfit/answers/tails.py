@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from .._base.blas import one_blas_thread
 from .._base.documented import figure_options, plain_data
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.frames import answer_first, word_column
 from .._base.numbers import is_number
 from .._base.options import check_names
@@ -383,9 +382,7 @@ def best_tail(
         tail = replace(tail, flags=("broken",))
     elif tail.broken:
         tail = replace(tail, flags=("broken", *tail.flags))
-    text = tail.warning
-    if text:
-        warnings.warn(LossfitWarning(f"best tail: {text}"), stacklevel=2)
+    warn("best tail", tail.warning)
     return tail
 
 

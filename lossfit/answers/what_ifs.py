@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.frames import answer_first, word_column
 from .._base.options import check_names
 from .._base.ragged import Floats
@@ -480,7 +479,5 @@ def what_if(
         question=question,
     )
     answer.__dict__["_engines"] = fits.runs
-    text = answer.warning
-    if text:
-        warnings.warn(LossfitWarning(f"what if: {text}"), stacklevel=2)
+    warn("what if", answer.warning)
     return answer

@@ -17,7 +17,7 @@ from .._base.seeds import Seed, run_keys
 from .._base.views import view
 from ..forecasts.learning import Priors, learn_priors
 from ..forecasts.mixture import curves_of
-from ..forecasts.question import Question, refuse_unused
+from ..forecasts.question import Question, option_words, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
 from ..runs.broken import first_lines, left_out_for, words_of
@@ -194,6 +194,7 @@ def _horizon_order(horizon: str) -> float:
     return np.inf if horizon == END else float(horizon.removesuffix("x"))
 
 
+@option_words
 def backtest(
     runs: Runs | pd.DataFrame,
     cutoffs: Sequence[float] = (0.3, 0.5, 0.7),
@@ -225,8 +226,6 @@ def backtest(
         Shares of a run at which it is cut.
     horizons : sequence of float or "end"
         Multiples of the cut point, and the run's end.
-    laws : "auto", str, Law, ScheduleLaw or sequence of these
-        As in `lossfit.extrapolate`.
     siblings : Runs, pandas.DataFrame or "others", optional
         Finished runs from which priors are learned; ``"others"`` means the other runs of the same
         group.  A run never learns from itself.
@@ -240,20 +239,14 @@ def backtest(
         Draws depend on it, on the run's name and on the cut.
     axis : str
         As in `lossfit.extrapolate`.
-    window : WindowSpec
-        As in `lossfit.extrapolate`.
     priors : Priors, optional
         What `lossfit.learn_priors` gave, instead of `siblings`.
-    domain : {"auto", "text", "other"}
-        As in `lossfit.extrapolate`.
     schedules : {"known", "masked", "none"}, Schedule, str, or dict of these by run
         What the forecast is told of the learning rate: the schedule to the end where the run has
         one (else its planned end); the planned end only; nothing.  Or the schedule that the runs
         had, where they do not say: ``"cosine"`` is one to the end of each run's data.
     draws : int
         Draws of each forecast.
-    device, dtype : str
-        As in `lossfit.fit`.
     progress : bool
         Show a bar.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._base.documented import figure_options
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.frames import answer_first, word_column
 from .._base.ragged import Bools, Floats, run_of_row
 from .._base.results import Result, Scale
@@ -373,8 +372,7 @@ class Fit(Result):
             {flag: [names[r] for r in rows] for flag, rows in by_flag.items()},
             {**MEANINGS, **FIT_MEANINGS, "broken": ANSWER_MEANINGS["broken"]},
         )
-        if text:
-            warnings.warn(LossfitWarning(f"fit of {self.law.name}: {text}"), stacklevel=stacklevel)
+        warn(f"fit of {self.law.name}", text, stacklevel - 1)
 
     def residuals(self) -> pd.DataFrame:
         """Loss minus posterior mean curve at every point of the window.

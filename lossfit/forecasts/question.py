@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, 
 import numpy as np
 
 from .. import laws as registry
+from .._base.documented import documented, entries_of, sections_of
 from .._base.errors import DataError
 from .._base.options import check_names, described
 from .._base.ragged import Bools, Floats
@@ -150,6 +151,10 @@ DEFAULTS: Options = {
     "dtype": "auto",
     "random_seed": 0,
 }
+
+
+#: For functions that take some of the options under their own names.
+option_words = documented(entries_of(sections_of(Options.__doc__).get("Attributes", "")))
 
 
 def takes(options: type) -> Callable[[F], F]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import check_prob
 from ..runs.broken import sound_runs
@@ -82,7 +81,5 @@ def fit_ladder(
     ladder = Ladder(
         runs, known.rungs, fitted, axis, check_prob(prob), seed, broken | notes_of(known, fitted)
     )
-    if ladder.notes:
-        text = "; ".join(f"{flag}: {note}" for flag, note in ladder.notes.items())
-        warnings.warn(LossfitWarning(f"ladder: {text}"), stacklevel=2)
+    warn("ladder", ladder.notes)
     return ladder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.frames import answer_first
 from .._base.numbers import estimate, number_of
 from .._base.ragged import Bools, Floats
@@ -154,8 +153,7 @@ class Ladder(Result):
                              curve.stretched)  # fmt: skip
         drawn = DrawnCurve(curve, draws, seed)
         answer = answer_of(self, curve.name, curve.params, where, drawn, notes, prob, draws, seed)
-        if answer.warning:
-            warnings.warn(LossfitWarning(f"ladder: {answer.warning}"), stacklevel=2)
+        warn("ladder", answer.warning)
         return answer
 
     def curve(

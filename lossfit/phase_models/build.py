@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp
 
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.ragged import Bools, Floats, Ints
 from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import check_prob
@@ -145,8 +144,7 @@ def phases(
             if advance is not None:
                 advance(1)
     made = Phases(runs, axis, prob, seed, tuple(results))
-    if made.warning:
-        warnings.warn(LossfitWarning(f"phases: {made.warning}"), stacklevel=2)
+    warn("phases", made.warning)
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, LossfitWarning, warn
 from .._base.numbers import number_of
 from .._base.progress import patience
 from .._base.seeds import Seed, run_keys, seed_integer
@@ -171,9 +171,7 @@ def plan(
         fitted, problem, compute, gpu_hours, flops_per_gpu_hour, best_n, best_d, best_loss,
         decision, choice, prob, seed, extra, beside,
     )  # fmt: skip
-    if out.notes:
-        text = "; ".join(f"{flag}: {note}" for flag, note in out.notes.items())
-        warnings.warn(LossfitWarning(f"plan: {text}"), stacklevel=2)
+    warn("plan", out.notes)
     return out
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from .._base.blas import one_blas_thread
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.options import check_names
 from .._base.ragged import Floats, Ints
 from ..answers.meanings import unheard, unlearned
@@ -151,9 +150,7 @@ def race(
     question, calibration = calibrated(question, runs, runs.names, targets)
     made = _run_it(runs, question, grid, end, margin, progress, unseen)
     made = replace(made, calibration=calibration)
-    text = made.warning
-    if text:
-        warnings.warn(LossfitWarning(f"race: {text}"), stacklevel=2)
+    warn("race", made.warning)
     return made
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import laws as registry
 from .._base.documented import figure_options
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, LossfitWarning, warn
 from .._base.options import check_names
 from .._base.progress import patience
 from .._base.results import Result, Scale
@@ -236,9 +236,7 @@ def report(
         )
         content = _content(answer, target, beside, reasons, options, title, most_phases)
     size = written(Path(path), content)
-    text = answer.warning
-    if text:
-        warnings.warn(LossfitWarning(f"report: {text}"), stacklevel=2)
+    warn("report", answer.warning)
     made = {section.key: section.made for section in content.sections}
     missing = {s.title.lower(): s.why for s in content.sections if s.why}
     return Report(Path(path), answer, runs, size, missing, made.get("race"), made.get("phases"))
@@ -317,10 +315,10 @@ def _content(
     from . import sections as parts
 
     runs, axis = answer.runs, answer.axis
-    have = [band_or_run.name for band_or_run in runs if band_or_run.has(axis)]
+    have = [run.name for run in runs if run.has(axis)]
     first = [*answer.names, *(n for n in have if n not in set(answer.names))]
     shown = runs if first == list(runs.names) else runs.select(first)
-    left_out = [band_or_run.name for band_or_run in runs if not band_or_run.has(axis)]
+    left_out = [run.name for run in runs if not run.has(axis)]
     drawn = shown if len(shown) <= MOST_DRAWN else shown.select(shown.names[:MOST_DRAWN])
     chosen = menu(answer, beside, min(len(shown), MOST_BANDS))
     banded = shown if len(shown) <= MOST_BANDS else shown.select(shown.names[:MOST_BANDS])
@@ -334,8 +332,8 @@ def _content(
     at, grid, band_list, targets = made
     rows = {n: i for i, n in enumerate(banded.names)}
     picture = drawing(drawn, axis, grid, band_list, rows)
-    _put_targets(picture, answer, [band_or_run.law for band_or_run in band_list], targets, at)
-    known = {band_or_run.data["n"]: i for i, band_or_run in enumerate(picture.runs)}
+    _put_targets(picture, answer, [band.law for band in band_list], targets, at)
+    known = {drawn_run.data["n"]: i for i, drawn_run in enumerate(picture.runs)}
     data = parts.page_data(answer, picture, band_list, chosen, known)
     context = parts.Context(answer, shown, banded, known, band_list, reasons, options, most_phases)
     ladder = options.get("ladder")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.documented import figure_options, plain_data
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, LossfitWarning, warn
 from .._base.frames import answer_first
 from .._base.ragged import Floats
 from .._base.results import Result
@@ -451,9 +451,7 @@ class Surface(Result):
         stacklevel : int
             Which caller the warning points at, as in `warnings.warn`.
         """
-        if self.notes:
-            text = "; ".join(f"{flag}: {note}" for flag, note in self.notes.items())
-            warnings.warn(LossfitWarning(f"{self.law.name}: {text}"), stacklevel=stacklevel + 1)
+        warn(self.law.name, self.notes, stacklevel)
 
     def _needs_table(self, what: str) -> Table:
         if self.table is None:

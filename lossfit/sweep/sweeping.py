@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._base.documented import as_in
-from .._base.errors import DataError, LossfitWarning
+from .._base.errors import DataError, warn
 from .._base.seeds import Seed, seed_integer
 from .._base.summaries import check_prob
 from ..engine.devices import place
@@ -559,6 +558,4 @@ def _warn(result: SweepResult, spec: Spec) -> None:
         for flag, count in result.flags.items()
         if flag not in QUIET and not (flag == "spike" and spec.sampler.noise == "student_t")
     ]
-    if words:
-        text = f"sweep of {spec.law.name} to {result.path}: {'; '.join(words)}"
-        warnings.warn(LossfitWarning(text), stacklevel=3)
+    warn(f"sweep of {spec.law.name} to {result.path}", "; ".join(words), stacklevel=2)
