@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.sparkline import sparkline
+from ..runs.broken import broken_runs, words_of
 from ..runs.cleaning import SMOOTHED_POINTS
 from ..runs.labels import names_text, span
 
@@ -64,6 +65,9 @@ def inspect_text(
             lines.append(f"... and {len(runs) - RUNS_SHOWN:,} more (--json has them all)")
             break
         lines += _run_lines(run, width, unicode)
+        broken = _broken(runs, run)
+        if broken is not None and not any(flag.detail == broken for flag in run.flags):
+            lines.append(f"{'':<{width}}  ! broken: {broken}")
     lines += [_flag_line(flag) for flag in runs._columns.flags.get(None, ())]
     return "\n".join(lines)
 
@@ -88,6 +92,11 @@ def _run_lines(run: Run, width: int, unicode: bool) -> list[str]:
     lines.append(f"{'':<{width}}  {'; '.join(_known(run))}")
     lines += [f"{'':<{width}}  {_flag_line(flag)}" for flag in run.flags]
     return lines
+
+
+def _broken(runs: Runs, run: Run) -> str | None:
+    """What broke in a run, on its first axis."""
+    return words_of(broken_runs(runs, [run.name], run.axes[0]), [run.name])[0]
 
 
 def _known(run: Run) -> list[str]:
@@ -135,7 +144,7 @@ def inspect_dict(runs: Runs, logs: Sequence[Log] = ()) -> dict[str, Any]:
             for log in logs
         ],
         "axes": list(runs.axes),
-        "runs": [_run_dict(run) for run in runs],
+        "runs": [{**_run_dict(run), "broken": _broken(runs, run)} for run in runs],
         "flags": [_flag_dict(f) for f in runs._columns.flags.get(None, ())],
     }
 

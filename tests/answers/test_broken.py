@@ -165,6 +165,9 @@ def test_frames_and_json_say_what_broke_beside_the_numbers(kind: str) -> None:
         rows = plain[{"phases": "phases", "by_law": "by_law"}.get(kind, "rows")]
         assert {row["run"]: row["broken"] for row in rows} == broken
         assert plain["broken"] == words
+    if kind == "extrapolate":
+        arrivals = made.time_to(2.5)
+        assert dict(zip(arrivals["run"], arrivals["broken"], strict=True)) == broken
     noted = {run for run, notes in zip(frame["run"], frame["notes"], strict=True)
              if "broken" in notes}  # fmt: skip
     assert noted == {"race": {"again"}, "by_law": set()}.get(kind, set(words))

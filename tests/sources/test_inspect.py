@@ -87,6 +87,29 @@ def test_the_noise_of_a_run():
     assert noise_of(runs.until({"step": 10})["run"]) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("diverged", "diverged at 210 steps"),
+        ("tail", "infinite from 210 on (40 rows)"),
+        ("sound", ""),
+    ],
+)
+def test_what_broke_is_said_once(tmp_path, kind, words):
+    step = np.arange(10.0, 610, 10)
+    loss = (2 + 8 * step**-0.5) * np.exp(np.random.default_rng(0).normal(0, 0.01, 60))
+    loss[20:] = {"diverged": 6 + 0.01 * loss[20:], "tail": np.nan, "sound": loss[20:]}[kind]
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "step,loss\n" + "".join(f"{t:g},{v}\n" for t, v in zip(step, loss, strict=True))
+    )
+    text, (one,) = run(path).stdout, json.loads(run(path, "--json").stdout)["runs"]
+    assert words in (one["broken"] or "")
+    assert (one["broken"] is None) == (kind == "sound")
+    assert ("! broken: " in text) == (kind == "diverged")
+    assert text.count(str(one["broken"])) == (kind != "sound")
+
+
 def test_sparkline():
     assert sparkline(np.linspace(8, 1, 8)) == "█▇▆▅▄▃▂▁"
     assert sparkline(np.linspace(8, 1, 8), unicode=False) == "#*+=~-._"
