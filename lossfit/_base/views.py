@@ -16,6 +16,8 @@ VIEWS = {
     "answer.draws": ("answers.draw_array", "draws_of"),
     "answer.flags": ("answers.row_flags", "flags_of"),
     "answer.plot": ("plotting.answer_plot", "plot_answer"),
+    "answer.records": ("answers.record_rows", "record_lines"),
+    "answer.situations": ("answers.record_rows", "situations_of"),
     "answer.line": ("answers.answer_text", "line"),
     "answer.text": ("answers.answer_text", "text"),
     "answer.dict": ("answers.answer_text", "as_dict"),

@@ -181,20 +181,7 @@ class Answer(Result):
     @property
     def records(self) -> list[str]:
         """The record in lines: one for each kind of situation of the rows, at its farthest row."""
-        from ..forecasts.record import default_sentence
-
-        ratio = np.where(self._there, self.at / self.ends[:, None], 0.0)
-        if self._is_other is not None or not self.question.by_default:
-            return [line] if (line := self.record(float(ratio.max()))) else []
-        situations = self._situations
-        several, total = len(self.rows) > 1, int((ratio > 1).sum())
-        lines = []
-        for situation in dict.fromkeys(situations[ratio > 1]):
-            here = (ratio > 1) & np.array([[one == situation for one in row] for row in situations])
-            line = default_sentence(situation, float(ratio[here].max()), several)
-            if here.sum() < total:
-                line = line.replace("Record:", f"Record of {here.sum():,} of {total:,} rows:", 1)
-            lines.append(line)
+        lines: list[str] = view("answer.records")(self)
         return lines
 
     @property
@@ -209,31 +196,7 @@ class Answer(Result):
     @cached_property
     def _situations(self) -> Any:
         """What the default law knew in each row, shape (R, T), and which domain it assumed."""
-        from ..forecasts.record import FEW, Situation
-
-        rows, made = self.mixed.row_flags, self.mixed.forecasts[0]
-        moves = self.question.moves or {}
-        unknown, longer = rows["schedule_unknown"], rows["longer_plan"]
-        knowledge = np.select(
-            [
-                rows["no_plan"],
-                unknown & longer,
-                longer,
-                rows["schedule_stretched"],
-                unknown,
-                np.array([name in moves for name in self.names])[:, None],
-            ],
-            ["nothing", "longer_total", "longer", "stretched", "total", "siblings"],
-            "known",
-        )
-        few = (made.like == 0) & (made.points <= FEW)
-        named = rows.get("domain_by_name", np.zeros_like(longer))  # of older files there is none
-        shown = np.select([named[:, 0], few, made.like > 0.5], ["named", "few", "text"], "other")
-        stated = {"text": "stated", "other": "other"}.get(self.question.domain)
-        out = np.empty(self.at.shape, object)
-        for r, of_run in enumerate(knowledge.tolist()):
-            out[r] = [Situation(word, stated or str(shown[r])) for word in of_run]
-        return out
+        return view("answer.situations")(self)
 
     def record_at(self, ratio: float) -> float:
         """Share of outcomes that such intervals held, at a horizon.
