@@ -76,16 +76,12 @@ def entries_of(text: str) -> dict[str, str]:
     }
 
 
-def documented(parameters: Mapping[str, str], **sections: str) -> Callable[[F], F]:
-    """Add what a function's docstring leaves out.
-
-    Parameters
-    ----------
-    parameters : dict
-        Entries by name, for parameters that the docstring does not describe.
-    **sections : str
-        Texts of sections that it does not have, such as ``Returns``.
-    """
+def documented(
+    # entries by name, for parameters that the docstring does not describe
+    parameters: Mapping[str, str],
+    **sections: str,  # texts of sections that it does not have, such as ``Returns``
+) -> Callable[[F], F]:
+    """Add what a function's docstring leaves out."""
 
     def finish(function: F) -> F:
         if function.__doc__:  # there is none under python -OO

@@ -92,14 +92,11 @@ def summary(data: Any, prob: float = 0.9) -> pd.DataFrame:
         return arviz.summary(data, ci_prob=prob, ci_kind="eti")
 
 
-def plot_pair(posterior: xr.Dataset, var_names: Iterable[str]) -> Any:
-    """Pairwise scatter of the posterior of one run, drawn by ArviZ.
-
-    Parameters
-    ----------
-    posterior : Dataset, dims (chain, draw)
-    var_names : iterable of str
-    """
+def plot_pair(
+    posterior: xr.Dataset,  # Dataset, dims (chain, draw)
+    var_names: Iterable[str],
+) -> Any:
+    """Pairwise scatter of the posterior of one run, drawn by ArviZ."""
     arviz = _arviz()
     names = list(var_names)
     tree = to_datatree({"posterior": posterior})

@@ -57,13 +57,10 @@ def named_other(name: str) -> str:
     return next((word for word in words if word in OTHER), "")
 
 
-def likes(names: Sequence[str], domain: str) -> tuple[Floats, Bools]:
-    """How much each run is said to be a language model's, NaN for unsaid; and which by its name.
-
-    Parameters
-    ----------
-    names : sequence of str
-    domain : {"auto", "text", "other"}
-    """
+def likes(
+    names: Sequence[str],
+    domain: str,  # {"auto", "text", "other"}
+) -> tuple[Floats, Bools]:
+    """How much each run is said to be a language model's, NaN for unsaid; and which by its name."""
     by_name = np.array([domain == "auto" and named_other(name) != "" for name in names], bool)
     return np.where(by_name, LIKE["other"], LIKE[domain]), by_name

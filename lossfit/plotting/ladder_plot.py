@@ -33,12 +33,7 @@ MOST_CURVES = 12
 
 @figure_options
 def plot_ladder(ladder: Ladder, *, ax: Any = None, scale: Scale = "log") -> Any:
-    """Curves of the runs, with the law's draws along each.
-
-    Parameters
-    ----------
-    ladder : Ladder
-    """
+    """Curves of the runs, with the law's draws along each."""
     ax = axes(ax)
     rungs = sorted(ladder.rungs, key=lambda rung: (rung.params, rung.end))
     if len(rungs) > MOST_CURVES:

@@ -32,18 +32,15 @@ class Crossings(NamedTuple):
     last: Array
 
 
-def crossings(gap: Array, place: Array, margin: Array) -> Crossings:
-    """Find changes of the lead.
-
-    Parameters
-    ----------
-    gap : array, shape (P, G, D)
-        Loss of a less that of b: negative where a leads.  NaN where one of them does not exist.
-    place : array, shape (G,)
-        Increasing places, in the unit of the times (say, the logarithm of compute).
-    margin : array, shape (P, G)
-        Lead that counts, in loss.
-    """
+def crossings(
+    # shape (P, G, D): loss of a less that of b: negative where a leads.  NaN where one of them does
+    # not exist
+    gap: Array,
+    # shape (G,): increasing places, in the unit of the times (say, the logarithm of compute)
+    place: Array,
+    margin: Array,  # shape (P, G): lead that counts, in loss
+) -> Crossings:
+    """Find changes of the lead."""
     xp = array_namespace(gap, place, margin)
     n_places = gap.shape[1]
     zero = xp.zeros_like(gap[:, 0, :])
