@@ -81,3 +81,22 @@ def blocks(offsets: Ints) -> Iterator[tuple[Ints, Ints | slice]]:
                 yield runs, slice(start, start + length * len(runs))
             else:
                 yield runs, offsets[runs][:, None] + np.arange(length)
+
+
+def search(
+    values: Floats,  # shape (N,): not decreasing within a run
+    offsets: Ints,
+    targets: Floats,  # shape (R, ...): what is looked for in each run
+    right: bool = False,
+) -> Ints:
+    """`numpy.searchsorted` in every run at once: rows counted from the run's first."""
+    shape = (-1,) + (1,) * (targets.ndim - 1)
+    starts = offsets[:-1].reshape(shape)
+    low = np.broadcast_to(starts, targets.shape)
+    high = np.broadcast_to(offsets[1:].reshape(shape), targets.shape)
+    below = np.less_equal if right else np.less
+    while (open_yet := low < high).any():
+        middle = (low + high) // 2
+        passed = open_yet & below(values[np.minimum(middle, len(values) - 1)], targets)
+        low, high = np.where(passed, middle + 1, low), np.where(open_yet & ~passed, middle, high)
+    return np.asarray(low - starts)

@@ -427,18 +427,21 @@ def _scored(
             )
             mixed = curves_of(question, block, at[has_target][:, columns], advance)
             place = np.cumsum(has_target) - 1
-            for i in np.flatnonzero(np.isin(column, columns)):
-                r, t = place[cases.case[i]], column[i] - columns[0]
-                curves[i], sigma[i] = mixed.curves[r, t], mixed.sigma[r]
-                flags_of_case = [name for name, where in mixed.row_flags.items() if where[r, t]]
-                fits = dict.fromkeys(flag for law in mixed.flags for flag in law[r])
-                flags[i] = (*flags_of_case, *fits)
+            rows = np.flatnonzero(np.isin(column, columns))
+            r, t = place[cases.case[rows]], column[rows] - columns[0]
+            curves[rows], sigma[rows] = mixed.curves[r, t], mixed.sigma[r]
+            for name, where in mixed.row_flags.items():
+                for i in rows[where[r, t]].tolist():
+                    flags[i] += (name,)
+            if any(map(any, mixed.flags)):
+                for i, j in zip(rows.tolist(), r.tolist(), strict=True):
+                    flags[i] += tuple(dict.fromkeys(flag for law in mixed.flags for flag in law[j]))
     rng_keys = run_keys(question.seed, runs.names, "backtest noise")
+    noise = np.empty_like(curves)
     last = np.append(first[1:], len(order))
-    for r in range(len(runs)):
-        rows = order[first[r] : last[r]]
-        noise = np.random.default_rng(int(rng_keys[r])).standard_normal((len(rows), question.draws))
-        curves[rows] += noise * sigma[rows] / np.sqrt(cases.points[rows])[:, None]
+    for key, a, b in zip(rng_keys.tolist(), first.tolist(), last.tolist(), strict=True):
+        noise[order[a:b]] = np.random.default_rng(key).standard_normal((b - a, question.draws))
+    curves += noise * sigma / np.sqrt(cases.points)[:, None]
     found_scores = score(curves, cases.observed, question.prob)
     names = np.array(cases.names, dtype=object)[cases.case]
     cover = {f"cover{100 * level:.0f}": found_scores.cover[k] for k, level in enumerate(LEVELS)}

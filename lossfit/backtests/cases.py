@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from .._base.ragged import Floats, Ints
+from .._base.ragged import Bools, Floats, Ints, search
 from ..runs.broken import broken_runs, reason, without_forecast
-from ..runs.collection import Runs
+from ..runs.collection import Flat, Runs
 from ..runs.columns import cut, described, joined
 from ..runs.logged_rate import history_of
 from ..schedules import kinds
@@ -62,99 +62,100 @@ def make_cases(
     none.
     """
     flat = runs.flat(axis)
-    offsets = flat.offsets
-    rows: list[tuple[int, str, float, float, float]] = []
-    chosen: list[tuple[int, float, int]] = []  # run, cutoff, points kept
-    skipped = []
     broken = broken_runs(runs, runs.names, axis)
-    for r, name in enumerate(runs.names):
-        if without_forecast(broken, name):
+    left = np.array([not without_forecast(broken, name) for name in runs.names])
+    starts, totals = flat.offsets[:-1, None], flat.x[flat.offsets[1:] - 1]
+    kept = search(flat.x, flat.offsets, totals[:, None] * np.array(cutoffs, np.float64), True)
+    enough = (kept >= LEAST_POINTS) & left[:, None]
+    windows = _windows(flat, flat.x[np.maximum(starts + kept - 1, starts)], enough, horizons)
+    has_target = np.any(windows[..., 1] > windows[..., 0], axis=-1)
+    run_of, cut_of = np.nonzero(has_target)
+    case = (np.cumsum(has_target) - 1).reshape(has_target.shape)
+    r, c, h = np.nonzero(windows[..., 1] > windows[..., 0])
+    kept_of = kept[run_of, cut_of]
+    # In the units of the cut run, whose weights have mean 1: its sigma is of them.
+    level = np.ones(len(run_of))
+    if not (flat.weight == 1).all():
+        first = flat.offsets[run_of]
+        level[:] = [flat.weight[a : a + n].mean() for a, n in zip(first, kept_of, strict=True)]
+    at, observed, points = _means(flat, windows[r, c, h], level[case[r, c]])
+    labels = [END if horizon == END else f"{float(horizon):g}x" for horizon in horizons]
+    skipped = []
+    for i in np.flatnonzero(~np.any(has_target, axis=1)).tolist():
+        name = runs.names[i]
+        if not left[i]:
             skipped.append((name, reason(broken[name][0])))
-            continue
-        some = slice(int(offsets[r]), int(offsets[r + 1]))
-        x, loss, weight = flat.x[some], flat.loss[some], flat.weight[some]
-        before = len(chosen)
-        short = True
-        for cutoff in cutoffs:
-            n = int(np.searchsorted(x, cutoff * x[-1], side="right"))
-            if n < LEAST_POINTS:
-                continue
-            short = False
-            # In the units of the cut run, whose weights have mean 1: its sigma is of them.
-            outcomes = _targets(x, loss, weight / weight[:n].mean(), float(x[n - 1]), horizons)
-            if outcomes:
-                rows += [(len(chosen), *target) for target in outcomes]
-                chosen.append((r, float(cutoff), n))
-        if len(chosen) == before:
-            why = (
-                f"fewer than {LEAST_POINTS} points before every cutoff"
-                if short
-                else "no horizon lies within the run, with a logged point near it"
-            )
-            skipped.append((name, why))
-    case_names = tuple(f"{runs.names[r]}@{cutoff:g}" for r, cutoff, _ in chosen)
-    totals: dict[str, float] = {}
-    made = None
-    if chosen:
-        made = _cut(runs, axis, chosen, case_names, knowledge)
+        elif enough[i].any():
+            skipped.append((name, "no horizon lies within the run, with a logged point near it"))
+        else:
+            skipped.append((name, f"fewer than {LEAST_POINTS} points before every cutoff"))
+    names = tuple(runs.names[i] for i in run_of.tolist())
+    shares = tuple(float(cutoffs[j]) for j in cut_of.tolist())
+    case_names = tuple(f"{name}@{share:g}" for name, share in zip(names, shares, strict=True))
+    made, ends = None, {}
+    if len(run_of):
+        made = _cut(runs, axis, run_of, cut_of, kept_of, case_names, knowledge)
         if knowledge != "none":
-            for (r, _, _), case in zip(chosen, case_names, strict=True):
-                if made[case].schedule is None:
-                    totals[case] = float(flat.x[offsets[r + 1] - 1])
+            told = made._columns.schedules
+            planned = zip(case_names, totals[run_of].tolist(), strict=True)
+            ends = {name: end for name, end in planned if name not in told}
     return Cases(
-        made,
-        tuple(runs.names[r] for r, _, _ in chosen),
-        tuple(cutoff for _, cutoff, _ in chosen),
-        totals,
-        np.array([row[0] for row in rows], np.int64),
-        tuple(row[1] for row in rows),
-        np.array([row[2] for row in rows]),
-        np.array([row[3] for row in rows]),
-        np.array([row[4] for row in rows]),
-        skipped,
-        broken,
-    )
+        made, names, shares, ends, case[r, c], tuple(labels[j] for j in h.tolist()),
+        at, observed, points, skipped, broken,
+    )  # fmt: skip
 
 
-def _targets(
-    x: Floats, loss: Floats, weight: Floats, last: float, horizons: Sequence[float | str]
-) -> list[tuple[str, float, float, float]]:
-    """Horizon, place, outcome and weight of the targets of one case."""
-    total = float(x[-1])
-    out = []
+def _windows(
+    flat: Flat,
+    last: Floats,  # shape (R, C): the last points before the cuts
+    enough: Bools,  # shape (R, C): which cuts are asked
+    horizons: Sequence[float | str],
+) -> Ints:
+    """First row, and the one after the last, of every target's window, (R, C, H, 2)."""
+    total = flat.x[flat.offsets[1:] - 1][:, None]
+    ways = []
     for horizon in horizons:
         if horizon == END:
-            if total <= LEAST_RATIO * last:
-                continue
+            there = total > LEAST_RATIO * last
             at, low, high = total, (1 - LAST) * total, 1.0001 * total
         else:
             at = float(horizon) * last
-            if at > BEYOND * total:
-                continue
-            low, high = at - HALF_WINDOW * total, min(at + HALF_WINDOW * total, total)
-        a = int(np.searchsorted(x, low, side="left"))
-        b = int(np.searchsorted(x, high, side="right"))
-        if a == b:
-            a = int(np.argmin(np.abs(x - at)))
-            if abs(x[a] - at) > NEAREST * total:
-                continue
-            b = a + 1
-        w = weight[a:b]
-        out.append(
-            (
-                END if horizon == END else f"{float(horizon):g}x",
-                float(x[a:b].mean()),
-                float(np.average(loss[a:b], weights=w)),
-                float(w.sum()),
-            )
-        )
-    return out
+            there = at <= BEYOND * total
+            low, high = at - HALF_WINDOW * total, np.minimum(at + HALF_WINDOW * total, total)
+        ways.append([np.broadcast_to(each, last.shape) for each in (there, at, low, high)])
+    there, at, low, high = (np.stack(each, axis=-1) for each in zip(*ways, strict=True))
+    first = flat.offsets[:-1, None, None]
+    a = first + search(flat.x, flat.offsets, low)
+    b = first + search(flat.x, flat.offsets, high, right=True)
+    before, after = np.maximum(a - 1, first), np.minimum(a, flat.offsets[1:, None, None] - 1)
+    off = np.abs(flat.x[before] - at), np.abs(flat.x[after] - at)
+    empty = a == b
+    a = np.where(empty, np.where(off[0] <= off[1], before, after), a)
+    near = np.minimum(*off) <= NEAREST * total[..., None]
+    asked = enough[..., None] & there & (near | ~empty)
+    b = np.where(asked, np.where(empty, a + 1, b), a)
+    return np.stack([a, b], axis=-1)
+
+
+def _means(flat: Flat, windows: Ints, level: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean place and loss of each window, and its weight in units of `level`."""
+    out = np.empty((3, len(windows)))
+    lengths = windows[:, 1] - windows[:, 0]
+    for length in np.unique(lengths).tolist():
+        some = np.flatnonzero(lengths == length)
+        rows = windows[some, :1] + np.arange(length)
+        weight = flat.weight[rows] / level[some, None]
+        out[0, some], out[2, some] = flat.x[rows].mean(1), weight.sum(1)
+        out[1, some] = (flat.loss[rows] * weight).sum(1) / out[2, some]
+    return out[0], out[1], out[2]
 
 
 def _cut(
     runs: Runs,
     axis: str,
-    chosen: list[tuple[int, float, int]],
+    run_of: Ints,  # shape (n_cases,)
+    cut_of: Ints,  # which cutoff
+    kept: Ints,  # how many points are before it
     names: tuple[str, ...],
     knowledge: Knowledge,
 ) -> Runs:
@@ -162,7 +163,7 @@ def _cut(
     table = runs._columns
     plans = {}
     if knowledge == "known":
-        for r in dict.fromkeys(r for r, _, _ in chosen):
+        for r in dict.fromkeys(run_of.tolist()):
             run = runs[runs.names[r]]
             plan = run.schedule
             if plan is None:
@@ -170,19 +171,17 @@ def _cut(
             if plan is not None:
                 plans[r] = plan
     parts: Any = None
-    by_cutoff: dict[float, list[int]] = {}
-    for i, (_, cutoff, _) in enumerate(chosen):
-        by_cutoff.setdefault(cutoff, []).append(i)
-    for which in by_cutoff.values():
-        index = np.array([chosen[i][0] for i in which])
+    for cutoff in dict.fromkeys(cut_of.tolist()):
+        which = np.flatnonzero(cut_of == cutoff)
+        index = run_of[which]
         starts = table.offsets[index]
-        counts = np.array([chosen[i][2] for i in which])
-        part = cut(table, index, starts, starts + counts)
+        part = cut(table, index, starts, starts + kept[which])
+        own = zip((names[i] for i in which.tolist()), index.tolist(), strict=True)
         part = replace(
             part,
-            names=tuple(names[i] for i in which),
+            names=tuple(names[i] for i in which.tolist()),
             lr=None,
-            schedules={names[i]: plans[chosen[i][0]] for i in which if chosen[i][0] in plans},
+            schedules={name: plans[r] for name, r in own if r in plans},
             meta={},
             flags={},
         )

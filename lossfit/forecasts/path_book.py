@@ -96,8 +96,8 @@ class PathBook:
 
     def _by_points(self, schedule: Schedule, factor: float) -> int:
         if schedule.kind == "points":
-            t = np.asarray(schedule.steps) * factor
-            return self.points(*warmed(t, np.asarray(schedule.rates)))
+            t, rates = schedule._points
+            return self.points(*warmed(t * factor, rates))
         if schedule.kind == "restarts":
             t = schedule.nodes(NODES // 3)
             return self.points(t * factor, schedule(t) / schedule.peak)

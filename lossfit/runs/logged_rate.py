@@ -166,7 +166,7 @@ def warmup_in(schedule: Schedule) -> float:
     """End of a schedule's warm-up in units of its own axis, 0 for none."""
     if schedule.kind != "points":
         return schedule.warmup
-    return _warm_end(np.asarray(schedule.steps), np.asarray(schedule.rates))
+    return _warm_end(*schedule._points)
 
 
 def _warm_end(t: Floats, rate: Floats) -> float:

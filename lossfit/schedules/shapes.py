@@ -29,7 +29,8 @@ length, and `Schedule.stretched` from another schedule.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,24 @@ class Schedule:
 
     def __eq__(self, other: object) -> bool:
         # By hand, because NaN (a field that the kind does not use) is not equal to itself.
+        if self is other:
+            return True
         return isinstance(other, Schedule) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash(self._key())
 
     def _key(self) -> tuple[Any, ...]:
-        return tuple(str(v) if isinstance(v, float) else v for v in vars(self).values())
+        values = self.__getstate__().values()
+        return tuple(str(v) if isinstance(v, float) else v for v in values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def _points(self) -> tuple[Floats, Floats]:
+        """Steps and rates of points as arrays."""
+        return np.asarray(self.steps, np.float64), np.asarray(self.rates, np.float64)
 
     def __call__(self, step: ArrayLike) -> Floats:
         """Learning rate at the given steps.
@@ -120,7 +132,7 @@ class Schedule:
         """
         t = np.asarray(step, dtype=np.float64)
         if self.kind == "points":
-            return np.asarray(np.interp(t, self.steps, self.rates))
+            return np.asarray(np.interp(t, *self._points))
         main = np.asarray(self._main(t))
         if self.warmup > 0:
             main = np.where(t < self.warmup, main * np.clip(t / self.warmup, 0.0, 1.0), main)
