@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._base.errors import DataError
-from .._base.ragged import Floats
+from .._base.ragged import Bools, Floats, Ints
+from ..forecasts.rate_groups import STRETCH_MARGIN
 from ..runs.checks import axis_values
 from ..runs.logged_rate import axis_factor
 from ..runs.schedule_words import highest, peak_of, schedules_of
@@ -71,12 +72,55 @@ def schedule_of(value: Any, run: str, name: str) -> Schedule:
     return schedule
 
 
-def scenario_of(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Scenario:
-    """A run under a schedule; None is its own."""
+def scenarios_of(
+    engine: FittedRun,
+    schedule: Schedule | None,  # None is the run's own
+    at: Floats,
+) -> list[tuple[Ints, Scenario]]:
+    """A run under a schedule: which places, and the scenario of these.
+
+    Beyond its end a schedule is stretched to each place, as the forecast of a run by itself does
+    with the run's own: so both are plans to that place.
+    """
+    every = np.arange(len(at))
     if schedule is None or schedule == engine.run.schedule:
-        return Scenario(engine.rate, at, True)
-    rate = rate_under(engine.run, schedule, engine.axis, engine.step_size)
-    return Scenario(rate, at, False)
+        return [(every, Scenario(engine.rate, at, True))]
+
+    def under(some: Schedule, which: Ints) -> tuple[Ints, Scenario]:
+        rate = rate_under(engine.run, some, engine.axis, engine.step_size)
+        return which, Scenario(rate, at[which], False)
+
+    beyond = _beyond(engine, schedule, at)
+    if not beyond.any():
+        return [under(schedule, every)]
+    factor = axis_factor(engine.run, schedule, engine.axis)
+    out = [under(schedule, every[~beyond])] if not beyond.all() else []
+    for place in np.unique(at[beyond]).tolist():
+        out.append(under(schedule.stretched(place / factor), np.flatnonzero(at == place)))
+    return out
+
+
+def _beyond(engine: FittedRun, schedule: Schedule, at: Floats) -> Bools:
+    """Which places another schedule is stretched to."""
+    if schedule.total is None or engine.fitted > 1:
+        return np.zeros(len(at), bool)
+    factor = axis_factor(engine.run, schedule, engine.axis)
+    return np.asarray(at > schedule.total * factor * (1 + STRETCH_MARGIN))
+
+
+def curves_under(engine: FittedRun, schedule: Schedule | None, at: Floats) -> Floats:
+    """Draws of a run's curve under a schedule, shape (n_at, n_draws)."""
+    parts = scenarios_of(engine, schedule, at)
+    return _in_places(len(at), parts, engine.curves([scenario for _, scenario in parts]))
+
+
+def _in_places(
+    n: int, parts: Sequence[tuple[Ints, Scenario]], curves: Sequence[Floats]
+) -> Floats:  # fmt: skip
+    out = np.empty((n, curves[0].shape[1]))
+    for (which, _), values in zip(parts, curves, strict=True):
+        out[which] = values
+    return out
 
 
 def _end_of(run: Run, axis: str, schedule: Schedule | None) -> float:
@@ -120,22 +164,29 @@ def rows_of_run(
     run = engine.run
     chosen: dict[str, Schedule | None] = {OWN: None}
     chosen.update({name: schedule_of(value, run.name, name) for name, value in asked.items()})
-    scenarios = {name: scenario_of(engine, one, places[name]) for name, one in chosen.items()}
-    others = [scenario for scenario in scenarios.values() if not scenario.own]
+    parts = {name: scenarios_of(engine, one, places[name]) for name, one in chosen.items()}
+    others = [one for some in parts.values() for _, one in some if not one.own]
     every = np.unique(np.concatenate(list(places.values())))
-    drawn = engine.drawn([scenario_of(engine, None, every), *others])
+    drawn = engine.drawn([Scenario(engine.rate, every, True), *others])
     under_others = iter(drawn.curves[1:])
     rows, curves, own = [], [], []
-    for name, scenario in scenarios.items():
-        which = np.searchsorted(every, scenario.at)
+    for name, some in parts.items():
+        at = places[name]
+        which = np.searchsorted(every, at)
         own.append(drawn.curves[0][which])
-        curves.append(own[-1] if scenario.own else next(under_others))
-        for k, place in zip(which, scenario.at, strict=True):
-            flags = _flags(engine, chosen[name], scenario, float(place))
-            if scenario.own:
-                said = (flag for flag, has in drawn.flags[0].items() if has[k])
-                flags += [flag for flag in said if flag not in flags]
-            rows.append((run.name, name, float(place), (*flags, *extra)))
+        if some[0][1].own:
+            curves.append(own[-1])
+        else:
+            curves.append(_in_places(len(at), some, [next(under_others) for _ in some]))
+        flags: list[list[str]] = [[] for _ in at]
+        for some_places, scenario in some:
+            for i in some_places.tolist():
+                flags[i] = _flags(engine, chosen[name], scenario, float(at[i]))
+        for k, place, said in zip(which, at.tolist(), flags, strict=True):
+            if some[0][1].own:
+                of_own = (flag for flag, has in drawn.flags[0].items() if has[k])
+                said += [flag for flag in of_own if flag not in said]
+            rows.append((run.name, name, float(place), (*said, *extra)))
     return rows, np.concatenate(curves), np.concatenate(own)
 
 
@@ -144,10 +195,13 @@ def _flags(
 ) -> list[str]:
     flags = distance_flags(engine, at)
     run = engine.run
-    ends = (schedule or run.schedule) is None or (schedule or run.schedule).total is not None  # type: ignore[union-attr]
-    stretched = scenario.own and engine.fitted == 1
-    if ends and not stretched and at > _end_of(run, engine.axis, schedule) * (1 + 1e-3):
-        flags.append("schedule_held")
+    if engine.fitted > 1:
+        either = schedule or run.schedule
+        ends = either is None or either.total is not None
+        if ends and at > _end_of(run, engine.axis, schedule) * (1 + STRETCH_MARGIN):
+            flags.append("schedule_held")
+    elif schedule is not None and not scenario.own and _beyond(engine, schedule, np.array([at])):
+        flags.append("schedule_stretched")
     if not scenario.own:
         if is_unsure(engine):
             flags.append("response_unsure")

@@ -28,7 +28,7 @@ from ..schedules.shapes import Schedule
 from .fitted import DISTANCE_MEANINGS, check_known, fitted, question_of
 from .meanings import meanings_of, unheard
 from .scenarios import FittedRun
-from .what_if_rows import OWN, all_places, asked_schedules, rows_of_run, scenario_of, schedule_of
+from .what_if_rows import OWN, all_places, asked_schedules, curves_under, rows_of_run, schedule_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,8 @@ MEANINGS = {
     "peak_differs": "the schedule has another peak than the run's, for which no law here was "
     "checked",
     "schedule_held": "the place lies beyond the end of a schedule, whose last rate is held there",
+    "schedule_stretched": "the place lies beyond the end of the schedule, which is stretched to "
+    "end there, as if it had been planned so: the run's own and the others alike",
     **DISTANCE_MEANINGS,
     "steps_unknown": "the run counts no steps: it is taken to have made 20,000 up to its end, "
     "which only matters for how fast the loss responds to the learning rate",
@@ -289,8 +291,7 @@ class WhatIf(Result):
             Losses without noise.
         """
         engine = self._engines[run]
-        scenario = scenario_of(engine, self._schedule_of(run, schedule), axis_values(at))
-        return engine.curves([scenario])[0]
+        return curves_under(engine, self._schedule_of(run, schedule), axis_values(at))
 
     def _schedule_of(self, run: str, schedule: str) -> Schedule | None:
         """None for the run's own."""
@@ -425,7 +426,8 @@ def what_if(
     Notes
     -----
     Without ``share`` a run's own schedule has the draws of `lossfit.extrapolate`, at every place
-    (beyond its end it is stretched there, as there).  Another schedule moves each draw by what the
+    (beyond its end it is stretched there, as there).  So is another schedule: beyond its end it is
+    a plan to the place, like the own one.  Another schedule moves each draw by what the
     run's response to the learning rate makes of the difference between the two rates, from the
     first step on; nothing else of the draw changes (`lossfit.answers.scenarios`).  With ``share``
     all schedules have one law that is fitted to the runs of the model together.

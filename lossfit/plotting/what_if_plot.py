@@ -62,7 +62,7 @@ def plot_what_if(
     >>> answer = lossfit.what_if(seven, schedules=["constant", "wsd"], draws=200)
     >>> ax = lossfit.plotting.plot_what_if(answer)
     """
-    from ..answers.what_if_rows import OWN, scenario_of
+    from ..answers.what_if_rows import OWN, curves_under, scenarios_of
 
     name = answer.names[one_run(answer.names, run)]
     engine = answer._engines[name]
@@ -92,8 +92,8 @@ def plot_what_if(
         colour = BLUE if key == OWN else COLOURS[1 + (i - 1) % (len(COLOURS) - 1)]
         grid = np.unique(np.append(grid_between(low, max(asked[key]), POINTS), asked[key]))
         grid = grid[grid >= low]
-        scenario = scenario_of(engine, answer._schedule_of(name, key), grid)
-        lower, median, upper = central(engine.curves([scenario])[0], answer.prob)
+        schedule = answer._schedule_of(name, key)
+        lower, median, upper = central(curves_under(engine, schedule, grid), answer.prob)
         ax.fill_between(grid, lower, upper, color=colour, alpha=0.15, linewidth=0, zorder=1)
         label = "own schedule" if key == OWN else key
         dash = STYLES[i % len(STYLES)]
@@ -106,6 +106,7 @@ def plot_what_if(
         medians.append(median)
         if below is not None:
             steps = np.linspace(0.0, grid[-1], 400) / engine.step_size
+            _, scenario = scenarios_of(engine, schedule, grid[-1:])[0]
             rate = np.interp(steps, scenario.rate.step, scenario.rate.rho)
             below.plot(steps * engine.step_size, rate, color=colour, linewidth=1.2, linestyle=dash)
     cut = clip_loss(ax, loss[ahead], np.concatenate(medians), np.concatenate(edges))

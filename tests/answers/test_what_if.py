@@ -313,9 +313,24 @@ def test_flags(pair):
     assert "rate_below_data" in flags[3]
     assert "rate_below_data" not in flags[0]
     assert "far" in flags[4]
-    assert "schedule_held" in flags[4]
+    assert "schedule_stretched" in flags[1]
+    assert "schedule_stretched" in flags[4]
     assert "untested" in flags[5]
     assert answer.frame["horizon_ratio"].iloc[-1] == pytest.approx(17.0)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_beyond_its_end_a_schedule_is_a_plan_to_the_place(pair):
+    """Like the run's own: a held one would have been compared with a stretched one."""
+    run, at = pair.select(["cosine"]), 2 * TOTAL
+    short, long = (schedules.wsd(3e-4, total, 500) for total in (TOTAL, at))
+    answer = what_if(run, schedules={"short": short, "long": long}, at=[TOTAL, at], draws=100)
+    values = {(row.schedule, row.at): answer.curves[i] for i, row in enumerate(answer.rows)}
+    np.testing.assert_array_equal(values["short", at], values["long", at])
+    assert (values["short", TOTAL] != values["long", TOTAL]).all()
+    noted = {(row.schedule, row.at) for row in answer.rows if "schedule_stretched" in row.flags}
+    assert noted == {("own", at), ("short", at)}
+    np.testing.assert_array_equal(answer.curve("cosine", "short", [at])[0], values["short", at])
 
 
 def test_text_plot_and_draws(asked):
