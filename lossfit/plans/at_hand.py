@@ -25,7 +25,7 @@ def compared(
     surface: Surface,
     runs: Any,  # finished runs, one at least
     prob: float,  # probability of the intervals
-    unique_tokens: float | None,  # tokens that there are
+    unique_tokens: float | None,  # tokens that there are, and were for runs that do not say
     # draws, seed: of a fit, if one is made
     draws: int,
     seed: int,
@@ -40,7 +40,7 @@ def compared(
     used : {"surface", "fitted", "anchored"}
         What the returned surface is made of.
     """
-    table = _table(runs, unique_tokens)
+    table = _table(runs, unique_tokens, surface.law.repeats)
     beside = against(surface, table, prob)
     if not beside.contradicted:
         return surface, beside, "surface"
@@ -55,14 +55,15 @@ def compared(
     return replace(moved, source=f"{base}; held to {_count(table)}"), beside, "anchored"
 
 
-def _table(runs: Any, unique_tokens: float | None) -> Table:
+def _table(runs: Any, unique_tokens: float | None, repeats: bool) -> Table:
     from ..runs.collection import Runs
 
     if isinstance(runs, Runs):
         return table_of_runs(runs, unique_tokens, least=1)
     return read_table(
         runs, params="params", tokens="tokens", loss="loss", flops="flops",
-        unique_tokens=unique_tokens, least=1,
+        unique_tokens="unique_tokens" if repeats or unique_tokens is not None else None, least=1,
+        other_unique=unique_tokens,
     )  # fmt: skip
 
 

@@ -51,7 +51,8 @@ def plan(
     unique_tokens : float, optional
         Tokens that there are.  More are repeats and worth less (Muennighoff et al. 2023): by the
         surface's own law if it is data-constrained, else by that paper's constants with an
-        uncertainty of a factor of two.
+        uncertainty of a factor of two.  It holds for `runs` too, except those that say themselves
+        how many they had (a column, or an entry of ``meta``, ``unique_tokens``).
     inference_tokens : float, optional
         Tokens that the model will serve; 2 FLOP a parameter and token come out of the budget.
     params, tokens, epochs : float, optional

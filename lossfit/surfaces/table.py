@@ -94,6 +94,7 @@ def read_table(
     error: str = "se",
     weight: str = "weight",
     least: int = MINIMUM_ROWS,  # fewest rows
+    other_unique: float | None = None,  # unique tokens of rows of which the column says nothing
 ) -> Table:
     """Check a frame of final losses.
 
@@ -144,7 +145,10 @@ def read_table(
     unique: Floats | None = None
     if isinstance(unique_tokens, str):
         if unique_tokens in frame.columns:
-            unique = _positive(frame, unique_tokens, labels)
+            own = frame if other_unique is None else frame.fillna({unique_tokens: other_unique})
+            unique = _positive(own, unique_tokens, labels)
+        elif other_unique is not None:
+            unique = np.full(len(frame), float(other_unique))
     elif unique_tokens is not None:
         value = float(unique_tokens)
         if not (value > 0 and np.isfinite(value)):
@@ -217,7 +221,10 @@ def table_of_runs(
             f"other sizes, or give a surface" + "".join(f" ({note})" for note in broken.values())
         )
     params, tokens, loss = (np.array(column) for column in zip(*rows, strict=True))
-    unique = None if unique_tokens is None else np.minimum(tokens, float(unique_tokens))
+    unique = None
+    if unique_tokens is not None:  # of a run that does not say how many it had itself
+        own = [_number_in(run.meta.get("unique_tokens"), float(unique_tokens)) for run in runs]
+        unique = np.minimum(tokens, own)
     return Table(
         params,
         tokens,
@@ -227,6 +234,15 @@ def table_of_runs(
         high_rate=np.array(high, dtype=bool),
         broken=broken,
     )
+
+
+def _number_in(value: Any, otherwise: float) -> float:
+    """A positive number of a run's ``meta``, else another."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return otherwise
+    return number if number > 0 and np.isfinite(number) else otherwise
 
 
 def _ends_high(run: Run) -> bool:

@@ -15,7 +15,7 @@ import lossfit
 from lossfit._base.errors import DataError, LossfitWarning
 from lossfit.cli.plan import command
 from lossfit.laws.chinchilla import EPOCH, loss
-from lossfit.plans.at_hand import compared
+from lossfit.plans.at_hand import _table, compared
 from lossfit.plans.build import plan
 from lossfit.plans.result import Plan
 from lossfit.surfaces import anchored as anchors
@@ -304,3 +304,19 @@ def test_the_command_takes_runs(tmp_path: Path) -> None:
     lacking = CliRunner().invoke(command, [*words[:4], "loss=fnal", *words[5:]])
     assert lacking.exit_code != 0
     assert "no column 'fnal'" in lacking.output
+
+
+def test_a_run_s_own_unique_tokens_win_over_the_plan_s():
+    frame = frame_of(SIZES[:1], TOKENS, 0)
+    tokens = frame["tokens"].to_numpy()
+    np.testing.assert_array_equal(_table(frame, 5e9, False).unique_tokens, np.minimum(tokens, 5e9))
+    assert _table(frame.assign(unique_tokens=1e9), None, False).unique_tokens is None
+    assert (_table(frame.assign(unique_tokens=1e9), None, True).unique_tokens == 1e9).all()
+    own = frame.assign(unique_tokens=[1e9, np.nan, 2e10])
+    assert _table(own, 5e9, False).unique_tokens.tolist() == [1e9, 5e9, 2e10]
+    x = np.linspace(1e8, 4e9, 50)
+    runs = lossfit.Runs.from_arrays(
+        "tokens", np.tile(x, 2), np.tile(3 - x * 1e-10, 2), [0, 50, 100], ["said", "unsaid"],
+        params=1e8, meta={"said": {"unique_tokens": 1e9}},
+    )  # fmt: skip
+    assert _table(runs, 2e9, False).unique_tokens.tolist() == [1e9, 2e9]
