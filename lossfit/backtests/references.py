@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 HORIZONS = (1.25, 2.0, 4.0, 8.0, 16.0, "end")
 STEP = 0.05  # shares of plans are rounded to it
 LEAST, MOST = 0.05, 0.95  # ... within these
+SHARES = 19  # ... which are so many
 LEAST_RUNS = 2
 LEAST_POINTS = 25  # of a run that says something of B
 MOST_BACKTESTS = 20_000  # of runs: beyond, errors are of forecasts that know nothing of B
@@ -116,19 +117,21 @@ def moves_of(
         for name, standing in asked.items()
     }
     places = {name: place for name, place in places.items() if len(place[1]) >= LEAST_RUNS}
-    # Many asked runs that are references themselves: each would need backtests of its own.
-    many = len(set(places.values())) * len(have) > MOST_BACKTESTS
-    errors: dict[tuple[float, frozenset[str]], dict[str, dict[str, float]]] = {}
+    errors: dict[tuple[float, frozenset[str], bool], dict[str, dict[str, float]]] = {}
     moves = {}
     for name, (share, others) in places.items():
+        # Whoever is asked beside it: as many backtests as if all were asked that may be.  Runs that
+        # are references themselves each need backtests of their own.
+        sets = len(have) if len(others) < len(have) else SHARES
+        many = sets * len(others) > MOST_BACKTESTS
         used = frozenset(have) if many else others
-        if (share, used) not in errors:
+        if (share, used, many) not in errors:
             each = None
             if not many:
                 each = {run: Moves(strengths=_counts(seen, used - {run})) for run in used}
             runs = finished.select([run for run in have if run in used])
-            errors[share, used] = _errors(replace(plain, moves=each), runs, share, backtest)
-        made = _moves(errors[share, used], others, share, _counts(seen, others))
+            errors[share, used, many] = _errors(replace(plain, moves=each), runs, share, backtest)
+        made = _moves(errors[share, used, many], others, share, _counts(seen, others))
         if made is not None:
             moves[name] = made
     return moves

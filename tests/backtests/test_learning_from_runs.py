@@ -100,6 +100,17 @@ def test_siblings_tell_of_the_response(strength):
     assert counts.sum() == pytest.approx(7)  # a vote a run
 
 
+@pytest.mark.parametrize("most", [20_000, 40])
+def test_siblings_say_the_same_whoever_is_asked_beside(most, monkeypatch):
+    """Where runs are references themselves, few backtests (8 for run0) or many (56 for all)."""
+    monkeypatch.setattr("lossfit.backtests.references.MOST_BACKTESTS", most)
+    runs = annealed(0.05)
+    options = {"at": END, "axis": "step", "draws": 50, "siblings": runs}
+    begun = runs.until(0.4)
+    alone, together = (lossfit.extrapolate(begun, names, **options) for names in ("run0", None))
+    np.testing.assert_array_equal(alone.draws.sel(run="run0"), together.draws.sel(run="run0"))
+
+
 def test_nothing_of_a_run_s_own_future_reaches_its_answer(monkeypatch):
     """Neither through its errors, nor through what its siblings learn of B, few runs or many."""
     runs = annealed(0.05)
