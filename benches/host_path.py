@@ -10,7 +10,6 @@ collecting.  It is CPU time over all threads, so more threads do not make it les
 from __future__ import annotations
 
 import sys
-import time
 import warnings
 import weakref
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import lossfit
+from benches._report import cpu
 from lossfit.engine import devices
 from tests.gpu.simulated_device import SimulatedDevice
 
@@ -127,12 +127,8 @@ class FreeDevice(SimulatedDevice):
 
 def cost(runs: lossfit.Runs, **options) -> float:
     """CPU seconds a run: the least of six calls."""
-    spent = []
-    for _ in range(6):
-        start = time.process_time()
-        lossfit.fit(runs, "power_linear", device="cuda", dtype="float64", **options)
-        spent.append(time.process_time() - start)
-    return min(spent) / len(runs)
+    given = {"device": "cuda", "dtype": "float64", **options}
+    return cpu(lambda: lossfit.fit(runs, "power_linear", **given), 6) / len(runs)
 
 
 def many_runs(n_runs: int) -> lossfit.Runs:

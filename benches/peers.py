@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 import lossfit
 from benches import _report
+from benches._report import cpu
 from lossfit import laws
 from lossfit.kernels.driver import Batch, PriorTable, fit_batch
 from lossfit.laws.priors import KIND_CODES
@@ -84,16 +85,6 @@ def log_posterior(theta: Floats, x: Floats, y: Floats) -> Floats:
     out -= 2 * NOISE[0] * log_sigma + NOISE[0] * NOISE[1] ** 2 / sigma**2
     out -= 0.5 * (np.log(safe / ALPHA[2]) / ALPHA[3]) ** 2 + np.log(safe)
     return np.where(inside, out, -np.inf)
-
-
-def cpu(task: Callable[[], Any], repeats: int) -> float:
-    """The fewest CPU seconds of several calls."""
-    best = np.inf
-    for _ in range(repeats):
-        begin = time.process_time()
-        task()
-        best = min(best, time.process_time() - begin)
-    return best
 
 
 def ours(x: Floats, y: Floats, name: str) -> tuple[float, Floats]:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -56,16 +54,6 @@ def table(rows: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"params": params, "tokens": tokens, "loss": noisy})
 
 
-def seconds(what: Callable[[], object]) -> float:
-    """CPU seconds of the best of three."""
-    found = []
-    for _ in range(3):
-        start = time.process_time()
-        what()
-        found.append(time.process_time() - start)
-    return min(found)
-
-
 def main() -> None:
     arguments = _report.parser(__doc__)
     arguments.add_argument("--tables", type=int, default=1000)
@@ -78,17 +66,14 @@ def main() -> None:
     lossfit.fit_surface(table(ROWS, 1))
     many = [table(MANY_ROWS, k) for k in range(options.tables)]
     times = {
-        "a ladder of 20 curves": seconds(lambda: lossfit.fit_ladder(curves)),
-        "a table of 100 rows": seconds(lambda: lossfit.fit_surface(one)),
+        "a ladder of 20 curves": _report.cpu(lambda: lossfit.fit_ladder(curves), 3),
+        "a table of 100 rows": _report.cpu(lambda: lossfit.fit_surface(one), 3),
     }
-    start = time.process_time()
-    fitted = lossfit.fit_surfaces(many)
-    times[f"{len(many)} tables of {MANY_ROWS} rows as a batch"] = time.process_time() - start
+    fitted: list[lossfit.Surface] = []
+    batch = _report.cpu(lambda: fitted.extend(lossfit.fit_surfaces(many)), 1)
+    times[f"{len(many)} tables of {MANY_ROWS} rows as a batch"] = batch
     few = many[:5]
-    start = time.process_time()
-    for each in few:
-        lossfit.fit_surface(each)
-    times["one table of 20 rows"] = (time.process_time() - start) / len(few)
+    times["one table of 20 rows"] = _report.cpu(lambda: [*map(lossfit.fit_surface, few)], 1) / 5
     failures = []
     if not np.isfinite([surface.values["E"].mean() for surface in fitted]).all():
         failures.append("a table of the batch has no answer")

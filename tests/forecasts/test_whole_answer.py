@@ -37,7 +37,7 @@ def fine(monkeypatch):
 
 
 def gaps(t, loss, at, **options):
-    """The gaps of one run, drawn again 24 times as often where chance may be in them.
+    """The gaps of one run, drawn again 6 times as often where chance may be in them.
 
     Each run has seeds of its own: with common ones a draw that is off by chance is off in all runs.
     """
@@ -45,7 +45,7 @@ def gaps(t, loss, at, **options):
     gap = gaps_of(DRAWS, seed, t, loss, at, **options)
     if np.abs(gap).max() < CHANCE:
         return gap
-    again = [gaps_of(8 * DRAWS, seed + k, t, loss, at, **options) for k in (1, 2, 3)]
+    again = [gaps_of(2 * DRAWS, seed + k, t, loss, at, **options) for k in (1, 2, 3)]
     return np.mean(again, axis=0)
 
 
