@@ -139,11 +139,10 @@ def moves_of(
 
 def _strengths(question: Question, finished: Runs) -> dict[str, Floats]:
     """Posterior probabilities of the normals of B of each finished run with enough points."""
-    runs = finished.select(
-        [run.name for run in finished if len(run.axis(question.axis)) >= LEAST_POINTS]
-    )
-    if not len(runs):
+    long = [run.name for run in finished if len(run.axis(question.axis)) >= LEAST_POINTS]
+    if not long:
         return {}
+    runs = finished.select(long)
     ends = {run.name: run.end(question.axis) for run in runs}
     made = forecast_curves(
         runs, question.axis, "auto", np.array([[end] for end in ends.values()]), Plan(None, ends),

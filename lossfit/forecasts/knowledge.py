@@ -12,7 +12,7 @@ from .._base.ragged import Floats
 from ..runs.known import numbers, schedules_by_run
 from ..runs.labels import AXIS_UNITS, amount
 from ..runs.limits import AXIS_LIMIT
-from ..runs.logged_rate import BEFORE_END
+from ..runs.logged_rate import BEFORE_END, axis_factor
 from ..runs.schedule_words import check_end
 from .rates import Plan
 
@@ -37,6 +37,7 @@ def check_knowledge(
     Raises `DataError`: an end before the data's, or one that is meant in another unit; the message
     names the run.
     """
+    of_run: dict[str, float] = {}
     if plan.total is not None:
         given = numbers(plan.total, runs.names, "total", AXIS_LIMIT)
         of_run = dict(zip(runs.names, given, strict=True))
@@ -48,8 +49,17 @@ def check_knowledge(
     schedules = schedules_by_run(plan.schedule, runs.names)
     for name in names:
         schedule = schedules.get(name)
-        if schedule is not None and schedule != runs[name].schedule:
+        if schedule is None:
+            continue
+        if schedule != runs[name].schedule:
             check_end(schedule, runs[name], axis)
+        total = of_run.get(name, np.nan)
+        last = (schedule.total or np.nan) * axis_factor(runs[name], schedule, axis)
+        if abs(np.log(total / last)) > BEFORE_END:  # no NaN is
+            raise DataError(
+                f"run {name!r}: total={total:g}, but the schedule given for it ends at "
+                f"{amount(last, axis)}: give one of them"
+            )
 
 
 def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:

@@ -111,6 +111,15 @@ def test_siblings_say_the_same_whoever_is_asked_beside(most, monkeypatch):
     np.testing.assert_array_equal(alone.draws.sel(run="run0"), together.draws.sel(run="run0"))
 
 
+def test_siblings_of_a_few_points_change_nothing(runs):
+    short = lossfit.Runs.from_frame(
+        runs.frame.drop(columns="spike").groupby("run").nth(slice(None, None, 12)),
+        schedules={n: runs[n].schedule for n in runs.names},
+    )
+    told = ask(runs, siblings=short)
+    assert "siblings_unused" in told.frame["notes"].iloc[0]
+
+
 def test_nothing_of_a_run_s_own_future_reaches_its_answer(monkeypatch):
     """Neither through its errors, nor through what its siblings learn of B, few runs or many."""
     runs = annealed(0.05)

@@ -35,6 +35,7 @@ def runs():
         (Plan(None, 2e6), "step", "looks like tokens"),
         (Plan(None, 2e9), "step", "more than a million times the data"),
         (Plan(schedules.cosine(1.0, 300)), "step", "ends at 300 steps, before its data"),
+        (Plan(schedules.cosine(1.0, 2000), 3000.0), "step", "total=3000, but .* 2,000 steps"),
     ],
 )
 def test_knowledge_that_the_data_contradict_is_refused(runs, plan, axis, words):
@@ -59,6 +60,8 @@ def test_knowledge_that_may_be_is_not_refused(runs):
     for plan in (Plan(), Plan(None, 990.0), Plan(None, 4e4), Plan(schedules.cosine(1.0, 2000))):
         check_knowledge(plan, runs, runs.names, "step")
     check_knowledge(Plan(None, {"run1": 500.0}), runs, ["run0"], "step")
+    check_knowledge(Plan(schedules.cosine(1.0, 2000), 2010.0), runs, runs.names, "step")
+    check_knowledge(Plan(schedules.constant(1.0), 2010.0), runs, runs.names, "step")
 
 
 @pytest.mark.parametrize(
