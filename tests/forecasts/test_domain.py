@@ -58,7 +58,6 @@ def test_what_is_stated_goes_before_the_name():
 
 
 def test_an_answer_of_an_older_file_is_shown():
-    old = answer("run-1")
-    words = str(old)
+    old, words = answer("run-1"), str(answer("run-1"))
     del old.mixed.row_flags["domain_by_name"]
     assert str(old) == words
