@@ -51,7 +51,7 @@ def _append(j, m, path, h, n_paths, at, end, history, future, times):
             times[m] = before
         m += 1
         j += 1
-    sync()
+    sync()  # the times are there, and what was made for those before has been read
     return j, m
 
 
@@ -128,7 +128,6 @@ def tabulate(
                 _put_target(
                     i, h, first + i - j, x_end, response_end, x, response, grid, phi_at, response_at
                 )
-            sync()
             first = 0
             j = last
     first = A_ROW + n_paths * (grid.alphas.size + n_response)

@@ -142,11 +142,13 @@ class CurveJob(Job):
             return {name: type(groups[name])(*(next(rest) for _ in groups[name])) for name in names}
 
         brought = iter(chunk.constants)
-        arguments = {
+        arguments: dict[str, Any] = {
             name: type(group)(*(next(brought) if isinstance(p, np.ndarray) else p for p in group))
             for name, group in self.made.items()
         }
         arguments |= taken(("observed", "asked"), chunk.inputs)
+        observed = arguments["observed"]
+        arguments |= {"step_size": observed.step_size, "keys": observed.keys}
         arguments |= taken(WORK, chunk.scratch)
         arguments |= taken(("out",), chunk.outputs)
         n_targets = chunk.outputs[0].shape[0]

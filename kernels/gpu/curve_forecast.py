@@ -252,15 +252,9 @@ class Evaluating(NamedTuple):
     counts: Any
 
 
-def width():  # type: ignore[no-untyped-def]
-    """Lanes of a team; the compiler does not know how many, and writes out no loops for it."""
-    return np.int32(cuda.blockDim.x)
-
-
 # What a port puts in the place of the CPU's functions.
 OWN = {
     team.lane: lane_anew,
-    team.width: width,
     curve_cells.each_frame: each_frame_by_lane,
     curve_cells.products: products_in_one_pass,
     curve_cells.whiten: whiten_by_column,
@@ -320,14 +314,15 @@ def run_of_target(t, targets):  # type: ignore[no-untyped-def]
     return low
 
 
-# What each stage takes, in this order.
+# What each stage takes, in this order: groups of arrays, or one of them.  No stage takes more than
+# 4,096 bytes, the most for drivers before 530.
 ARGUMENTS = {
     "prepare": ("observed", "grid", "points", "known"),
     "tabulate": (
-        "observed", "asked", "grid", "hyper", "shapes", "paths", "known", "tabulated",
+        "step_size", "asked", "grid", "hyper", "shapes", "paths", "known", "tabulated",
     ),
     "weigh": ("asked", "grid", "hyper", "known", "tabulated", "weighed", "out"),
-    "draw": ("observed", "asked", "grid", "hyper", "known", "weighed", "drawn"),
+    "draw": ("keys", "asked", "grid", "hyper", "known", "weighed", "drawn"),
     "describe": ("asked", "grid", "hyper", "known", "drawn", "evaluated", "out"),
     "evaluate": ("asked", "grid", "hyper", "known", "drawn", "evaluated", "out"),
 }  # fmt: skip
@@ -371,7 +366,7 @@ def build() -> tuple[Kernel, ...]:
         )  # fmt: skip
         keep(window, known.state[r])
 
-    def tabulate(observed, asked, grid, hyper, shapes, paths, known, tabulated):  # type: ignore[no-untyped-def]
+    def tabulate(step_size, asked, grid, hyper, shapes, paths, known, tabulated):  # type: ignore[no-untyped-def]
         r = cuda.blockIdx.x
         w = Tabulating(
             known.bins[r], known.feature[r], known.theta[r], known.units[r], tabulated.nodes[r],
@@ -381,7 +376,7 @@ def build() -> tuple[Kernel, ...]:
             tabulated.log_dets[r],
         )  # fmt: skip
         n_past = tabulate_run(
-            kept(known.state[r]), asked, r, observed.step_size[r], grid, hyper, shapes, paths, w
+            kept(known.state[r]), asked, r, step_size[r], grid, hyper, shapes, paths, w
         )
         if cuda.threadIdx.x == 0:
             known.state[r, N_PAST] = n_past
@@ -409,7 +404,7 @@ def build() -> tuple[Kernel, ...]:
             state[SQUARES] = squares
             state[BEST] = best
 
-    def draw(observed, asked, grid, hyper, known, weighed, drawn):  # type: ignore[no-untyped-def]
+    def draw(keys, asked, grid, hyper, known, weighed, drawn):  # type: ignore[no-untyped-def]
         r = cuda.blockIdx.x
         words = cuda.shared.array((4, LANES), np.uint32)
         z = cuda.shared.array((8, LANES), np.float64)
@@ -428,7 +423,7 @@ def build() -> tuple[Kernel, ...]:
         state = known.state[r]
         draw_run(
             kept(state), asked.hypotheses[r + 1] - asked.hypotheses[r], w.order.size, longer,
-            state[TOTAL], observed.keys[r], grid, hyper, w,
+            state[TOTAL], keys[r], grid, hyper, w,
         )  # fmt: skip
 
     def describe(asked, grid, hyper, known, drawn, evaluated, out):  # type: ignore[no-untyped-def]
@@ -633,4 +628,5 @@ def _kinds() -> dict[str, Any]:
     }
     for name, group in specs(Sizes(*[1] * len(Sizes._fields)), grid, hyper).items():
         examples[name] = type(group)(*(array(len(s.shape), s.dtype) for s in group))
+    examples |= {name: getattr(examples["observed"], name) for name in ("step_size", "keys")}
     return {name: typeof(example) for name, example in examples.items()}

@@ -32,6 +32,7 @@ CASES = [
     (name, dtype) for dtype in PRECISIONS for name in ENTRIES if dtype in ENTRIES[name].precisions
 ]
 RESERVED = {9: 1024}  # bytes of shared memory a block that the linker counts in, for the system
+MOST_PARAMETERS = 4096  # bytes of arguments that drivers before 530 take
 FIRST = CAPABILITY  # PTX and machine code of the others are made every night
 ARITHMETIC = {
     "add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos",
@@ -68,6 +69,12 @@ def _architectures():
         yield pytest.param(cc, id=f"sm_{cc[0]}{cc[1]}", marks=[marks] * (cc != FIRST))
 
 
+def parameter_bytes(ptx):
+    """Bytes of a kernel's arguments."""
+    head = ptx[ptx.index(".entry") :].split("{")[0]
+    return sum(int(bits) // 8 for bits in re.findall(r"\.param \.[a-z](\d+)", head))
+
+
 @pytest.mark.parametrize("cc", tuple(_architectures()))
 @pytest.mark.parametrize(("entry", "dtype"), CASES)
 def test_resources(entry, dtype, cc, kernels, linked):
@@ -81,6 +88,7 @@ def test_resources(entry, dtype, cc, kernels, linked):
     for local in ("__local_depot", ".local.", "ld.local", "st.local"):
         assert local not in found.ptx
     assert not re.search(r"^\s*call", found.ptx, re.M)  # all is inlined
+    assert parameter_bytes(found.ptx) <= MOST_PARAMETERS
     most = budget(entry)
     assert needs.registers <= most.registers[cc[0]]
     assert needs.shared - RESERVED.get(cc[0], 0) <= most.shared
