@@ -8,8 +8,8 @@ curves as they are, whole and cut.  Runs that are documented as broken by their 
 of the healthy ones.  Counters that began before the run are looked at apart: hits are the same
 curves with steps counted from 1, 3, 10 and 1,000 times their length, false alarms the later parts
 of curves, which begin late too.  All whole curves are then looked at together, which must tell the
-same and is timed.  Last, how often late cuts of the curves, and noise about a level, are said to
-show no fall.
+same and is timed.  Second beginnings and high spikes are made from synthetic curves too.  Last, how
+often late cuts of the curves, and noise about a level, are said to show no fall.
 """
 
 from __future__ import annotations
@@ -112,6 +112,35 @@ def together(curves: list[Curve]) -> tuple[bool, float, float]:
     return same, 1e3 * (middle - start) / len(curves), 1e3 * (end - middle) / len(curves)
 
 
+def second_beginnings(rng: np.random.Generator, per_noise: int = 1000) -> pd.DataFrame:
+    """Synthetic curves that begin again, or have a high spike: what is said, by their noise."""
+    rows = []
+    for noise in (0.01, 0.03, 0.1, 0.3):
+        for _ in range(per_noise):
+            n = int(rng.choice([60, 120, 300, 600, 1500]))
+            t = np.arange(1.0, n + 1)
+            power = rng.uniform(1, 8) * (1 + t / n / rng.uniform(1e-4, 1e-2)) ** -rng.uniform(
+                0.2, 0.8
+            )
+            falls = rng.uniform(0.5, 5) * np.exp(-t / n / rng.uniform(0.01, 0.3))
+            z = np.log(rng.uniform(0.5, 3) + (power if rng.random() < 0.5 else falls))
+            j = int(rng.uniform(0.2, 0.5) * n)
+            since, after = t - t[j], t > t[j]
+            again = np.where(after, np.interp(rng.uniform(0.5, 2) * since + 1, t, z), z)
+            height = (z[0] - z[j]) * rng.uniform(0.5, 1.3)
+            decay = np.exp(-np.maximum(since, 0) / rng.uniform(1, max(n / 30, 2)))
+            spike = z + np.where(after, height * decay, 0)
+            noises = rng.normal(0, noise, n)
+            if z[0] - z[j] < 0.2 or again[-1] > z[j]:  # nothing to fall again, or not yet
+                continue
+            kinds = [recognise(t, np.exp(curve + noises)) for curve in (again, spike)]
+            rows.append(
+                (noise, *(seen is not None and seen.kind == "began_again" for seen in kinds))
+            )
+    table = pd.DataFrame(rows, columns=["noise", "begin again", "high spikes"])
+    return table.groupby("noise").mean().assign(curves=table.groupby("noise").size())
+
+
 def without_fall(curves: list[Curve]) -> tuple[pd.DataFrame, float]:
     """Late cuts that are said to show no fall, a row each, and the lowest share of noises."""
     rows = []
@@ -172,6 +201,8 @@ def main(folder: Path) -> int:
         f"{len(curves)} curves of {points:.0f} points: {at_once:.3f} CPU ms a run together, "
         f"{each:.3f} each by itself; told {'the same' if same else 'OTHER THINGS'}"
     )
+    print("said to have begun again, of synthetic curves that fell by 0.2 or more:")
+    print(second_beginnings(np.random.default_rng(0)).round(3).to_string())
     cuts, in_noise = without_fall(curves)
     flat = cuts[cuts["no_fall"]]
     print(
