@@ -90,7 +90,6 @@ def llvm_library(
     signature: tuple[Any, ...],
     fastmath: bool,
     capability: tuple[int, int],
-    **options: Any,
 ) -> Any:
     """A kernel's LLVM code, without a driver.
 
@@ -102,8 +101,6 @@ def llvm_library(
     fastmath : bool
     capability : tuple of int
         What it is told of the GPU; `ptx_of` may be asked for another.
-    **options
-        Further ones of the compiler.
 
     Returns
     -------
@@ -112,7 +109,7 @@ def llvm_library(
     """
     from numba.cuda import compiler
 
-    settings = {"device": False, "abi": "numba", "cc": capability, **OPTIONS, **options}
+    settings = {"device": False, "abi": "numba", "cc": capability, **OPTIONS}
     with _pretended_device(capability):
         library, _ = compiler._compile_pyfunc_with_fixup(
             function, types.void(*signature), fastmath=fastmath, **settings

@@ -32,7 +32,6 @@ __all__ = [
     "Resources",
     "compile_kernel",
     "compile_kernels",
-    "compile_ptx",
     "disassemble",
     "disassembler",
     "kept",
@@ -109,32 +108,6 @@ def missing() -> str | None:
     return None
 
 
-def compile_ptx(
-    function: Callable[..., Any],
-    signature: Any,
-    cc: Capability = (9, 0),
-    fastmath: bool = False,
-    **options: Any,
-) -> str:
-    """PTX of any kernel function; its LLVM code is made once a process.
-
-    Parameters
-    ----------
-    function : callable
-        Plain Python function.
-    signature : numba signature
-    cc : tuple of int
-        Compute capability.
-    fastmath : bool
-    **options
-        Further ones of `numba.cuda.compile`.
-    """
-    with _lock:
-        some = tuple(sorted(options.items()))
-        library = _library(function, tuple(signature.args), fastmath, some)
-    return _ptx_of(library, cc)
-
-
 def kernel_ptx(kernel: Kernel, cc: Capability = (9, 0)) -> str:
     """PTX of a kernel; found again in the process, and on disk."""
     return _ptx(kernel, cc).result()
@@ -143,7 +116,7 @@ def kernel_ptx(kernel: Kernel, cc: Capability = (9, 0)) -> str:
 def llvm_texts(kernel: Kernel) -> list[str]:
     """LLVM code of a kernel's modules, as NVVM gets it; the kernel itself is in the first."""
     with _lock:
-        library = _library(kernel.function, tuple(kernel.signature), kernel.fastmath, ())
+        library = _library(kernel.function, tuple(kernel.signature), kernel.fastmath)
         return list(library.llvm_strs)
 
 
@@ -289,7 +262,7 @@ def _start_ptx(kernel: Kernel, cc: Capability) -> Future[str]:
         done: Future[str] = Future()
         done.set_result(read.decode())
         return done
-    library = _library(kernel.function, kernel.signature, kernel.fastmath, ())
+    library = _library(kernel.function, kernel.signature, kernel.fastmath)
 
     def finish() -> str:
         text = _ptx_of(library, cc)
@@ -330,17 +303,16 @@ def _library(
     function: Callable[..., Any],
     signature: tuple[Any, ...],
     fastmath: bool,
-    options: tuple[Any, ...],
 ) -> Any:
     """A kernel's LLVM code, from which NVVM makes PTX for any compute capability."""
     from lossfit.kernels.gpu.backend import llvm_library
 
-    key = (function, signature, fastmath, options)
+    key = (function, signature, fastmath)
     if key not in _libraries:
-        place = None if options else _place(Kernel("", function, signature, 32, fastmath), (0, 0))
+        place = _place(Kernel("", function, signature, 32, fastmath), (0, 0))
         stored = _read(place, "llvm")
         if stored is None:
-            made = llvm_library(function, signature, fastmath, ARCHITECTURES[0], **dict(options))
+            made = llvm_library(function, signature, fastmath, ARCHITECTURES[0])
             # A function is there once for each that calls it.
             parts = [list(dict.fromkeys(made.llvm_strs)), made._nvvm_options]
             _write(place, "llvm", zlib.compress(json.dumps(parts).encode(), 1))

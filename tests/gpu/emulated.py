@@ -7,8 +7,7 @@ from functools import cache
 
 from lossfit.kernels.gpu.device import checked
 from lossfit.kernels.gpu.spec import Kernel
-from tests.gpu.compiled import compile_kernel
-from tests.gpu.ptx_compile import compile_ptx
+from tests.gpu.compiled import compile_kernel, kernel_ptx
 from tests.gpu.ptx_emulator import PtxModule, numba_kernel_args
 from tests.gpu.simulated_device import SimulatedDevice
 
@@ -16,20 +15,13 @@ __all__ = ["EmulatedDevice", "linked_resources", "module_of"]
 
 
 @cache
-def _ptx(function, signature, fastmath, cc) -> str:
-    from numba import types
-
-    return compile_ptx(function, types.void(*signature), cc=cc, fastmath=fastmath)
-
-
-@cache
-def _module(thread, function, signature, fastmath, cc) -> PtxModule:
-    return PtxModule(_ptx(function, signature, fastmath, cc))
+def _module(thread: int, kernel: Kernel, cc: tuple[int, int]) -> PtxModule:
+    return PtxModule(kernel_ptx(kernel, cc))
 
 
 def module_of(kernel: Kernel, cc: tuple[int, int] = (9, 0)) -> PtxModule:
     """The kernel's PTX, ready to be launched; compiled once a process, parsed once a thread."""
-    return _module(threading.get_ident(), kernel.function, kernel.signature, kernel.fastmath, cc)
+    return _module(threading.get_ident(), kernel, cc)
 
 
 def linked_resources(kernel: Kernel, cc: tuple[int, int]) -> dict[str, int]:

@@ -4,10 +4,10 @@ It executes the PTX that numba-cuda (NVVM), NVRTC or nvcc emit for a kernel, so 
 numbers can be compared with a reference, and its synchronisation checked, with neither a GPU nor a
 driver. It needs numpy and Numba only.
 
-    module = PtxModule(compile_ptx(kernel, (x, y, out)))
+    module = PtxModule(kernel_ptx(kernel))
     name = next(iter(module.entries))
-    arrays, steps = module.launch(name, grid, block, numba_kernel_args(x, y, out))
-    print(module.report)  # executed instructions, by opcode; loops; memory traffic
+    module.launch(name, grid, 32, numba_kernel_args(x, y, out))
+    module.report.warp_counts_by_opcode()  # executed instructions, by opcode
 
 How it works
     Every register is a numpy array over the threads that run. The threads at the lowest place of

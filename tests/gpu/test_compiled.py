@@ -105,7 +105,7 @@ def test_code_that_is_kept_gives_the_same_ptx(monkeypatch):
     monkeypatch.setattr(compiled, "_read", lambda place, kind: kept.get(kind))
     monkeypatch.setattr(compiled, "_write", lambda place, kind, new: kept.update({kind: new}))
     for _ in ("made", "read"):
-        library = compiled._library(kernel.function, kernel.signature, kernel.fastmath, ())
+        library = compiled._library(kernel.function, kernel.signature, kernel.fastmath)
         assert len(library.llvm_strs) == len(set(texts))
         assert ptx_of(library, FIRST) == ptx_of(made, FIRST)
         compiled._libraries.clear()

@@ -15,8 +15,6 @@ from tests.gpu import compiled
 if (REASON := compiled.missing()) is not None:
     pytest.skip(REASON, allow_module_level=True)
 
-from numba import types
-
 from lossfit import laws
 from lossfit._base.summaries import quantiles as quantiles_on_cpu
 from lossfit.diagnostics.random_batches import bent_curves as ensemble_problem
@@ -44,7 +42,6 @@ from lossfit.kernels.records import STATUS, as_table
 from tests.gpu.emulated import EmulatedDevice
 from tests.gpu.jobs import Sums, ragged
 from tests.gpu.mutants import planted
-from tests.gpu.ptx_compile import compile_ptx
 from tests.gpu.ptx_emulator import PtxError, PtxModule, numba_kernel_args
 from tests.gpu.simulated_device import SimulatedDevice
 from tests.gpu.test_exact import cut
@@ -66,8 +63,7 @@ class Device(EmulatedDevice):
     """`EmulatedDevice` that gives up where a kernel does not end, and keeps no kernels."""
 
     def launch(self, kernel, grid, arguments, stream):
-        signature = types.void(*kernel.signature)
-        module = PtxModule(compile_ptx(kernel.function, signature, fastmath=kernel.fastmath))
+        module = PtxModule(compiled.kernel_ptx(kernel))
         module.launch(
             next(iter(module.entries)),
             grid,
