@@ -175,6 +175,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "lr_adam",
         "lr_sgd",
         "lrm",  # nanochat's: of each parameter group's peak
+        "sched",  # llama.cpp's, of the peak
     ),
     "params": ("params", "n_params", "num_params", "parameters", "n_parameters", "model_size"),
     "rank": ("rank", "global_rank", "process_index"),

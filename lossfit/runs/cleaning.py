@@ -56,6 +56,7 @@ MEANINGS: dict[str, str] = {
     "validation": "the losses read are validation losses",
     "other_losses": "rows that hold other losses than those read (loss= says which)",
     "run_average": "averages over a whole run that its log closes with: not points, dropped",
+    "base_two": "losses logged in bits, read times ln 2: in nats",
     "window_average": "each loss is a mean over the steps since the one before",
     "single_batch": "each loss is of one micro-batch, and noisy",
     "group_mean": "each loss is a mean over the runs of a group, or over several steps",

@@ -14,6 +14,7 @@ from .._base.errors import DataError
 from .._base.ragged import Floats, Ints
 from .._base.units import SIZES, amount_of
 from .axes import AXES
+from .base_two import in_bits
 from .cleaning import Flag
 from .known import close_to, listed
 from .labels import names_text
@@ -80,6 +81,12 @@ def raw_from_frame(
                 ignored.append(column)
                 continue
             columns[column] = values
+    bits, shown_by = in_bits(frame, codes, len(names))
+    for run in np.flatnonzero(bits):
+        rows = codes == run
+        columns["loss"] = np.where(rows, columns["loss"] * np.log(2), columns["loss"])
+        said = f"the log's losses are in bits ({shown_by}): read times ln 2, in nats"
+        all_flags.append(Flag(names[run], "base_two", int(rows.sum()), said))
     if not any(axis in columns for axis in AXES):
         columns["record"] = _records(codes)
     axes = {axis: columns[axis] for axis in AXES if axis in columns}

@@ -28,6 +28,7 @@ from .raw import Raw
 ORDER = ("step", "tokens", "flops", "gpu_hours")
 # Along one of these only where it has none of the others.
 LAST_RESORT = ("epoch", "hours", "record")
+LEAST_SHARED = 4  # rows of a whole epoch that show their order; fewer may be of ranks
 
 
 def join(raws: Sequence[Raw]) -> Raw:
@@ -158,6 +159,7 @@ def _along(raw: Raw) -> tuple[Ints, Floats]:
 
 def _going_on(raw: Raw, x: Floats, base: Ints) -> tuple[Raw, Floats, Ints]:
     """Axes that begin again carried on, epochs counted from 1, and what is said of both."""
+    raw, x, parted = _parted_epochs(raw, x, base)
     raw, x, axes = untangled(raw, x, [AXES[code] for code in base])
     base = np.array([AXES.index(axis) for axis in axes])
     flags = list(raw.flags)
@@ -177,8 +179,42 @@ def _going_on(raw: Raw, x: Floats, base: Ints) -> tuple[Raw, Floats, Ints]:
             x[rows] = values[rows] = shifted
             raw = replace(raw, axes={**raw.axes, axis: values})
             words += ", counted from 1 (in the log from 0)"
+        words += parted.get(name, "") if axis == "epoch" else ""
         flags.append(Flag(name, f"{axis}_axis", len(known), words))
     return replace(raw, flags=flags), x, base
+
+
+def _parted_epochs(raw: Raw, x: Floats, base: Ints) -> tuple[Raw, Floats, dict[str, str]]:
+    """Epochs that many rows in order share, parted by the rows' order, and the words for it.
+
+    Whole epochs, or fractions written with few decimals: rows of one value lie evenly in what it
+    stands for, and those of a last one that was cut as far apart as the others'.
+    """
+    words: dict[str, str] = {}
+    for run in np.flatnonzero(base == AXES.index("epoch")):
+        rows = np.arange(raw.offsets[run], raw.offsets[run + 1])
+        rows = rows[np.isfinite(x[rows]) & np.isfinite(raw.loss[rows])]
+        known = x[rows]
+        if raw.rank is not None or len(known) < MINIMUM_POINTS or (np.diff(known) < 0).any():
+            continue
+        values, which, many = np.unique(known, return_inverse=True, return_counts=True)
+        whole = bool((values == np.rint(values)).all())
+        usual = float(np.median(many))
+        if len(values) < MINIMUM_POINTS or usual < (LEAST_SHARED if whole else 2):
+            continue
+        size = 1.0 if whole else float(np.diff(values).min())
+        high = values + (float(values[0] == 0) if whole else size / 2)
+        low = np.maximum(high - size, 0.0)
+        place = np.arange(len(known)) - (np.cumsum(many) - many)[which] + 1.0
+        among = many.astype(np.float64)
+        among[-1] = max(among[-1], usual)
+        x, epoch = x.copy(), raw.axes["epoch"].copy()
+        x[rows] = epoch[rows] = low[which] + (high - low)[which] * place / among[which]
+        raw = replace(raw, axes={**raw.axes, "epoch": epoch})
+        words[raw.names[run]] = (
+            f", parted by the order of the rows ({usual:g} to {'an epoch' if whole else 'a value'})"
+        )
+    return raw, x, words
 
 
 def _enough(names: tuple[str, ...], points: Ints, flags: list[Flag]) -> None:

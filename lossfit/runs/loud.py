@@ -38,6 +38,7 @@ SAID = (
     "validation",
     "group_mean",
     "unusable_axis",
+    "base_two",
     "epoch_axis",
     "hours_axis",
     "record_axis",

@@ -292,6 +292,8 @@ def _first(
             for column in own
             if column not in named and _without_nest(name) in aliases
         ]
+    # It may be the schedule's name.
+    candidates = [c for c in candidates if plain_name(c) != "sched" or _numeric(frame[c])]
     if known == "run" and not candidates:
         candidates = [c for alias in RUN_LIKE for c in by_name.get(alias, ()) if _several(frame[c])]
     if len(candidates) < 2:
@@ -312,6 +314,10 @@ def falls(values: Any) -> bool:
     known = values.to_numpy(dtype=float)
     known = known[~np.isnan(known)]
     return bool((known[1:] < known[:-1]).any())
+
+
+def _numeric(values: Any) -> bool:
+    return bool(values.dtype.kind in "if")
 
 
 def _several(values: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,3 +112,27 @@ def test_a_start_that_was_broken_off_is_left_out_with_a_flag():
     assert len(runs) == 1
     np.testing.assert_array_equal(runs["run"].loss, loss[2:])
     assert set(flags_of(runs)) & {"short_run", "restart"}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "places", "words"),
+    [
+        (np.repeat(np.arange(1.0, 21), 10), np.arange(1, 201) / 10, "10 to an epoch"),
+        (np.repeat(np.arange(20.0), 10)[:195], np.arange(1, 196) / 10, "10 to an epoch"),
+        (np.round(np.arange(1, 201) / 300, 2), np.arange(1, 201) / 300, "3 to a value"),
+    ],
+)
+def test_epochs_that_many_rows_share_are_parted_by_their_order(epoch, places, words):
+    loss = 2 + np.arange(1, len(epoch) + 1) ** -0.5
+    run = next(iter(Runs.from_frame(pd.DataFrame({"epoch": epoch, "loss": loss}))))
+    np.testing.assert_allclose(run.axis("epoch"), places, atol=0.006)
+    np.testing.assert_array_equal(run.loss, loss)
+    (detail,) = [flag.detail for flag in run.flags if flag.flag == "epoch_axis"]
+    assert words in detail
+
+
+def test_two_rows_an_epoch_may_be_of_two_ranks():
+    frame = pd.DataFrame({"epoch": np.repeat(np.arange(1.0, 21), 2), "loss": np.linspace(4, 2, 40)})
+    run = next(iter(Runs.from_frame(frame)))
+    np.testing.assert_array_equal(run.axis("epoch"), np.arange(1, 21))
+    assert run.flags[0].flag == "ranks"

@@ -290,6 +290,10 @@ LAYOUTS: dict[str, Layout] = {
         lines(lambda s, x, r: f"iter {s} | step {s // 8}: loss {x:.4f}, iter time: 263.85 ms",
               lambda s, x: f"iter {s}: val loss {x:.4f}, val time: 3778.02 ms"), val=True,
     ),
+    "llama.cpp": Layout(
+        lines(lambda s, x, r: f"train_opt_callback: iter={s:6d} sample=1/5 sched={r} "
+              f"loss={x:.6f} dt=00:01:10 eta=00:30:00 |->"), lr=True,
+    ),
     "fairseq": Layout(fairseq, lr=True, val=True),
     "fairseq JSON": Layout(
         lines(lambda s, x, r: "2021-05-01 10:00:00 | INFO | train_inner | " + json.dumps(
