@@ -26,8 +26,8 @@ from ..forecasts.responses import Rate
 from ..runs.broken import broken_runs, left_out_text, without_forecast, words_of
 from ..runs.checks import as_runs, axis_values, choose_axis, whole
 from ..runs.labels import amount
-from ..runs.logged_rate import axis_factor, warmup_of
-from ..runs.schedule_words import peak_of, with_own
+from ..runs.logged_rate import warmup_of
+from ..runs.schedule_words import own_end, peak_of, with_own
 from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
 from .fitted import (
@@ -302,7 +302,8 @@ def best_tail(
     runs : Runs, Run or pandas.DataFrame
         The run, whose learning rate must be known; with ``share`` other runs of the model too.
     total : float, optional
-        Where the run is to end on the axis; by default where its own schedule (or its data) end.
+        Where the run is to end on the axis; by default where its own schedule ends, stated or
+        recognised in the logged rate, or else its data.
     run : str, optional
         Which run the tail is for; the first by default.
     start : float, optional
@@ -365,7 +366,7 @@ def best_tail(
         raise DataError(f"segments must be 128 at most, got {segments}")
     question = question_of(runs, axis, **options)
     check_known(runs, name, axis)
-    end = _end(runs[name], axis, total)
+    end = own_end(runs[name], axis) if total is None else float(_single(total, "total"))
     fits = fitted(question, runs, [name], {name: np.array([end])})
     engine = fits.runs[name]
     begin = _start(engine, start, end)
@@ -384,16 +385,6 @@ def best_tail(
         tail = replace(tail, flags=("broken", *tail.flags))
     warn("best tail", tail.warning)
     return tail
-
-
-def _end(run: Run, axis: str, total: float | None) -> float:
-    """Where the tail ends on the axis."""
-    if total is not None:
-        return float(_single(total, "total"))
-    own = run.schedule
-    if own is None or own.total is None:
-        return run.end(axis)
-    return own.total * axis_factor(run, own, axis)
 
 
 def _start(engine: FittedRun, start: float | None, end: float) -> float:

@@ -12,7 +12,7 @@ from .._base.ragged import Bools, Floats, Ints
 from ..forecasts.rate_groups import STRETCH_MARGIN
 from ..runs.checks import axis_values
 from ..runs.logged_rate import axis_factor
-from ..runs.schedule_words import highest, peak_of, schedules_of
+from ..runs.schedule_words import highest, own_end, peak_of, schedules_of
 from ..schedules.shapes import Schedule
 from .fitted import LOWER, distance_flags, is_unsure
 from .scenarios import FittedRun, Scenario, rate_under
@@ -125,10 +125,9 @@ def _in_places(
 
 def _end_of(run: Run, axis: str, schedule: Schedule | None) -> float:
     """Where a schedule ends on the axis; the run's own, or its data, where it has no end."""
-    for candidate in (schedule, run.schedule):
-        if candidate is not None and candidate.total is not None:
-            return candidate.total * axis_factor(run, candidate, axis)
-    return run.end(axis)
+    if schedule is not None and schedule.total is not None:
+        return schedule.total * axis_factor(run, schedule, axis)
+    return own_end(run, axis)
 
 
 def all_places(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 
-LOGGED = "from the logged rate"  # said of a schedule that it was recognised in
+LOGGED = "the logged rate"  # said of a schedule that it was recognised in, or that follows it
 
 
 class Logged(NamedTuple):
@@ -131,7 +131,8 @@ def _group(
         planned = given.total * factor if given.total else total or OPEN_END * end
         departs = abs(float(relative(given, np.array(end / factor))) - rho[-1]) > CONSTANT
         longer = log.later & (departs and plan is not None and plan.whole)
-        return group(coming, ["logged"], {"schedule_stretched": stretched}, planned, longer)
+        label = _given(given, planned, axis)
+        return group(coming, [label], {"schedule_stretched": stretched}, planned, longer)
     if again is not None:
         coming, stretched = follow(again, 1.0)
         if total is None:  # its end is not the run's, but where cycles are looked at
@@ -229,7 +230,13 @@ def _recognised(form: Schedule, axis: str, told: bool) -> str:
     last = f"{share} % of its peak" if share else "0"
     if not told and form.kind != "cosine":  # nothing in a line says where it ends
         last += " if it goes on"
-    return f"{form.kind} to {amount(end, axis)}, down to {last} ({LOGGED})"
+    return f"{form.kind} to {amount(end, axis)}, down to {last} (from {LOGGED})"
+
+
+def _given(schedule: Schedule, end: float, axis: str) -> str:
+    """A schedule that was given for what comes after a logged rate, in words."""
+    to = f" to {amount(end, axis)}" if schedule.total else ""
+    return f"{schedule.kind}{to} (after {LOGGED})"
 
 
 def _went_on(name: str, t: Floats, rho: Floats, end: float, last: float) -> tuple[Floats, Floats]:

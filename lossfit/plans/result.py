@@ -327,4 +327,7 @@ def resolve(
 def choice_of(problem: Problem, n: float, d: float, compute: float, best: Floats) -> Choice:
     """A choice under every draw, beside the draws' least losses ``best`` for the budget."""
     loss = problem.loss(np.full((1, 1), n), np.full((1, 1), d))[:, 0]
-    return Choice(n, d, problem.cost(n, d), loss, loss - best, problem.equivalent(loss, compute))
+    cost = problem.cost(n, d)
+    # The least losses are looked for on grids: no choice is better than the best for its own cost.
+    regret = np.maximum(loss - best, 0.0) if cost <= compute * (1 + 1e-9) else loss - best
+    return Choice(n, d, cost, loss, regret, np.minimum(problem.equivalent(loss, compute), cost))

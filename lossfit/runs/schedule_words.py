@@ -14,7 +14,8 @@ from ..schedules import kinds as make
 from ..schedules.shapes import Schedule
 from .known import schedules_by_run
 from .labels import amount
-from .logged_rate import BEFORE_END, axis_factor, history_of, warmup_of
+from .logged_rate import BEFORE_END, axis_factor, history_of, rate_of, warmup_of
+from .rate_forms import forms_of
 
 if TYPE_CHECKING:
     from .collection import Runs
@@ -120,7 +121,7 @@ def standard_schedule(
     # {"cosine", "linear", "wsd", "1-sqrt", "constant"}: cosine to 10 % of the peak, straight line
     # to 0, and the peak with a straight or a 1 - sqrt cooldown to 0 over the last 20 %
     kind: str,
-    # the end, in units of `axis`; by default the own schedule's, or that of the data
+    # the end, in units of `axis`; by default `own_end`
     total: float | None = None,
     cycles: int = 1,  # of a cosine that starts again; each of several ends at 0
     # {"step", "tokens"}: by default that of the run's own schedule (steps, or tokens, where the
@@ -144,11 +145,20 @@ def standard_schedule(
             f"warm-up: give the run a schedule (Runs.with_schedule)"
         )
     if total is None:
-        known = own is not None and own.axis == axis and own.total is not None
-        total = own.total if known and own is not None else run.end(axis)
-    assert total is not None
+        total = own_end(run, axis)
     warmup = min(warmup_of(run, axis), 0.5 * total)
     return _shape(kind, cycles, peak_of(run), total, warmup, axis)
+
+
+def own_end(run: Run, axis: str) -> float:
+    """Where a run's schedule ends, or the form that its logged rate follows; else its data."""
+    if run.schedule is not None:
+        factor = axis_factor(run, run.schedule, axis)
+        return run.schedule.total * factor if run.schedule.total else run.end(axis)
+    history = history_of(run, axis)
+    form = None if history is None else forms_of([rate_of(*history)])[0].form
+    ahead = form is not None and (form.total or 0.0) > run.end(axis) * (1 + BEFORE_END)
+    return form.total if ahead else run.end(axis)  # type: ignore[union-attr, return-value]
 
 
 def peak_of(run: Run) -> float:

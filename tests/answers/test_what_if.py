@@ -320,6 +320,23 @@ def test_flags(pair):
 
 
 @pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_logged_rate_tells_where_the_run_would_end(pair):
+    """A word without an end, and places that nobody named, go by the cosine that was logged."""
+    frame = pair.select(["cosine"]).frame.drop(columns=["lr"], errors="ignore")
+    frame = frame[frame["step"] <= TOTAL / 2].assign(lr=lambda f: PLANS["cosine"](f["step"]))
+    cut = lossfit.Runs.from_frame(frame)
+    made = standard_schedule(cut["cosine"], "wsd")
+    assert made.total == pytest.approx(TOTAL, rel=1e-3)
+    answer = what_if(cut, schedules=["wsd"], draws=50)
+    assert [row.at for row in answer.rows] == pytest.approx([TOTAL, TOTAL], rel=1e-3)
+    tail = lossfit.best_tail(cut, segments=4, draws=50)
+    assert (tail.start, tail.total) == pytest.approx((TOTAL / 2, TOTAL), rel=1e-3)
+    whole = frame.assign(lr=schedules.cosine(3e-4, TOTAL / 2, 500)(frame["step"]))
+    run = lossfit.Runs.from_frame(whole)["cosine"]
+    assert standard_schedule(run, "wsd").total == TOTAL / 2  # of its data: a form is near them
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 def test_beyond_its_end_a_schedule_is_a_plan_to_the_place(pair):
     """Like the run's own: a held one would have been compared with a stretched one."""
     run, at = pair.select(["cosine"]), 2 * TOTAL

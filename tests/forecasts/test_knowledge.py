@@ -286,3 +286,12 @@ def test_a_plan_of_a_thousand_times_the_data_is_told_with_what_was_meant():
     assert "did you mean total=2,000?" in race.warning
     usual = lossfit.extrapolate(runs, "run0", total=9e5, **where)
     assert "total_far" not in usual.frame["notes"][0]
+
+
+def test_what_was_said_to_come_after_a_logged_rate_is_named():
+    held = logged(schedules.constant(1.0))
+    for plan, words in (
+        (schedules.linear(1.0, 10_000), "linear to 10,000 steps (after the logged rate)"),
+        (schedules.constant(1.0), "constant (after the logged rate)"),
+    ):
+        assert asked(held, [9000.0], schedule=plan).labels == [(words,)]

@@ -196,7 +196,14 @@ def test_equivalent_compute_with_constraints(surface: Surface, options: dict[str
     one = found.choice
     assert one is not None
     np.testing.assert_allclose(found.problem.best(one.equivalent)[2], one.loss, rtol=1e-5)
-    assert (one.equivalent <= CHINCHILLA * 1.001).all()
+    assert (one.equivalent <= CHINCHILLA).all()
+
+
+def test_no_choice_is_better_than_the_best_for_its_cost() -> None:
+    """Least losses are looked for on grids, coarser than the difference of a good choice."""
+    best = quiet("chinchilla", compute=1e21).decision
+    assert (best.regret >= 0).all()
+    assert (best.equivalent <= best.compute).all()
 
 
 def test_seven_epochs(surface: Surface) -> None:
