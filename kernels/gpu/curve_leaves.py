@@ -304,13 +304,15 @@ def list_cells_by_draw(first, n, window, grid, frame, frames, strengths, given, 
 
 
 def strength_by_column(n, responses, strength, out):  # type: ignore[no-untyped-def]
-    """`curve_run.strength_by_response`, a column a lane."""
-    for q in range(lane(), out.size, width()):
+    """`curve_run.strength_by_response`, a column after the other."""
+    for q in range(out.size):
         total = 0.0
-        for i in range(n):
+        for i in range(lane(), n, width()):
             if responses[i] == q:
                 total += strength[i]
-        out[q] = total
+        total = team_sum(total)
+        if lane() == 0:
+            out[q] = total
     sync()
 
 

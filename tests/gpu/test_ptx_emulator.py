@@ -372,7 +372,7 @@ def test_registers_of_inner_scopes_and_halves_of_registers():
         mov.u32 %y, %x0;
         { .reg .b32 %y; mov.u32 %y, 77; { .reg .b32 %y; mov.u32 %y, 78; } }
         { .reg .f64 %y; mov.f64 %y, 0d3FF0000000000000; }
-        mov.b64 %rd9, {%r0, %y}; { .reg .b32 %temp; mov.b64 {%temp, %y}, %rd9; }
+        mov.b64 %rd9, {%r0, %y}; mov.b64 {_, %y}, %rd9;
     """
     np.testing.assert_array_equal(evaluate(code, np.uint32, x), x)
 

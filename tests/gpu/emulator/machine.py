@@ -235,6 +235,8 @@ class Machine:
 
     def _target(self, place, operand, kind):
         """Array to assign values of a type to, so that they are extended as PTX wants."""
+        if operand == "_":  # a sink
+            return np.empty(self.num_threads, DTYPES[kind])
         values = self._register(operand)
         if values is None or (kind == "pred") != (values.dtype == np.bool_):
             raise self._unknown(place)
