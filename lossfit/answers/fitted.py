@@ -53,10 +53,8 @@ def fitted(
     at: Mapping[str, Floats],  # dict by run: where, for the calibration
 ) -> Fits:
     """Fit the asked runs: by themselves, or with the other runs of their model."""
-    models = question.models or {name: name for name in runs.names}
-    of_model = list(models.values())
-    together = [name for name in names if of_model.count(models[name]) > 1]
-    alone = [name for name in names if name not in together]
+    together = names if question.models is not None else []
+    alone = names if question.models is None else []
     made: dict[str, FittedRun] = {}
     calibration = None
     check_targets(runs, names, question.axis, _rows(at, names))

@@ -15,6 +15,8 @@ from .law_draws import LawDraws
 from .responses import Grid, Rate, basis, check_rate
 
 BLOCK = 256  # draws, or targets, handled at a time: bounds the memory
+#: Places, in e-folds from the reference, at which paths of g are drawn whatever is asked.
+ANCHORS = np.append(-np.arange(0.05, 10, 0.05), np.arange(0.05, 10, 0.05))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +131,12 @@ class JointPosterior:
         cell, beta = self._law_draws(law, draws)
         rows = np.concatenate([self._columns(rate, steps) for rate, steps in each])
         gain = self._gain(at, of)
+        z = np.stack([_normals_of(key, float(step), draws) for step in at])
         out = np.empty((len(at), draws))
         for first in range(0, draws, BLOCK):
             some = slice(first, min(first + BLOCK, draws))
             b, a, u = beta[some], self._shape_of[cell[some]], self._unit_of[cell[some]]
-            here, there = self._prior_paths(path, at, len(b), of)
+            here, there = self._prior_paths(path, at, len(b), of, z[:, :, some])
             there += self._noise[:, None] * path.standard_normal(there.shape)
             rest = self._white[:, 1:2] - self._curve(self._white, b, a, u)
             rest -= solve_triangular(self._chol, there, lower=True)
@@ -230,23 +233,35 @@ class JointPosterior:
         return cell, beta
 
     def _prior_paths(
-        self, rng: np.random.Generator, steps: Floats, n: int, of: Ints
+        self,
+        rng: np.random.Generator,
+        steps: Floats,
+        n: int,
+        of: Ints,
+        z: Floats,  # shape (m, 2, n): normals of the steps
     ) -> tuple[Floats, Floats]:
-        """Draws of g before the data: at the steps of some curves, (m, n), and at the bins."""
-        m = len(steps)
+        """Draws of g before the data: at the steps of some curves, (m, n), and at the bins.
+
+        What `rng` gives does not depend on the steps, so a target's draws need no other target.
+        """
         u, v = np.log(steps / self.reference), np.log(self.data.step / self.reference)
-        both = self.size * np.sqrt(1 - self._own) * _paths(np.concatenate([u, v]), n, rng)
-        here, there = both[:m], both[m:]
-        own = self.size * np.sqrt(self._own)
-        for i in range(int(self.data.curve[-1]) + 1):
-            mine, asked = self.data.curve == i, of == i
-            path = own * _paths(np.concatenate([u[asked], v[mine]]), n, rng)
-            here[asked] += path[: asked.sum()]
-            there[mine] += path[asked.sum() :]
-        new = of < 0
-        if new.any():
-            here[new] += own * _paths(u[new], n, rng)
+        places = np.append(v, ANCHORS)
+        size, own = self.size * np.sqrt(1 - self._own), self.size * np.sqrt(self._own)
+        path = size * _paths(places, n, rng)
+        here, there = _between(u, places, path, size, z[:, 0]), path[: len(v)]
+        for i in range(-1, int(self.data.curve[-1]) + 1):
+            mine, asked = np.flatnonzero(self.data.curve == i), of == i
+            places = np.append(v[mine], ANCHORS)
+            path = own * _paths(places, n, rng)
+            here[asked] += _between(u[asked], places, path, own, z[asked, 1])
+            there[mine] += path[: len(mine)]
         return here, there
+
+
+def _normals_of(key: int, step: float, draws: int) -> Floats:
+    """Normals that belong to a step, shape (2, n_draws)."""
+    bits = int(np.float64(step).view(np.uint64))
+    return np.random.Generator(np.random.Philox(key=[key, bits])).standard_normal((2, draws))
 
 
 def brownian(a: Floats, b: Floats) -> Floats:
@@ -265,6 +280,28 @@ def _paths(u: Floats, n: int, rng: np.random.Generator) -> Floats:
         part = np.empty((len(far), n))
         part[order] = np.cumsum(steps[:, None] * rng.standard_normal((len(far), n)), axis=0)
         out[side] = part
+    return out
+
+
+def _between(u: Floats, places: Floats, path: Floats, size: float, z: Floats) -> Floats:
+    """Brownian motions at u, given what they are at some places: shape (len(u), n).
+
+    ``z``, of that shape, are normals for what the places leave open.
+    """
+    out = np.empty((len(u), path.shape[1]))
+    for side, some in ((u >= 0, np.flatnonzero(places >= 0)), (u < 0, np.flatnonzero(places < 0))):
+        order = some[np.argsort(np.abs(places[some]), kind="stable")]
+        far = np.append(0.0, np.abs(places[order]))
+        known = np.concatenate([np.zeros((1, path.shape[1])), path[order]])
+        for j in np.flatnonzero(side):
+            at = abs(u[j])
+            k = min(max(int(np.searchsorted(far, at)), 1), len(far) - 1)
+            width = far[k] - far[k - 1]
+            share = min((at - far[k - 1]) / width, 1.0) if width > 0 else 1.0
+            out[j] = (1 - share) * known[k - 1] + share * known[k]
+            # Beyond the last place a walk, between two a bridge.
+            spread = max(at - far[k], share * (far[k] - at))
+            out[j] += size * np.sqrt(spread) * z[j]
     return out
 
 

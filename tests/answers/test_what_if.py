@@ -428,3 +428,21 @@ def test_bad_questions(pair, options, words):
 def test_a_run_whose_rate_is_not_known(curve):
     with pytest.raises(DataError, match=r"own= \(--own\), .* or an lr column"):
         what_if(curve.assign(run="a"), schedules={"x": PLANS["wsd"]})
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_shared_runs_have_one_answer_whatever_is_asked_beside():
+    """`extrapolate` and `what_if` give a shared run the same draws, and targets need no other."""
+    runs = simulated(("cosine", "constant"), end=14_000)
+    places = [9_000, 18_000, TOTAL]
+    question = {"axis": "step", "share": True, "draws": 300}
+    alone = lossfit.extrapolate(runs, run="cosine", at=places[1], **question)
+    several = lossfit.extrapolate(runs, run="cosine", at=places, **question)
+    np.testing.assert_array_equal(alone.draws.values[0, 0], several.draws.values[0, 1])
+    other = what_if(runs, "cosine", schedules=["wsd"], at=places, **question)
+    own = [i for i, row in enumerate(other.rows) if row.schedule == "own"]
+    np.testing.assert_allclose(other.curves[own], several.draws.values[0], rtol=1e-12)
+    one = runs.select(["cosine"])  # nothing to share with: the same law all the same
+    by_itself = lossfit.extrapolate(one, at=TOTAL, **question).draws.values[0]
+    moved = what_if(one, schedules=["wsd"], at=TOTAL, **question)
+    np.testing.assert_allclose(moved.curves[:1], by_itself, rtol=1e-12)
