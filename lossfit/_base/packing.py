@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def unpack(
     """What `pack` was given.
 
     Raises `Damaged`: parts that are missing or not as they were written.
-    And `DataError`: a law that is none of lossfit's own, and was not given.
+    And `DataError`: a law that is none of lossfit's own, and was not given; another version's file.
     """
     return _Unpacker(arrays, law).thing(tree)
 
@@ -169,7 +170,7 @@ class _Unpacker:
             return _table(self.thing(tree["table"]))
         if "class" in tree:
             made = {name: self.thing(part) for name, part in tree["parts"].items()}
-            return _class(tree["class"])(**made)
+            return _made(_class(tree["class"]), made)
         raise Damaged("its tree has a part of no known kind")
 
     def _array(self, tree: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -211,6 +212,21 @@ def _class(name: str) -> Any:
     ):
         raise Damaged(f"it names {name!r}, which is no result of this version of lossfit")
     return made
+
+
+def _made(kind: Any, parts: Mapping[str, Any]) -> Any:
+    """An object of its parts, which are those of this version of lossfit."""
+    try:
+        return kind(**parts)
+    except TypeError:
+        try:
+            signature(kind).bind(**parts)
+        except TypeError as error:
+            raise DataError(
+                f"another version of lossfit wrote it: {kind.__name__} has other parts in this one "
+                f"({error}); read it with that version, or make it again"
+            ) from None
+        raise
 
 
 def _table(columns: dict[str, Any]) -> Any:

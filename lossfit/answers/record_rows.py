@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..forecasts.record import FEW, Situation, default_sentence
+from ..runs.broken import without_forecast
 
 if TYPE_CHECKING:
     from .answer import Answer
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 def record_lines(answer: Answer) -> list[str]:
     """A line for each kind of situation of the rows; see `Answer.records`."""
-    ratio = np.where(answer._there, answer.at / answer.ends[:, None], 0.0)
+    told = [not without_forecast(answer.broken, name) for name in answer.names]
+    there = answer._there & np.array(told)[:, None]
+    ratio = np.where(there, answer.at / answer.ends[:, None], 0.0)
     if answer._is_other is not None or not answer.question.by_default:
         return [line] if (line := answer.record(float(ratio.max()))) else []
     situations = answer._situations

@@ -20,7 +20,7 @@ from ..forecasts.mixture import curves_of
 from ..forecasts.question import Question, option_words, refuse_unused
 from ..forecasts.rates import Plan
 from ..laws import ScheduleLaw
-from ..runs.broken import first_lines, left_out_for, words_of
+from ..runs.broken import first_lines, left_out_for, left_out_text, words_of
 from ..runs.checks import as_runs, choose_axis
 from ..runs.schedule_words import with_own
 from .cases import END, Cases, Knowledge, make_cases
@@ -122,6 +122,8 @@ class Check(Result):
     @property
     def _kept(self) -> dict[str, str]:
         """What broke in runs that count."""
+        if "broken" not in self.frame:  # read from an older file
+            return {}
         words = zip(self.frame["run"], self.frame["broken"], strict=True)
         return {name: broken for name, broken in words if broken is not None}
 
@@ -311,7 +313,10 @@ def backtest(
         raise DataError("give siblings= or the priors= learned from them, not both")
     cases = make_cases(runs, axis, cutoffs, horizons, knowledge)
     if cases.runs is None:
-        name, reason = cases.skipped[0]
+        broken = left_out_for(cases.skipped)
+        if len(broken) == len(cases.skipped):
+            raise DataError(f"no run gives a forecast: {left_out_text(broken)}")
+        name, reason = next(each for each in cases.skipped if each[0] not in broken)
         raise DataError(
             f"no run gives a forecast; run {name!r}: {reason}: log more points, or choose other "
             f"cutoffs and horizons"

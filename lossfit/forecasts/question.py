@@ -112,7 +112,7 @@ class Options(LawOptions, total=False):
         less the more of the run there is.
     domain : {"auto", "text", "other"}
         Whether the runs are of language models on text, where the default law knows more; by
-        default their curves tell.
+        default their names and curves tell.
     prob : float
         Probability of the intervals.
     window : WindowSpec

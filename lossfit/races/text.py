@@ -147,9 +147,12 @@ def _cells(row: pd.Series, axis: str, draws: int) -> tuple[str, ...]:
 
 
 def _place(value: float, width: float, axis: str) -> str:
-    """A place on the axis without its unit, to two digits of the width of its interval."""
+    """A place on the axis without its unit, to two digits of the width of its interval.
+
+    Of a place that is less than that width, its own two digits: the axis is logarithmic.
+    """
     if np.isfinite(value) and 0 < width < np.inf:
-        step = 10.0 ** (np.floor(np.log10(width)) - 1)
+        step = 10.0 ** (np.floor(np.log10(min(width, value))) - 1)
         value = float(np.round(value / step) * step)
     return amount(value, axis).removesuffix(AXIS_UNITS[axis]).rstrip()
 

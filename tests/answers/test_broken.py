@@ -80,6 +80,7 @@ def test_no_number_is_printed_for_a_run_without_a_forecast() -> None:
     assert rows["d"].endswith("no forecast")
     assert " to " in rows["h"]
     assert "Law learned" in str(several)
+    assert [line[:10] for line in several.records] == ["Record: on"]  # of the healthy run alone
 
 
 def test_one_wild_negative_point_is_a_spike() -> None:

@@ -138,6 +138,8 @@ def test_what_cannot_be_fitted_without_them_says_why() -> None:
         lossfit.fit_ladder(runs("a", "e"))
     with pytest.raises(DataError, match=r"at least 3 finished runs, got 2.*left out: e \(div"):
         lossfit.fit_surface(runs("a", "e", "b"))
+    with pytest.raises(DataError, match=r"gives a forecast: 1 broken run was left out.*keeps one"):
+        lossfit.backtest(runs("e"), **OPTIONS)
 
 
 @quiet

@@ -489,6 +489,21 @@ def test_text_answers_first(llama1: Race) -> None:
     assert "untested" in text
 
 
+@pytest.mark.parametrize(
+    ("value", "width", "words"),
+    [
+        (22_334.0, 3_936.0, "22,300"),
+        (42.32, 1_037.0, "42"),  # wide intervals of a log axis reach far below their width
+        (1_062.0, 1_037.0, "1,100"),
+        (0.25, 1e9, "0.25"),
+    ],
+)
+def test_places_have_the_digits_of_their_interval(value: float, width: float, words: str) -> None:
+    from lossfit.races.text import _place
+
+    assert _place(value, width, "step") == words
+
+
 def test_to_dict_is_json(llama1: Race) -> None:
     import json
 
