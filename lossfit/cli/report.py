@@ -76,4 +76,4 @@ def command(
             **asked,
         )
         show_arrivals(made.answer, target, as_json)
-        say(f"wrote {made}")
+        say(f"wrote {made._text()}")  # what was read stands under the answer

@@ -51,7 +51,7 @@ ANSWER_MEANINGS = {
     "schedule_held": "the learning rate is taken to stay at its last logged value; schedule= or "
     "total= changes that",
     "broken": "the run broke (it diverged, jumped, rises or ends in NaN), or its log begins late: "
-    "its past does not go on",
+    "its past does not go on; cut the log (Runs.until) to forecast what came before",
     "broken_left_out": "runs that broke were left out of what was learned from others (siblings=, "
     "calibrate_on=, share=)",
     "longer_plan": "the run has come to the end of its plan: this is the loss had it been planned "

@@ -19,7 +19,7 @@ from .._base.seeds import Seed, run_keys, seed_integer
 from .._base.summaries import MOMENTS, check_prob, describe
 from .._base.views import view
 from ..runs.checks import axis_values, whole
-from ..runs.labels import size_text
+from ..runs.labels import amount, size_text
 from ..runs.run import Run
 from ..schedules.shapes import Schedule
 from .answer import LadderAnswer, answer_of
@@ -137,7 +137,7 @@ class Ladder(Result):
         Raises
         ------
         DataError
-            Numbers that are not positive.
+            Numbers that are not positive; a target before all data of the ladder.
 
         Warns
         -----
@@ -147,6 +147,12 @@ class Ladder(Result):
         seed, draws = seed_integer(random_seed), whole(draws, "draws", 10)
         prob = check_prob(self.prob if prob is None else prob)
         where = np.sort(axis_values(at))
+        first = min(float(run.axis(self.axis)[0]) for run in self.runs)
+        if where[0] < first:
+            raise DataError(
+                f"the target {amount(float(where[0]), self.axis)} lies before the first point of "
+                f"every run of the ladder ({amount(first, self.axis)}): check the unit of at="
+            )
         curve = self.curve(params, schedule, run, end=float(where[-1]),
                            tokens_per_step=tokens_per_step)  # fmt: skip
         notes = target_notes(self.rungs, curve.params, curve.rung.clock.at(where)[0],

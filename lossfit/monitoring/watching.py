@@ -524,6 +524,7 @@ class _Watched:
         Raises `DataError`: nothing says it.
         """
         from ..runs.logged_rate import axis_factor
+        from ..runs.schedule_words import own_end
 
         plan = plan or one.schedule
         total = chosen(self.total, one.name)
@@ -536,6 +537,8 @@ class _Watched:
             return float(planned) * one.end(axis) / one.end("step"), False
         if self.at is not None:
             return float(self.at), plan is not None
+        if (end := own_end(one, axis)) > one.end(axis):  # of the form that its logged rate follows
+            return end, True
         raise DataError(
             f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
             f"total=, its end in {axis}, or at="

@@ -224,12 +224,14 @@ def axis_factor(run: Run, schedule: Schedule, axis: str) -> float:
     if schedule.axis == axis:
         return 1.0
     if not run.has(schedule.axis):
+        fix = "give tokens_per_step="
+        if axis in ("step", "tokens"):
+            fix += f", or a schedule with axis={axis!r}"
+        elif not (run.has("step") or run.has("tokens")):
+            fix = f"give total=, the planned end of the run on the axis {axis!r}, instead"
         raise DataError(
             f"run {run.name!r}: its schedule counts {schedule.axis}, which the run does not have: "
-            f"give tokens_per_step=, or a schedule with axis={axis!r}"
-            if axis in ("step", "tokens")
-            else f"run {run.name!r}: its schedule counts {schedule.axis}, which the run does not "
-            f"have: give tokens_per_step="
+            f"{fix}"
         )
     return float(run.end(axis) / run.end(schedule.axis))
 

@@ -151,14 +151,14 @@ def standard_schedule(
 
 
 def own_end(run: Run, axis: str) -> float:
-    """Where a run's schedule ends, or the form that its logged rate follows; else its data."""
+    """Where a run's schedule ends, or about where the form of its logged rate; else its data."""
     if run.schedule is not None:
         factor = axis_factor(run, run.schedule, axis)
         return run.schedule.total * factor if run.schedule.total else run.end(axis)
     history = history_of(run, axis)
     form = None if history is None else forms_of([rate_of(*history)])[0].form
-    ahead = form is not None and (form.total or 0.0) > run.end(axis) * (1 + BEFORE_END)
-    return form.total if ahead else run.end(axis)  # type: ignore[union-attr, return-value]
+    total = float(f"{form.total:.4g}") if form is not None and form.total else 0.0
+    return total if total > run.end(axis) * (1 + BEFORE_END) else run.end(axis)
 
 
 def peak_of(run: Run) -> float:

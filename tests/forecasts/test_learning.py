@@ -11,6 +11,7 @@ from lossfit import DataError
 from lossfit.forecasts import learning
 from lossfit.forecasts.learning import Priors, strength_from
 from lossfit.laws import find
+from lossfit.runs.logged_rate import axis_factor
 from tests.curves import power_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
@@ -180,6 +181,9 @@ def test_a_rate_must_be_known():
     runs = power_runs(1, points=60).with_schedule(lossfit.schedules.linear(1.0, 500, axis="tokens"))
     with pytest.raises(DataError, match=r"run 'run0': its schedule counts tokens, which the run"):
         learning._unfit(next(iter(runs)), "step")
+    hours = lossfit.Runs.from_arrays("hours", np.arange(1.0, 61), np.linspace(4, 3, 60))
+    with pytest.raises(DataError, match="give total=, the planned end of the run on the axis 'ho"):
+        axis_factor(next(iter(hours)), lossfit.schedules.linear(1.0, 500), "hours")
 
 
 def test_a_run_whose_b_is_barely_known_is_not_used(monkeypatch):

@@ -396,6 +396,8 @@ def test_two_sizes_are_wide_and_one_is_refused(ladder: Ladder, runs: Runs) -> No
     assert width[0] > 1.1 * width[1]
     with pytest.raises(DataError, match="at least two sizes"):
         fit_ladder(runs.select(["700M"]))
+    with pytest.raises(DataError, match=r"target 40,000 tokens lies before the first point of"):
+        two.extrapolate(2e9, at=[4e4, 2e10])  # steps, on tokens
 
 
 def test_growing_ladders_are_told(runs: Runs, ladder: Ladder) -> None:

@@ -38,6 +38,10 @@ def lines(start: int, stop: int, **options) -> str:
     return "".join(line(step, **options) for step in range(start, stop))
 
 
+def without_rate(start: int, stop: int) -> str:
+    return re.sub(" lr:[0-9.]+", "", lines(start, stop))
+
+
 class Growing:
     """Stands for the clock: each wait is the next thing that happens to the log."""
 
@@ -412,7 +416,10 @@ def test_several_runs_in_one_log(tmp_path):
 
 
 def test_where_a_run_ends(log):
-    log.write_text(lines(1, 100))
+    log.write_text(lines(1, 200))
+    (update,) = watch(log, once=True)
+    assert update.at == TOTAL  # by the cosine that was logged
+    log.write_text(without_rate(1, 100))
     with pytest.raises(DataError, match="neither its log nor a schedule says where it will end"):
         list(watch(log, once=True))
     plan = lossfit.schedules.cosine(peak=1e-3, total=TOTAL)
@@ -504,9 +511,11 @@ def test_the_command_once(log, tmp_path):
     assert data["at"] == 400
     assert 0 <= data["prob_below"] <= 1
     assert data["problem"] is None
+    bare = tmp_path / "bare.log"
+    bare.write_text(without_rate(1, 200))
     for words, message in (
         ([tmp_path / "no.log", "--once"], "there is no file"),
-        ([log, "--once"], "give --total"),
+        ([bare, "--once"], "give --total"),
         ([log, "--once", "--total", "soon"], "'soon' is no axis value"),
     ):
         done = run(*words)

@@ -644,6 +644,12 @@ def test_the_command(tmp_path):
     assert "loss there:" in done.stdout
     assert f"wrote {out}" in done.stderr
     assert "<h1>My runs</h1>" in out.read_text("utf-8")
+    log = tmp_path / "again.csv"
+    steps = [*range(50, 1001, 50), *range(850, 2001, 50)]
+    log.write_text("step,loss\n" + "".join(f"{s},{3 + 6 * s**-0.5:.6f}\n" for s in steps))
+    done = CliRunner().invoke(command, [str(log), "-o", str(out), "--draws", "50"])
+    assert done.stdout.count("1 restart") == 1, done.output
+    assert "restart" not in done.stderr
     bad = CliRunner().invoke(command, ["llama2", "-o", str(tmp_path / "no" / "x.html")])
     assert bad.exit_code == 2
     assert "there is no folder" in bad.stderr
