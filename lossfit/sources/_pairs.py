@@ -161,7 +161,8 @@ def pairs_of(line: str) -> Pairs:
             continue  # of a bar, "Steps:  45%|####  | 900/2000"; or of time, "time/batch = 0.5s"
         if unit is None and number.isdigit() and role_of(name) == "":
             name = _known_end(name)
-        if unit is None and number.isdigit() and is_loss(name):
+        loss, step = _parts(name)
+        if unit is None and number.isdigit() and is_loss(name) and not loss:
             if out.progress is None and "step" not in out.values and BARE.match(line, at):
                 out.values["step"], waiting = value, name  # "Validation loss 1000: 2.1"
                 continue
@@ -171,7 +172,6 @@ def pairs_of(line: str) -> Pairs:
                 continue
         elif "," in number and "." not in number and is_loss(name):
             out.comma = number  # thousands, or decimals: the whole log tells
-        loss, step = _parts(name)
         if loss:
             waiting, name = loss, step
         if total is not None:
