@@ -47,6 +47,7 @@ OUTLIER = 0.05  # a run may have nothing in common with the others
 SD_LIMITS = (0.15, 0.8)
 PSEUDO_RUNS = 3.0  # what the shipped weights of the responses count
 PROB = 0.9  # of the intervals that are shown
+MOST_SAID = 6  # unused runs in the print
 SCHEMA = "lossfit.priors/1"
 
 
@@ -222,7 +223,14 @@ class Priors(Result):
     def _text(self) -> str:
         broken = {name: (words, True) for name, words in self.left_out.items()}
         lines = first_lines(broken, consequence="left out", where="priors.left_out")
-        return "\n".join([*lines, self._line()])
+        unused = [
+            f"  {name} was not used: {reason}"
+            for name, reason in zip(self.names, self.reasons, strict=True)
+            if reason and name not in self.left_out
+        ]
+        if len(unused) > MOST_SAID:
+            unused[MOST_SAID:] = [f"  ... and {len(unused) - MOST_SAID} more, in priors.frame"]
+        return "\n".join([*lines, self._line(), *unused])
 
     def _line(self) -> str:
         if not self.used:

@@ -17,7 +17,7 @@ import numpy as np
 from .._base.errors import DataError
 from .aliases import ALIASES, NESTS, RUN_LIKE, VALIDATION
 from .cleaning import Flag
-from .frames import COLUMNS
+from .frames import COLUMNS, MEASURE
 from .known import close_to, listed
 
 if TYPE_CHECKING:
@@ -252,6 +252,8 @@ def with_known_names(
         if known not in COLUMNS:
             raise DataError(f"columns= knows {', '.join(COLUMNS)}; got {known!r}")
         named[named_column(column, names, "columns= names")] = known
+    for column in (column for column, known in named.items() if known == "loss"):
+        _check_falls(frame, column)
     taken = set(named.values())
     by_name: dict[str, list[str]] = {}
     for column in names:
@@ -270,6 +272,22 @@ def with_known_names(
     if not renamed:
         return frame, []
     return frame, [Flag(None, "renamed_columns", len(renamed), ", ".join(renamed))]
+
+
+def _check_falls(frame: pd.DataFrame, column: str) -> None:
+    """Raise `DataError` where the column to read as the loss is an accuracy or so, and rises."""
+    import pandas as pd
+
+    plain = plain_name(column)
+    if not MEASURE.search(plain) or "err" in plain or may_be_loss(column):
+        return
+    values = pd.to_numeric(frame[column], errors="coerce").dropna()
+    part = len(values) // 3
+    if part and values[-part:].median() > values[:part].median():
+        raise DataError(
+            f"the column {column!r} reads like an accuracy, and rises: lossfit forecasts what "
+            f"falls; add a column of the error, 1 - {column} (or 100 - {column}), and name that"
+        )
 
 
 def _first(

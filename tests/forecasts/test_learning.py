@@ -103,6 +103,7 @@ def test_one_run_is_not_enough():
     assert (priors.strength, priors.unit_weights) == (law.strength, law.unit_weights)
     assert repr(priors).startswith("<Priors") or "none of 3 runs is enough" in repr(priors)
     assert f"the shipped prior (B about {law.strength.mean:.3g})" in priors._line()
+    assert str(priors).endswith("\n  b was not used: no\n  c was not used: no")
     both, _ = made(["", "", "no"])
     assert both._line() == (
         f"Priors from 2 of 3 runs: B about {both.strength.mean:.3g} (relative sd "

@@ -195,3 +195,15 @@ def test_steps_in_thousands(tmp_path):
     path.write_text(path.read_text().replace(",2.", ",2k."))
     with pytest.raises(DataError, match=r"loss '2k.95' is not a number"):
         lossfit.load(path)
+
+
+@pytest.mark.parametrize("column", ["val/acc1", "f1"])
+def test_an_accuracy_is_no_loss(tmp_path, column):
+    """It rises: its forecast would be that of a run that diverged."""
+    path = tmp_path / "log.csv"
+    rise = 1 - np.arange(1, 31) ** -0.5
+    pd.DataFrame({"epoch": np.arange(1, 31), column: rise}).to_csv(path, index=False)
+    with pytest.raises(DataError, match=f"the column '{column}' reads like an accuracy, and rises"):
+        lossfit.load(path, loss=column)
+    pd.DataFrame({"epoch": np.arange(1, 31), column: 1 - rise}).to_csv(path, index=False)
+    assert len(next(iter(lossfit.load(path, columns={"loss": column})))) == 30
