@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._base.errors import DataError
 from .common import guarded, say, show_text, with_finished_runs
 from .options import AMOUNT, options
 
@@ -54,7 +55,8 @@ def command(
     with guarded():
         # Finished runs may be in another format than the log that is followed.
         asked = with_finished_runs(asked, reading | {"format": None})
-        reading.pop("join")  # one log is followed
+        if reading.pop("join"):
+            raise DataError("watch follows one log: --join is for commands that read several")
         updates = watch(file, **reading, **given, **asked)
         told: set[str] = set()
         try:

@@ -44,21 +44,26 @@ def check_knowledge(
         for name in names:
             if not np.isnan(of_run[name]):
                 _check_total(float(of_run[name]), runs, name, axis)
-    if plan.schedule is None:
+    if plan.total is None and plan.schedule is None:
         return
-    schedules = schedules_by_run(plan.schedule, runs.names)
+    given_schedules = schedules_by_run(plan.schedule, runs.names)
     for name in names:
-        schedule = schedules.get(name)
-        if schedule is None:
+        run, total = runs[name], of_run.get(name, np.nan)
+        schedule = given_schedules.get(name, run.schedule)
+        if schedule is None or (schedule == run.schedule and np.isnan(total)):
             continue
-        if schedule != runs[name].schedule:
-            check_end(schedule, runs[name], axis)
-        total = of_run.get(name, np.nan)
-        last = (schedule.total or np.nan) * axis_factor(runs[name], schedule, axis)
-        if abs(np.log(total / last)) > BEFORE_END:  # no NaN is
+        if schedule != run.schedule:
+            check_end(schedule, run, axis)
+        last = (schedule.total or np.nan) * axis_factor(run, schedule, axis)
+        # A run that came to the end of its own schedule may be asked for a longer plan.
+        longer = name not in given_schedules and run.end(axis) >= last * (1 - BEFORE_END)
+        if abs(np.log(total / last)) > BEFORE_END and not (longer and total > last):  # no NaN is
+            whose, way_out = "its own schedule", "leave total= out, or say by schedule= how it ends"
+            if name in given_schedules:
+                whose, way_out = "the schedule given for it", "give one of them"
             raise DataError(
-                f"run {name!r}: total={total:g}, but the schedule given for it ends at "
-                f"{amount(last, axis)}: give one of them"
+                f"run {name!r}: total={total:g}, but {whose} ends at {amount(last, axis)}: "
+                f"{way_out}"
             )
 
 

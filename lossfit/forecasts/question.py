@@ -258,6 +258,9 @@ class Question:
             models |= {name: f"{name} (broken)" for name in left_out(runs, axis)}
         if models is not None and [law.name for law in chosen] != list(AUTO_LAWS):
             raise DataError("share= fits the default law: leave laws= out")
+        default = any(law.name in AUTO_LAWS for law in chosen)
+        if domain != "auto" and (models is not None or not default):
+            raise DataError("domain= is for the default law: leave it out with share= and laws=")
         if models is not None and calibrate_on is not None:
             raise DataError("share= takes no calibrate_on= yet: leave one of them out")
         if ladder is not None and not hasattr(ladder, "joined"):

@@ -256,7 +256,11 @@ def _scheduled(
         factors = axis_factors(runs, rows, last, axis)
         coming = book.schedule(last, factors)
         other = np.abs(relative(last, ends[rows] / factors) - rate) > CONSTANT
-    to, stretched = reach(book, last, factors, at[rows], coming)
+    goal = at[rows]
+    if given is None and own.total:  # a finished run's longer plan ends at total=, if given
+        beyond = goal > (own.total * factors * (1 + STRETCH_MARGIN))[:, None]
+        goal = np.where(beyond, np.fmax(goal, totals[rows][:, None]), goal)
+    to, stretched = reach(book, last, factors, goal, coming)
     planned = last.total * factors if last.total else _or_open(totals[rows], ends[rows])
     later = stretched if last == own else at[rows] > (ends[rows] * (1 + STRETCH_MARGIN))[:, None]
     return Group(

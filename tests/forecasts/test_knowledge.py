@@ -295,3 +295,39 @@ def test_what_was_said_to_come_after_a_logged_rate_is_named():
         (schedules.constant(1.0), "constant (after the logged rate)"),
     ):
         assert asked(held, [9000.0], schedule=plan).labels == [(words,)]
+
+
+def run_under(plan: float, end: float) -> lossfit.Runs:
+    """A run under a cosine to ``plan``, seen up to ``end``."""
+    step = np.arange(100, end + 1, 100.0)
+    rng = np.random.default_rng(0)
+    loss = 2.5 + 1.2 * (step / 100) ** -0.3 + 0.003 * rng.normal(size=step.size)
+    runs = lossfit.Runs.from_frame(pd.DataFrame({"step": step, "loss": loss, "run": "a"}))
+    return runs.with_schedule(lossfit.schedules.cosine(peak=3e-4, total=plan))
+
+
+def test_a_total_against_the_own_schedule_is_refused():
+    with pytest.raises(DataError, match=r"total=30000, but its own schedule ends at 20,000 steps"):
+        lossfit.extrapolate(run_under(20_000, 10_000), at=15_000, total=30_000)
+    with pytest.raises(DataError, match="its own schedule ends at 20,000 steps"):
+        lossfit.extrapolate(run_under(20_000, 10_000), at=15_000, total=15_000)
+    lossfit.extrapolate(run_under(20_000, 10_000), at=15_000, total=20_000)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_a_finished_runs_longer_plan_ends_at_its_total():
+    """In the middle of a plan the rate is higher, and so is the loss, than at its end."""
+    runs = run_under(20_000, 20_000)
+    at_its_end, midway = (
+        np.median(lossfit.extrapolate(runs, at=30_000, **given).draws)
+        for given in ({}, {"total": 60_000})
+    )
+    assert midway > at_its_end
+    same = lossfit.extrapolate(runs, at=30_000, total=30_000).draws
+    assert np.median(same) == pytest.approx(at_its_end, rel=1e-12)
+
+
+def test_a_domain_that_no_law_asks_for_is_refused():
+    for options in ({"laws": "power"}, {"share": True}):
+        with pytest.raises(DataError, match="domain= is for the default law"):
+            lossfit.extrapolate(run_under(20_000, 10_000), at=15_000, domain="text", **options)
