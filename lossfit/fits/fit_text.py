@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .._base.numbers import decimals_of
 from .._base.records import rows_of
 from ..runs.broken import first_lines
 from ..runs.cleaning import MEANINGS
@@ -40,9 +41,11 @@ def fit_text(fit: Fit, prob: float | None = None) -> str:
         lines.append(f"{name}: {row['n_points']} points, {window}")
         for parameter in fit.parameters:
             p = summary.loc[(name, parameter)]
+            places = decimals_of(p["upper"] - p["lower"], s.chains * s.draws)
+            digits = f".{places}f" if fit.readable else ".5g"
             lines.append(
-                f"  {parameter:<{width}}  {p['mean']:<11.5g} sd {p['sd']:<10.3g} "
-                f"{p['lower']:.5g} to {p['upper']:.5g}"
+                f"  {parameter:<{width}}  {p['mean']:<11{digits}} sd {p['sd']:<10.2g} "
+                f"{p['lower']:{digits}} to {p['upper']:{digits}}"
             )
     if len(names) > RUNS_SHOWN:
         lines.append(
@@ -51,7 +54,8 @@ def fit_text(fit: Fit, prob: float | None = None) -> str:
     by_flag: dict[str, list[str]] = {}
     for name, flags in zip(names, fit.flags, strict=True):
         for flag in flags[name in fit.broken :]:
-            by_flag.setdefault(flag, []).append(name)
+            if flag != "rounded":  # most logs are, far below their noise
+                by_flag.setdefault(flag, []).append(name)
     meanings = {**MEANINGS, **FIT_MEANINGS}
     lines += [f"! {f}: {meanings.get(f, '')} [{names_text(who)}]" for f, who in by_flag.items()]
     return "\n".join(lines)

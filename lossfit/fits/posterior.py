@@ -103,7 +103,7 @@ class Fit(Result):
         )
 
     def _of_the_data(self) -> list[str]:
-        return []  # the text has all flags of the data
+        return []  # the text has the flags of the data
 
     def to_dict(self, prob: float | None = None) -> dict[str, Any]:
         """Plain data for JSON, schema ``lossfit.fit_summary/1``.

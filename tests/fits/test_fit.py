@@ -5,6 +5,7 @@ import pytest
 
 import lossfit
 from lossfit import DataError, laws, priors
+from lossfit._base.numbers import decimals_of
 from lossfit._base.seeds import run_keys
 from tests.curves import power_runs
 
@@ -249,3 +250,17 @@ def test_a_law_of_ones_own():
     # tau is in units of the window's end, 100 steps
     assert fit.posterior["tau"].mean().item() == pytest.approx(0.3, abs=0.02)
     assert fit.predict(200.0).mean().item() == pytest.approx(2.0, abs=0.02)
+
+
+def test_the_print_has_the_digits_that_intervals_support():
+    step = np.arange(10.0, 401.0, 10.0)
+    noise = np.random.default_rng(0).normal(0, 0.02, len(step))
+    runs = lossfit.Runs.from_arrays("step", step, np.round(2.5 + 6 * step**-0.5 + noise, 4))
+    fit = lossfit.fit(runs, law="power")
+    assert "rounded" in fit.flags[0]
+    text = str(fit)
+    assert "rounded" not in text  # nor are 4 decimals beside such noise of interest
+    row = fit.summary(scaled=True).iloc[0]
+    places = decimals_of(row["upper"] - row["lower"], 1000)
+    assert f"{row['lower']:.{places}f} to {row['upper']:.{places}f}\n" in text
+    assert places < 4
