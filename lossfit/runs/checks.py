@@ -61,9 +61,15 @@ def choose_axis(runs: Runs, axis: str) -> Axis:
         if runs.has(name):
             return check_axis(name)
     raise DataError(
-        f"the runs share none of the axes {', '.join(AXES)}: fit them one by one, or give what "
-        f"makes one known for all (tokens_per_step=, params=, gpu_hours=)"
+        f"the runs share none of the axes {', '.join(AXES)} ({_first_axes(runs)}): fit them one by "
+        f"one, or give what makes one known for all (tokens_per_step=, params=, gpu_hours=)"
     )
+
+
+def _first_axes(runs: Runs) -> str:
+    """A run for each axis that runs have first, in words."""
+    named = {run.axes[0]: run.name for run in reversed(list(runs))}
+    return ", ".join(f"{name!r} has {axis}" for axis, name in named.items())
 
 
 def axis_values(

@@ -26,7 +26,7 @@ def test_defaults_and_axis():
 
 def test_runs_without_a_common_axis_are_refused():
     mixed = power_runs(1) + power_runs(2, axis="gpu_hours").select(["run1"])
-    with pytest.raises(DataError, match="share none of the axes"):
+    with pytest.raises(DataError, match=r"share none .*'run0' has step.*: fit them one"):
         lossfit.fit(mixed)
 
 
