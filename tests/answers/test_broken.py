@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import lossfit
+from lossfit.runs.broken import broken_runs, left_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
 
@@ -227,3 +228,28 @@ def test_a_rate_without_a_peak_is_a_share_of_it() -> None:
         known = lossfit.best_tail(runs_of(well=loss).with_schedule(plan), **options)
     assert "of the peak" in str(word).splitlines()[1]
     assert "of the peak" not in str(known)
+
+
+@pytest.mark.parametrize(
+    ("words", "forecast", "lesson"),
+    [
+        ("diverged", False, False),
+        ("falls as at a start", False, False),
+        ("the loss rises since", True, False),
+        ("over-fitting", True, True),
+    ],
+)
+def test_what_a_break_costs(words: str, forecast: bool, lesson: bool) -> None:
+    """Whether the run has a forecast, and whether others learn from it."""
+    t, loss = curve("k")
+    name = "k/val" if words == "over-fitting" else "k"
+    if words == "diverged":
+        loss = diverged()
+    elif words == "falls as at a start":
+        t = t + 50_000
+    else:
+        loss = loss * np.maximum(t / 1000, 1) ** 0.4
+    runs = lossfit.Runs.from_frame(pd.DataFrame({"run": name, "step": t, "loss": loss}))
+    said, hopeless = broken_runs(runs, [name], "step")[name]
+    assert words in said
+    assert (hopeless, name in left_out(runs, "step")) == (not forecast, not lesson)
