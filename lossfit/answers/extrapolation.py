@@ -12,10 +12,13 @@ from .._base.errors import DataError, warn
 from .._base.options import check_names
 from .._base.ragged import Floats
 from ..backtests.conformal import calibrated
-from ..forecasts.knowledge import check_knowledge, check_targets
+from ..forecasts.knowledge import check_knowledge, check_targets, planned_end
 from ..forecasts.question import Options, Question, takes
+from ..forecasts.rates import chosen
 from ..runs.axes import check_axis
 from ..runs.checks import as_runs, axis_values, beyond_reason, check_meant, choose_axis, has_words
+from ..runs.labels import AXIS_UNITS, names_text
+from ..runs.logged_rate import BEFORE_END
 from .answer import Answer
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ def extrapolate(
     run : str or sequence of str, optional
         Which of them to extrapolate; by default all (but for ``compute_of``).
     at : float, sequence of float, or dict by run, optional
-        Where on the axis.  Give this or ``compute_of``.
+        Where on the axis.  Without this and ``compute_of`` each run is asked for its planned end:
+        that of ``total``, of its schedule or its log, or of the form that its logged rate follows.
     compute_of : str, optional
         A run whose whole compute the others get: in GPU-hours where all of them have these, else in
         FLOPs (6 x params x tokens).
@@ -88,16 +92,18 @@ def extrapolate(
     """
     check_names(options, Options.__annotations__, "extrapolate")
     runs = as_runs(runs)
-    if (at is None) == (compute_of is None):
-        raise DataError("give exactly one of at= (where) and compute_of= (a run)")
+    if at is not None and compute_of is not None:
+        raise DataError("give one of at= (where) and compute_of= (a run), not both")
     asked = _asked(runs, run, at, compute_of)
     if compute_of is not None:
         axis = _compute_axis(runs, [*asked, compute_of], axis)
         where = np.full((len(asked), 1), runs[compute_of].end(axis))
     else:
         axis = choose_axis(runs.select(asked), axis)
-        where = _targets(runs, axis, asked, at)
+        where = None if at is None else _targets(runs, axis, asked, at)
     question = Question.of(runs, axis, asked=asked, **options)
+    if where is None:
+        where = _planned_ends(question, runs, asked)
     answer = answer_to(question, runs, asked, where, compute_of, progress)
     warn("extrapolation", answer.warning)
     return answer
@@ -143,6 +149,28 @@ def _asked(
             if name not in at:
                 raise DataError(f"at= has no value for run {name!r}")
     return names
+
+
+def _planned_ends(question: Question, runs: Runs, asked: Sequence[str]) -> Floats:
+    """Where the runs are to end, shape (n_runs, 1); a finished run is looked at where it ended."""
+    ends, going_on = [], False
+    for name in asked:
+        run, plan = runs[name], question.plan
+        last = run.end(question.axis)
+        end = planned_end(run, question.axis, chosen(plan.schedule, name), chosen(plan.total, name))
+        if end is None:
+            raise DataError(
+                f"nothing says where run {name!r} is to end: give at= (where to look), total= (its "
+                f"planned end in {AXIS_UNITS[question.axis]}) or compute_of= (another run)"
+            )
+        going_on = going_on or end > last * (1 + BEFORE_END)
+        ends.append(max(end, last))
+    if not going_on:
+        raise DataError(
+            f"{names_text([repr(name) for name in asked])}: at the end of the plan: give at= "
+            "(where else to look) or compute_of= (another run)"
+        )
+    return np.array(ends)[:, None]
 
 
 def _compute_axis(runs: Runs, names: Sequence[str], axis: str) -> Axis:

@@ -178,10 +178,14 @@ def _by_horizon(
         if table is None:
             continue
         table = table[table["run"] != own]
-        off = np.abs(np.log(table["horizon_ratio"].to_numpy(float)[:, None] / lacking))
-        for k, ratio in enumerate(lacking):
-            here = table["horizon"].isin([f"{ratio:g}x", END]).to_numpy()
-            rows = table[here & (off[:, k] < NEAR)]
+        off = np.abs(np.log(table["horizon_ratio"].to_numpy(float)[:, None] / RATIOS))
+        nearest, near = off.argmin(axis=1), off.min(axis=1) < NEAR
+        horizon = table["horizon"].to_numpy()
+        for ratio in lacking:
+            # The end of a run counts at the horizon nearest to it, if it is no outcome of its own.
+            ends = (horizon == END) & (nearest == RATIOS.index(ratio)) & near
+            rows = table[(horizon == f"{ratio:g}x") | ends]
+            rows = rows.drop_duplicates(["run", "cut", "horizon_ratio"])
             count = int(rows["run"].nunique())
             if count >= LEAST_RUNS:
                 factors[ratio] = _quantile(rows, count, prob)

@@ -32,13 +32,14 @@ def command(
     r"""Predict the loss that each run would reach with more compute.
 
     \b
+    lossfit extrapolate my_run.log
     lossfit extrapolate llama2 --run llama2-7B --compute-of llama2-70B
     lossfit extrapolate my_run.csv --at 2x --plot answer.png
     lossfit extrapolate my_run.csv --at 40k --schedule wsd@40k --target 2.8
     """
     from ..answers.extrapolation import extrapolate as ask
 
-    if bool(at) == (compute_of is not None):
+    if at and compute_of is not None:
         raise click.UsageError(
             "give one of --at and --compute-of: where, as 40k, 2T or 2x (twice the data), "
             "or another run"

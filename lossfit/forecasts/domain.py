@@ -30,10 +30,15 @@ OTHER = frozenset(
         "librispeech audio speech music whisper hubert wav asr tts "
         "nmt wmt translation "
         "molecule molecules ogbg qm nequip mace schnet cgcnn pinn weather "
-        "criteo dlrm tabular regression eeg ecg "
+        "criteo dlrm tabular eeg ecg "
     )
 )
-TEXT = frozenset(_words("lm llm gpt nanogpt llama mamba pythia olmo text language"))
+TEXT = frozenset(
+    _words(
+        "lm llm gpt nanogpt mingpt minigpt llama chinchilla mamba pythia olmo qwen mistral gemma "
+        "bert roberta t text language"  # t: of T5
+    )
+)
 
 
 def named_other(name: str) -> str:

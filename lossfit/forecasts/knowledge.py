@@ -13,12 +13,13 @@ from ..runs.known import numbers, schedules_by_run
 from ..runs.labels import AXIS_UNITS, amount
 from ..runs.limits import AXIS_LIMIT
 from ..runs.logged_rate import BEFORE_END, axis_factor
-from ..runs.schedule_words import check_end
+from ..runs.schedule_words import check_end, own_end
 from .rates import Plan
 
 if TYPE_CHECKING:
     from ..runs.collection import Runs
     from ..runs.run import Run
+    from ..schedules.shapes import Schedule
 
 FARTHEST_TARGET = 1e6  # times the data
 OTHER_UNIT = 50.0  # times the data: a planned end so far away may be meant in another unit
@@ -91,6 +92,29 @@ def _check_total(total: float, runs: Runs, name: str, axis: str) -> None:
             f"{amount(end, axis)}: give the planned end in {AXIS_UNITS[axis]}"
             f"{meant(total, run, axis)}"
         )
+
+
+def planned_end(
+    run: Run,
+    axis: str,
+    schedule: Schedule | None,  # given for the run
+    total: float | None,  # its planned end on the axis, where it was given
+    by_rate: bool = True,  # whether the form of the logged rate counts
+) -> float | None:
+    """Where a run is to end: as given, by its schedule, its log, or the form of its logged rate.
+
+    None where nothing says it.
+    """
+    if total is not None and np.isfinite(total):
+        return float(total)
+    schedule = schedule or run.schedule
+    if schedule is not None and schedule.total:
+        return schedule.total * axis_factor(run, schedule, axis)
+    planned = run.meta.get("planned_steps")
+    if planned is not None and run.has("step"):
+        return float(planned) * run.end(axis) / run.end("step")
+    end = own_end(run, axis) if by_rate and schedule is None else 0.0
+    return end if end > run.end(axis) else None
 
 
 def meant(total: float, run: Run, axis: str) -> str:

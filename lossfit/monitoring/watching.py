@@ -523,22 +523,17 @@ class _Watched:
 
         Raises `DataError`: nothing says it.
         """
-        from ..runs.logged_rate import axis_factor
-        from ..runs.schedule_words import own_end
+        from ..forecasts.knowledge import planned_end
 
         plan = plan or one.schedule
         total = chosen(self.total, one.name)
-        if total is not None:
-            return float(total), plan is not None
-        if plan is not None and plan.total is not None:
-            return float(plan.total) * axis_factor(one, plan, axis), True
-        planned = one.meta.get("planned_steps")
-        if planned is not None and one.has("step"):
-            return float(planned) * one.end(axis) / one.end("step"), False
-        if self.at is not None:
+        end = planned_end(one, axis, plan, total, by_rate=self.at is None)
+        if end is None and self.at is not None:
             return float(self.at), plan is not None
-        if (end := own_end(one, axis)) > one.end(axis):  # of the form that its logged rate follows
-            return end, True
+        if end is not None:
+            if total is not None or (plan is not None and plan.total):
+                return end, plan is not None
+            return end, not (one.meta.get("planned_steps") and one.has("step"))
         raise DataError(
             f"run {one.name!r}: neither its log nor a schedule says where it will end: give "
             f"total=, its end in {axis}, or at="

@@ -131,7 +131,7 @@ def test_sparkline():
         (["extrapolate", "nosuch", "--at", "1e12"], "there is no collection and no file 'nosuch'"),
         (["extrapolate", "llama2", "--at", "soon"], "'soon' is no axis value"),
         (["extrapolate", "llama2", "--at", ","], "--at is empty"),
-        (["extrapolate", "llama2"], "give one of --at and --compute-of: where, as 40k, 2T or 2x"),
+        (["extrapolate", "llama2"], "at the end of the plan: give --at (where else to look)"),
         (["extrapolate", "llama2", "--at", "1", "--compute-of", "llama2-7B"], "give one of"),
         (["extrapolate", "llama2", "--at", "2x", "--run", "llama3"], "llama3"),
         (["extrapolate", "llama2", "--at", "2x", "--law", "line"], "no law is called 'line'"),
@@ -184,7 +184,7 @@ def test_help_is_quick():
 
 
 def test_the_package_is_a_command_too():
-    command = [sys.executable, "-m", "lossfit", "extrapolate", "llama2"]
+    command = [sys.executable, "-m", "lossfit", "extrapolate"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Usage: lossfit extrapolate" in done.stderr

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
         ("activity-7", ""),
         ("llama2-7B", ""),
         ("gpt-image-tokens", ""),  # both: the curve tells
+        ("T5-ade/train", ""),
+        ("train/regression", ""),
         ("run", ""),
         ("", ""),
     ],

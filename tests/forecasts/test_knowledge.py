@@ -331,3 +331,23 @@ def test_a_domain_that_no_law_asks_for_is_refused():
     for options in ({"laws": "power"}, {"share": True}):
         with pytest.raises(DataError, match="domain= is for the default law"):
             lossfit.extrapolate(run_under(20_000, 10_000), at=15_000, domain="text", **options)
+
+
+@pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
+def test_without_a_place_the_planned_end_is_asked_for():
+    half = run_under(20_000, 10_000)
+    assert lossfit.extrapolate(half).at.tolist() == [[20_000.0]]
+    columns = {"step": half["a"].axis("step"), "loss": half["a"].loss}
+    bare = lossfit.Runs.from_frame(pd.DataFrame({**columns, "run": "a"}))
+    assert lossfit.extrapolate(bare, total=16_000).at.tolist() == [[16_000.0]]
+    given = lossfit.schedules.cosine(peak=3e-4, total=14_000)
+    assert lossfit.extrapolate(bare, schedule=given).at.tolist() == [[14_000.0]]
+    rate = 3e-4 * np.cos(np.pi / 2 * np.arange(100, 10_001, 100) / 20_000) ** 2
+    (place,) = lossfit.extrapolate(pd.DataFrame({**columns, "lr": rate})).at[0]
+    assert place == pytest.approx(20_000, rel=0.02)
+    with pytest.raises(DataError, match="nothing says where run 'a' is to end: give at="):
+        lossfit.extrapolate(bare)
+    with pytest.raises(DataError, match="'a': at the end of the plan: give at="):
+        lossfit.extrapolate(run_under(20_000, 20_000))
+    with pytest.raises(DataError, match="not both"):
+        lossfit.extrapolate(half, at=15_000, compute_of="a")
