@@ -95,14 +95,17 @@ def extrapolate(
     if at is not None and compute_of is not None:
         raise DataError("give one of at= (where) and compute_of= (a run), not both")
     asked = _asked(runs, run, at, compute_of)
+    where: Floats | None = None
     if compute_of is not None:
         axis = _compute_axis(runs, [*asked, compute_of], axis)
         where = np.full((len(asked), 1), runs[compute_of].end(axis))
     else:
         axis = choose_axis(runs.select(asked), axis)
-        where = None if at is None else _targets(runs, axis, asked, at)
+        if at is not None:
+            where = _targets(runs, axis, asked, at)
     question = Question.of(runs, axis, asked=asked, **options)
     if where is None:
+        check_knowledge(question.plan, runs, asked, axis)
         where = _planned_ends(question, runs, asked)
     answer = answer_to(question, runs, asked, where, compute_of, progress)
     warn("extrapolation", answer.warning)

@@ -347,6 +347,8 @@ def test_without_a_place_the_planned_end_is_asked_for():
     assert place == pytest.approx(20_000, rel=0.02)
     with pytest.raises(DataError, match="nothing says where run 'a' is to end: give at="):
         lossfit.extrapolate(bare)
+    with pytest.raises(DataError, match="total=24 ends before the data"):
+        lossfit.extrapolate(bare, total=24)
     with pytest.raises(DataError, match="'a': at the end of the plan: give at="):
         lossfit.extrapolate(run_under(20_000, 20_000))
     with pytest.raises(DataError, match="not both"):
