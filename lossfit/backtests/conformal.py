@@ -185,7 +185,7 @@ def _by_horizon(
             # The end of a run counts at the horizon nearest to it, if it is no outcome of its own.
             ends = (horizon == END) & (nearest == RATIOS.index(ratio)) & near
             rows = table[(horizon == f"{ratio:g}x") | ends]
-            rows = rows.drop_duplicates(["run", "cut", "horizon_ratio"])
+            rows = rows.drop_duplicates(["run", "cutoff", "horizon_ratio"])
             count = int(rows["run"].nunique())
             if count >= LEAST_RUNS:
                 factors[ratio] = _quantile(rows, count, prob)

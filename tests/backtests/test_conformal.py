@@ -108,10 +108,10 @@ def many(count=10, score=1.5, **columns):
     return frame({f"r{k}": [score] for k in range(count)}).assign(**columns)
 
 
-@pytest.mark.parametrize(("log_ratio", "near"), [(0.0, True), (0.49, True), (-0.49, True),
-                                                 (0.51, False), (-0.51, False)])  # fmt: skip
+@pytest.mark.parametrize(("log_ratio", "near"), [(0.0, True), (0.34, True), (-0.23, True),
+                                                 (0.35, False), (-0.24, False)])  # fmt: skip
 def test_only_backtests_at_about_the_same_horizon_count(calibrate, log_ratio, near):
-    """Asked at 8 of 4: a ratio of 2."""
+    """Asked at 8 of 4: ends of runs count where 2 is the nearest of 1.25, 2 and 4."""
     made = many(horizon="end", horizon_ratio=2 * np.exp(log_ratio))
     question, done, asked = calibrate([made])
     assert asked[0][3] == conformal.HORIZONS
