@@ -37,7 +37,7 @@ def main() -> None:
     gc.set_threshold(50_000)  # as in `lossfit.kernels.warmup`
     KERNELS.extend(e.build(dtype == "float32") for e in catalogue() for dtype in e.precisions)
     places = range(len(KERNELS) - 1, -1, -1)
-    processes = multiprocessing.get_context("fork").Pool(available_threads(None, MOST))
+    processes = multiprocessing.get_context("fork").Pool(available_threads(None, MOST, chunk=1))
     with processes as pool:
         pool.map(compile_one, places, chunksize=1)
 
