@@ -36,7 +36,7 @@ OTHER = frozenset(
 TEXT = frozenset(
     _words(
         "lm llm gpt nanogpt mingpt minigpt llama chinchilla mamba pythia olmo qwen mistral gemma "
-        "bert roberta t text language"  # t: of T5
+        "bert roberta text language"
     )
 )
 

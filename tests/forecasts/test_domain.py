@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::lossfit.LossfitWarning")
         ("activity-7", ""),
         ("llama2-7B", ""),
         ("gpt-image-tokens", ""),  # both: the curve tells
-        ("T5-ade/train", ""),
+        ("imagenet_resnet-nadamw-s0t1/train", "imagenet"),  # letters of a number are no word
         ("train/regression", ""),
         ("run", ""),
         ("", ""),
