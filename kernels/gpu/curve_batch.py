@@ -91,8 +91,8 @@ class CurveJob(Job):
             "hypotheses": self.asked.hypotheses,
             "futures": self.asked.futures,
         }
-        found = {name: slice(int(v[start]), int(v[stop])) for name, v in offsets.items()}
-        return {**found, "runs": slice(start, stop)}
+        slices = {name: slice(int(v[start]), int(v[stop])) for name, v in offsets.items()}
+        return {**slices, "runs": slice(start, stop)}
 
     def _specs(self, start: int, stop: int) -> dict[str, Any]:
         counts = {name: s.stop - s.start for name, s in self._slices(start, stop).items()}
@@ -109,7 +109,7 @@ class CurveJob(Job):
         observed, asked = self.observed, self.asked
         points, targets, hypotheses = part["points"], part["targets"], part["hypotheses"]
         runs, edges = part["runs"], slice(start, stop + 1)
-        brought = (
+        arrays = (
             observed.t[points], observed.loss[points], observed.weight[points],
             observed.offsets[edges] - points.start, observed.warmup[runs],
             observed.step_size[runs], observed.floor[runs], observed.noise[runs],
@@ -121,7 +121,7 @@ class CurveJob(Job):
             asked.plan[runs], asked.knowledge[runs], asked.like[runs], asked.longer[targets],
             asked.siblings[targets], asked.strengths[runs],
         )  # fmt: skip
-        for view, array in zip(inputs, brought, strict=True):
+        for view, array in zip(inputs, arrays, strict=True):
             view[...] = array
 
     def scratch(self, start: int, stop: int) -> Sequence[Spec]:
@@ -141,9 +141,9 @@ class CurveJob(Job):
             rest = iter(arrays)
             return {name: type(groups[name])(*(next(rest) for _ in groups[name])) for name in names}
 
-        brought = iter(chunk.constants)
+        constants = iter(chunk.constants)
         arguments: dict[str, Any] = {
-            name: type(group)(*(next(brought) if isinstance(p, np.ndarray) else p for p in group))
+            name: type(group)(*(next(constants) if isinstance(p, np.ndarray) else p for p in group))
             for name, group in self.made.items()
         }
         arguments |= taken(("observed", "asked"), chunk.inputs)

@@ -142,7 +142,7 @@ def place_of(frame, n_paths, n_alpha, n_response):
 
 
 def put_priors_by_frame(n_paths, log_kinds, grid, theta, frame, parts):  # type: ignore[no-untyped-def]
-    """`curve_weights.put_priors`; what the frames are of is found anew for each draw."""
+    """`curve_weights.put_priors`; what the frames are of is found again for each draw."""
     at_size, at_noise, _strength, _kind = rows_of_cells(grid)
     n_sizes = grid.sizes.size
     n_alpha = grid.alphas.size

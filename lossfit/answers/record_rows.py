@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def record_lines(answer: Answer) -> list[str]:
     """A line for each kind of situation of the rows; see `Answer.records`."""
     told = [not without_forecast(answer.broken, name) for name in answer.names]
-    there = answer._there & np.array(told)[:, None]
-    ratio = np.where(there, answer.at / answer.ends[:, None], 0.0)
+    answered = answer._there & np.array(told)[:, None]
+    ratio = np.where(answered, answer.at / answer.ends[:, None], 0.0)
     if answer._is_other is not None or not answer.question.by_default:
         return [line] if (line := answer.record(float(ratio.max()))) else []
     situations = answer._situations

@@ -57,13 +57,13 @@ def flags_of(answer: Answer) -> list[list[tuple[str, ...]]]:
 def _spans(answer: Answer) -> Floats:
     """End of the data of each run over their first point above 0, shape (R,)."""
     out = np.full(len(answer.names), np.inf)
-    there = [r for r, name in enumerate(answer.names) if name in answer.runs]
-    if there:  # a run of a ladder may not exist yet
+    in_runs = [r for r, name in enumerate(answer.names) if name in answer.runs]
+    if in_runs:  # a run of a ladder may not exist yet
         every = answer.names == answer.runs.names
-        runs = answer.runs if every else answer.runs.select([answer.names[r] for r in there])
+        runs = answer.runs if every else answer.runs.select([answer.names[r] for r in in_runs])
         flat = runs.flat(answer.axis)
         x = np.where(flat.x > 0, flat.x, np.inf)
-        out[there] = flat.x[flat.offsets[1:] - 1] / np.minimum.reduceat(x, flat.offsets[:-1])
+        out[in_runs] = flat.x[flat.offsets[1:] - 1] / np.minimum.reduceat(x, flat.offsets[:-1])
     return out
 
 
